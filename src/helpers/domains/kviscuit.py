@@ -1,0 +1,129 @@
+"""K-VISCUIT (Baek et al., arXiv 2406.16469) in the layout of its repository: ``annotations.jsonl`` beside ``images/``.
+
+657 questions on 237 photographs of Korean culture; each picture has one Type-1 question, whose answer is the keyword
+that the paper's training texts were written for, and one to three Type-2 questions. Source of the layout:
+github.com/ddehun/k-viscuit, folder ``dataset``.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydantic import ConfigDict
+
+from helpers.pictures import check_picture_file
+from helpers.questions import Answer, Options, Question, QuestionType
+from helpers.rows import RelativePath, Row, Text, check_picture, iterate_rows
+
+ANNOTATIONS = "annotations.jsonl"
+IMAGES = "images"
+
+
+class Annotation(Row):
+    """A row as the authors wrote it; ``id_`` is not unique."""
+
+    model_config = ConfigDict(extra="ignore")  # the file is not ours: a field more is no fault
+
+    question: Text
+    options: Options
+    answer: Answer
+    category: Text
+    id_: Text
+    question_type: QuestionType
+    image_url: str
+    image_path: RelativePath  # from the folder of images
+
+
+@dataclass(frozen=True)
+class KViscuit:
+    """The data set as read; pictures of questions are relative to ``folder``."""
+
+    folder: Path
+    questions: list[Question]
+    faults: dict[str, str] = field(default_factory=dict)  # picture -> why it cannot be read
+    left_out: int = 0  # questions whose picture is among the faults
+
+    def keywords(self) -> list[str]:
+        """The classes: what the Type-1 questions ask for, each once, in the order of the file."""
+        return list(dict.fromkeys(q.right_option for q in self.questions if q.question_type == 1))
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Questions of type 1 and type 2 by category."""
+        found = Counter((q.category, q.question_type) for q in self.questions)
+        return {name: (found[name, 1], found[name, 2]) for name in dict.fromkeys(q.category for q in self.questions)}
+
+
+def load_kviscuit(folder: str | Path, leave_out_faulty: bool = False) -> KViscuit:
+    """Read the annotations and look into every picture.
+
+    Missing and unreadable pictures are an error that names all of them. With ``leave_out_faulty`` their questions are
+    left out instead, and ``faults`` and ``left_out`` say so: accuracies are then not comparable with others'.
+    A malformed row is a ``ValueError`` that names file, line and field; no annotations are a ``FileNotFoundError``.
+    """
+    folder = Path(folder)
+    path = folder / ANNOTATIONS
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; the folder must hold {ANNOTATIONS} and {IMAGES}/")
+    annotations = list(iterate_rows(path, Annotation))
+    questions = _questions(annotations, path)
+    faults = _faults(folder, questions)
+    if faults and not leave_out_faulty:
+        listed = "\n".join(f"  {name}: {why}" for name, why in faults.items())
+        raise ValueError(f"{folder}: {len(faults)} picture(s) missing or unreadable:\n{listed}\nFetch them again")
+    kept = [question for question in questions if question.picture not in faults]
+    return KViscuit(folder, kept, faults, len(questions) - len(kept))
+
+
+def limited(data: KViscuit, classes: int | None) -> KViscuit:
+    """The questions of the first so many keywords; None: all."""
+    if classes is None:
+        return data
+    kept = set(data.keywords()[:classes])
+    return replace(data, questions=[question for question in data.questions if question.class_id in kept])
+
+
+def _questions(annotations: Sequence[Annotation], path: Path) -> list[Question]:
+    """In the common form. An id is the authors' with a running number among those of the same ``id_``."""
+    keywords = _keywords(annotations, path)
+    used: Counter[str] = Counter()
+    questions = []
+    for row in annotations:
+        questions.append(_question(row, used[row.id_], keywords[row.image_path]))
+        used[row.id_] += 1
+    return questions
+
+
+def _question(row: Annotation, number: int, keyword: str) -> Question:
+    return Question(
+        question_id=f"{row.id_}#{number}",
+        question_type=row.question_type,
+        category=row.category,
+        class_id=keyword,
+        question=row.question,
+        options=row.options,
+        answer=row.answer,
+        picture=f"{IMAGES}/{row.image_path}",
+        split="test",
+    )
+
+
+def _keywords(annotations: Sequence[Annotation], path: Path) -> dict[str, str]:
+    """The answer of each picture's only Type-1 question."""
+    first = [row for row in annotations if row.question_type == 1]
+    number = Counter(row.image_path for row in first)
+    wrong = {row.image_path: number[row.image_path] for row in annotations if number[row.image_path] != 1}
+    if wrong:
+        raise ValueError(f"{path}: each picture needs exactly one Type-1 question; there are {wrong}")
+    return {row.image_path: row.options[row.answer] for row in first}
+
+
+def _faults(folder: Path, questions: Sequence[Question]) -> dict[str, str]:
+    """Each picture is looked into once, one after the other, so that memory does not grow with their number."""
+    faults = {}
+    for name in dict.fromkeys(picture for question in questions for picture in question.pictures):
+        try:
+            check_picture_file(check_picture(folder, name, ANNOTATIONS))
+        except ValueError as error:
+            faults[name] = str(error)
+    return faults

@@ -1,0 +1,92 @@
+"""Opens any picture that a data set may hold as 8-bit RGB, or says clearly why it cannot.
+
+Transparency is laid on white (PIL alone would show whatever colour lies under it, mostly black), 16 bits are scaled to
+8 (PIL alone would cut off everything above 255), and a camera's EXIF orientation is applied. Colour profiles are not:
+no model of this project was trained with them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+MAX_PIXELS = 80_000_000  # five times the largest picture of K-VISCUIT (16 million), below where PIL itself warns
+
+
+def open_picture(path: str | Path, max_pixels: int | None = None) -> Image.Image:
+    """The picture in RGB, scaled down to an area of ``max_pixels`` if it is larger, its proportions kept.
+
+    Raises ``FileNotFoundError``; ``ValueError`` for a file that cannot or must not be read.
+    """
+    try:
+        with _opened(path) as picture:
+            return _within(_rgb(ImageOps.exif_transpose(picture)), max_pixels)
+    except Exception as error:
+        raise _explained(path, error) from error
+
+
+def _within(picture: Image.Image, max_pixels: int | None) -> Image.Image:
+    width, height = picture.size
+    if max_pixels is None or width * height <= max_pixels:
+        return picture
+    scale = (max_pixels / (width * height)) ** 0.5
+    return picture.resize((max(1, int(width * scale)), max(1, int(height * scale))), Image.Resampling.BICUBIC)
+
+
+def check_picture_file(path: str | Path) -> tuple[int, int]:
+    """Width and height as stored; reads the whole file, so that one cut short is found, but a JPEG at an eighth of its
+    size, which is faster and needs less memory. Raises as `open_picture` does.
+    """
+    try:
+        with _opened(path) as picture:
+            size = picture.size
+            picture.getexif()
+            picture.draft(None, (1, 1))
+            picture.load()
+    except Exception as error:
+        raise _explained(path, error) from error
+    return size
+
+
+def _opened(path: str | Path) -> Image.Image:
+    """Only the header is read before the size is known: a small file can claim a picture that fills the memory."""
+    picture = Image.open(path)
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        picture.close()
+        raise Image.DecompressionBombError(f"{width}x{height} pixels")
+    return picture
+
+
+def _explained(path: str | Path, error: Exception) -> Exception:
+    """PIL's decoders raise nearly everything there is: OSError, SyntaxError, struct.error, zlib.error, ..."""
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(f"{path} does not exist")
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return ValueError(f"{path}: too large ({error}); at most {MAX_PIXELS} pixels are allowed, scale it down first")
+    return ValueError(f"{path}: not a readable picture ({type(error).__name__}: {error}); replace the file")
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):
+        picture = _eight_bits(picture)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Grey of 16 bits, which PIL holds in mode I;16 or, from some formats, I."""
+    return Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+
+
+def contact_sheet(files: Sequence[str | Path], columns: int, side: int) -> Image.Image:
+    """The pictures as a grid of ``side`` by ``side`` cells on white, for looking at; proportions are kept."""
+    rows = -(-len(files) // columns)
+    sheet = Image.new("RGB", (columns * side, max(1, rows) * side), "white")
+    for place, file in enumerate(files):
+        picture = ImageOps.contain(open_picture(file), (side - 4, side - 4), Image.Resampling.BICUBIC)
+        sheet.paste(picture, (place % columns * side + 2, place // columns * side + 2))
+    return sheet

@@ -1,0 +1,193 @@
+"""Training texts and training samples, and the audit of the samples against the test questions.
+
+A `ClassText` is what a writer says of a class (notebook 01); a `Sample` is one conversation that a model is trained on
+(notebook 02), in the chat format of the Hugging Face libraries. `audit` looks for what would make a test worthless.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from helpers.provenance import sha256
+from helpers.questions import Question
+from helpers.rows import NotNegative, RelativePath, Row, Text, read_rows, write_rows
+
+
+class ClassText(Row):
+    """What a writer says of one class in one wording: a row of ``texts.jsonl``."""
+
+    class_id: Text
+    name: Text
+    domain: Text
+    look: Text  # one or more sentences: what it looks like
+    background: Text  # one or more sentences: what is known of it beyond its look
+    wording: NotNegative  # which of several ways of saying the same, counted from 0
+    writer: Text  # "offline" in the demo
+    picture: RelativePath | None  # the class's training picture, from the folder of the file
+
+    @property
+    def key(self) -> str:
+        """A class has one text a wording."""
+        return f"{self.class_id}, wording {self.wording}"
+
+    @property
+    def pictures(self) -> list[str]:
+        """None or one."""
+        return [] if self.picture is None else [self.picture]
+
+
+class PicturePart(Row):
+    """A picture within a message; ``path`` counts from the folder of the file of samples."""
+
+    type: Literal["image"] = "image"
+    path: RelativePath
+
+
+class TextPart(Row):
+    """Words within a message."""
+
+    type: Literal["text"] = "text"
+    text: Text
+
+
+class Message(Row):
+    """One turn of a conversation."""
+
+    role: Literal["user", "assistant"]
+    content: list[Annotated[PicturePart | TextPart, Field(discriminator="type")]]
+
+    @property
+    def form(self) -> tuple[str, ...]:
+        """What the parts are, in order, such as ("image", "text")."""
+        return tuple(part.type for part in self.content)
+
+
+class Sample(Row):
+    """One exchange: a user's prompt, with or without a picture before it, and the assistant's answer.
+
+    ``direction`` says what leads to what: "name_to_description", "description_to_name", "picture_to_name", ... It
+    begins with "picture" if and only if the sample has one, so that a direction says by itself what a model was given.
+    """
+
+    id: Text  # unique within a file
+    domain: Text
+    class_id: Text
+    direction: Text
+    messages: list[Message]
+
+    @model_validator(mode="after")
+    def _one_exchange(self) -> "Sample":
+        if [message.role for message in self.messages] != ["user", "assistant"]:
+            raise ValueError("messages must be one of the user and then one of the assistant")
+        if self.messages[0].form not in {("text",), ("image", "text")} or self.messages[1].form != ("text",):
+            raise ValueError("the user's content must be a text, or an image and then a text; the assistant's, a text")
+        if bool(self.pictures) != self.direction.startswith("picture"):
+            raise ValueError("direction must begin with 'picture' if and only if the sample has a picture")
+        return self
+
+    @property
+    def key(self) -> str:
+        """Its id."""
+        return self.id
+
+    @property
+    def pictures(self) -> list[str]:
+        """None or one."""
+        return [part.path for message in self.messages for part in message.content if isinstance(part, PicturePart)]
+
+    @property
+    def texts(self) -> list[str]:
+        """Prompt and answer."""
+        return [part.text for message in self.messages for part in message.content if isinstance(part, TextPart)]
+
+
+def exchange(prompt: str, answer: str, picture: str | None = None) -> list[Message]:
+    """The messages of a sample; the picture, if any, comes before the prompt."""
+    seen = [] if picture is None else [PicturePart(path=picture)]
+    user = Message(role="user", content=[*seen, TextPart(text=prompt)])
+    return [user, Message(role="assistant", content=[TextPart(text=answer)])]
+
+
+def read_texts(path: str | Path) -> list[ClassText]:
+    """All texts of a file, in its order; `helpers.rows.iterate_rows` says what it refuses."""
+    return read_rows(path, ClassText)
+
+
+def write_texts(path: str | Path, rows: Iterable[ClassText]) -> Path:
+    """Write the texts, all or nothing; their pictures have to be there before."""
+    return write_rows(path, rows)
+
+
+def read_samples(path: str | Path, text_only: bool = False) -> list[Sample]:
+    """All samples of a file, in its order; a picture in a file that is to be ``text_only`` is an error too."""
+    samples = read_rows(path, Sample)
+    return list(_without_pictures(samples, path)) if text_only else samples
+
+
+def write_samples(path: str | Path, rows: Iterable[Sample], text_only: bool = False) -> Path:
+    """Write the samples, all or nothing; their pictures have to be there before."""
+    return write_rows(path, _without_pictures(rows, path) if text_only else rows)
+
+
+def _without_pictures(rows: Iterable[Sample], path: str | Path) -> Iterator[Sample]:
+    for row in rows:
+        if row.pictures:
+            raise ValueError(f"{path}: sample {row.id!r} shows {row.pictures[0]!r}; a text-only set has no picture")
+        yield row
+
+
+def audit(questions: Sequence[Question], samples: Iterable[Sample], folder: str | Path) -> dict[str, Any]:
+    """Counts, blind baselines and leaks of a data set; ``folder`` holds the pictures of both. Accuracies in percent.
+
+    Raises ``ValueError`` if a picture that a question shows is a training picture too, byte for byte. That a question's
+    words occur in the training text is reported and not refused: "Which butterfly is this?" gives nothing away.
+    """
+    samples = list(samples)
+    shown, trained = (_by_content(rows, Path(folder)) for rows in (questions, samples))
+    if leaked := sorted(f"{shown[content]} = {trained[content]}" for content in shown.keys() & trained.keys()):
+        raise ValueError(f"{len(leaked)} test picture(s) used in training: {', '.join(leaked)}; take them out")
+    types = {kind: [q for q in questions if q.question_type == kind] for kind in (1, 2)}
+    return {
+        "samples": len(samples),
+        "samples_by_direction": dict(Counter(sample.direction for sample in samples)),
+        "training_classes": len({sample.class_id for sample in samples}),
+        "training_pictures": len(trained),
+        "questions": len(questions),
+        "test_pictures": len(shown),
+        "question_texts_in_training": _verbatim(questions, samples),
+        **{f"type{kind}": _balance(asked) for kind, asked in types.items()},
+    }
+
+
+def _by_content(rows: Iterable[Question | Sample], folder: Path) -> dict[str, str]:
+    """Names of pictures by the hash of their bytes; each file is read once, however many rows show it."""
+    return {sha256(folder / name): name for name in sorted({name for row in rows for name in row.pictures})}
+
+
+def _verbatim(questions: Iterable[Question], samples: Iterable[Sample]) -> list[str]:
+    """The question texts that occur word for word in a training text, each once."""
+    everything = "\n".join(text for sample in samples for text in sample.texts)
+    return sorted(text for text in {question.question for question in questions} if text in everything)
+
+
+def _balance(questions: Sequence[Question]) -> dict[str, Any]:
+    """Where the right answers stand, and what someone scores who never sees picture or question."""
+    frequency = Counter(option for question in questions for option in question.options)
+    return {
+        "questions": len(questions),
+        "answer_positions": [sum(q.answer == place for q in questions) for place in range(4)],
+        "longest_option": _blind(questions, len),
+        "most_frequent_option": _blind(questions, lambda option: frequency[option]),
+    }
+
+
+def _blind(questions: Sequence[Question], score: Callable[[str], int]) -> float | None:
+    """Accuracy, in percent, of always taking the option with the highest score; a tie is the expectation of a draw."""
+    if not questions:
+        return None
+    ranked = [[score(option) for option in question.options] for question in questions]
+    hits = [(s[q.answer] == max(s)) / s.count(max(s)) for q, s in zip(questions, ranked, strict=True)]
+    return round(100 * sum(hits) / len(hits), 1)
