@@ -1,0 +1,89 @@
+"""Figure 2: what the two ways of training cost. Resource records in, bars out."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from helpers.figures.style import INK, SMALL, TEXT_WIDTH, colour, label, styled, values_of
+
+COSTS = {"seconds": "Time (s)", "peak_memory_mb": "Peak memory (MB)", "energy_wh": "Energy (Wh)"}
+BAR = 0.4  # of the distance between two models
+SEED: Any = {"marker": "o", "markersize": 2.5, "color": INK, "markerfacecolor": "white", "markeredgewidth": 0.5}
+
+
+@styled
+def figure2(resources: pd.DataFrame) -> Figure:
+    """Figure 2: time, peak memory and energy of a training run; a group of bars a model, a row of panels a domain.
+
+    A bar is the mean over the seeds, its whisker the sample standard deviation, each dot a seed. The text-only bar also
+    carries its ratio to image-text. Where one of the two modes was not trained, the other is drawn alone.
+    """
+    domains = values_of(resources, "domain")
+    figure = Figure(figsize=(TEXT_WIDTH, 0.45 + 1.75 * len(domains)), layout="constrained")
+    panels = figure.subplots(len(domains), len(COSTS), squeeze=False)
+    for row, domain in zip(panels, domains, strict=True):
+        runs = resources[resources["domain"] == domain]
+        for axes, cost in zip(row, COSTS, strict=True):
+            _bars(axes, runs, cost)
+            axes.set_ylabel(COSTS[cost] + _how_measured(runs, cost))
+        if len(domains) > 1:
+            row[0].set_title(label(domain), loc="left", fontweight="bold")
+    modes = _cost_modes(resources)
+    keys: list[Artist] = [Patch(facecolor=colour(mode, modes), label=f"trained on {label(mode)}") for mode in modes]
+    if resources["seed"].nunique() > 1:
+        keys.append(Line2D([], [], **SEED, linestyle="", label="one seed; whisker: standard deviation"))
+    figure.legend(handles=keys, loc="outside upper center", ncols=len(keys))
+    return figure
+
+
+def _cost_modes(resources: pd.DataFrame) -> list[str]:
+    """The trained modes, the paper's reference (image-text) first, so that text-only stands beside what it saves."""
+    return sorted(values_of(resources, "mode"), key=lambda mode: mode != "image_text")
+
+
+def _how_measured(runs: pd.DataFrame, cost: str) -> str:
+    """Energy can be measured or estimated; the axis says which, where the records do."""
+    if cost != "energy_wh" or "energy_source" not in runs.columns:
+        return ""
+    return "\n" + ", ".join(sorted(runs["energy_source"].dropna().unique()))
+
+
+def _bars(axes: Axes, runs: pd.DataFrame, cost: str) -> None:
+    modes, models = _cost_modes(runs), values_of(runs, "model")
+    for place, model in enumerate(models):
+        of_model = {mode: runs[(runs["model"] == model) & (runs["mode"] == mode)][cost] for mode in modes}
+        for offset, mode in enumerate(modes):
+            if of_model[mode].notna().any():
+                where = place + (offset - (len(modes) - 1) / 2) * BAR
+                reference = of_model.get("image_text") if mode == "text_only" else None
+                _bar(axes, where, of_model[mode].dropna(), colour(mode, modes), reference)
+    axes.set_xticks(range(len(models)), [label(model).replace(" (", "\n(") for model in models], linespacing=1)
+    axes.set_xlim(-0.5 - 0.25 / len(models), len(models) - 0.5 + 0.25 / len(models))
+    axes.tick_params(axis="x", length=0)
+    axes.margins(y=0.22)
+    axes.set_ylim(bottom=0)
+
+
+def _bar(axes: Axes, where: float, values: pd.Series, shade: str, reference: pd.Series | None) -> None:
+    """One bar with its seeds, spread and value; `reference` holds the runs that its ratio refers to."""
+    axes.bar(where, values.mean(), 0.94 * BAR, color=shade)
+    if len(values) > 1:
+        axes.errorbar(where, values.mean(), values.std(), color=INK, linewidth=0.8, capsize=2, capthick=0.8)
+        spread = [where + BAR * (0.5 * place / (len(values) - 1) - 0.25) for place in range(len(values))]
+        axes.plot(spread, values, **SEED, linestyle="", zorder=3)
+    top = max(values.mean() + (values.std() if len(values) > 1 else 0), values.max())
+    said = _number(values.mean())
+    if reference is not None and reference.notna().any() and reference.mean() > 0:
+        said = f"{said}\n×{values.mean() / reference.mean():.2f}"
+    style: Any = {"ha": "center", "va": "bottom", "fontsize": SMALL, "linespacing": 1}
+    axes.annotate(said, (where, top), (0, 2), textcoords="offset points", **style)
+
+
+def _number(value: float) -> str:
+    """Three significant digits, never in powers of ten; whole above a hundred."""
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"

@@ -1,0 +1,187 @@
+"""Claims about the figures: what is on them, that they bear missing parts, that they come out the same each time."""
+
+import itertools
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+
+from helpers import figures
+from helpers.figures.costs import _number
+from helpers.figures.style import COLOURS, STYLE, colour, label, questions
+from helpers.paths import ROOT
+from helpers.statistics import wilson
+
+MODES = ("base", "text_only", "image_text")
+SHARES = {"base": 0.25, "text_only": 0.55, "image_text": 0.85, "hybrid": 0.7}
+
+
+def accuracies(models=("qwen2_vl",), domains=("butterfly",), modes=MODES, images=(None,)) -> pd.DataFrame:
+    """A made-up Table 1, or Table 2 with `images`; each mode lies higher than the one before."""
+    rows = []
+    for model, domain, mode, answering, image in itertools.product(
+        models, domains, modes, ("direct", "describe"), images
+    ):
+        share = 0.25 if image == "without" else SHARES[mode] + 0.1 * (answering == "describe")
+        key = {"model": model, "domain": domain, "mode": mode, "answering": answering}
+        key |= {"image": image} if image else {}
+        numbers = {"seeds": 1 if mode == "base" else 3, "n_type1": 200, "n_type2": 100}
+        for measure, n in {"type1": 200, "type2": 100, "overall": 300}.items():
+            low, high = wilson(share, n)
+            numbers |= {measure: 100 * share, f"{measure}_low": 100 * low, f"{measure}_high": 100 * high}
+        rows.append(key | numbers)
+    return pd.DataFrame(rows).round(1)
+
+
+def costs(modes=("text_only", "image_text"), seeds=(0, 1, 2), models=("qwen2_vl",), domains=("butterfly",)):
+    """Made-up resource records: text-only takes 30 s on average, image-text 60 s."""
+    runs = itertools.product(models, domains, modes, seeds)
+    table = pd.DataFrame(list(runs), columns=["model", "domain", "mode", "seed"])
+    scale = table["mode"].map({"text_only": 1, "image_text": 2}) * (1 + 0.1 * (table["seed"] - len(seeds) // 2))
+    return table.assign(seconds=30 * scale, peak_memory_mb=1000 * scale, energy_wh=0.2 * scale)
+
+
+def words(figure: Figure) -> str:
+    figure.draw_without_rendering()
+    return "\n".join(text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_visible())
+
+
+def bold(figure: Figure) -> list[str]:
+    texts = figure.findobj(mpl.text.Text)
+    return [text.get_text() for text in texts if text.get_fontweight() == "bold" and text.get_text()[:1].isdigit()]
+
+
+def test_a_mode_has_one_colour_and_unknown_modes_have_others():
+    modes = [*MODES, "hybrid", "printed"]
+    assert [colour(mode, modes) for mode in MODES] == list(COLOURS.values())
+    assert len({colour(mode, modes) for mode in modes}) == len(modes)
+
+
+def test_an_unknown_key_stands_for_itself():
+    assert label("base") == "untuned"
+    assert label("new_vlm") == "new_vlm"
+
+
+def test_differing_numbers_of_questions_are_shown_as_a_range():
+    group = pd.DataFrame({"n_type1": [20, 40], "n_type2": [5, 5]})
+    assert [questions(group, kind) for kind in ("type1", "type2", "overall")] == ["20–40", "5", "25–45"]
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.01234, "0.0123"), (9.5, "9.50"), (99.87, "99.9"), (12345.6, "12346")])
+def test_values_have_three_significant_digits_and_no_exponent(value, said):
+    assert _number(value) == said
+
+
+def test_the_best_of_each_column_is_bold_within_its_group_ties_too():
+    table = accuracies(models=("qwen2_vl", "llava_next"), modes=("base", "text_only"))
+    table.loc[table["model"] == "llava_next", "type1"] = 25.0
+    assert bold(figures.table_figure(table)) == [*["65.0"] * 3, *["25.0"] * 4, *["65.0"] * 2]
+
+
+def test_a_table_shows_every_number_its_interval_and_n():
+    shown = words(figures.table_figure(accuracies()))
+    assert shown.count("[") == 6 * 3
+    assert "n = 200" in shown
+    assert "n = 300" in shown
+
+
+def test_table_2_shows_both_columns_side_by_side():
+    shown = words(figures.table_figure(accuracies(images=("with", "without"))))
+    assert shown.count("[") == 6 * 6
+    assert shown.count("picture withheld") == 3
+
+
+def test_a_type_that_was_not_asked_is_an_empty_cell():
+    table = accuracies(modes=("base",))
+    table[["type2", "type2_low", "type2_high"]] = float("nan")
+    assert "nan" not in words(figures.table_figure(table))
+    assert "nan" not in words(figures.accuracy_figure(table))
+
+
+def test_figure2_shows_means_and_the_ratio_of_text_only_to_image_text():
+    shown = words(figures.figure2(costs()))
+    assert "30.0\n×0.50" in shown
+    assert "60.0" in shown
+    assert shown.count("×") == 3  # time, memory, energy
+
+
+def test_figure2_draws_every_seed_and_the_standard_deviation_between_them():
+    axes = figures.figure2(costs(modes=("text_only",))).axes[0]
+    (dots,) = [line for line in axes.lines if line.get_marker() == "o"]
+    assert sorted(dots.get_ydata()) == pytest.approx([27, 30, 33])
+    (whisker,) = [line for art in axes.collections for line in art.get_segments()]
+    assert [y for _, y in whisker] == pytest.approx([27, 33])  # 30 minus and plus the standard deviation of 27, 30, 33
+
+
+def test_figure2_bears_a_single_seed_and_a_single_mode():
+    shown = words(figures.figure2(costs(modes=("text_only",), seeds=(0,))))
+    assert "×" not in shown
+    assert "image + text" not in shown
+
+
+def test_figure2_says_how_energy_was_found_where_the_records_do():
+    assert "estimated (TDP)" in words(figures.figure2(costs().assign(energy_source="estimated (TDP)")))
+
+
+def test_figure2_has_a_row_of_panels_for_each_domain():
+    assert len(figures.figure2(costs(domains=("butterfly", "culture"))).axes) == 6
+
+
+@pytest.mark.parametrize("modes", [MODES, ("base",), ("text_only", "hybrid")])
+def test_accuracies_are_dots_in_the_colour_of_their_mode_beside_the_chance_line(modes):
+    axes = figures.accuracy_figure(accuracies(modes=modes)).axes[0]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [to_hex(dot.get_color()).upper() for dot in dots] == [colour(mode, modes) for mode in modes] * 2
+    assert axes.lines[0].get_xdata() == [25, 25]
+
+
+def test_the_ablation_fills_the_dot_with_the_picture_and_opens_the_one_without():
+    axes = figures.ablation_figure(accuracies(modes=("text_only",), images=("with", "without"))).axes[0]
+    faces = {line.get_xdata()[0]: line.get_markerfacecolor() for line in axes.lines if line.get_marker() == "o"}
+    assert faces == {55: COLOURS["text_only"], 65: COLOURS["text_only"], 25: "white"}
+
+
+def test_figure1_shows_the_picture_at_test_and_the_name_only_where_it_is_known():
+    figure = figures.figure1(
+        Image.new("RGB", (56, 56), "orange"), "Monarch", "It has orange wings.", "Orange wings.", ["Monarch", "Atala"]
+    )
+    shown = words(figure)
+    assert len(figure.axes[0].images) == 3  # the test, image-text training, describe-then-answer; not text-only
+    assert "Which species is this? Monarch or Atala?" in shown
+    assert shown.count("It has orange wings.") == 2
+
+
+def test_saving_twice_gives_the_same_bytes_with_the_data_and_the_inputs(tmp_path):
+    table = accuracies()
+    for folder in ("one", "two"):
+        inputs = [ROOT / "runs" / "demo" / "answers.jsonl", tmp_path / "elsewhere.jsonl"]
+        figures.save(figures.accuracy_figure(table), tmp_path / folder, "accuracy", table, inputs)
+    names = ["accuracy.csv", "accuracy.pdf", "accuracy.png"]
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    with Image.open(tmp_path / "one" / "accuracy.png") as png:
+        assert png.info["Source"] == "runs/demo/answers.jsonl; elsewhere.jsonl"
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "one" / "accuracy.csv"), table)
+
+
+def test_fonts_are_embedded_as_truetype_and_no_date_is_written(tmp_path):
+    figures.save(figures.figure2(costs()), tmp_path, "figure2", costs(), [])
+    pdf = (tmp_path / "figure2.pdf").read_bytes()
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+    assert b"CreationDate" not in pdf
+
+
+def test_the_style_holds_inside_a_figure_only():
+    before = mpl.rcParams["font.family"]
+    figures.table_figure(accuracies())
+    assert mpl.rcParams["font.family"] == before != STYLE["font.family"]
+
+
+def test_no_type_is_smaller_than_six_points():
+    drawn = [figures.table_figure(accuracies()), figures.figure2(costs()), figures.accuracy_figure(accuracies())]
+    assert min(text.get_fontsize() for figure in drawn for text in figure.findobj(mpl.text.Text)) >= 6

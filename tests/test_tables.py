@@ -1,0 +1,245 @@
+"""Claims about the tables: what is read, what is refused, and that a CSV says what the rows say."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from helpers.paths import DATA, ROOT, atomic_write, resolve
+from helpers.tables import (
+    ANSWER_COLUMNS,
+    REPORTED_COLUMNS,
+    comparison,
+    cost_ratios,
+    find,
+    gains,
+    in_order,
+    read_answers,
+    read_reported,
+    read_resources,
+    resources_table,
+    table1,
+    table2,
+    write_csv,
+)
+
+TABLE1 = (
+    "model,domain,mode,answering,seeds,n_type1,n_type2,type1,type1_low,type1_high,"
+    "type2,type2_low,type2_high,overall,overall_low,overall_high"
+)
+RESOURCES = "model,domain,mode,seed,seconds,peak_memory_mb,energy_wh,vision_tower_calls,tokens,samples"
+
+
+def row(number: int, right: bool, **different) -> dict:
+    """An answers row; the right option is always 1, a wrong answer names option 2."""
+    blank = dict.fromkeys(ANSWER_COLUMNS)
+    key = {"model": "qwen2_vl", "domain": "butterfly", "mode": "text_only", "seed": 0}
+    asked = {"image": "with", "answering": "direct", "protocol": "option_likelihood", "options": list("abcd")}
+    question = {"question_id": f"q{number}", "question_type": 1 + number % 2}
+    return blank | key | asked | question | {"answer": 1, "parsed": 1 if right else 2, "correct": right} | different
+
+
+def answers(right: str, **different) -> list[dict]:
+    return [row(number, letter == "1", **different) for number, letter in enumerate(right)]
+
+
+def frame(*groups: list[dict]) -> pd.DataFrame:
+    return pd.DataFrame([one for group in groups for one in group])
+
+
+def write_rows(path: Path, rows: list[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    return path
+
+
+def resources_file(path: Path, **different) -> Path:
+    run = {"model": "qwen2_vl", "domain": "butterfly", "mode": "text_only", "seed": 0}
+    cost = {"seconds": 30.0, "peak_memory_mb": 1000.0, "energy_wh": 0.2, "vision_tower_calls": 0}
+    record = run | cost | {"tokens": 5000, "samples": 200, "energy_source": "estimated (TDP)"} | different
+    path.write_text(json.dumps(record), encoding="utf-8")
+    return path
+
+
+def test_answers_of_several_files_come_back_as_one_table_in_order(tmp_path):
+    write_rows(tmp_path / "b" / "answers.jsonl", answers("11", mode="base"))
+    write_rows(tmp_path / "a" / "answers.jsonl", answers("10"))
+    found = read_answers(find(tmp_path, "answers.jsonl"))
+    assert found["mode"].tolist() == ["base"] * 2 + ["text_only"] * 2
+    assert found["correct"].tolist() == [True, True, True, False]
+
+
+def test_no_files_give_an_empty_table_with_the_columns():
+    assert list(read_answers([]).columns) == list(ANSWER_COLUMNS)
+    assert find(Path("no/such/folder"), "answers.jsonl") == []
+
+
+def test_an_unreadable_reply_is_read_as_wrong(tmp_path):
+    found = read_answers([write_rows(tmp_path / "a.jsonl", [*answers("1"), row(1, False, parsed=None)])])
+    assert found["parsed"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("different", "said"),
+    [
+        ({"parsed": None, "correct": True}, "row 2: correct is .*True.* exactly when parsed equals answer"),
+        ({"correct": True}, "row 2: correct is"),
+        ({"question_type": 3}, "row 2: question_type is .*3.*must be 1 .* or 2"),
+        ({"image": "blurred"}, "row 2: image is 'blurred'.*'with' or 'without'"),
+    ],
+)
+def test_a_row_that_breaks_a_rule_is_named_with_its_value(tmp_path, different, said):
+    path = write_rows(tmp_path / "a.jsonl", [row(0, True), row(1, False) | different])
+    with pytest.raises(ValueError, match=said):
+        read_answers([path])
+
+
+def test_a_missing_column_a_torn_row_an_empty_and_an_absent_file_are_each_refused(tmp_path):
+    path = tmp_path / "a.jsonl"
+    short = row(0, True)
+    del short["prompt_hash"]
+    with pytest.raises(ValueError, match="row 1 lacks prompt_hash"):
+        read_answers([write_rows(path, [short])])
+    path.write_text(json.dumps(row(0, True)) + '\n{"model": "qw', encoding="utf-8")
+    with pytest.raises(ValueError, match="row 2 is not JSON"):
+        read_answers([path])
+    path.write_text("\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="no answers"):
+        read_answers([path])
+    with pytest.raises(FileNotFoundError, match=r"gone\.jsonl does not exist"):
+        read_answers([tmp_path / "gone.jsonl"])
+
+
+def test_table1_has_the_fixed_columns_and_hand_computed_numbers(tmp_path):
+    table = table1(frame(answers("1101")))  # type 1: questions 0 and 2, type 2: questions 1 and 3
+    text = write_csv(table, tmp_path / "table1.csv").read_text(encoding="utf-8")
+    head, line = text.splitlines()
+    assert head == TABLE1
+    assert line == "qwen2_vl,butterfly,text_only,direct,1,2,2,50.0,9.5,90.5,100.0,34.2,100.0,75.0,30.1,95.4"
+
+
+def test_table1_leaves_out_questions_asked_without_the_picture():
+    assert table1(frame(answers("11"), answers("00", image="without")))["overall"].tolist() == [100]
+
+
+def test_tables_come_in_one_order_whatever_the_order_of_the_files():
+    keys = [(model, mode) for model in ("new_vlm", "llava_next", "qwen2_vl") for mode in ("image_text", "base")]
+    rows = frame(*(answers("1", model=model, mode=mode) for model, mode in keys))
+    table = table1(pd.concat([rows, rows.assign(answering="describe")]))
+    assert table["model"].unique().tolist() == ["qwen2_vl", "llava_next", "new_vlm"]
+    assert table["mode"].tolist()[:4] == ["base", "base", "image_text", "image_text"]
+    assert table["answering"].tolist()[:2] == ["direct", "describe"]
+
+
+def test_seeds_are_ordered_as_numbers():
+    assert in_order(pd.DataFrame({"mode": "base", "seed": [10, 9]}))["seed"].tolist() == [9, 10]
+
+
+def test_table2_pairs_each_run_with_itself_without_the_picture(tmp_path):
+    shown = frame(answers("11"), answers("11", mode="image_text"), answers("11", answering="describe"))
+    table = table2(shown, frame(answers("10", image="without")))
+    assert list(table.columns) == [*TABLE1.split(",")[:4], "image", *TABLE1.split(",")[4:]]
+    assert table[["mode", "answering", "image", "overall"]].to_numpy().tolist() == [
+        ["text_only", "direct", "with", 100.0],
+        ["text_only", "direct", "without", 50.0],
+    ]
+
+
+def test_table2_without_an_ablation_is_empty_and_still_has_its_columns():
+    table = table2(frame(answers("11")), read_answers([]))
+    assert table.empty
+    assert "image" in table.columns
+
+
+def test_gains_are_points_and_say_whether_the_intervals_are_apart():
+    table = pd.DataFrame(
+        {
+            "model": "m",
+            "domain": "d",
+            "answering": ["direct", "direct", "describe", "describe"],
+            "mode": ["base", "text_only"] * 2,
+            "type1": [25.0, 64.0, 25.0, 30.0],
+            "type1_low": [19.5, 57.1, 19.5, 24.1],
+            "type1_high": [31.4, 70.3, 31.4, 36.7],
+        }
+    )
+    found = gains(table)
+    assert found["gain"].tolist() == [39.0, 5.0]
+    assert found["intervals_apart"].tolist() == [True, False]
+    assert gains(table, of="image_text").empty
+
+
+def test_resources_have_the_fixed_columns_one_row_a_run(tmp_path):
+    files = [resources_file(tmp_path / f"{seed}.json", seed=seed, seconds=31.23456) for seed in (1, 0)]
+    text = write_csv(resources_table(read_resources(files)), tmp_path / "resources.csv").read_text(encoding="utf-8")
+    assert text.splitlines()[:2] == [RESOURCES, "qwen2_vl,butterfly,text_only,0,31.23,1000.0,0.2,0,5000,200"]
+
+
+def test_a_run_named_twice_or_a_record_without_its_numbers_is_refused(tmp_path):
+    path = resources_file(tmp_path / "a.json")
+    with pytest.raises(ValueError, match="qwen2_vl/butterfly/text_only/0 is named twice"):
+        read_resources([path, path])
+    path.write_text('{"model": "qwen2_vl"}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"a\.json lacks domain, mode"):
+        read_resources([path])
+
+
+def test_cost_ratios_compare_means_over_seeds(tmp_path):
+    text = [resources_file(tmp_path / f"t{seed}.json", seed=seed, seconds=20 + 20 * seed) for seed in (0, 1)]
+    both = resources_file(tmp_path / "b.json", mode="image_text", seconds=60)
+    assert cost_ratios(read_resources([*text, both]))["seconds"].tolist() == [0.5]
+    assert cost_ratios(read_resources(text)).empty
+
+
+def test_the_reported_numbers_are_every_cell_of_both_tables_and_only_the_six_known_ones():
+    reported = read_reported(DATA / "reported.csv")
+    assert list(reported.columns) == list(REPORTED_COLUMNS)
+    assert len(reported) == 2 * 2 * 3 * 2
+    assert not reported.duplicated(["model", "domain", "mode", "image"]).any()
+    known = reported.dropna(subset="overall")
+    assert known["overall"].tolist() == pytest.approx([100 * 469 / 657, 100 * 170 / 400], abs=0.02)
+    assert known["type1"].tolist() == pytest.approx([100 * 176 / 237, 100 * 61 / 200], abs=0.005)
+    assert known["source"].str.contains("second-hand").all()
+    assert reported[["type1", "type2", "overall"]].notna().to_numpy().sum() == 6
+
+
+def test_a_reported_number_outside_percent_or_a_lost_column_is_refused(tmp_path):
+    path = tmp_path / "reported.csv"
+    path.write_text(",".join(REPORTED_COLUMNS) + "\nm,d,base,with,742.6,,,\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"outside 0\.\.100"):
+        read_reported(path)
+    path.write_text("model,domain\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="lacks the columns mode"):
+        read_reported(path)
+
+
+def test_comparison_puts_the_papers_number_beside_the_direct_answers_only():
+    rows = frame(*(answers("10", domain="culture", answering=how) for how in ("direct", "describe")))
+    found = comparison(table1(rows), read_reported(DATA / "reported.csv")).set_index("answering")
+    assert found.loc["direct", ["overall", "reported_overall"]].tolist() == [50, 71.39]
+    assert found.loc["direct", "reported_model"] == "Qwen2-VL-7B"
+    assert pd.isna(found.loc["describe", "reported_overall"])
+
+
+def test_comparison_leaves_unknown_cells_and_unknown_models_empty():
+    rows = frame(answers("10"), answers("10", model="new_vlm"))
+    found = comparison(table1(rows), read_reported(DATA / "reported.csv"))
+    assert len(found) == 2
+    assert found["reported_overall"].isna().all()
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "table.csv"
+    write_csv(pd.DataFrame({"a": [1]}), path)
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        raise RuntimeError
+    assert path.read_text(encoding="utf-8") == "a\n1\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_relative_paths_count_from_the_repository_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert resolve("data/reported.csv") == ROOT / "data" / "reported.csv"
+    assert resolve(tmp_path) == tmp_path.resolve()
