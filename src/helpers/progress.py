@@ -1,0 +1,36 @@
+"""One line of progress every few seconds, the same in a notebook, a terminal and a log file: no carriage returns.
+
+Lines begin with "progress: "; `helpers.execute` passes such lines on to the terminal while a notebook runs.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+SECONDS_BETWEEN = 5.0
+Item = TypeVar("Item")
+
+
+class Ticker:
+    """Prints "progress: what 12/40, 31 s left" at most every ``SECONDS_BETWEEN`` seconds."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total, self.begin = what, total, time.monotonic()
+        self.last = self.begin
+
+    def tick(self, done: int, more: str = "") -> None:
+        now = time.monotonic()
+        if now - self.last < SECONDS_BETWEEN or not done:
+            return
+        self.last = now
+        left = (now - self.begin) / done * (self.total - done)
+        print(f"progress: {self.what} {done}/{self.total}{more}, {left:.0f} s left", flush=True)
+
+
+def watched(items: Iterable[Item], what: str) -> Iterator[Item]:
+    """Iterate with a line of progress now and then; ``items`` must know its length."""
+    total = len(items) if isinstance(items, Sized) else 0
+    ticker = Ticker(what, total)
+    for done, item in enumerate(items, start=1):
+        yield item
+        ticker.tick(done)
