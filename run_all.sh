@@ -1,0 +1,289 @@
+#!/usr/bin/env bash
+# One command for everything: sets up the environment, then runs the workflow, the tests or JupyterLab.
+# What a run does is written in the Snakefile and in profiles/; this script only prepares and calls.
+# It keeps to bash 3.2, which macOS still ships (hence the ${array[@]+...} forms).
+set -euo pipefail
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
+cd "$ROOT"
+
+WORDS="demo smoke real paper publish base-models lab test lint setup"
+OPTIONS="--profile --jobs --set --dry-run --help"
+SETUP_GB=6 # a new environment: the packages, their copies in pip's cache, and room to unpack
+
+usage() {
+    cat <<'TEXT'
+Usage: ./run_all.sh [WORD] [OPTIONS] [-- ARGUMENTS]
+
+Without a word: sets up an environment where there is none, runs the demo, and
+draws the paper's tables and figures into runs/demo/figures. Run again, it does
+only what has changed.
+
+Words:
+  demo           the whole paper in miniature, one seed, on two CPU cores
+  smoke          every notebook, as small as it can be: does everything run?
+  real           the same notebooks on a sample of real photographs
+  paper          the paper's own models and data: a GPU, downloads and hours
+  publish        the demo with three seeds, its figures put into figures/demo
+  base-models    trains the demo's two small base models anew (notebook 00)
+  lab            opens the notebooks in JupyterLab
+  test           runs the tests
+  lint           runs ruff, mypy and shellcheck
+  setup          sets up the environment and stops
+
+Options:
+  --profile NAME     takes the settings of a run from profiles/NAME.yaml
+  --set KEY=VALUE    changes one of them; may be given several times
+  --jobs N           works on N models at once, each with its share of the cores
+  --dry-run          says what would be done, and changes nothing
+  --help             prints this text
+  --                 what follows goes to Snakemake, to pytest (test), or to
+                     JupyterLab (lab)
+
+Environment: an active venv or conda environment is used as it is (but conda's
+"base" is left alone); otherwise .venv is made here, with Python 3.11, 3.12 or
+3.13. The packages are those of requirements.txt.
+
+Examples:
+  ./run_all.sh                              set up, then the demo
+  ./run_all.sh demo --set 'seeds=[0,1]'     the demo with two seeds
+  ./run_all.sh smoke -- --forceall          everything again, small
+  ./run_all.sh test -- -k statistics        some of the tests
+TEXT
+}
+
+say() {
+    if [[ -n $DRY_RUN ]]; then printf '[dry run] %s\n' "$*"; else printf '[%3d s] %s\n' "$SECONDS" "$*"; fi
+}
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 2
+}
+
+# ---- what was asked for ------------------------------------------------------------------------------------------
+
+WORD="" PROFILE="" JOBS="" DRY_RUN="" PYTHON="" PREFIX="" PY="" CORES=""
+SETTINGS=() EXTRA=()
+
+read_arguments() {
+    while (($#)); do
+        case "$1" in
+            --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}"; continue ;; # --jobs=2 is --jobs 2
+            --profile | --set | --jobs)
+                (($# >= 2)) || fail "$1 needs a value, as in: $(example "$1")"
+                take "$1" "$2"
+                shift ;;
+            --dry-run) DRY_RUN=yes ;;
+            -h | --help) usage; exit 0 ;;
+            --) EXTRA=("${@:2}"); break ;;
+            -*) fail "unknown option '$1'; known: $OPTIONS (what Snakemake or pytest shall read comes after --)" ;;
+            *) take_word "$1" ;;
+        esac
+        shift
+    done
+}
+
+example() {
+    case "$1" in
+        --profile) echo "--profile demo" ;;
+        --set) echo "--set training.epochs=10" ;;
+        --jobs) echo "--jobs 2" ;;
+    esac
+}
+
+take() { # take OPTION VALUE
+    local rule
+    case "$1" in
+        --profile) rule='^[A-Za-z0-9_-]+$' PROFILE="$2" ;;
+        --jobs) rule='^[1-9][0-9]?$' JOBS="$2" ;;
+        --set) rule='^[A-Za-z_][A-Za-z0-9_.]*=.+$' && SETTINGS+=("$2") ;;
+    esac
+    [[ $2 =~ $rule ]] || fail "$1 cannot be '$2'; it is given as in: $(example "$1")"
+}
+
+take_word() {
+    [[ $1 != *" "* && " $WORDS " == *" $1 "* ]] || fail "unknown word '$1'; known: $WORDS (--help explains them)"
+    [[ -z $WORD ]] || fail "one word at a time, not both '$WORD' and '$1'"
+    WORD="$1"
+}
+
+choose_profile() { # the word's own profile, unless --profile names another; it has to exist
+    case "$WORD" in
+        real) : "${PROFILE:=real_sample}" ;;
+        smoke | paper) : "${PROFILE:=$WORD}" ;;
+        *) : "${PROFILE:=demo}" ;;
+    esac
+    [[ -f profiles/$PROFILE.yaml ]] && return
+    local found
+    found="$(find profiles -maxdepth 1 -name '*.yaml' 2>/dev/null | sed 's|.*/||; s|\.yaml$||' | sort | tr '\n' ' ')"
+    fail "unknown profile '$PROFILE': there is no profiles/$PROFILE.yaml; found: ${found:-none}"
+}
+
+# ---- the environment ---------------------------------------------------------------------------------------------
+
+check_disk() { # for the environment; a run's need is in its profile (disk_gb), and the workflow checks it
+    local free
+    free="$(df -Pk "$ROOT" | awk 'NR == 2 { print int($4 / 1048576) }')"
+    ((free >= SETUP_GB)) || fail "the disk of $ROOT has $free GB free, a new environment needs $SETUP_GB GB." \
+        "Make room and run this again, or activate an environment that has the packages"
+}
+
+version_of() { # version_of PYTHON: "3.12.4", or nothing where it does not start
+    "$1" -c 'import platform; print(platform.python_version())' 2>/dev/null || true
+}
+
+is_suitable() { [[ $1 =~ ^3\.1[123]\. ]]; } # the range of pyproject.toml
+
+find_python() { # sets PYTHON: the user's own python3 if it fits, else the newest that does
+    local candidate version seen=""
+    for candidate in python3 python3.13 python3.12 python3.11; do
+        version="$(version_of "$candidate")"
+        [[ -n $version ]] || continue
+        if ! is_suitable "$version"; then
+            seen+="$candidate is $version; "
+        elif ! "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then
+            seen+="$candidate is $version, but lacks the venv module (on Debian: apt install python3-venv); "
+        else
+            PYTHON="$candidate"
+            return
+        fi
+    done
+    fail "no suitable Python: ${seen:-none found; }Python 3.11, 3.12 or 3.13 is needed." \
+        "Install one from python.org or your package manager, or activate a conda environment that has it"
+}
+
+active_environment() { # the prefix of an active venv or conda environment, or nothing
+    if [[ -n ${VIRTUAL_ENV:-} ]]; then
+        echo "$VIRTUAL_ENV"
+    elif [[ -n ${CONDA_PREFIX:-} && ${CONDA_DEFAULT_ENV:-} != base ]]; then
+        echo "$CONDA_PREFIX"
+    fi
+}
+
+use_active() { # use_active PREFIX
+    PREFIX="$1" PY="$1/bin/python"
+    local version
+    version="$(version_of "$PY")"
+    is_suitable "$version" || fail "the active environment $PREFIX has a Python that is ${version:-broken};" \
+        "3.11, 3.12 or 3.13 is needed: deactivate it, and .venv will be used, or activate another"
+    say "using the active environment $PREFIX (Python $version)"
+}
+
+use_own() { # .venv, made anew if it is missing, unsuitable, unfinished, or was moved here from elsewhere
+    PREFIX="$ROOT/.venv" PY="$ROOT/.venv/bin/python"
+    if is_suitable "$(version_of "$PY")" && grep -qsF "$PREFIX" "$PREFIX/bin/activate"; then
+        say "using .venv (Python $(version_of "$PY"))"
+        return
+    fi
+    find_python
+    check_disk
+    say "making .venv with $PYTHON (Python $(version_of "$PYTHON"))"
+    [[ -n $DRY_RUN ]] || quietly "$PYTHON" -m venv --clear "$PREFIX"
+}
+
+quietly() { # runs a command; its output is shown only if it fails
+    local output
+    output="$("$@" 2>&1)" && return
+    printf '%s\n' "$output" >&2
+    fail "this failed, for the reason above: $*"
+}
+
+pip_install() { quietly "$PY" -m pip install --quiet --no-input --disable-pip-version-check "$@"; }
+
+installed_state() { # what an installation depends on; kept beside it, so that nothing is done when nothing changed
+    printf '%s %s\n' "$ROOT" "$(version_of "$PY")"
+    cat requirements.txt pyproject.toml
+}
+
+install() {
+    local stamp="$PREFIX/.run_all_installed" state
+    state="$(installed_state)"
+    [[ -f $stamp && $(<"$stamp") == "$state" ]] && return
+    say "installing the packages of requirements.txt (minutes the first time)"
+    [[ -z $DRY_RUN ]] || return 0
+    rm -f "$stamp"
+    "$PY" -c 'import pip' 2>/dev/null || quietly "$PY" -m ensurepip
+    pip_install --no-compile --requirement requirements.txt # compiling all of it would take longer than the first run
+    pip_install --no-deps --no-build-isolation --editable .
+    printf '%s\n' "$state" >"$stamp"
+    say "environment ready"
+}
+
+set_up() {
+    local active
+    active="$(active_environment)"
+    if [[ -n $active ]]; then use_active "$active"; else use_own; fi
+    install
+    export PATH="$PREFIX/bin:$PATH"
+    export PYTHONPATH="$ROOT/src" PYTHONNOUSERSITE=1 # this clone's helpers, this environment's packages
+    export PYTHONHASHSEED=0 TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_TELEMETRY=1
+    unset PYTHONDONTWRITEBYTECODE # else each of the many processes would compile its imports again
+    export JUPYTER_PREFER_ENV_PATH=1 PYDEVD_DISABLE_FILE_VALIDATION=1
+}
+
+# ---- the work ----------------------------------------------------------------------------------------------------
+
+workflow() { # workflow TARGET
+    local arguments=() started=$SECONDS
+    [[ $PROFILE == paper ]] || export HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}" # only the paper's models are downloaded
+    [[ -z $JOBS ]] || share_cores
+    arguments=(--directory "$ROOT" ${CORES:+--cores "$CORES"} ${EXTRA[@]+"${EXTRA[@]}"}
+        --config "profile=$PROFILE" ${SETTINGS[@]+"set=$(printf '%q ' "${SETTINGS[@]}")"} -- "$1")
+    say "running '$1' with profile $PROFILE"
+    if [[ -n $DRY_RUN ]]; then
+        dry_run "${arguments[@]}"
+        return
+    fi
+    "$PY" -m snakemake "${arguments[@]}" || {
+        say "stopped by the error above; the same command goes on from here" >&2
+        exit 1
+    }
+    say "done in $((SECONDS - started)) s; results and figures are in runs/$PROFILE"
+}
+
+share_cores() { # for --jobs; without it, the profile says how many threads a job has
+    local cores threads
+    cores="$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)"
+    threads=$((cores > JOBS ? cores / JOBS : 1))
+    CORES=$((threads * JOBS))
+    SETTINGS+=("jobs.threads=$threads")
+}
+
+dry_run() { # the runs that Snakemake would start, if there is a Snakemake yet to ask
+    if "$PY" -c 'import snakemake' 2>/dev/null; then
+        "$PY" -m snakemake --dry-run --quiet rules host reason "$@"
+    else
+        say "every notebook of it, as nothing is installed yet"
+    fi
+}
+
+run_setup() { say "nothing more to do"; } # main has done it
+
+run_lab() {
+    "$PY" -m jupyterlab --ServerApp.root_dir="$ROOT" --LabApp.default_url=/lab/tree/notebooks ${EXTRA[@]+"${EXTRA[@]}"}
+}
+
+run_test() { HF_HUB_OFFLINE=1 "$PY" -m pytest ${EXTRA[@]+"${EXTRA[@]}"}; }
+
+run_lint() {
+    local failed=""
+    "$PY" -m ruff check . || failed+=" ruff-check"
+    "$PY" -m ruff format --check . || failed+=" ruff-format"
+    "$PY" -m mypy || failed+=" mypy"
+    "$PREFIX/bin/shellcheck" run_all.sh .ci/run || failed+=" shellcheck"
+    [[ -z $failed ]] || fail "lint found something:$failed"
+}
+
+main() {
+    read_arguments "$@"
+    : "${WORD:=demo}"
+    choose_profile
+    set_up
+    case "$WORD" in
+        demo | smoke | real | paper) workflow all ;;
+        publish) SETTINGS=('seeds=[0,1,2]' ${SETTINGS[@]+"${SETTINGS[@]}"}) && workflow publish ;;
+        base-models) workflow base_models ;;
+        *) if [[ -n $DRY_RUN ]]; then say "then: $WORD"; else run_"$WORD"; fi ;;
+    esac
+}
+
+main "$@"

@@ -1,0 +1,284 @@
+"""run_all.sh, with stand-ins for every Python: what it says, what it refuses, and that it leaves nothing behind."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sysconfig
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.specifiers import SpecifierSet
+
+from helpers.paths import ROOT
+from helpers.settings import parse_overrides
+
+SCRIPT = (ROOT / "run_all.sh").read_text(encoding="utf-8")
+WORDS = re.search(r'^WORDS="(.+)"$', SCRIPT, re.MULTILINE)[1].split()
+OPTIONS = re.search(r'^OPTIONS="(.+)"$', SCRIPT, re.MULTILINE)[1].split()
+PYTHONS = ("python3", "python3.13", "python3.12", "python3.11")
+FILES = ("run_all.sh", "requirements.txt", "requirements.in", "pyproject.toml", "profiles/demo.yaml")
+
+# Answers the questions that run_all.sh has for a Python, and notes everything else that it is called with.
+PYTHON = """#!/bin/sh
+case "$*" in
+    *python_version*) echo {version} ;;
+    *"import ensurepip"*) exit {venv_missing} ;;
+    *) printf '%s\\0' "$@" >>"$CALLS" ;;
+esac
+case "$*" in
+    *"pip install"*) echo "{pip_says}"; exit {pip_fails} ;;
+esac
+"""
+
+
+def executable(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+
+
+class Clone:
+    """A copy of the files that run_all.sh reads, on a machine whose Pythons are stand-ins."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.bin, self.calls = folder / "a clone", folder / "bin", folder / "calls"
+        self.environment = folder / "active"
+        for file in FILES:
+            (self.root / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, self.root / file)
+        for name in PYTHONS:
+            self.python(self.bin / name)
+        self.python(self.environment / "bin/python")
+        self.before = self.files()
+
+    def python(
+        self, path: Path, version: str = "3.12.4", venv_missing: int = 0, pip_says: str = "", pip_fails: int = 0
+    ) -> None:
+        executable(
+            path, PYTHON.format(version=version, venv_missing=venv_missing, pip_says=pip_says, pip_fails=pip_fails)
+        )
+
+    def files(self) -> set[Path]:
+        return set(self.root.rglob("*"))
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        kept = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV" and not k.startswith("CONDA")}
+        own = {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}", "CALLS": str(self.calls)}
+        return subprocess.run(
+            [self.root / "run_all.sh", *arguments],
+            env=kept | own | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+
+    def run_active(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run(*arguments, VIRTUAL_ENV=str(self.environment))
+
+    def called(self) -> list[str]:
+        """The arguments of all calls of a Python, and forget them."""
+        text = self.calls.read_text(encoding="utf-8") if self.calls.exists() else ""
+        self.calls.unlink(missing_ok=True)
+        return text.split("\0")[:-1]
+
+    def refuses(self, result: subprocess.CompletedProcess[str], message: str) -> None:
+        assert result.stderr.startswith(f"error: {message}"), result.stderr
+        assert result.returncode == 2
+        assert self.files() == self.before
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    return Clone(tmp_path)
+
+
+# ---- what it says
+
+
+def test_help_explains_every_word_and_option_and_fits_a_terminal(clone: Clone) -> None:
+    result = clone.run("--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert [word for word in WORDS if not re.search(rf"^  {word}  +\S", result.stdout, re.MULTILINE)] == []
+    assert [option for option in OPTIONS if option not in result.stdout] == []
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_dry_run_changes_nothing(clone: Clone) -> None:
+    result = clone.run("--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert "making .venv with python3 (Python 3.12.4)" in result.stdout
+    assert "running 'all' with profile demo" in result.stdout
+    assert clone.files() == clone.before
+
+
+# ---- what it refuses
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demmo"], f"unknown word 'demmo'; known: {' '.join(WORDS)}"),
+        ([""], "unknown word ''"),
+        (["demo smoke"], "unknown word 'demo smoke'"),
+        (["demo", "smoke"], "one word at a time, not both 'demo' and 'smoke'"),
+        (["--fast"], f"unknown option '--fast'; known: {' '.join(OPTIONS)}"),
+        (["-n"], "unknown option '-n'"),
+        (["--profile"], "--profile needs a value, as in: --profile demo"),
+        (["--profile", "../demo"], "--profile cannot be '../demo'"),
+        (["--profile=nowhere"], "unknown profile 'nowhere': there is no profiles/nowhere.yaml; found: demo"),
+        (["real"], "unknown profile 'real_sample'"),
+        (["--jobs", "0"], "--jobs cannot be '0'; it is given as in: --jobs 2"),
+        (["--jobs", "two"], "--jobs cannot be 'two'"),
+        (["--set", "epochs"], "--set cannot be 'epochs'; it is given as in: --set training.epochs=10"),
+        (["--set", "=3"], "--set cannot be '=3'"),
+    ],
+)
+def test_unreadable_arguments_are_refused(clone: Clone, arguments: list[str], message: str) -> None:
+    clone.refuses(clone.run(*arguments), message)
+
+
+@pytest.mark.parametrize("minor", range(9, 17))
+def test_python_is_accepted_exactly_in_the_range_of_pyproject(clone: Clone, minor: int) -> None:
+    version = f"3.{minor}.1"
+    for name in PYTHONS:
+        clone.python(clone.bin / name, version)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    result = clone.run("setup", "--dry-run")
+    if version in SpecifierSet(project["requires-python"]):
+        assert f"making .venv with python3 (Python {version})" in result.stdout
+    else:
+        clone.refuses(result, f"no suitable Python: python3 is {version}; ")
+        assert "Python 3.11, 3.12 or 3.13 is needed. Install one" in result.stderr
+
+
+def test_newest_suitable_python_is_taken_where_python3_is_not(clone: Clone) -> None:
+    clone.python(clone.bin / "python3", "3.14.0")
+    clone.python(clone.bin / "python3.13", "")  # a name without a Python behind it, as version managers leave
+    assert "making .venv with python3.12 " in clone.run("setup", "--dry-run").stdout
+
+
+def test_python_without_venv_is_passed_over_and_explained(clone: Clone) -> None:
+    clone.python(clone.bin / "python3", venv_missing=1)
+    assert "making .venv with python3.13 " in clone.run("setup", "--dry-run").stdout
+    for name in PYTHONS:
+        clone.python(clone.bin / name, venv_missing=1)
+    clone.refuses(clone.run("setup"), "no suitable Python: python3 is 3.12.4, but lacks the venv module (on Debian:")
+
+
+def test_disk_without_room_is_refused(clone: Clone) -> None:
+    gigabytes = 3
+    executable(clone.bin / "df", f"#!/bin/sh\necho header\necho disk 0 0 {gigabytes * 2**20 + 5} 1% /\n")
+    clone.refuses(clone.run(), f"the disk of {clone.root} has 3 GB free, a new environment needs 6 GB. Make room")
+
+
+def test_unsuitable_active_environment_is_refused(clone: Clone) -> None:
+    clone.python(clone.environment / "bin/python", "3.10.2")
+    clone.refuses(
+        clone.run_active(), f"the active environment {clone.environment} has a Python that is 3.10.2; 3.11, 3.12"
+    )
+
+
+def test_active_environment_that_is_gone_is_refused(clone: Clone) -> None:
+    clone.refuses(clone.run(VIRTUAL_ENV="/gone"), "the active environment /gone has a Python that is broken;")
+
+
+# ---- what it uses
+
+
+@pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX"])
+def test_active_environment_is_respected(clone: Clone, variable: str) -> None:
+    result = clone.run("setup", **{variable: str(clone.environment)})
+    assert f"using the active environment {clone.environment} (Python 3.12.4)" in result.stdout
+    assert clone.files() == clone.before
+
+
+def test_base_environment_of_conda_is_left_alone(clone: Clone) -> None:
+    result = clone.run("setup", "--dry-run", CONDA_PREFIX=str(clone.environment), CONDA_DEFAULT_ENV="base")
+    assert "making .venv" in result.stdout
+
+
+def test_own_environment_is_used_unless_it_was_made_elsewhere(clone: Clone) -> None:
+    clone.python(clone.root / ".venv/bin/python")
+    activate = clone.root / ".venv/bin/activate"
+    activate.write_text(f"VIRTUAL_ENV={clone.root}/.venv\n", encoding="utf-8")
+    assert "using .venv (Python 3.12.4)" in clone.run("setup", "--dry-run").stdout
+    activate.write_text("VIRTUAL_ENV=/elsewhere/.venv\n", encoding="utf-8")
+    assert "making .venv" in clone.run("setup", "--dry-run").stdout
+
+
+def test_nothing_is_installed_again_until_the_lock_changes(clone: Clone) -> None:
+    assert clone.run_active("setup").returncode == 0
+    assert "requirements.txt" in clone.called()
+    assert clone.run_active("setup").returncode == 0
+    assert clone.called() == []
+    with (clone.root / "requirements.txt").open("a", encoding="utf-8") as file:
+        file.write("six==1.17.0\n")
+    assert clone.run_active("setup").returncode == 0
+    assert "requirements.txt" in clone.called()
+
+
+def test_failed_installation_is_shown_and_tried_again(clone: Clone) -> None:
+    python = clone.environment / "bin/python"
+    clone.python(python, pip_says="No matching distribution found for torch==2.13.0", pip_fails=1)
+    for _ in range(2):
+        result = clone.run_active("setup")
+        assert result.returncode == 2
+        assert result.stderr.startswith("No matching distribution found for torch==2.13.0\nerror: this failed")
+    clone.python(python)
+    assert clone.run_active("setup").returncode == 0
+
+
+# ---- what it calls
+
+
+def config_of(arguments: list[str]) -> list[str]:
+    """What Snakemake is given behind --config, up to the target."""
+    return arguments[arguments.index("--config") + 1 : arguments.index("--")]
+
+
+@pytest.mark.parametrize(
+    ("word", "target", "config"),
+    [
+        ("demo", "all", ["profile=demo"]),
+        ("base-models", "base_models", ["profile=demo"]),
+        ("publish", "publish", ["profile=demo", r"set=seeds=\[0\,1\,2\] "]),
+    ],
+)
+def test_word_becomes_a_target_of_the_workflow(clone: Clone, word: str, target: str, config: list[str]) -> None:
+    assert clone.run_active(word).returncode == 0
+    called = clone.called()
+    assert called[called.index("--") + 1] == target
+    assert config_of(called) == config
+
+
+def test_settings_reach_the_profile_as_they_were_given(clone: Clone) -> None:
+    given = ["training.epochs=3", "seeds=[0, 1]", "description='it is: $(touch evil) `x` \"so\" #1'"]
+    options = [part for setting in given for part in ("--set", setting)]
+    assert clone.run_active(*options, "--jobs", "2", "--", "--forceall").returncode == 0
+    called = clone.called()
+    settings = config_of(called)[1].removeprefix("set=")
+    assert shlex.split(settings)[:3] == given
+    assert parse_overrides(settings)["description"] == 'it is: $(touch evil) `x` "so" #1'
+    assert "jobs.threads=" in settings
+    assert "--forceall" in called
+
+
+def test_arguments_behind_two_dashes_reach_pytest(clone: Clone) -> None:
+    assert clone.run_active("test", "--", "-k", "two words").returncode == 0
+    assert clone.called()[-4:] == ["-m", "pytest", "-k", "two words"]
+
+
+# ---- how it is written
+
+
+@pytest.mark.parametrize("script", ["run_all.sh", ".ci/run"])
+def test_shell_scripts_are_strict_and_pass_shellcheck(script: str) -> None:
+    shellcheck = Path(sysconfig.get_path("scripts")) / "shellcheck"
+    result = subprocess.run([shellcheck, ROOT / script], capture_output=True, text=True, check=False, timeout=30)
+    assert result.stdout + result.stderr == ""
+    assert "\nset -euo pipefail\n" in (ROOT / script).read_text(encoding="utf-8")
+    assert os.access(ROOT / script, os.X_OK)
