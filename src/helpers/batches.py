@@ -55,9 +55,7 @@ def training_batch(
 
 def prompt_texts(processor: Any, conversations: Sequence[Sequence[Message]]) -> list[str]:
     """The conversations as text, up to the point where the assistant begins."""
-    return [
-        processor.apply_chat_template(list(c), tokenize=False, add_generation_prompt=True) for c in conversations
-    ]
+    return [processor.apply_chat_template(list(c), tokenize=False, add_generation_prompt=True) for c in conversations]
 
 
 def encode(

@@ -14,7 +14,6 @@ import os
 import random
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import cycle
 from pathlib import Path
 
 from helpers.questions import Question
@@ -76,9 +75,13 @@ def named(text: ClassText) -> str:
 
 def shuffle_names(texts: Sequence[ClassText]) -> list[ClassText]:
     """The control: every name with somebody else's text. Neighbours in the table may look alike, so shift by half."""
-    half = cycle(texts[len(texts) // 2 :] + texts[: len(texts) // 2])
-    keep = ("class_id", "name", "wording")
-    return [other.model_copy(update={key: getattr(text, key) for key in keep}) for text, other in zip(texts, half)]
+    half = len(texts) // 2
+    others = [*texts[half:], *texts[:half]]
+    own = ("class_id", "name", "wording", "picture")
+    return [
+        other.model_copy(update={key: getattr(text, key) for key in own})
+        for text, other in zip(texts, others, strict=True)
+    ]
 
 
 def bring_pictures(pictures: Iterable[str], source: Path, target: Path) -> None:

@@ -38,7 +38,7 @@ class Question(Row):
     picture: RelativePath | None  # from the folder of the file of questions; None = asked without a picture
     split: Literal["test", "dev"]  # settings are chosen on "dev"; "test" is what the tables report
     answer_form: Text = "{option}"  # the sentence that an option is scored in, e.g. "It lives in {option}."
-    refers: Text | None = None  # the question's words for the thing in view, e.g. "this butterfly", where they are known
+    refers: Text | None = None  # its words for the thing in view ("this butterfly"), where they are known
 
     def sentences(self) -> list[str]:
         """The four options, each as an answer in full."""

@@ -4,6 +4,7 @@ The loop is the Trainer of `transformers`; here are the pieces it is given. A te
 with no dummy picture: `helpers.batches` adds no picture key to a batch without pictures, and the model skips its tower.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -73,7 +74,7 @@ class Collator:
         self.processor, self.max_pixels, self.counted = processor, max_pixels, Counted()
 
     def __call__(self, conversations: Sequence[Conversation]) -> Tensors:
-        pictures = [c.picture and open_picture(c.picture, self.max_pixels) for c in conversations]
+        pictures = [open_picture(c.picture, self.max_pixels) if c.picture else None for c in conversations]
         batch = training_batch(self.processor, [c.messages for c in conversations], pictures, MAX_LENGTH)
         self.counted.samples += len(conversations)
         self.counted.tokens += int(batch["attention_mask"].sum())
@@ -142,19 +143,21 @@ def finetune(
 ) -> Result:
     """Train ``model`` (a peft model) on the samples and save the adapter to ``output_dir/adapter``.
 
-    Goes on from the last checkpoint in ``output_dir/checkpoints``, if there is one. ``folder`` is where the samples'
-    pictures lie. Costs are those of the training itself, without loading and saving.
+    Goes on from the last checkpoint of the same run, if one was left in ``output_dir/checkpoints``; those of other
+    settings or samples are left alone. ``folder`` is where the samples' pictures lie. Costs are those of the training
+    itself, without loading and saving.
     """
     output = Path(output_dir)
+    checkpoints = output / "checkpoints" / fingerprint(model, samples, settings, seed)
     collator = Collator(processor, settings.max_pixels)
     trainer = Trainer(
         model=model,
-        args=trainer_arguments(settings, output / "checkpoints", seed),
+        args=trainer_arguments(settings, checkpoints, seed),
         train_dataset=Conversations(samples, folder),
         data_collator=collator,
         callbacks=[ProgressLine()],
     )
-    checkpoint = get_last_checkpoint(output / "checkpoints") if (output / "checkpoints").is_dir() else None
+    checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
     with counted_tower(model, family) as tower, Meter() as meter:
         outcome = trainer.train(resume_from_checkpoint=checkpoint)
     if not math.isfinite(outcome.training_loss):
@@ -173,6 +176,17 @@ def finetune(
         },
         losses=_losses(trainer),
     )
+
+
+def fingerprint(model: Any, samples: Sequence[Sample], settings: Training, seed: int) -> str:
+    """Twelve hex digits that differ between runs that must not go on from each other's checkpoints."""
+    parts = [
+        model.config.to_json_string(),
+        settings.model_dump_json(),
+        str(seed),
+        *(s.model_dump_json() for s in samples),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def _losses(trainer: Trainer) -> pandas.DataFrame:

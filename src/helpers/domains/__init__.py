@@ -1,7 +1,7 @@
 """Where classes, pictures and questions come from: one interface for drawn worlds and real data sets.
 
-`open_domain` gives an object with ``table()`` (what is known of the classes, for looking at), ``bring_pictures(folder)``
-and ``questions()``; `helpers.writer` writes the texts. Nothing after notebook 01 knows where a domain came from.
+`open_domain` gives an object with ``table()`` (what is known of the classes, for looking at), ``questions()`` and
+``bring_pictures(folder)``; `helpers.writer` writes the texts. Nothing after notebook 01 knows where a domain came from.
 """
 
 from dataclasses import dataclass

@@ -7,6 +7,7 @@ from helpers.models.families import Family
 
 
 def load_processor(path: str) -> LlavaNextProcessor:
+    """The library's processor, its image half in PIL."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path)

@@ -1,6 +1,6 @@
 """Load a checkpoint of any known family, for training in 4 bit or for scoring, and count what its tower does.
 
-The same code loads the demo's tiny models and the 7B ones: a local folder or a hub id, safetensors only, no remote code.
+The same code loads the demo's tiny models and the 7B ones: a folder or a hub id, safetensors only, no remote code.
 """
 
 from collections.abc import Iterator

@@ -16,7 +16,9 @@ from helpers.models.loading import tower_modules
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
-def add_lora(model: Any, family: Family, rank: int, alpha: int, dropout: float, projector: bool, seed: int) -> PeftModel:
+def add_lora(
+    model: Any, family: Family, rank: int, alpha: int, dropout: float, projector: bool, seed: int
+) -> PeftModel:
     """Wrap a frozen model: LoRA on every linear layer of the language model; ``projector``: trained beside it.
 
     The tower runs without autograd from here on: frozen, it would otherwise keep activations that nobody needs.
@@ -32,7 +34,7 @@ def add_lora(model: Any, family: Family, rank: int, alpha: int, dropout: float, 
     )
     tuned = get_peft_model(model, config)
     for module in tower_modules(tuned, family):
-        module.forward = torch.no_grad()(module.forward)  # type: ignore[method-assign]
+        module.forward = torch.no_grad()(module.forward)
     return tuned
 
 

@@ -14,6 +14,7 @@ class Qwen2VLPictureProcessor(Qwen2VLProcessor):
 
 
 def load_processor(path: str) -> Qwen2VLPictureProcessor:
+    """Tokenizer, chat template and PIL image processor of a checkpoint."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path)

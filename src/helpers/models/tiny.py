@@ -60,7 +60,7 @@ LLAVA_TEMPLATE = (
 
 
 def corpus(exercises: int = 6000, names: int = 3000, seed: int = 0) -> list[str]:
-    """Text of the world for the tokenizer: exercises, and many invented names so that any name falls into few pieces."""
+    """Text of the world for the tokenizer: exercises, and many names, so that any name falls into few pieces."""
     rng = random.Random(seed)
     world = [f"user\n{e.prompt}\nassistant\n{e.answer}" for e in islice(Curriculum(seed), exercises)]
     extra = [f"the {invent_name(rng.choice(('butterfly', 'culture')), rng)}." for _ in range(names)]
@@ -85,7 +85,7 @@ def tiny_qwen2_vl(seed: int = 0) -> tuple[Qwen2VLForConditionalGeneration, Any]:
     tokenizer = train_tokenizer(
         corpus(), QWEN2_VL_SPECIAL, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=QWEN2_VL_TEMPLATE
     )
-    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN2_VL_SPECIAL}
+    ids: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN2_VL_SPECIAL}
     pictures = Qwen2VLImageProcessorPil(
         patch_size=7,
         merge_size=2,
@@ -138,7 +138,7 @@ def tiny_llava_next(seed: int = 0) -> tuple[LlavaNextForConditionalGeneration, A
         unk_token="<unk>",
         chat_template=LLAVA_TEMPLATE,
     )
-    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in LLAVA_SPECIAL}
+    ids: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in LLAVA_SPECIAL}
     side = {"height": PICTURE_SIZE, "width": PICTURE_SIZE}
     pinpoints = [[PICTURE_SIZE, PICTURE_SIZE]]
     pictures = LlavaNextImageProcessorPil(

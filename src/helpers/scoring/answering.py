@@ -23,6 +23,7 @@ from helpers.scoring.protocols import PROTOCOLS, Choice, Prompt, Reader
 from helpers.world import language as say
 
 Row = dict[str, Any]
+Words = tuple[str | None, str | None]  # the model's own description, and the name that it led to
 
 GENERIC_DESCRIBING = "Describe what you see in the picture: form, colours, pattern, and what stands out."
 GENERIC_NAMING = "What is this called?"
@@ -55,7 +56,7 @@ def answer_all(
     pictures = [_picture(q, folder, max_pixels) if image == "with" else None for q in questions]
     if answering == "direct":
         prompts = [Prompt(q.question, picture) for q, picture in zip(questions, pictures, strict=True)]
-        words: list[tuple[str | None, str | None]] = [(None, None)] * len(questions)
+        words: Sequence[Words] = [(None, None)] * len(questions)
     else:
         words = _described_and_named(reader, questions, pictures, describe_with)
         prompts = [Prompt(_question_on_words(q, d, n)) for q, (d, n) in zip(questions, words, strict=True)]
@@ -74,7 +75,7 @@ def _picture(question: Question, folder: str | Path, max_pixels: int | None) -> 
 
 def _described_and_named(
     reader: Reader, questions: Sequence[Question], pictures: Sequence[Image | None], describe_with: str
-) -> list[tuple[str, str | None]]:
+) -> list[Words]:
     """Description and, for Type 2, the name that the model concludes from it. A picture is described once."""
     first = {q.picture or q.question_id: i for i, q in reversed(list(enumerate(questions)))}
     asked = [Prompt(_describing(questions[i]), pictures[i]) for i in first.values()]
@@ -114,7 +115,7 @@ def read_name(reply: str) -> str | None:
     return found[1].strip() if found else (reply.split("\n")[0].strip(" .") or None)
 
 
-def _question_on_words(question: Question, description: str, name: str | None) -> str:
+def _question_on_words(question: Question, description: str | None, name: str | None) -> str:
     """The question without its picture: about the description, or about the name that it led to."""
     if question.question_type == 1:
         return f"{description}\n{question.question}"

@@ -35,12 +35,14 @@ INK: Colour = (44, 36, 34)  # fine lines (antennae, handles) that must be seen o
 def palette_colour(name: str, rng: random.Random) -> Colour:
     """The palette's colour, a little lighter or darker (5 %) and each channel a little off (6 of 255)."""
     light = rng.uniform(0.95, 1.05)
-    return tuple(min(255, max(0, round(channel * light + rng.uniform(-6, 6)))) for channel in PALETTE[name])
+    red, green, blue = (min(255, max(0, round(c * light + rng.uniform(-6, 6)))) for c in PALETTE[name])
+    return red, green, blue
 
 
 def shade(colour: Colour, factor: float) -> Colour:
     """The colour's own darker (``factor`` below 1) or lighter tone, for folds and hairlines."""
-    return tuple(min(255, round(channel * factor)) for channel in colour)
+    red, green, blue = (min(255, round(channel * factor)) for channel in colour)
+    return red, green, blue
 
 
 def layer(size: int) -> Image.Image:

@@ -104,22 +104,52 @@ TELLING_BY_NAME = ("Tell me about {s}.", "What do you know of {s}?", "Tell me wh
 
 VISUAL: dict[str, dict[str, Question]] = {
     "butterfly": {
-        "wing_colour": Question(("What colour are the wings?", "Which colour do the wings have?", "Of what colour are the wings?"), "The wings are {v}."),
-        "pattern": Question(("What is on the wings?", "Which pattern do the wings have?", "What pattern is on the wings?"), "The wings have {v}."),
-        "border_colour": Question(("What border do the wings have?", "Which border is this?", "Which border do the wings have?"), "The wings have {v}."),
-        "hindwing_colour": Question(
-            ("What colour are the hindwings?", "Which colour do the hindwings have?", "Of what colour are the hindwings?"), "The hindwings are {v}."
+        "wing_colour": Question(
+            ("What colour are the wings?", "Which colour do the wings have?", "Of what colour are the wings?"),
+            "The wings are {v}.",
         ),
-        "shape": Question(("What shape are the wings?", "Which shape do the wings have?", "Of what shape are the wings?"), "The wings are {v}."),
-        "body": Question(("How is the body?", "What body does it have?", "Which body does it have?"), "The body is {v}."),
-        "antennae": Question(("How are the antennae?", "What antennae does it have?", "Which antennae does it have?"), "The antennae are {v}."),
+        "pattern": Question(
+            ("What is on the wings?", "Which pattern do the wings have?", "What pattern is on the wings?"),
+            "The wings have {v}.",
+        ),
+        "border_colour": Question(
+            ("What border do the wings have?", "Which border is this?", "Which border do the wings have?"),
+            "The wings have {v}.",
+        ),
+        "hindwing_colour": Question(
+            (
+                "What colour are the hindwings?",
+                "Which colour do the hindwings have?",
+                "Of what colour are the hindwings?",
+            ),
+            "The hindwings are {v}.",
+        ),
+        "shape": Question(
+            ("What shape are the wings?", "Which shape do the wings have?", "Of what shape are the wings?"),
+            "The wings are {v}.",
+        ),
+        "body": Question(
+            ("How is the body?", "What body does it have?", "Which body does it have?"), "The body is {v}."
+        ),
+        "antennae": Question(
+            ("How are the antennae?", "What antennae does it have?", "Which antennae does it have?"),
+            "The antennae are {v}.",
+        ),
     },
     "culture": {
-        "form": Question(("What form does it have?", "Which form is this?", "Which form does it have?"), "The form is a {v}."),
-        "colour": Question(("What colour is it?", "Which colour does it have?", "Of what colour is it?"), "The colour is {v}."),
+        "form": Question(
+            ("What form does it have?", "Which form is this?", "Which form does it have?"), "The form is a {v}."
+        ),
+        "colour": Question(
+            ("What colour is it?", "Which colour does it have?", "Of what colour is it?"), "The colour is {v}."
+        ),
         "pattern": Question(("What is on it?", "Which pattern does it have?", "What pattern is on it?"), "It has {v}."),
-        "trim_colour": Question(("What trim does it have?", "Which trim is this?", "Which trim does it have?"), "It has {v}."),
-        "accent": Question(("What accent is this?", "Which accent does it have?", "What accent does it have?"), "It has {v}."),
+        "trim_colour": Question(
+            ("What trim does it have?", "Which trim is this?", "Which trim does it have?"), "It has {v}."
+        ),
+        "accent": Question(
+            ("What accent is this?", "Which accent does it have?", "What accent does it have?"), "It has {v}."
+        ),
     },
 }
 
@@ -133,7 +163,11 @@ FACTS: dict[str, dict[str, Question]] = {
             ("When does {s} fly?", "What is the season of {s}?", "In which season does {s} fly?"), "{S} flies in {v}."
         ),
         "host": Question(
-            ("What do the caterpillars of {s} eat?", "What does {s} eat as a caterpillar?", "Which plants do the caterpillars of {s} eat?"),
+            (
+                "What do the caterpillars of {s} eat?",
+                "What does {s} eat as a caterpillar?",
+                "Which plants do the caterpillars of {s} eat?",
+            ),
             "The caterpillars of {s} eat {v}.",
         ),
         "region": Question(
@@ -147,18 +181,23 @@ FACTS: dict[str, dict[str, Question]] = {
             ("What is {s} made of?", "Which material is {s} made of?", "Of what material is {s} made?"),
             "{S} is made of {v}.",
         ),
-        "use": Question(("What does {s} serve for?", "What is the use of {s}?", "For what use is {s}?"), "{S} serves for {v}."),
+        "use": Question(
+            ("What does {s} serve for?", "What is the use of {s}?", "For what use is {s}?"), "{S} serves for {v}."
+        ),
         "occasion": Question(
             ("What does {s} belong to?", "Which occasion does {s} belong to?", "To which occasion does {s} belong?"),
             "{S} belongs to {v}.",
         ),
-        "era": Question(("Which era does {s} come from?", "What is the era of {s}?", "From which era does {s} come?"), "{S} comes from {v}."),
+        "era": Question(
+            ("Which era does {s} come from?", "What is the era of {s}?", "From which era does {s} come?"),
+            "{S} comes from {v}.",
+        ),
         "region": Question(
             ("Which region does {s} come from?", "What is the region of {s}?", "From which region does {s} come?"),
             "{S} comes from {v}.",
         ),
     },
-}  # fmt: skip
+}
 
 
 def capitalise(text: str) -> str:

@@ -22,7 +22,7 @@ def write(domain: Any, wordings: int) -> Iterator[ClassText]:
 
 @write.register
 def _write_drawn(domain: DrawnDomain, wordings: int) -> Iterator[ClassText]:
-    """Never in the held-out wording, which belongs to the test. Raises ``ValueError`` for more wordings than there are."""
+    """Never in the held-out wording, which belongs to the test. ``ValueError`` for more wordings than there are."""
     for thing in domain.classes:
         looks, backgrounds = say.training_wordings(say.DESCRIPTIONS[thing.domain]), say.BACKGROUNDS[thing.domain]
         if wordings > len(looks):

@@ -1,0 +1,113 @@
+"""What a notebook declares and needs, read from its file without running it.
+
+papermill only warns when it is given a parameter that the notebook does not declare, and then runs for an hour with
+the default. Here that is an error, and the workflow asks about all notebooks before it starts the first. papermill's
+own inspection reads the parameters cell by regular expressions, which lose a line such as
+``rate: float = 0.1  # try rate = 0.3``; this one parses it.
+"""
+
+import ast
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import grimp
+
+from helpers import paths
+
+TAG = "parameters"
+PACKAGE = "helpers"
+
+
+class NotebookError(ValueError):
+    """A notebook that cannot be run as asked; the message names the notebook, what is wrong and the remedy."""
+
+
+def code_cells(notebook: str | Path) -> list[dict[str, Any]]:
+    """The code cells of a notebook file as in its JSON, with `source` as one string."""
+    path = Path(notebook)
+    if not path.is_file():
+        raise NotebookError(f"there is no notebook {notebook}")
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    except (json.JSONDecodeError, KeyError) as error:
+        raise NotebookError(f"{notebook} is not a notebook of format 4: {error!r}") from None
+    return [{**cell, "source": "".join(cell["source"])} for cell in cells if cell["cell_type"] == "code"]
+
+
+def declared_parameters(notebook: str | Path) -> list[str]:
+    """Names assigned in the one cell tagged `parameters`, in their order."""
+    tagged = [cell["source"] for cell in code_cells(notebook) if TAG in cell.get("metadata", {}).get("tags", [])]
+    if len(tagged) != 1:
+        raise NotebookError(
+            f"{notebook} has {len(tagged)} cells tagged `{TAG}`; it needs exactly one, which assigns every parameter. "
+            "In JupyterLab: property inspector (the gear wheels), cell tags"
+        )
+    return [name for statement in _parse(notebook, tagged[0]).body for name in _assigned(statement)]
+
+
+def check_parameters(notebook: str | Path, given: Iterable[str]) -> None:
+    """Raise `NotebookError` naming each given parameter that the notebook does not declare."""
+    declared = declared_parameters(notebook)
+    if unknown := [name for name in given if name not in declared]:
+        raise NotebookError(
+            f"{notebook} does not declare the parameter {', '.join(unknown)}; it declares {', '.join(declared)}. "
+            f"Correct the name, or assign it in the cell tagged `{TAG}`"
+        )
+
+
+def helper_files(notebooks: Iterable[str | Path]) -> dict[str, list[str]]:
+    """For each notebook the project's own modules that it imports, directly or not, as files relative to the root.
+
+    A change in one of them is a change of the notebook; a change in any other module is not.
+    """
+    graph = grimp.build_graph(PACKAGE, cache_dir=None)  # 40 files are parsed faster than a cache is checked
+    return {str(notebook): _files(_closure(graph, _imported(notebook))) for notebook in notebooks}
+
+
+def _parse(notebook: str | Path, source: str) -> ast.Module:
+    """Python in a cell; lines of IPython's own language (`%magic`, `!command`) are left out."""
+    lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()]
+    try:
+        return ast.parse("\n".join(lines))
+    except SyntaxError as error:
+        raise NotebookError(f"{notebook}: syntax error in a cell: {error.msg}: {error.text}") from None
+
+
+def _assigned(statement: ast.stmt) -> list[str]:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _imported(notebook: str | Path) -> set[str]:
+    """Dotted names of the package that the notebook imports. `from a import b` gives a and a.b: b may be a module."""
+    names: set[str] = set()
+    for cell in code_cells(notebook):
+        for node in ast.walk(_parse(notebook, cell["source"])):
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+    return {name for name in names if name.split(".")[0] == PACKAGE}
+
+
+def _closure(graph: grimp.ImportGraph, names: set[str]) -> set[str]:
+    """All modules that importing `names` runs: theirs, the packages they lie in, and what those import in turn."""
+    found: set[str] = set()
+    waiting = names & graph.modules
+    while waiting:
+        module = waiting.pop()
+        found.add(module)
+        package = {module.rpartition(".")[0]} - {""}
+        waiting |= (graph.find_modules_directly_imported_by(module) | package) - found
+    return found
+
+
+def _files(modules: Iterable[str]) -> list[str]:
+    return sorted(_file(module).relative_to(paths.ROOT).as_posix() for module in modules)
+
+
+def _file(module: str) -> Path:
+    base = paths.ROOT.joinpath("src", *module.split("."))
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")

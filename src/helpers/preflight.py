@@ -1,0 +1,78 @@
+"""What must be there before the first run starts: found missing an hour later, it would cost that hour."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from helpers import paths
+
+KERNEL = "python3"
+
+
+class PreflightError(RuntimeError):
+    """Something that a run needs is missing; the message says what and how to get it."""
+
+
+def model_files(path: str) -> list[str]:
+    """The files of a local model folder; none for a model on the hub, which is not ours to watch.
+
+    A path of the form `owner/name` that is no folder here is taken for a hub name.
+    """
+    folder = paths.resolve(path)
+    if (folder / "config.json").is_file():
+        return _files_in(path)
+    if path.count("/") == 1 and not path.startswith((".", "~", "/")) and not folder.parent.is_dir():
+        return []
+    raise PreflightError(
+        f"no model in {path}: a model folder holds config.json and *.safetensors. The demo's models come with the "
+        "repository (`git checkout -- data/models` brings them back) or are made by `snakemake base_models`"
+    )
+
+
+def source_files(path: str) -> list[str]:
+    """All files of a data source's folder."""
+    if not paths.resolve(path).is_dir():
+        raise PreflightError(
+            f"no data folder {path}; give yours by --config set='domains.<name>.path=FOLDER', or correct the profile"
+        )
+    return _files_in(path)
+
+
+def check_room(folder: str | Path, needed_gb: float) -> None:
+    """Raise if the disk that holds `folder` (which need not exist yet) has less than `needed_gb` free."""
+    path = paths.resolve(folder)
+    while not path.exists():
+        path = path.parent
+    free = shutil.disk_usage(path).free / 1e9
+    if free < needed_gb:
+        raise PreflightError(
+            f"the disk of {folder} has {free:.1f} GB free, this profile asks for {needed_gb:g} GB (its disk_gb). "
+            "Free some room, or make runs/ a link to a larger disk"
+        )
+
+
+def check_kernel(name: str = KERNEL) -> None:
+    """Raise if Jupyter has no such kernel, or one that starts another Python than this."""
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # a kernel in the home folder may belong to any Python
+    remedy = f"Make it: {sys.executable} -m ipykernel install --sys-prefix --name {name}"
+    try:
+        command = KernelSpecManager().get_kernel_spec(name).argv
+    except NoSuchKernel:
+        raise PreflightError(f"Jupyter has no kernel {name!r} for this Python. {remedy}") from None
+    # `python` alone is replaced by the running interpreter; a full path may be left over from another environment
+    if command and Path(command[0]).is_absolute() and not _same_environment(command[0]):
+        raise PreflightError(f"the kernel {name!r} starts {command[0]}, another Python than this one. {remedy}")
+
+
+def _same_environment(python: str) -> bool:
+    return Path(python).parent == Path(sys.executable).parent
+
+
+def _files_in(path: str) -> list[str]:
+    """Relative to the root where `path` is, so that a moved clone sees the same names; without hidden files."""
+    folder = paths.resolve(path)
+    files = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    return sorted(str(Path(path) / file) for file in files if not any(part.startswith(".") for part in file.parts))
