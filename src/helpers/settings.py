@@ -110,8 +110,8 @@ class Evaluation(Settings):
     batch_size: PositiveInt
     describe_with: Literal["tuned", "base"]  # who writes the description in describe-then-answer
     max_new_tokens: PositiveInt  # of a description or a written reply
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of computation, as in training
-    max_pixels: PositiveInt | None = None  # as in training
+    dtype: Literal["float32", "bfloat16"]  # of computation, as in training
+    max_pixels: PositiveInt | None  # as in training
 
 
 class BaseModels(Settings):

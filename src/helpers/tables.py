@@ -17,7 +17,7 @@ from helpers.statistics import ACCURACY_COLUMNS, accuracy_table
 GROUP = ("model", "domain", "mode", "answering")
 
 ORDER: dict[str, tuple[str, ...]] = {
-    "model": ("qwen2_vl", "llava_next"),
+    "model": ("qwen2_vl", "llava_next", "qwen2_vl_7b", "llava_next_7b"),
     "domain": ("butterfly", "culture", "kviscuit"),
     "mode": ("base", "text_only", "image_text"),
     "answering": ("direct", "describe"),
@@ -39,6 +39,8 @@ REPORTED_COLUMNS = ("model", "domain", "mode", "image", "type1", "type2", "overa
 PAPER_NAMES = {
     "qwen2_vl": "Qwen2-VL-7B",
     "llava_next": "LLaVA-1.6-7B",
+    "qwen2_vl_7b": "Qwen2-VL-7B",
+    "llava_next_7b": "LLaVA-1.6-7B",
     "butterfly": "BUTTERFLY",
     "culture": "K-VISCUIT",
     "kviscuit": "K-VISCUIT",

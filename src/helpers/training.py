@@ -15,6 +15,7 @@ from typing import Any
 import pandas
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from helpers.batches import IGNORED, Message, Tensors, training_batch
@@ -58,28 +59,34 @@ class Conversations(torch.utils.data.Dataset):
         return self.conversations[index]
 
 
-@dataclass
-class Counted:
-    """What went through the model: samples, tokens, and tokens that the loss was taken on."""
-
-    samples: int = 0
-    tokens: int = 0
-    supervised_tokens: int = 0
-
-
 class Collator:
-    """Makes batches, and counts what it put into them."""
+    """Makes batches out of conversations."""
 
     def __init__(self, processor: Any, max_pixels: int | None) -> None:
-        self.processor, self.max_pixels, self.counted = processor, max_pixels, Counted()
+        self.processor, self.max_pixels = processor, max_pixels
 
     def __call__(self, conversations: Sequence[Conversation]) -> Tensors:
         pictures = [open_picture(c.picture, self.max_pixels) if c.picture else None for c in conversations]
-        batch = training_batch(self.processor, [c.messages for c in conversations], pictures, MAX_LENGTH)
-        self.counted.samples += len(conversations)
-        self.counted.tokens += int(batch["attention_mask"].sum())
-        self.counted.supervised_tokens += int((batch["labels"] != IGNORED).sum())
-        return batch
+        return training_batch(self.processor, [c.messages for c in conversations], pictures, MAX_LENGTH)
+
+
+class Counter:
+    """What went through the model: samples, tokens, and tokens that the loss was taken on.
+
+    Counted where the model is called; the loader makes a batch more than it is asked for.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[torch.Tensor] = []  # samples, tokens, supervised tokens; kept on the device, read once
+
+    def __call__(self, _: Any, arguments: Any, batch: Tensors) -> None:
+        samples = torch.tensor(len(batch["input_ids"]), device=batch["input_ids"].device)
+        self.batches.append(torch.stack([samples, batch["attention_mask"].sum(), (batch["labels"] != IGNORED).sum()]))
+
+    def record(self) -> dict[str, int]:
+        """The sums so far."""
+        sums = torch.stack(self.batches).sum(dim=0).tolist() if self.batches else [0, 0, 0]
+        return dict(zip(("samples", "tokens", "supervised_tokens"), sums, strict=True))
 
 
 def trainer_arguments(settings: Training, output_dir: Path, seed: int) -> TrainingArguments:
@@ -149,17 +156,20 @@ def finetune(
     """
     output = Path(output_dir)
     checkpoints = output / "checkpoints" / fingerprint(model, samples, settings, seed)
-    collator = Collator(processor, settings.max_pixels)
     trainer = Trainer(
         model=model,
         args=trainer_arguments(settings, checkpoints, seed),
         train_dataset=Conversations(samples, folder),
-        data_collator=collator,
+        data_collator=Collator(processor, settings.max_pixels),
         callbacks=[ProgressLine()],
     )
+    trainer.remove_callback(PrinterCallback)  # it prints every step; ProgressLine prints one every few seconds
     checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
+    counter = Counter()
+    counting = model.register_forward_pre_hook(counter, with_kwargs=True)
     with counted_tower(model, family) as tower, Meter() as meter:
         outcome = trainer.train(resume_from_checkpoint=checkpoint)
+    counting.remove()
     if not math.isfinite(outcome.training_loss):
         raise RuntimeError(f"the loss became {outcome.training_loss}; lower `training.learning_rate` and run again")
     model.save_pretrained(output / "adapter")
@@ -167,9 +177,7 @@ def finetune(
         resources={
             **meter.record(),
             "vision_tower_calls": tower.calls,
-            "tokens": collator.counted.tokens,
-            "supervised_tokens": collator.counted.supervised_tokens,
-            "samples": collator.counted.samples,
+            **counter.record(),
             "steps": outcome.global_step,
             "trainable_parameters": sum(trainable_groups(model, family).values()),
             "resumed": checkpoint is not None,

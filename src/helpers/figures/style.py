@@ -59,6 +59,8 @@ styled = mpl.rc_context(STYLE)  # decorates a drawing function: the style holds 
 LABELS = {
     "qwen2_vl": "Qwen2-VL (tiny)",
     "llava_next": "LLaVA-NeXT (tiny)",
+    "qwen2_vl_7b": "Qwen2-VL-7B",
+    "llava_next_7b": "LLaVA-1.6-7B",
     "butterfly": "Butterfly",
     "culture": "Korean culture",
     "kviscuit": "K-Viscuit",

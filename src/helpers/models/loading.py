@@ -37,6 +37,7 @@ def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) 
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; known: {', '.join(DTYPES)}")
     family = family_of(path)
+    transformers.utils.logging.disable_progress_bar()  # a bar of carriage returns, unreadable in a log
     quantisation = _four_bit_config(family, DTYPES[dtype]) if four_bit else None
     model = getattr(transformers, family.model_class).from_pretrained(
         str(path),
@@ -50,6 +51,7 @@ def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) 
     )
     if four_bit:
         check_quantisation(model, family)
+        _keep_weights_as_trained(model)
     return model.eval().requires_grad_(False), family
 
 
@@ -63,11 +65,24 @@ def _four_bit_config(family: Family, dtype: torch.dtype) -> BitsAndBytesConfig:
     )
 
 
-def quantised_layers(model: Any) -> list[str]:
-    """Names of the 4-bit linear layers."""
+def _four_bit_modules(model: Any) -> dict[str, Any]:
     import bitsandbytes
 
-    return [name for name, module in model.named_modules() if isinstance(module, bitsandbytes.nn.Linear4bit)]
+    return {name: m for name, m in model.named_modules() if isinstance(m, bitsandbytes.nn.Linear4bit)}
+
+
+def quantised_layers(model: Any) -> list[str]:
+    """Names of the 4-bit linear layers."""
+    return list(_four_bit_modules(model))
+
+
+def _keep_weights_as_trained(model: Any) -> None:
+    """On a CPU that knows bfloat16, bitsandbytes 0.50.2 repacks a layer at its first use outside training, and rounds
+    its scales to bfloat16 for good: logits move by hundredths, and differ between CPUs. Training and answering are to
+    use the same weights everywhere.
+    """
+    for module in _four_bit_modules(model).values():
+        module.support_avx512bf16_for_cpu = False
 
 
 def check_quantisation(model: Any, family: Family) -> None:

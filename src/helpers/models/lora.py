@@ -3,6 +3,7 @@
 Rank, alpha and dropout are settings of a run; where the adapters sit is the family's (`Family.lora_targets`).
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ def load_adapter(model: Any, folder: str | Path) -> PeftModel:
     folder = Path(folder)
     if missing := [name for name in ADAPTER_FILES if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder}: no {', '.join(missing)}; expected an adapter saved by the fine-tuning")
-    tuned = PeftModel.from_pretrained(model, str(folder))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error, below
+        tuned = PeftModel.from_pretrained(model, str(folder))
     check_adapter(tuned, folder)
     return tuned.eval()
 
