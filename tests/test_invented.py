@@ -7,7 +7,7 @@ import pytest
 
 from helpers.domains import drawn
 from helpers.pretraining import Schooling
-from helpers.world.curriculum import CLASSES, DOMAIN_SHARES, SHARES, Curriculum
+from helpers.world.curriculum import CLASSES, SHARES, Curriculum
 from helpers.world.invented import invent_classes, target_names
 from helpers.world.looks import VOCABULARIES
 
@@ -39,7 +39,6 @@ def test_the_same_seed_gives_the_same_exercises():
 
 def test_shares_are_whole():
     assert sum(SHARES.values()) == pytest.approx(1)
-    assert sum(DOMAIN_SHARES.values()) == pytest.approx(1)
 
 
 def test_an_exercise_accepts_its_own_answer_in_every_kind():
