@@ -119,6 +119,7 @@ class BaseModels(Settings):
 
     output_dir: str
     steps: PositiveInt | None  # null: the number that made the shipped checkpoints
+    exam: PositiveInt  # exercises of each kind in the exam
     seed: NonNegativeInt
 
 
