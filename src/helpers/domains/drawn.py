@@ -19,7 +19,6 @@ from helpers.world.drawing import draw
 from helpers.world.looks import VOCABULARIES, Look
 
 TABLES = {"butterfly": DATA / "butterflies.csv", "culture": DATA / "culture.csv"}
-FACTS_ASKED = 1  # Type-2 questions a test picture, as many as Type-1 questions: 200 and 200, as in the paper
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def questions(classes: Sequence[DrawnClass], split: str, pictures: int, seed: in
     """For each picture one Type-1 and one Type-2 question, in held-out wordings; options in random order."""
     rng = random.Random(f"questions/{split}/{seed}")
     for thing in classes:
-        facts = rng.sample(list(say.FACTS[thing.domain]), k=pictures * FACTS_ASKED)
+        facts = rng.sample(list(say.FACTS[thing.domain]), k=pictures)
         for number in range(pictures):
             yield _naming_question(thing, classes, split, number, rng)
             yield _fact_question(thing, facts[number], split, number, rng)

@@ -99,9 +99,9 @@ def _describe_then_answer(axes: Axes, x: float, y: float, picture: Image.Image, 
     _panel(axes, x, y, "d", "Test: describe, then answer", INK)
     middle = y + 0.86
     _picture(axes, x + 0.1, middle - SIDE / 2, SIDE, picture)
-    _box(axes, x + 0.83, middle - 0.32, 0.4, 0.64, "model", tuned(TEXT))
+    _box(axes, x + 0.83, middle - 0.32, 0.4, 0.64, "model\nuntuned", FROZEN)
     _card(axes, x + 1.36, y + 0.34, 0.86, "Own words", own_words, TEXT)
-    _box(axes, x + 2.35, middle - 0.32, 0.4, 0.64, "same\nmodel", tuned(TEXT))
+    _box(axes, x + 2.35, middle - 0.32, 0.4, 0.64, "model\ntuned", tuned(TEXT))
     for start, end in ((0.72, 0.81), (1.25, 1.34), (2.24, 2.33), (2.77, 2.86)):
         _arrow(axes, (x + start, middle), (x + end, middle))
     _text(axes, x + 3.1, middle, f"“{name}”", fontsize=7)
