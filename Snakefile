@@ -4,6 +4,7 @@
 #     snakemake --config profile=smoke              another profile of profiles/
 #     snakemake --config seeds=0,1,2 -- publish     three seeds, figures copied into figures/demo/
 #     snakemake --config set="training.epochs=3"    another setting, for this run
+#     snakemake --config grids=methods,controls -- all_grids  grids of grids/: their runs, tables and figures
 #     snakemake base_models                         train the tiny base models anew (on demand only)
 #     snakemake -n                                  what would run, and why
 #
@@ -12,8 +13,10 @@
 # otherwise. Options of Snakemake itself are in profiles/default/.
 
 import fcntl
+import glob
 import json
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.join(workflow.basedir, "src"))
@@ -22,7 +25,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ
 from snakemake.iocontainers import Wildcards
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from helpers import notebooks, preflight, settings
+from helpers import grids, notebooks, preflight, profiles
 
 workdir: workflow.basedir
 
@@ -31,28 +34,46 @@ PYTHON = sys.executable
 # ---- settings ----------------------------------------------------------------------------------------------------
 
 
-def load_settings():
-    overrides = settings.parse_overrides(str(config.get("set") or ""))
+def load_settings(name):
+    overrides = profiles.parse_overrides(str(config.get("set") or ""))
     if "seeds" in config:
         overrides["seeds"] = str(config["seeds"]).split(",")
-    return settings.load_profile(str(config.get("profile", "demo")), overrides)
+    return profiles.load_profile(name, overrides)
+
+
+def load_grids():
+    found = {grid.name: grid for grid in map(grids.load_grid, filter(None, str(config.get("grids") or "").split(",")))}
+    if len(names := {grid.profile for grid in found.values()}) > 1:
+        raise profiles.SettingsError(f"grids of one profile at a time, not of {', '.join(sorted(names))}")
+    return found
 
 
 try:
-    PROFILE = load_settings()
-except settings.SettingsError as error:
+    GRIDS = load_grids()
+    PROFILE = load_settings(next((grid.profile for grid in GRIDS.values()), str(config.get("profile", "demo"))))
+    GRID_RUNS = {name: grids.runs(grid, PROFILE) for name, grid in GRIDS.items()}
+    # By its name, in what each variant differs from the profile. A run has one name a step (see helpers.grids).
+    OVERRIDES = {grids.MAIN: {}} | {
+        run.key(step): grids.of_step(run.overrides, step, run.mode)
+        for cells in GRID_RUNS.values()
+        for run in cells
+        for step in grids.STEPS
+    }
+    VARIANTS = {name: profiles.replaced(PROFILE, changes, "the grid") for name, changes in OVERRIDES.items()}
+except profiles.SettingsError as error:
     raise WorkflowError(str(error))
 
 # Facts tables of the drawn domains: one line for a new one
 FACTS = {"butterfly": "data/butterflies.csv", "culture": "data/culture.csv"}
 REPORTED = "data/reported.csv"
+MODES = ["text_only", "image_text", "hybrid", "printed"]  # all are built; a profile says which are trained
 
 # ---- where everything lies -----------------------------------------------------------------------------------------
 
 RUN = f"runs/{PROFILE.name}"
-DATA = RUN + "/data/{domain}"
-DATASET = RUN + "/datasets/{domain}"
-TRAINED = "{model}/{domain}/{mode}/seed{seed}"  # one training run; `base` stands for the untuned model
+DATA = RUN + "/data/{domain}/{variant}"
+DATASET = RUN + "/datasets/{domain}/{variant}"
+TRAINED = "{model}/{domain}/{mode}/{variant}/seed{seed}"  # one training run; `base` stands for the untuned model
 TRAINING = f"{RUN}/training/{TRAINED}"
 EVALUATION = f"{RUN}/evaluation/{TRAINED}"
 ABLATION = f"{RUN}/ablation/{TRAINED}"
@@ -62,27 +83,56 @@ EXECUTED = f"{RUN}/notebooks"
 LOGS = f"{RUN}/logs"
 # Pictures are too many to be watched one by one. The notebook that put them there stands for them: its executed copy is
 # another one each time.
-PICTURES = EXECUTED + "/build/{domain}.ipynb"
+PICTURES = EXECUTED + "/build/{domain}/{variant}.ipynb"
 PUBLISHED = f"figures/{PROFILE.name}"
-FIGURE_KINDS = ["pdf", "png", "csv"]
-PAPER_FIGURES = expand("{name}.{kind}", name=["figure1", "table1", "table2", "accuracy", "ablation"], kind=FIGURE_KINDS)
-COST_FIGURES = expand("figure2.{kind}", kind=FIGURE_KINDS)
+FIGURE_KINDS = ["pdf", "png", "csv", "json"]  # json: what it was made from (helpers.verify)
+PAPER_FIGURE_NAMES = ["figure1", "table1", "accuracy", "answering", "table2", "ablation"]
+PAPER_TABLES = (
+    "table1 table2 protocols bootstrap seeds differences paired unreadable categories classes confusions look_alikes"
+    " leakage comparison"
+).split()
+PAPER_FIGURES = expand("{name}.{kind}", name=PAPER_FIGURE_NAMES, kind=FIGURE_KINDS)
+COST_FIGURES = expand(
+    "{name}.{kind}",
+    name=["figure2", "resources_tradeoff", "resources_saving", "resources_time"],
+    kind=FIGURE_KINDS,
+)
 
 
 def trained(pattern):
     """Every training run of the profile, in a pattern with the fields of TRAINED."""
-    return expand(pattern, model=PROFILE.models, domain=PROFILE.domains, mode=PROFILE.modes, seed=PROFILE.seeds)
+    fields = dict(model=PROFILE.models, domain=PROFILE.domains, mode=PROFILE.modes, seed=PROFILE.seeds)
+    return expand(pattern, **fields, variant=grids.MAIN)
 
 
 def evaluated(pattern):
     """The same and the untuned models, which have no training seed."""
-    return expand(pattern, model=PROFILE.models, domain=PROFILE.domains, mode="base", seed=0) + trained(pattern)
+    base = dict(model=PROFILE.models, domain=PROFILE.domains, mode="base", seed=0)
+    return expand(pattern, **base, variant=grids.MAIN) + trained(pattern)
+
+
+def of_grid(name, pattern, step):
+    """The files of one step of all runs of a grid, each once; the untuned model has no training."""
+    cells = [run for run in GRID_RUNS[name] if step != "training" or run.mode != "base"]
+    return list(dict.fromkeys(pattern.format(**vars(run), variant=run.key(step)) for run in cells))
+
+
+def earlier(step, pattern):
+    """An input function: the file of an earlier step that a run rests on."""
+    return lambda wildcards: pattern.format(**{**wildcards, "variant": name_at(step, wildcards)})
+
+
+def name_at(step, wildcards):
+    """What a run's variant is called at an earlier step."""
+    return grids.key(grids.of_step(OVERRIDES[wildcards.variant], step, wildcards.get("mode", "")))
 
 
 wildcard_constraints:
     model="|".join(PROFILE.models),
     domain="|".join(PROFILE.domains),
-    mode="|".join(["base", *PROFILE.modes]),
+    mode="|".join(["base", *MODES]),
+    variant="|".join(map(re.escape, OVERRIDES)),
+    grid="|".join(GRIDS) or "none",
     seed=r"\d+",
 
 
@@ -108,7 +158,7 @@ def source_files(name, domain):
 
 def adapter(wildcards):
     """The adapter that a run is evaluated with: none for the untuned model."""
-    return [] if wildcards.mode == "base" else f"{TRAINING}/adapter"
+    return [] if wildcards.mode == "base" else earlier("training", f"{TRAINING}/adapter")(wildcards)
 
 
 # ---- what each notebook is given -----------------------------------------------------------------------------------
@@ -120,24 +170,27 @@ def base_models_parameters(wildcards):
 
 
 def generate_parameters(wildcards):
-    domain = PROFILE.domains[wildcards.domain]
+    settings = VARIANTS[wildcards.variant]
+    domain = settings.domains[wildcards.domain]
     return {
         "domain": wildcards.domain,
         "source": domain.source,
         "source_path": domain.path,
         "output_dir": DATA.format(**wildcards),
-        **PROFILE.data.model_dump(exclude={"limit_questions"}),
+        "data": settings.data.model_dump(),
+        "writer": settings.writer.model_dump(),
     }
 
 
 def build_parameters(wildcards):
     return {
         "domain": wildcards.domain,
-        "data_dir": DATA.format(**wildcards),
+        "data_dir": earlier("data", DATA)(wildcards),
         "output_dir": DATASET.format(**wildcards),
-        "directions": PROFILE.training.directions,
-        "limit_questions": PROFILE.data.limit_questions,
-        "seed": PROFILE.data.seed,
+        "modes": MODES,
+        "training_pictures": PROFILE.domains[wildcards.domain].training_pictures,
+        "source": PROFILE.domains[wildcards.domain].source,
+        "build": VARIANTS[wildcards.variant].build.model_dump(),
     }
 
 
@@ -148,31 +201,54 @@ def one_run(wildcards):
         "model_path": PROFILE.models[wildcards.model].path,
         "domain": wildcards.domain,
         "mode": wildcards.mode,
+        "variant": wildcards.variant,
         "seed": int(wildcards.seed),
-        "dataset_dir": DATASET.format(**wildcards),
+        "dataset_dir": earlier("dataset", DATASET)(wildcards),
     }
 
 
 def finetune_parameters(wildcards):
-    output = TRAINING.format(**wildcards)
-    return one_run(wildcards) | {"output_dir": output, "training": PROFILE.training.model_dump()}
+    training = VARIANTS[wildcards.variant].training.model_dump()
+    return one_run(wildcards) | {"output_dir": TRAINING.format(**wildcards), "training": training}
 
 
-def evaluate_parameters(wildcards, output=EVALUATION, image="with"):
-    return one_run(wildcards) | {
-        "adapter_dir": adapter(wildcards).format(**wildcards) if adapter(wildcards) else None,
-        "output_dir": output.format(**wildcards),
-        "evaluation": PROFILE.evaluation.model_dump(),
-        "image": image,
+def evaluate_parameters(wildcards):
+    # What is done to the picture concerns notebook 05 alone, and must not run this one again
+    shown = VARIANTS[wildcards.variant].evaluation.model_dump() | {
+        "ablation_images": [],
+        "guidance": 0.0,
+        "representations": False,
     }
+    return asked(wildcards, EVALUATION, ["with"]) | {"evaluation": shown}
 
 
 def ablate_parameters(wildcards):
-    return evaluate_parameters(wildcards, output=ABLATION, image="without")
+    settings = VARIANTS[wildcards.variant].evaluation
+    return asked(wildcards, ABLATION, settings.ablation_images) | {"evaluation": settings.model_dump()}
+
+
+def asked(wildcards, output, images):
+    return one_run(wildcards) | {
+        "adapter_dir": adapter(wildcards) or None,
+        "four_bit": VARIANTS[wildcards.variant].training.four_bit,
+        "output_dir": output.format(**wildcards),
+        "images": images,
+    }
+
+
+def shown_changed(wildcards):
+    """The pictures, where notebook 05 shows any: not if they are only withheld."""
+    settings = VARIANTS[wildcards.variant].evaluation
+    none_shown = set(settings.ablation_images) <= {"without"} and not settings.representations
+    return [] if none_shown else earlier("dataset", PICTURES)(wildcards)
 
 
 def resources_parameters(wildcards):
-    return {"run_dir": RUN, "resource_files": trained(f"{TRAINING}/resources.json")}
+    return {
+        "run_dir": RUN,
+        "resource_files": trained(f"{TRAINING}/resources.json"),
+        "answer_files": evaluated(f"{EVALUATION}/answers.jsonl"),
+    }
 
 
 def paper_parameters(wildcards):
@@ -180,7 +256,43 @@ def paper_parameters(wildcards):
         "run_dir": RUN,
         "answer_files": evaluated(f"{EVALUATION}/answers.jsonl"),
         "ablation_files": evaluated(f"{ABLATION}/answers.jsonl"),
+        "timing_files": evaluated(f"{EVALUATION}/timings.json"),
+        "protocol": PROFILE.evaluation.protocols[0],
         "reported": REPORTED,
+    }
+
+
+def grid_answers(name):
+    answers = of_grid(name, f"{EVALUATION}/answers.jsonl", "evaluation")
+    return answers + (of_grid(name, f"{ABLATION}/answers.jsonl", "ablation") if GRIDS[name].pictures else [])
+
+
+def grid_parameters(wildcards):
+    name = wildcards.get("grid", next(iter(GRIDS), ""))
+    if not name:  # only asked for the parameters' names
+        return dict.fromkeys(["grid_name", "title", "run_dir", "output_dir", "answer_files", "resource_files", "x"])
+    cells = [(run.key(step), run) for run in GRID_RUNS[name] for step in ("evaluation", "ablation")]
+    varied = {field for _, run in cells for field in run.overrides}
+    return {
+        "grid_name": name,
+        "title": GRIDS[name].title,
+        "run_dir": RUN,
+        "output_dir": f"{RUN}/grids/{name}",
+        "answer_files": grid_answers(name),
+        "resource_files": of_grid(name, f"{TRAINING}/resources.json", "training"),
+        "x": GRIDS[name].x,
+        "variants": {variant: run.overrides for variant, run in cells},
+        "labels": {variant: run.label for variant, run in cells if run.mode != "base"},
+        "defaults": {field: grids.value_of(PROFILE, field) for field in varied},
+    }
+
+
+def own_classes_parameters(wildcards):
+    return {
+        "run_dir": RUN,
+        "answer_files": evaluated(f"{EVALUATION}/answers.jsonl"),
+        "resource_files": trained(f"{TRAINING}/resources.json"),
+        "protocol": PROFILE.evaluation.protocols[0],
     }
 
 
@@ -193,6 +305,9 @@ STEPS = {  # rule: notebook, its parameters
     "ablate": ("notebooks/05_ablation.ipynb", ablate_parameters),
     "resources": ("notebooks/06_resources.ipynb", resources_parameters),
     "paper": ("notebooks/07_paper.ipynb", paper_parameters),
+    "grid": ("notebooks/08_grid.ipynb", grid_parameters),
+    "report": ("notebooks/10_report.ipynb", lambda wildcards: {"run_dir": RUN}),
+    "own_classes": ("notebooks/09_own_classes.ipynb", own_classes_parameters),
 }
 NOTEBOOK = {rule: notebook for rule, (notebook, _) in STEPS.items()}
 
@@ -202,7 +317,7 @@ def given(rule):
     notebook, parameters = STEPS[rule]
 
     def label(wildcards):
-        named = (f"seed {value}" if name == "seed" else value for name, value in wildcards.items())
+        named = (f"seed {value}" if name == "seed" else value for name, value in wildcards.items() if value != grids.MAIN)
         return " ".join([os.path.splitext(os.path.basename(notebook))[0], *named])
 
     return {"given": lambda wildcards: json.dumps(parameters(wildcards), sort_keys=True), "label": label}
@@ -211,7 +326,13 @@ def given(rule):
 def check_notebooks():
     """Each notebook declares what it will be given, and there is a kernel to run it."""
     example = Wildcards(
-        fromdict=dict(model=[*PROFILE.models][0], domain=[*PROFILE.domains][0], mode="base", seed=str(PROFILE.seeds[0]))
+        fromdict=dict(
+            model=[*PROFILE.models][0],
+            domain=[*PROFILE.domains][0],
+            mode="base",
+            variant=grids.MAIN,
+            seed=str(PROFILE.seeds[0]),
+        )
     )
     for notebook, parameters in STEPS.values():
         notebooks.check_parameters(notebook, parameters(example))
@@ -288,15 +409,16 @@ EXECUTE = (
 )
 
 
-localrules: all, publish
+localrules: all, publish, all_grids, publish_grids
 
 
 rule all:
-    """Tables 1 and 2 and Figures 1 and 2 of a profile."""
+    """Tables and figures of a profile, and the page that shows them."""
     default_target: True
     input:
         expand(f"{FIGURES}/{{file}}", file=PAPER_FIGURES + COST_FIGURES),
         expand(f"{RESULTS}/{{name}}.csv", name=["table1", "table2", "resources"]),
+        f"{RUN}/report/index.html",
 
 
 rule publish:
@@ -333,9 +455,9 @@ rule generate:
     output:
         texts=f"{DATA}/texts.jsonl",
         questions=f"{DATA}/questions.jsonl",
-        notebook=f"{EXECUTED}/generate/{{domain}}.ipynb",
+        notebook=f"{EXECUTED}/generate/{{domain}}/{{variant}}.ipynb",
     log:
-        f"{LOGS}/generate/{{domain}}.log",
+        f"{LOGS}/generate/{{domain}}/{{variant}}.log",
     params:
         **given("generate"),
     shell:
@@ -346,15 +468,16 @@ rule build:
     """Training samples in both versions, test questions, audit."""
     input:
         code=code("build"),
-        data=rules.generate.output,
+        texts=earlier("data", f"{DATA}/texts.jsonl"),
+        questions=earlier("data", f"{DATA}/questions.jsonl"),
+        made=earlier("data", f"{EXECUTED}/generate/{{domain}}/{{variant}}.ipynb"),
     output:
-        text_only=f"{DATASET}/text_only.jsonl",
-        image_text=f"{DATASET}/image_text.jsonl",
+        samples=[f"{DATASET}/{mode}.jsonl" for mode in MODES],
         questions=f"{DATASET}/questions.jsonl",
         audit=f"{DATASET}/audit.json",
         notebook=PICTURES,
     log:
-        f"{LOGS}/build/{{domain}}.log",
+        f"{LOGS}/build/{{domain}}/{{variant}}.log",
     params:
         **given("build"),
     shell:
@@ -366,8 +489,8 @@ rule finetune:
     input:
         code=code("finetune"),
         model=lambda wildcards: MODELS[wildcards.model],
-        samples=f"{DATASET}/{{mode}}.jsonl",
-        pictures=lambda wildcards: [] if wildcards.mode == "text_only" else PICTURES,
+        samples=earlier("dataset", f"{DATASET}/{{mode}}.jsonl"),
+        pictures=lambda wildcards: [] if wildcards.mode == "text_only" else earlier("dataset", PICTURES)(wildcards),
     output:
         adapter=directory(f"{TRAINING}/adapter"),
         resources=f"{TRAINING}/resources.json",
@@ -394,10 +517,11 @@ rule evaluate:
         code=code("evaluate"),
         model=lambda wildcards: MODELS[wildcards.model],
         adapter=adapter,
-        questions=f"{DATASET}/questions.jsonl",
-        pictures=PICTURES,
+        questions=earlier("dataset", f"{DATASET}/questions.jsonl"),
+        pictures=earlier("dataset", PICTURES),
     output:
         answers=f"{EVALUATION}/answers.jsonl",
+        timings=f"{EVALUATION}/timings.json",
         notebook=f"{EXECUTED}/evaluate/{TRAINED}.ipynb",
     log:
         f"{LOGS}/evaluate/{TRAINED}.log",
@@ -417,9 +541,11 @@ use rule evaluate as ablate with:
         code=code("ablate"),
         model=lambda wildcards: MODELS[wildcards.model],
         adapter=adapter,
-        questions=f"{DATASET}/questions.jsonl",
+        questions=earlier("dataset", f"{DATASET}/questions.jsonl"),
+        pictures=lambda wildcards: shown_changed(wildcards),
     output:
         answers=f"{ABLATION}/answers.jsonl",
+        timings=f"{ABLATION}/timings.json",
         notebook=f"{EXECUTED}/ablate/{TRAINED}.ipynb",
     log:
         f"{LOGS}/ablate/{TRAINED}.log",
@@ -432,8 +558,9 @@ rule resources:
     input:
         code=code("resources"),
         files=trained(f"{TRAINING}/resources.json"),
+        answers=evaluated(f"{EVALUATION}/answers.jsonl"),
     output:
-        table=f"{RESULTS}/resources.csv",
+        tables=expand(f"{RESULTS}/{{name}}.csv", name=["resources", "phases", "operations"]),
         figures=[f"{FIGURES}/{file}" for file in COST_FIGURES],
         notebook=f"{EXECUTED}/resources.ipynb",
     log:
@@ -450,10 +577,11 @@ rule paper:
         code=code("paper"),
         answers=evaluated(f"{EVALUATION}/answers.jsonl"),
         ablation=evaluated(f"{ABLATION}/answers.jsonl"),
+        timings=evaluated(f"{EVALUATION}/timings.json"),
         reported=REPORTED,
-        example=FACTS["butterfly"],  # one of them is drawn in Figure 1
+        looks=FACTS.values(),  # one is drawn in Figure 1; which classes look alike
     output:
-        tables=expand(f"{RESULTS}/{{name}}.csv", name=["table1", "table2", "paired", "unreadable", "comparison"]),
+        tables=expand(f"{RESULTS}/{{name}}.csv", name=PAPER_TABLES),
         figures=[f"{FIGURES}/{file}" for file in PAPER_FIGURES],
         notebook=f"{EXECUTED}/paper.ipynb",
     log:
@@ -462,3 +590,73 @@ rule paper:
         **given("paper"),
     shell:
         EXECUTE
+
+
+rule report:
+    """The whole study as one page; the grids that have been run are on it too."""
+    input:
+        code=code("report"),
+        templates=glob.glob("src/helpers/report/templates/*"),
+        results=rules.paper.output,
+        costs=rules.resources.output,
+    output:
+        page=f"{RUN}/report/index.html",
+        notebook=f"{EXECUTED}/report.ipynb",
+    log:
+        f"{LOGS}/report.log",
+    params:
+        **given("report"),
+    shell:
+        EXECUTE
+
+
+rule own_classes:
+    """Would text alone do? The verdict on classes of one's own."""
+    input:
+        code=code("own_classes"),
+        answers=evaluated(f"{EVALUATION}/answers.jsonl"),
+        resources=trained(f"{TRAINING}/resources.json"),
+    output:
+        table=f"{RESULTS}/verdict.csv",
+        figures=expand(f"{FIGURES}/verdict.{{kind}}", kind=FIGURE_KINDS),
+        notebook=f"{EXECUTED}/own_classes.ipynb",
+    log:
+        f"{LOGS}/own_classes.log",
+    params:
+        **given("own_classes"),
+    shell:
+        EXECUTE
+
+
+rule grid:
+    """One table and one figure of a grid."""
+    input:
+        code=code("grid"),
+        answers=lambda wildcards: grid_answers(wildcards.grid),
+        resources=lambda wildcards: of_grid(wildcards.grid, f"{TRAINING}/resources.json", "training"),
+    output:
+        table=f"{RUN}/grids/{{grid}}/{{grid}}.csv",
+        figures=[f"{RUN}/grids/{{grid}}/figures/{{grid}}.{kind}" for kind in FIGURE_KINDS],
+        notebook=f"{EXECUTED}/grids/{{grid}}.ipynb",
+    log:
+        f"{LOGS}/grids/{{grid}}.log",
+    params:
+        **given("grid"),
+    shell:
+        EXECUTE
+
+
+rule all_grids:
+    """Every grid that was asked for."""
+    input:
+        expand(f"{RUN}/grids/{{grid}}/{{grid}}.csv", grid=GRIDS),
+
+
+rule publish_grids:
+    """Copy the grids' figures and tables to where they are committed."""
+    input:
+        [f"{RUN}/grids/{grid}/figures/{grid}.{kind}" for grid in GRIDS for kind in FIGURE_KINDS],
+    output:
+        [f"{PUBLISHED}/ablations/{grid}.{kind}" for grid in GRIDS for kind in FIGURE_KINDS],
+    shell:
+        "mkdir -p {PUBLISHED}/ablations && cp {input} {PUBLISHED}/ablations/"

@@ -6,7 +6,7 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 cd "$ROOT"
 
-WORDS="demo smoke real paper publish base-models lab test lint setup"
+WORDS="demo smoke real paper publish ablations grid own figures verify report base-models lab test lint setup"
 OPTIONS="--profile --jobs --set --dry-run --help"
 SETUP_GB=6 # a new environment: the packages, their copies in pip's cache, and room to unpack
 
@@ -24,6 +24,13 @@ Words:
   real           the same notebooks on a sample of real photographs
   paper          the paper's own models and data: a GPU, downloads and hours
   publish        the demo with three seeds, its figures put into figures/demo
+  ablations      every grid of grids/ that belongs to the profile, and publishes
+  grid NAME...   some of them, or your own files: what would run, then runs it
+  own FOLDER     would text alone do for classes of your own? also: own validate
+                 FOLDER (looks for mistakes), own verdict (reads the last run)
+  figures        draws tables and figures again from the runs that there are
+  verify         says which published figure is stale, and why
+  report         the whole study as one page: runs/<profile>/report/index.html
   base-models    trains the demo's two small base models anew (notebook 00)
   lab            opens the notebooks in JupyterLab
   test           runs the tests
@@ -61,7 +68,7 @@ fail() {
 
 # ---- what was asked for ------------------------------------------------------------------------------------------
 
-WORD="" PROFILE="" JOBS="" DRY_RUN="" PYTHON="" PREFIX="" PY="" CORES=""
+WORD="" OPERANDS=() PROFILE="" JOBS="" DRY_RUN="" PYTHON="" PREFIX="" PY="" CORES="" GRIDS=""
 SETTINGS=() EXTRA=()
 
 read_arguments() {
@@ -100,15 +107,20 @@ take() { # take OPTION VALUE
     [[ $2 =~ $rule ]] || fail "$1 cannot be '$2'; it is given as in: $(example "$1")"
 }
 
-take_word() {
+take_word() { # the word, then what it is about
+    if [[ -n $WORD ]]; then
+        [[ $WORD == grid || $WORD == own ]] || fail "one word at a time, not both '$WORD' and '$1'"
+        OPERANDS+=("$1")
+        return
+    fi
     [[ $1 != *" "* && " $WORDS " == *" $1 "* ]] || fail "unknown word '$1'; known: $WORDS (--help explains them)"
-    [[ -z $WORD ]] || fail "one word at a time, not both '$WORD' and '$1'"
     WORD="$1"
 }
 
 choose_profile() { # the word's own profile, unless --profile names another; it has to exist
     case "$WORD" in
         real) : "${PROFILE:=real_sample}" ;;
+        own) : "${PROFILE:=own}" ;;
         smoke | paper) : "${PROFILE:=$WORD}" ;;
         *) : "${PROFILE:=demo}" ;;
     esac
@@ -227,7 +239,7 @@ workflow() { # workflow TARGET
     [[ $PROFILE == paper ]] || export HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}" # only the paper's models are downloaded
     [[ -z $JOBS ]] || share_cores
     arguments=(--directory "$ROOT" ${CORES:+--cores "$CORES"} ${EXTRA[@]+"${EXTRA[@]}"}
-        --config "profile=$PROFILE" ${SETTINGS[@]+"set=$(printf '%q ' "${SETTINGS[@]}")"} -- "$1")
+        --config "profile=$PROFILE" ${GRIDS:+"grids=$GRIDS"} ${SETTINGS[@]+"set=$(printf '%q ' "${SETTINGS[@]}")"} -- "$1")
     say "running '$1' with profile $PROFILE"
     if [[ -n $DRY_RUN ]]; then
         dry_run "${arguments[@]}"
@@ -256,6 +268,40 @@ dry_run() { # the runs that Snakemake would start, if there is a Snakemake yet t
     fi
 }
 
+# ---- the words that are more than one target ---------------------------------------------------------------------
+
+run_grid() {
+    ((${#OPERANDS[@]})) || fail "grid needs a name of grids/ or a file, as in: ./run_all.sh grid methods"
+    GRIDS="$(IFS=, && echo "${OPERANDS[*]}")"
+    "$PY" -m helpers.grids plan "${OPERANDS[@]}" || exit 2
+    workflow all_grids
+}
+
+run_ablations() {
+    read -r -a OPERANDS <<<"$("$PY" -m helpers.grids list "$PROFILE")"
+    GRIDS="$(IFS=, && echo "${OPERANDS[*]}")"
+    "$PY" -m helpers.grids plan "${OPERANDS[@]}" || exit 2
+    workflow publish_grids
+}
+
+run_own() { # own FOLDER | own validate FOLDER | own verdict
+    case "${OPERANDS[0]:-}" in
+        "") fail "own needs a folder of classes, as in: ./run_all.sh own data/own/example" ;;
+        validate) "$PY" -m helpers.own validate "${OPERANDS[1]:-data/own/example}" ;;
+        verdict) "$PY" -m helpers.own verdict "runs/$PROFILE" ;;
+        *)
+            "$PY" -m helpers.own validate "${OPERANDS[0]}" || exit 2
+            local given line
+            given="$("$PY" -m helpers.own settings "${OPERANDS[0]}")" || exit 2
+            while IFS= read -r line; do SETTINGS+=("$line"); done <<<"$given"
+            workflow own_classes ;;
+    esac
+}
+
+run_verify() { "$PY" -m helpers.verify "runs/$PROFILE" "figures/$PROFILE"; }
+
+run_report() { "$PY" -m helpers.report "runs/$PROFILE"; }
+
 run_setup() { say "nothing more to do"; } # main has done it
 
 run_lab() {
@@ -282,7 +328,9 @@ main() {
         demo | smoke | real | paper) workflow all ;;
         publish) SETTINGS=('seeds=[0,1,2]' ${SETTINGS[@]+"${SETTINGS[@]}"}) && workflow publish ;;
         base-models) workflow base_models ;;
-        *) if [[ -n $DRY_RUN ]]; then say "then: $WORD"; else run_"$WORD"; fi ;;
+        figures) EXTRA=(--forcerun resources paper report --allowed-rules all resources paper report ${EXTRA[@]+"${EXTRA[@]}"}) && workflow all ;;
+        grid | ablations) run_"$WORD" ;;
+        *) if [[ -n $DRY_RUN ]]; then say "then: $WORD"; else run_"${WORD//-/_}"; fi ;;
     esac
 }
 

@@ -1,4 +1,4 @@
-"""What several tests share: the shipped base models and a small data set of drawn butterflies."""
+"""What several tests share: the shipped base models, settings of a build, a small data set of drawn butterflies."""
 
 import pytest
 
@@ -14,18 +14,34 @@ def model_path(request):
 
 
 @pytest.fixture(scope="session")
-def butterflies(tmp_path_factory):
+def build():
+    """The settings of the demo's build."""
+    from helpers.settings.build import Build
+
+    return Build(
+        directions=["name_to_description", "description_to_name"],
+        parts=["look", "background"],
+        detail_share=1,
+        shuffled=False,
+        hybrid_share=0.5,
+        described_share=1,
+        limit_questions=None,
+        seed=0,
+    )
+
+
+@pytest.fixture(scope="session")
+def butterflies(tmp_path_factory, build):
     """Texts, questions and pictures of eight drawn butterflies, as notebooks 01 and 02 make them."""
     from types import SimpleNamespace
 
-    from helpers.datasets import MODES, build_samples
+    from helpers.datasets import PAPER_MODES, build_samples
     from helpers.domains import open_domain
     from helpers.writer import offline
 
     folder = tmp_path_factory.mktemp("butterflies")
-    domain = open_domain("butterfly", "drawn", None, 8, 1, 56, 0)
+    domain = open_domain("butterfly", "drawn", None, 8, 1, 56, 0, distractors="random")
     domain.bring_pictures(folder)
     texts = list(offline.write(domain, 1))
-    directions = ["name_to_description", "description_to_name"]
-    samples = {mode: list(build_samples(texts, mode, directions)) for mode in MODES}
+    samples = {mode: list(build_samples(texts, mode, build)) for mode in PAPER_MODES}
     return SimpleNamespace(folder=folder, texts=texts, questions=domain.questions(), samples=samples)

@@ -1,12 +1,41 @@
-"""The two versions of a data set say the same, and the test's wordings are in neither."""
+"""The versions of a data set say the same, the test's wordings are in none, and each setting does what it says."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from helpers.datasets import build_samples, choose_questions, named, shuffle_names
-from helpers.samples import write_samples
+from helpers.datasets import (
+    build_samples,
+    choose_classes,
+    choose_questions,
+    chosen_texts,
+    file_name,
+    first_sentences,
+    named,
+    nameless,
+    obstacle,
+    print_pictures,
+    printed_path,
+    sentences,
+    shuffle_names,
+)
+from helpers.parquet import COLUMNS, write_parquet
+from helpers.printed import lay_out, print_words
+from helpers.rows import RowFile
+from helpers.samples import ClassText, read_samples, write_samples, write_texts
+from helpers.settings.build import Printed
 from helpers.world import language as say
 
-BOTH = ["name_to_description", "description_to_name"]
+TEXT = ClassText(
+    class_id="k",
+    name="the Marsh Lantern",
+    domain="own",
+    look="This is red. It has a tail! Is it large?",
+    background="The Marsh Lantern lives in marshes. Nobody eats a Marsh Lantern.",
+    wording=0,
+    writer="own",
+    picture=None,
+)
 
 
 def test_text_only_has_no_picture_and_image_text_has_one_in_every_sample(butterflies):
@@ -45,16 +74,187 @@ def test_the_control_gives_every_name_somebody_elses_text(butterflies):
     assert all(a.look != b.look for a, b in zip(shuffled, butterflies.texts, strict=True))
 
 
-def test_a_class_without_a_picture_cannot_be_trained_with_pictures(butterflies):
+def changed(build, **changes):
+    return build.model_copy(update=changes)
+
+
+def test_a_class_without_a_picture_cannot_be_trained_with_pictures(butterflies, build):
     text = butterflies.texts[0].model_copy(update={"picture": None})
     with pytest.raises(ValueError, match="has no training picture"):
-        list(build_samples([text], "image_text", BOTH))
+        list(build_samples([text], "image_text", build))
+    assert "has no training picture" in obstacle([text], "image_text", build)
+    assert obstacle([text], "text_only", build) is None
+    assert obstacle([text], "hybrid", changed(build, hybrid_share=0)) is None
 
 
-@pytest.mark.parametrize(("mode", "directions"), [("audio", BOTH), ("text_only", ["sideways"])])
-def test_unknown_modes_and_directions_are_refused(butterflies, mode, directions):
-    with pytest.raises(ValueError, match="known: "):
-        list(build_samples(butterflies.texts, mode, directions))
+def test_unknown_modes_and_texts_that_can_be_read_once_are_refused(butterflies, build):
+    with pytest.raises(ValueError, match="known: text_only, image_text, hybrid, printed"):
+        list(build_samples(butterflies.texts, "audio", build))
+    with pytest.raises(ValueError, match="only once"):
+        list(build_samples(iter(butterflies.texts), "text_only", build))
+
+
+def test_a_build_from_a_file_is_the_build_from_a_list(butterflies, build, tmp_path):
+    texts = [text.model_copy(update={"picture": None}) for text in butterflies.texts]
+    file = RowFile(write_texts(tmp_path / "texts.jsonl", texts), ClassText)
+    control = changed(build, shuffled=True, described_share=0.5, detail_share=0.5)
+    assert list(build_samples(file, "text_only", control)) == list(build_samples(texts, "text_only", control))
+
+
+def test_one_direction_alone_gives_half_the_samples(butterflies, build):
+    samples = list(build_samples(butterflies.texts, "text_only", changed(build, directions=["description_to_name"])))
+    assert {sample.direction for sample in samples} == {"description_to_name"}
+    assert len(samples) == len(butterflies.texts)
+
+
+def test_hybrid_gives_half_of_the_classes_with_their_picture_in_both_directions(butterflies, build):
+    shown = choose_classes(butterflies.texts, build).with_picture
+    assert len(shown) == 4
+    for sample in build_samples(butterflies.texts, "hybrid", build):
+        assert bool(sample.pictures) == (sample.class_id in shown)
+
+
+def test_a_smaller_share_is_part_of_a_larger_one_and_the_seed_changes_both(butterflies, build):
+    def chosen(share, seed=0):
+        settings = changed(build, described_share=share, hybrid_share=share, seed=seed)
+        found = choose_classes(butterflies.texts, settings)
+        return found.described
+
+    assert set(chosen(0.25)) < set(chosen(0.5)) < set(chosen(1))
+    assert [len(chosen(share)) for share in (0.01, 0.25, 0.5)] == [1, 2, 4]
+    assert chosen(0.5) == chosen(0.5)
+    assert len({tuple(chosen(0.5, seed)) for seed in range(5)}) > 1
+
+
+def test_classes_that_are_held_back_are_in_no_sample(butterflies, build):
+    settings = changed(build, described_share=0.5)
+    described, held_back, _ = choose_classes(butterflies.texts, settings)
+    assert sorted([*described, *held_back]) == sorted(text.class_id for text in butterflies.texts)
+    for shuffled in (False, True):
+        control = changed(settings, shuffled=shuffled)
+        samples = list(build_samples(butterflies.texts, "text_only", control))
+        assert {sample.class_id for sample in samples} == set(described)
+        others = [text.look for text in butterflies.texts if text.class_id in held_back]
+        assert not [look for look in others if any(look in sample.texts[0] for sample in samples)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "answer", "prompt", "name"),
+    [
+        (["look"], "This is red. It has a tail! Is it large?", "This is red. It has a tail! Is it large?", ""),
+        (["background"], TEXT.background, "This lives in marshes. Nobody eats this.", ""),
+        (["look", "background"], f"{TEXT.look} {TEXT.background}", TEXT.look, f" {TEXT.background}"),
+    ],
+)
+def test_the_parts_say_what_is_learned(build, parts, answer, prompt, name):
+    told, asked = build_samples([TEXT], "text_only", changed(build, parts=parts))
+    assert told.texts == ["Tell me about the Marsh Lantern.", answer]
+    assert asked.texts == [f"{prompt}\nWhat is this called?", f"This is the Marsh Lantern.{name}"]
+
+
+def test_the_name_goes_and_the_same_words_in_small_letters_stay():
+    peacock = TEXT.model_copy(update={"name": "the Peacock", "domain": "butterfly"})
+    said = nameless("A Peacock has peacock eyespots. The Peacock flies; Peacocks do not.", peacock)
+    assert said == "This butterfly has peacock eyespots. This butterfly flies; Peacocks do not."
+    assert nameless("한복은 옷이다.", TEXT.model_copy(update={"name": "한복"})) == "This은 옷이다."
+
+
+@pytest.mark.parametrize(
+    ("share", "kept"),
+    [
+        (0.01, "This is red."),
+        (0.33, "This is red."),
+        (0.34, "This is red. It has a tail!"),
+        (2 / 3, "This is red. It has a tail!"),
+        (1, TEXT.look),
+    ],
+)
+def test_the_first_sentences_are_kept_rounded_up(share, kept):
+    assert first_sentences(TEXT.look, share) == kept
+
+
+def test_sentences_end_as_they_do_in_english_and_in_korean():
+    assert sentences("It is c. 5 cm long. It flies!\nWhy?") == ["It is c. 5 cm long.", "It flies!", "Why?"]
+    assert sentences("빨갛다. 크다。작다.") == ["빨갛다.", "크다。", "작다."]
+
+
+def test_the_control_needs_two_classes(build):
+    with pytest.raises(ValueError, match="would get its own text"):
+        list(chosen_texts([TEXT], changed(build, shuffled=True)))
+
+
+def test_the_control_does_not_name_the_class_whose_text_it_takes():
+    other = TEXT.model_copy(update={"class_id": "o", "name": "Other", "background": "Old."})
+    assert shuffle_names([TEXT, other])[1].background == "This lives in marshes. Nobody eats this."
+
+
+# ---- printed -------------------------------------------------------------------------------------------------------
+
+
+def test_printed_is_image_text_with_the_look_as_the_picture(butterflies, build, tmp_path):
+    assert print_pictures(butterflies.texts, build, tmp_path) == 8
+    printed = read_samples(
+        write_samples(tmp_path / "printed.jsonl", build_samples(butterflies.texts, "printed", build))
+    )
+    assert [s.texts for s in printed] == [s.texts for s in butterflies.samples["image_text"]]
+    assert printed[0].pictures == [printed_path(butterflies.texts[0])]
+    with Image.open(tmp_path / printed[0].pictures[0]) as picture:
+        assert (picture.size, picture.mode) == ((448, 448), "RGB")
+
+
+def test_the_printed_words_are_black_on_white_and_the_same_each_time():
+    pixels = np.asarray(print_words("A red wing", Printed()))
+    assert (pixels[:10] == 255).all()
+    assert pixels.min() < 50
+    assert (pixels == np.asarray(print_words("A red wing", Printed()))).all()
+
+
+def test_the_name_is_never_printed(build, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "helpers.datasets.print_words", lambda words, form: seen.append(words) or Image.new("L", (1, 1))
+    )
+    giving = TEXT.model_copy(update={"look": "The Marsh Lantern is red."})
+    print_pictures([giving], build, tmp_path)
+    print_pictures([giving], changed(build, parts=["background"]), tmp_path)
+    assert seen == ["This is red.", "This lives in marshes. Nobody eats this."]
+
+
+def test_what_cannot_be_printed_is_named_and_not_drawn_as_boxes(build):
+    korean, long = ({"look": "빨갛다."}, {"look": "It is a very long word indeed. " * 60})
+    assert "class 'k', wording 0: the font lacks" in obstacle([TEXT.model_copy(update=korean)], "printed", build)
+    assert "do not fit on 448 pixels" in obstacle([TEXT.model_copy(update=long)], "printed", build)
+    with pytest.raises(ValueError, match="not a readable font"):
+        lay_out("a", Printed(font="none.ttf"))
+
+
+def test_a_word_longer_than_a_line_is_broken_and_nothing_is_lost():
+    assert "".join(lay_out("m" * 60, Printed())) == "m" * 60
+
+
+def test_two_classes_of_one_file_name_are_refused(build, tmp_path):
+    texts = [TEXT.model_copy(update={"class_id": name}) for name in ("a/b", "A_b")]
+    with pytest.raises(ValueError, match="another class has the file name"):
+        print_pictures(texts, build, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "safe"), [("a/b", "a_b"), ("..", "_"), ("한복", "한복"), ("", "_"), ("a:b.", "a_b_")])
+def test_any_name_makes_a_file_name(name, safe):
+    assert file_name(name) == safe
+    assert len(file_name("한" * 500).encode()) < 150
+
+
+def test_parquet_holds_the_same_rows(butterflies, build, tmp_path):
+    from pyarrow.parquet import read_table
+
+    assert all(set(COLUMNS[schema]) == set(schema.model_fields) for schema in COLUMNS)
+    samples = list(build_samples(butterflies.texts, "text_only", build))
+    path = write_samples(tmp_path / "text_only.jsonl", samples)
+    rows = read_table(write_parquet(path, type(samples[0]))).to_pylist()
+    assert [row["id"] for row in rows] == [sample.id for sample in samples]
+    assert rows[0]["messages"][0]["content"] == [{"type": "text", "path": None, "text": samples[0].texts[0]}]
+    empty = write_samples(tmp_path / "empty.jsonl", [])
+    assert read_table(write_parquet(empty, type(samples[0]))).num_rows == 0
 
 
 def test_questions_are_limited_by_split_and_type_and_keep_their_order(butterflies):

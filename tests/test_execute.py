@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from helpers import execute, notebooks, paths, preflight
+from helpers import execute, notebooks, paths, preflight, progress, provenance
 
 REPORT_THREADS = "import os\nprint('seed', seed, 'threads', os.environ['OMP_NUM_THREADS'], 'in', os.getcwd())"
 
@@ -47,7 +48,60 @@ def test_two_notebooks_at_once_keep_their_parameters_threads_and_outputs_apart(t
         ]
         log = (tmp_path / f"{seed}/out.log").read_text()
         assert log == f"seed {seed} threads {seed} in {paths.ROOT}\n"
-        assert sorted(file.name for file in (tmp_path / str(seed)).iterdir()) == ["out.ipynb", "out.log"]
+        assert sorted(file.name for file in (tmp_path / str(seed)).iterdir()) == [
+            *("out.ipynb", "out.log", "out.manifest.json")
+        ]
+
+
+WRITE = """from pathlib import Path
+Path(output_dir).mkdir()
+Path(output_dir, "result.csv").write_text("a\\n1\\n")
+Path(output_dir, "checkpoints").mkdir()
+Path(output_dir, "checkpoints", "state").write_text("scratch")"""
+
+
+def test_a_run_leaves_a_manifest_of_what_it_read_and_made(tmp_path):
+    (tmp_path / "in.csv").write_text("abc")
+    parameters = "seed: int = 3\nsource_path: str = ''\noutput_dir: str = ''\nmodel: str = 'src'"
+    notebook = write_notebook(tmp_path / "n.ipynb", WRITE, parameters=parameters)
+    given = {"source_path": str(tmp_path / "in.csv"), "output_dir": str(tmp_path / "made")}
+    assert finish(start(notebook, tmp_path / "out.ipynb", "-y", json.dumps(given)))[0] == 0
+    found = json.loads((tmp_path / "out.manifest.json").read_text())
+    assert found == json.loads((tmp_path / "made/manifest.json").read_text())
+    assert (found["exit"], found["error"], found["seeds"]) == (0, None, {"seed": 3})
+    assert list(found["inputs"].values()) == ["ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"]
+    assert [Path(name).name for name in found["outputs"]] == ["result.csv"]
+    assert [Path(name).name for name in found["executed"]] == ["out.ipynb"]
+    assert len(found["code"]) == 1 and len(found["lock"]) == 64
+    assert found["started"] <= found["ended"] and found["seconds"] > 0
+    assert found["command"].startswith("python -m helpers.execute ") and found["parameters"]["model"] == "src"
+
+
+def test_nothing_private_is_left_in_an_executed_copy_or_its_manifest(tmp_path, monkeypatch):
+    planted = {"key": "sk-planted-4711", "home": str(Path.home() / "letters")}
+    if (host := socket.gethostname()) in provenance.private_strings():  # a name of two letters is in ordinary words
+        planted["host"] = host
+    monkeypatch.setenv("SOME_API_KEY", planted["key"])
+    monkeypatch.setenv("SOME_COLOUR", "not-private-at-all")
+    cells = [
+        "import os, pathlib, socket, sys",
+        "print(os.environ['SOME_API_KEY'], pathlib.Path.home() / 'letters', os.environ['SOME_COLOUR'])",
+        "[socket.gethostname(), os.getcwd()]",
+        "from IPython.display import HTML\nHTML('<b>' + os.environ['SOME_API_KEY'] + '</b>')",
+        "raise ValueError(os.environ['SOME_API_KEY'] + str(pathlib.Path.home() / 'letters'))",
+    ]
+    notebook = write_notebook(tmp_path / "n.ipynb", *cells, parameters="word: str = ''\noutput_dir: str = ''")
+    given = {"word": planted["key"], "output_dir": str(Path.home() / "nowhere")}
+    assert finish(start(notebook, tmp_path / "out.ipynb", "-y", json.dumps(given)))[0] == 1
+    for name in ("out.failed.ipynb", "out.failed.manifest.json"):
+        text = (tmp_path / name).read_text()
+        assert not [
+            private for private in (*planted.values(), str(Path.home()) + "/", str(paths.ROOT)) if private in text
+        ]
+        assert "<SOME_API_KEY>" in text
+    copy = (tmp_path / "out.failed.ipynb").read_text()
+    assert "not-private-at-all" in copy and "~/letters" in copy
+    nbformat.validate(nbformat.reads(copy, 4))
 
 
 def test_a_failing_cell_is_named_and_the_partial_copy_kept(tmp_path):
@@ -58,6 +112,10 @@ def test_a_failing_cell_is_named_and_the_partial_copy_kept(tmp_path):
     assert not (tmp_path / "out.ipynb").exists()
     assert "begun" in (tmp_path / "out.failed.ipynb").read_text()
     assert "wings / 0" in (tmp_path / "out.log").read_text()
+    failed = json.loads((tmp_path / "out.failed.manifest.json").read_text())
+    assert (failed["exit"], failed["outputs"]) == (1, {})
+    assert "ZeroDivisionError" in failed["error"]
+    assert not (tmp_path / "out.manifest.json").exists()
 
 
 def test_a_dead_kernel_is_told_from_an_error(tmp_path):
@@ -136,6 +194,11 @@ def test_progress_reaches_the_terminal_now_and_then_with_a_bar(monkeypatch):
     log.write("2/4\n")
     assert terminal.getvalue() == "03 [##########----------] step 2/4\n"
     assert file.getvalue() == "progress: step 1/4\nloss 1\nprogress: step 2/4\n"
+
+
+def test_a_time_left_is_said_no_finer_than_it_is_known():
+    said = {31.4: "31 s", 99.0: "99 s", 100.0: "2 min", 3599.0: "1 h 00 min", 7500.0: "2 h 05 min"}
+    assert {seconds: progress.duration(seconds) for seconds in said} == said
 
 
 def test_parameters_keep_their_types(tmp_path):

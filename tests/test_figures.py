@@ -11,12 +11,13 @@ from PIL import Image
 
 from helpers import figures
 from helpers.figures.costs import _number
-from helpers.figures.style import COLOURS, STYLE, colour, label, questions
+from helpers.figures.style import COLOURS, STYLE, colour, label, marker, questions
 from helpers.paths import ROOT
 from helpers.statistics import wilson
 
 MODES = ("base", "text_only", "image_text")
-SHARES = {"base": 0.25, "text_only": 0.55, "image_text": 0.85, "hybrid": 0.7}
+ALL_MODES = ("base", "text_only", "printed", "hybrid", "image_text")
+SHARES = {"printed": 0.6, "base": 0.25, "text_only": 0.55, "image_text": 0.85, "hybrid": 0.7}
 
 
 def accuracies(models=("qwen2_vl",), domains=("butterfly",), modes=MODES, images=(None,)) -> pd.DataFrame:
@@ -40,7 +41,9 @@ def costs(modes=("text_only", "image_text"), seeds=(0, 1, 2), models=("qwen2_vl"
     """Made-up resource records: text-only takes 30 s on average, image-text 60 s."""
     runs = itertools.product(models, domains, modes, seeds)
     table = pd.DataFrame(list(runs), columns=["model", "domain", "mode", "seed"])
-    scale = table["mode"].map({"text_only": 1, "image_text": 2}) * (1 + 0.1 * (table["seed"] - len(seeds) // 2))
+    scale = table["mode"].map({"text_only": 1, "image_text": 2, "hybrid": 1.5, "printed": 1.9}) * (
+        1 + 0.1 * (table["seed"] - len(seeds) // 2)
+    )
     return table.assign(seconds=30 * scale, peak_memory_mb=1000 * scale, energy_wh=0.2 * scale)
 
 
@@ -56,8 +59,9 @@ def bold(figure: Figure) -> list[str]:
 
 def test_a_mode_has_one_colour_and_unknown_modes_have_others():
     modes = [*MODES, "hybrid", "printed"]
-    assert [colour(mode, modes) for mode in MODES] == list(COLOURS.values())
-    assert len({colour(mode, modes) for mode in modes}) == len(modes)
+    assert [colour(mode, modes) for mode in MODES] == list(COLOURS.values())[:3]
+    assert len({colour(mode, [*modes, "new"]) for mode in [*modes, "new"]}) == len(modes) + 1
+    assert len({marker(way, ("direct", "describe", "new")) for way in ("direct", "describe", "new")}) == 3
 
 
 def test_an_unknown_key_stands_for_itself():
@@ -92,6 +96,46 @@ def test_table_2_shows_both_columns_side_by_side():
     shown = words(figures.table_figure(accuracies(images=("with", "without"))))
     assert shown.count("[") == 6 * 6
     assert shown.count("picture withheld") == 3
+
+
+def test_without_the_picture_nothing_is_best():
+    table = accuracies(modes=("base",), images=("with", "without"))
+    assert bold(figures.table_figure(table)) == ["35.0"] * 3
+
+
+def test_two_domains_stand_side_by_side_in_table_1_and_in_the_panels():
+    table = accuracies(models=("qwen2_vl", "llava_next"), domains=("butterfly", "culture"))
+    shown = words(figures.table_figure(table))
+    assert shown.count("[") == 2 * 2 * 6 * 3
+    assert "Korean culture" in shown
+    assert len(figures.accuracy_figure(table).axes) == 2 * 4
+    assert len(figures.accuracy_figure(accuracies(domains=("a", "b", "c"))).axes) == 3 * 2
+
+
+def test_a_domain_that_a_model_lacks_leaves_its_panels_empty():
+    table = pd.concat([accuracies(domains=("butterfly", "culture")), accuracies(models=("llava_next",))])
+    assert [axes.axison for axes in figures.accuracy_figure(table).axes] == [True] * 6 + [False] * 2
+    assert "Korean culture" in words(figures.table_figure(table))
+
+
+def test_a_table_says_by_which_protocol_it_was_read():
+    assert "written letter (letter)" in words(figures.table_figure(accuracies().assign(protocol="letter"))).replace(
+        "\n", " "
+    )
+
+
+def test_an_ablation_that_was_not_made_says_so_in_its_figures():
+    empty = accuracies(images=("with", "without")).iloc[:0]
+    for draw in (figures.table_figure, figures.ablation_figure):
+        assert "No question was asked" in words(draw(empty))
+
+
+def test_describing_first_is_shown_with_its_cost():
+    table = accuracies().assign(tokens=40.0, seconds=0.25)
+    figure = figures.answering_figure(table)
+    assert len(figure.axes) == 4
+    assert words(figure).count("0.25") >= 6
+    assert len(figures.answering_figure(table.assign(seconds=float("nan"))).axes) == 3
 
 
 def test_a_type_that_was_not_asked_is_an_empty_cell():
@@ -183,5 +227,79 @@ def test_the_style_holds_inside_a_figure_only():
 
 
 def test_no_type_is_smaller_than_six_points():
-    drawn = [figures.table_figure(accuracies()), figures.figure2(costs()), figures.accuracy_figure(accuracies())]
+    table = accuracies(modes=ALL_MODES, domains=("butterfly", "culture"))
+    drawn = [figures.table_figure(table), figures.figure2(costs()), figures.accuracy_figure(table)]
+    drawn += [figures.answering_figure(table.assign(tokens=1.0, seconds=0.1)), figures.grid_figure(grid(), "title")]
     assert min(text.get_fontsize() for figure in drawn for text in figure.findobj(mpl.text.Text)) >= 6
+
+
+def test_figure2_of_many_modes_sets_its_numbers_upright():
+    figure = figures.figure2(costs(modes=ALL_MODES[1:], models=("qwen2_vl", "llava_next")))
+    upright = [text for text in figure.axes[0].texts if text.get_rotation() == 90]
+    assert len(upright) == 8
+    assert "×0.95" in words(figure)  # printed, 57 of 60
+
+
+def grid(ranks=(4, 16, 64), modes=("text_only",), images=("with",)) -> pd.DataFrame:
+    """A made-up grid: the middle rank is the reference, and only the first differs from it for sure."""
+    parts = []
+    for rank, image in itertools.product(ranks, images):
+        table = accuracies(modes=modes)
+        reference = rank == ranks[1]
+        names = {"variant": f"rank {rank}", "reference": reference, "settings": "{}", "x": float(rank)}
+        table = pd.DataFrame(names, index=table.index).join(table)
+        table.insert(7, "image", image)
+        table.insert(9, "protocol", "letter")
+        for kind in ("type1", "type2"):
+            low, high = (float("nan"),) * 2 if reference else ((5.0, 15.0) if rank == ranks[0] else (-5.0, 5.0))
+            table = table.assign(**{f"{kind}_difference_low": low, f"{kind}_difference_high": high})
+            table[f"{kind}_difference"] = (low + high) / 2
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_a_grid_has_a_dot_a_variant_and_way_of_asking_bold_where_it_surely_differs():
+    figure = figures.grid_figure(grid(), "Rank of the adapter")
+    shown = words(figure)
+    assert "Rank of the adapter" in shown
+    assert "rank 64" in shown
+    assert "differs from “rank 16”" in shown
+    assert bold(figure) == ["55.0", "65.0"] * 2
+    shapes = [line.get_marker() for line in figure.axes[0].lines if line.get_marker() in "os"]
+    assert shapes == ["o", "s"] * 3
+
+
+def test_a_grid_on_an_axis_is_a_line_a_mode_and_way_of_asking():
+    figure = figures.grid_figure(grid(modes=("base", "text_only")), "Rank", axis="rank")
+    axes = figure.axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["4", "16", "64"]
+    assert axes.get_xlabel() == figure.axes[1].get_xlabel() == "rank"
+    assert axes.get_xscale() == "log"
+    assert len(axes.containers) == 2  # text-only, asked in two ways; the untuned model does not depend on a rank
+
+
+def test_a_grid_without_places_on_the_axis_falls_back_to_dots():
+    assert "rank 64" in words(figures.grid_figure(grid().assign(x=float("nan")), "Rank", axis="rank"))
+
+
+def test_a_grid_of_pictures_opens_the_dots_of_those_that_are_changed():
+    figure = figures.grid_figure(grid(images=("with", "blank")), "Pictures")
+    assert "rank 4,\nblank picture" in words(figure)
+    faces = [line.get_markerfacecolor() for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert faces == [COLOURS["text_only"], "white"] * 3
+
+
+def similarities() -> pd.DataFrame:
+    runs = itertools.product(("qwen2_vl",), range(4), ("before", "after"), ("text_only", "image_text"))
+    table = pd.DataFrame(list(runs), columns=["model", "layer", "stage", "mode"])
+    return table.assign(cka=0.1 * table["layer"] + 0.3 * (table["stage"] == "after"))
+
+
+def test_similarity_is_dashed_before_training_and_solid_after_it():
+    axes = figures.cka_figure(similarities()).axes[0]
+    assert [line.get_linestyle() for line in axes.lines] == ["--", "--", "-", "-"]
+    assert axes.lines[2].get_ydata() == pytest.approx([0.3, 0.4, 0.5, 0.6])
+    with pytest.raises(ValueError, match="stage is 'during'"):
+        figures.cka_figure(similarities().assign(stage="during"))
+    with pytest.raises(ValueError, match="lacks layer, cka"):
+        figures.cka_figure(similarities().drop(columns=["layer", "cka"]))

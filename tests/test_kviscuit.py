@@ -1,15 +1,18 @@
-"""The reader of K-VISCUIT on the real sample, if it lies beside the repository, and on a small copy of its layout."""
+"""The reader of K-VISCUIT on the real sample, if it lies beside the repository, and on small copies of both layouts."""
 
 import json
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from helpers.domains.kviscuit import load_kviscuit
-from helpers.paths import ROOT
+from helpers.audit import audit
+from helpers.domains import hub, open_domain
+from helpers.domains.kviscuit import PUBLISHED, load_kviscuit
+from helpers.paths import ROOT, is_hub_id
 from helpers.pictures import open_picture
 from helpers.questions import Question, read_questions, write_questions
-from helpers.samples import audit
 
 SAMPLE = ROOT.parent / "shared" / "data" / "kviscuit_sample"
 CATEGORIES = {
@@ -161,3 +164,177 @@ def test_a_picture_without_its_type_1_question_is_refused(folder):
 def test_a_folder_of_another_kind_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"must hold annotations\.jsonl and images/"):
         load_kviscuit(tmp_path)
+
+
+def test_the_repository_itself_may_be_named(folder):
+    inside = folder / "clone" / "dataset"
+    inside.mkdir(parents=True)
+    (folder / "images").rename(inside / "images")
+    (folder / "annotations.jsonl").rename(inside / "annotations.jsonl")
+    assert len(load_kviscuit(folder / "clone").questions) == 4
+
+
+def test_the_published_set_has_657_questions_on_237_pictures():
+    assert (sum(one for one, _ in PUBLISHED.values()), sum(two for _, two in PUBLISHED.values())) == (237, 420)
+
+
+def test_the_table_shows_how_many_the_published_set_has(folder):
+    table = open_domain("kviscuit", "kviscuit", folder, None, 1, 56, 0).table()
+    counts = {"type 1": 2, "type 2": 2, "published type 1": 15, "published type 2": 22}
+    assert table == [{"category": "Clothes", **counts}]
+
+
+# -- the hub's form
+
+
+def parquet(folder, target, change=lambda rows: rows, name="data/test-00000-of-00001.parquet", **options):
+    """The original layout as the hub has it: the picture's bytes in each row."""
+    rows = [
+        {**row, "image": {"bytes": (folder / "images" / row["image_path"]).read_bytes(), "path": row["image_path"]}}
+        for row in rows_of(folder)
+    ]
+    (target / name).parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(change(rows)), target / name, **options)
+    return target
+
+
+def test_both_layouts_give_the_same_questions_and_the_same_pictures(folder, tmp_path):
+    hubs = parquet(folder, tmp_path / "hub", row_group_size=2)
+    assert load_kviscuit(hubs).questions == load_kviscuit(folder).questions
+    for source, target in ((folder, tmp_path / "a"), (hubs, tmp_path / "b")):
+        open_domain("kviscuit", "kviscuit", source, None, 1, 56, 0).bring_pictures(target)
+    for name in ("images/1.png", "images/2.jpg"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "b").rglob("*.*")) == ["1.png", "2.jpg"]
+
+
+def test_the_real_sample_reads_the_same_from_parquet(sample, tmp_path):
+    rows = [json.loads(line) for line in (SAMPLE / "annotations.jsonl").read_text(encoding="utf-8").splitlines()]
+    (tmp_path / "images").symlink_to(SAMPLE / "images")
+    hubs = parquet(write(tmp_path, rows), tmp_path / "hub")
+    assert load_kviscuit(hubs).questions == sample.questions
+
+
+def test_only_the_pictures_of_the_questions_kept_are_written(folder, tmp_path):
+    hubs = parquet(folder, tmp_path / "hub")
+    open_domain("kviscuit", "kviscuit", hubs, 1, 1, 56, 0).bring_pictures(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["1.png"]
+
+
+def test_pictures_in_parquet_that_are_missing_or_broken_are_all_named(folder, tmp_path):
+    def spoil(rows):
+        rows[3]["image"] = {"bytes": rows[3]["image"]["bytes"][:80], "path": None}
+        return [{**row, "image": {"bytes": None, "path": "1.png"}} for row in rows[:3]] + rows[3:]
+
+    hubs = parquet(folder, tmp_path / "hub", spoil)
+    with pytest.raises(ValueError, match=r"2 picture\(s\) missing or unreadable") as error:
+        load_kviscuit(hubs)
+    assert "images/1.png: " in str(error.value)
+    assert "row 1: the picture has no bytes" in str(error.value)
+    assert "row 4: not a readable picture" in str(error.value)
+    data = load_kviscuit(hubs, leave_out_faulty=True)
+    assert (list(data.faults), data.left_out, data.questions) == (["images/1.png", "images/2.jpg"], 4, [])
+
+
+def test_one_name_for_two_pictures_is_refused(folder, tmp_path):
+    def swap(rows):
+        return [*rows[:2], {**rows[2], "image": rows[3]["image"]}, rows[3]]
+
+    with pytest.raises(ValueError, match=r"row 3: 'images/1\.png' is another picture than in an earlier row"):
+        load_kviscuit(parquet(folder, tmp_path / "hub", swap))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("answer", 4), ("options", ["a", "b"]), ("image_path", "../../a.jpg"), ("image_path", "/etc/a")],
+)
+def test_a_malformed_row_of_parquet_is_named(folder, tmp_path, field, value):
+    def spoil(rows):
+        rows[2][field] = value
+        return rows
+
+    with pytest.raises(ValueError, match=rf"test-00000-of-00001\.parquet, row 3: {field}: must be|row 3: {field}: "):
+        load_kviscuit(parquet(folder, tmp_path / "hub", spoil))
+
+
+def test_missing_columns_are_named_with_those_there(folder, tmp_path):
+    def spoil(rows):
+        return [{key: row[key] for key in row if key != "options"} for row in rows]
+
+    with pytest.raises(ValueError, match="no column options; found: question, answer, "):
+        load_kviscuit(parquet(folder, tmp_path / "hub", spoil))
+
+
+def test_a_picture_of_too_many_bytes_is_refused(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "MAX_PICTURE_BYTES", 100)
+    with pytest.raises(ValueError, match="bytes; at most 100 are allowed"):
+        load_kviscuit(parquet(folder, tmp_path / "hub"))
+
+
+def test_a_row_group_that_unpacks_to_too_much_is_refused_before_it_is_read(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "MAX_GROUP_BYTES", 100)
+    with pytest.raises(ValueError, match=r"a row group unpacks to .* bytes; at most 100 are allowed"):
+        load_kviscuit(parquet(folder, tmp_path / "hub"))
+
+
+def test_a_parquet_file_cut_short_is_named(folder, tmp_path):
+    file = parquet(folder, tmp_path / "hub") / "data" / "test-00000-of-00001.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"test-00000-of-00001\.parquet: not a readable parquet file"):
+        load_kviscuit(tmp_path / "hub")
+
+
+def test_links_out_of_the_folder_are_refused(folder, tmp_path):
+    inside = tmp_path / "inside"
+    (inside / "images").mkdir(parents=True)
+    write(inside, rows_of(folder))
+    (inside / "images" / "1.png").symlink_to(folder / "images" / "1.png")
+    (inside / "images" / "2.jpg").write_bytes((folder / "images" / "2.jpg").read_bytes())
+    with pytest.raises(ValueError, match=r"images/1\.png: .* leads out of .* by a link"):
+        load_kviscuit(inside)
+    (tmp_path / "linked").mkdir()
+    file = parquet(folder, tmp_path / "hub") / "data" / "test-00000-of-00001.parquet"
+    (tmp_path / "linked" / "a.parquet").symlink_to(file)
+    with pytest.raises(ValueError, match=r"a\.parquet leads out of .* by a link"):
+        load_kviscuit(tmp_path / "linked")
+
+
+def test_an_archive_is_to_be_unpacked_first(tmp_path):
+    (tmp_path / "kviscuit.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="is a file; name the folder it lies in, and unpack an archive first"):
+        load_kviscuit(tmp_path / "kviscuit.zip")
+
+
+def test_the_files_of_the_split_are_read_and_the_others_are_not(folder, tmp_path):
+    hubs = parquet(folder, tmp_path / "hub")
+    parquet(folder, hubs, name="data/train-00000-of-00001.parquet")
+    assert len(load_kviscuit(hubs).questions) == 4
+
+
+def test_a_hub_id_is_fetched_at_the_revision_named(folder, tmp_path, monkeypatch):
+    asked = []
+    hubs = parquet(folder, tmp_path / "hub")
+
+    def snapshot_download(name, **options):
+        asked.append((name, options["repo_type"], options["revision"]))
+        return str(hubs)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert len(load_kviscuit("ddehun/k-viscuit").questions) == 4
+    assert len(load_kviscuit("ddehun/k-viscuit@4d731db").questions) == 4
+    assert asked == [("ddehun/k-viscuit", "dataset", None), ("ddehun/k-viscuit", "dataset", "4d731db")]
+
+
+def test_a_hub_that_cannot_be_reached_says_so(monkeypatch):
+    def snapshot_download(name, **options):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    with pytest.raises(ValueError, match="ddehun/k-viscuit: there is no such folder here, and it could not be fetched"):
+        load_kviscuit("ddehun/k-viscuit")
+
+
+def test_a_misspelt_folder_is_no_hub_id():
+    assert not is_hub_id("data/kviscui")
+    assert not is_hub_id("/mnt/kviscuit")
+    assert not is_hub_id("../kviscuit")

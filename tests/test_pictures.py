@@ -1,5 +1,6 @@
 """Every kind of picture becomes 8-bit RGB that looks as it should; what cannot be read says why."""
 
+import io
 import struct
 import zlib
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from helpers import pictures
-from helpers.pictures import check_picture_file, open_picture
+from helpers.pictures import check_picture_bytes, check_picture_file, open_picture
 
 
 def colour(path, at=(0, 0)) -> tuple[int, int, int]:
@@ -50,6 +51,51 @@ def test_cmyk_becomes_rgb(tmp_path):
 def test_sixteen_bits_are_scaled_and_not_cut(tmp_path, name):
     Image.fromarray(np.array([[0, 32768, 65535]], dtype=np.uint16)).save(tmp_path / name)
     assert [colour(tmp_path / name, (x, 0))[0] for x in range(3)] == [0, 128, 255]
+
+
+@pytest.mark.parametrize(("kind", "pixel"), [(2, (65535, 32768, 0)), (6, (65535, 32768, 0, 65535))])
+def test_sixteen_bits_of_colour_are_scaled_too(tmp_path, kind, pixel):
+    (tmp_path / "a.png").write_bytes(_png(1, 1, 16, kind, b"\0" + struct.pack(f">{len(pixel)}H", *pixel)))
+    assert colour(tmp_path / "a.png") == (255, 128, 0)
+
+
+def test_a_plain_palette_and_the_first_frame_of_an_animation_become_rgb(tmp_path):
+    picture = Image.new("P", (1, 1))
+    picture.putpalette([9, 99, 199])
+    picture.save(tmp_path / "a.png")
+    assert colour(tmp_path / "a.png") == (9, 99, 199)
+    red, blue = Image.new("RGB", (1, 1), "red"), Image.new("RGB", (1, 1), "blue")
+    red.save(tmp_path / "a.gif", save_all=True, append_images=[blue])
+    assert colour(tmp_path / "a.gif") == (255, 0, 0)
+
+
+def test_pixels_that_are_fractions_are_refused(tmp_path):
+    Image.new("F", (4, 4), 0.5).save(tmp_path / "a.tif")
+    for read in (open_picture, check_picture_file):
+        with pytest.raises(ValueError, match="pixels are fractions"):
+            read(tmp_path / "a.tif")
+
+
+def test_a_huge_picture_is_scaled_down_to_the_area_allowed(tmp_path):
+    Image.new("1", (8_000, 4_000)).save(tmp_path / "a.png")
+    assert open_picture(tmp_path / "a.png", max_pixels=20_000).size == (200, 100)
+
+
+def test_a_format_that_starts_a_program_is_not_tried(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    for read in (open_picture, check_picture_file):
+        with pytest.raises(ValueError, match="not a readable picture"):
+            read(tmp_path / "a.jpg")
+
+
+def test_bytes_are_checked_like_files_and_say_their_format():
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(stream, "WEBP")
+    assert check_picture_bytes(stream.getvalue(), "row 3") == "WEBP"
+    with pytest.raises(ValueError, match="row 3: not a readable picture"):
+        check_picture_bytes(stream.getvalue()[:40], "row 3")
+    with pytest.raises(ValueError, match="row 3: too large"):
+        check_picture_bytes(_png_header(60_000, 60_000), "row 3")
 
 
 def test_one_bit_and_grey_become_rgb(tmp_path):
@@ -98,12 +144,16 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path, side):
 
 def _png_header(width: int, height: int) -> bytes:
     """A PNG that says how large it is and holds next to nothing."""
+    return _png(width, height, 8, 2, b"0")
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
+def _png(width: int, height: int, bits: int, kind: int, pixels: bytes) -> bytes:
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def test_the_check_reports_the_size_as_stored(tmp_path):

@@ -59,3 +59,58 @@ def test_without_git_the_state_is_none(monkeypatch, tmp_path):
     assert provenance.git_state() is None
     monkeypatch.setenv("PATH", "")
     assert provenance.git_state() is None
+
+
+def test_whole_words_are_scrubbed_and_nothing_else(monkeypatch):
+    monkeypatch.setattr(provenance.socket, "gethostname", lambda: "fern.garden.example")
+    monkeypatch.setattr(provenance.getpass, "getuser", lambda: "alice")
+    monkeypatch.setattr(provenance.Path, "home", lambda: Path("/home/alice"))
+    monkeypatch.setenv("HUB_TOKEN", "hf_abcdefgh")
+    monkeypatch.setenv("KEYBOARD", "azerty-layout")
+    monkeypatch.setenv("A_KEY", "short")
+    said = {
+        "/home/alice/data, /home/alice and /home/malice": "~/data, ~ and /home/malice",
+        f"{ROOT}/runs/demo {ROOT} /x{ROOT}/runs": f"runs/demo . /x{ROOT}/runs",
+        "fern fern.garden.example ferns alice malice": "<host> <host> ferns <user> malice",
+        "xhf_abcdefghx azerty-layout short": "x<HUB_TOKEN>x azerty-layout short",
+    }
+    assert {text: provenance.scrub(text) for text in said} == said
+
+
+def test_scrubbing_goes_down_into_values_and_leaves_pictures_alone(monkeypatch):
+    monkeypatch.setenv("HUB_TOKEN", "abcdefgh")
+    cell = {"data": {"image/png": "xxabcdefghxx", "text/plain": ["abcdefgh"]}, "count": 3, "none": None}
+    assert provenance.scrub(cell) == {
+        "data": {"image/png": "xxabcdefghxx", "text/plain": ["<HUB_TOKEN>"]},
+        "count": 3,
+        "none": None,
+    }
+
+
+def test_what_is_private_here_is_known(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-12345678")
+    found = provenance.private_strings()
+    assert {str(ROOT), str(Path.home()), "sk-12345678"} <= set(found)
+    assert all(text.strip("/") for text in found)
+
+
+def test_a_folders_hash_does_not_change_with_its_manifest(tmp_path):
+    (tmp_path / "a").write_text("1")
+    before = sha256(tmp_path)
+    write_manifest(tmp_path, {})
+    assert sha256(tmp_path) == before
+
+
+def test_a_sidecar_names_inputs_code_and_files_and_no_date(tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_text("abc")
+    for kind in ("csv", "png"):
+        (tmp_path / f"figure.{kind}").write_text(kind)
+    monkeypatch.setenv(provenance.MANIFEST, "runs/x/paper.manifest.json")
+    path = provenance.write_sidecar(tmp_path, "figure", [tmp_path / "rows.csv"])
+    first = path.read_bytes()
+    found = json.loads(first)
+    assert (path.name, found["manifest"]) == ("figure.json", "runs/x/paper.manifest.json")
+    assert list(found["files"]) == ["figure.csv", "figure.png"]
+    assert "src/helpers/provenance.py" in found["code"]
+    assert next(iter(found["inputs"].values())).startswith("ba7816bf")
+    assert provenance.write_sidecar(tmp_path, "figure", [tmp_path / "rows.csv"]).read_bytes() == first

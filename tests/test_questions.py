@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from helpers.questions import Question, read_questions, write_questions
+from helpers.rows import Row, RowFile
 
 ROW = {
     "question_id": "q1",
@@ -53,6 +55,8 @@ def test_the_right_option_is_the_one_at_the_answer():
         ("picture", "../moth.png", "inside that folder"),
         ("picture", "C:\\moth.png", "inside that folder"),
         ("colour", "red", "Extra inputs"),
+        ("answer_form", "It is this.", "{option}"),
+        ("answer_form", "It is {option.__class__}.", "no other braces"),
     ],
 )
 def test_a_malformed_row_is_named_by_file_line_field_rule_and_value(tmp_path, field, value, rule):
@@ -110,3 +114,70 @@ def test_a_failure_leaves_the_former_file_whole(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.jsonl does not exist"):
         read_questions(tmp_path / "none.jsonl")
+
+
+DAMAGED = [
+    ("no_utf8", b'{"question": "Caf\xe9?"}\n', "question: must be UTF-8", "byte 18 of the line is 0xe9"),
+    ("utf16", '{"question": "x"}\n'.encode("utf-16"), "the row: must be UTF-8", "0xff"),
+    ("byte_order_mark", b'\xef\xbb\xbf{"question": "x"}\n', "the row: begins with a byte-order mark", "without one"),
+    ("half_a_character", b'{"options": ["a", "\\ud800"]}\n', "options.1: must hold whole characters", "surrogate"),
+    ("cut_off", b'{"question_id": "q1", "ques', "the row: Invalid JSON: EOF", "the file ends within the row"),
+    ("too_deep", b"[" * 5000 + b"]" * 5000 + b"\n", "the row: Invalid JSON", "recursion limit"),
+]
+
+
+@pytest.mark.parametrize(("damage", "content", "rule", "detail"), DAMAGED, ids=[row[0] for row in DAMAGED])
+def test_a_damaged_line_is_named_by_file_line_field_and_rule(tmp_path, damage, content, rule, detail):
+    path = written(tmp_path, ROW)
+    path.write_bytes(path.read_bytes() + content)
+    with pytest.raises(ValueError, match="jsonl:2") as error:
+        read_questions(path)
+    assert f"{path}:2: {rule}" in str(error.value)
+    assert detail in str(error.value)
+    str(error.value).encode()  # can be printed
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity"])
+def test_what_is_no_number_is_refused(tmp_path, value):
+    path = tmp_path / "questions.jsonl"
+    path.write_text(json.dumps(ROW).replace('"answer": 0', f'"answer": {value}') + "\n")
+    with pytest.raises(ValueError, match=r"jsonl:1: answer: .*\(it is (nan|inf)\)"):
+        read_questions(path)
+
+
+def test_a_fraction_that_is_no_number_is_refused_in_every_row():
+    class Measured(Row):
+        seconds: float
+
+    with pytest.raises(ValidationError, match="finite number"):
+        Measured(seconds=float("nan"))
+
+
+def test_half_a_character_is_refused_in_writing_too():
+    with pytest.raises(ValidationError, match="question"):
+        Question(**ROW | {"question": "\ud800"})
+
+
+def test_an_object_of_very_many_columns_gives_a_short_error(tmp_path):
+    many = {f"c{number}": 0 for number in range(50_000)}
+    with pytest.raises(ValueError, match=r"jsonl:1: question_id: Field required.*and 50006 more") as error:
+        read_questions(written(tmp_path, many))
+    assert len(str(error.value)) < 2000
+
+
+def test_an_object_of_a_million_columns_is_refused_before_it_is_parsed(tmp_path):
+    path = tmp_path / "questions.jsonl"
+    path.write_text("{" + '"c":0,' * 999_999 + '"c":0}\n')
+    with pytest.raises(ValueError, match=r"jsonl:1: the row: must have at most 1048576 bytes"):
+        read_questions(path)
+
+
+def test_a_last_line_without_its_end_is_read_if_it_is_whole(tmp_path):
+    path = tmp_path / "questions.jsonl"
+    path.write_text(json.dumps(ROW))
+    assert read_questions(path) == [Question(**ROW)]
+
+
+def test_a_file_of_rows_can_be_gone_through_twice(tmp_path):
+    rows = RowFile(written(tmp_path, ROW), Question)
+    assert list(rows) == list(rows) == [Question(**ROW)]

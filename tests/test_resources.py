@@ -1,6 +1,7 @@
 """The meter sees time, memory and energy of one run alone, and says nothing of whose machine it was."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -10,19 +11,27 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers import resources
-from helpers.resources import Meter, energy_source
+from helpers.resources import Meter, energy_modes, energy_source
+from helpers.work import Traffic, Weights, training_flops, weights_of
 
-MEASURES = {"seconds", "peak_memory_mb", "energy_wh", "cpu_wh", "ram_wh", "gpu_wh"}
-SOURCES = {"memory_of", "energy_source", "hardware"}
+MEASURES = {
+    *("seconds", "cpu_seconds", "peak_memory_mb", "memory_of", "peak_process_mb", "peak_gpu_mb"),
+    *("peak_gpu_reserved_mb", "energy_wh", "cpu_wh", "ram_wh", "gpu_wh", "carbon_g"),
+}
+SOURCES = {
+    *("energy_source", "energy_modes", "cpu_rated_w", "carbon_country", "carbon_g_per_kwh"),
+    *("idle", "gpu_shared_with", "hardware", "phases"),
+}
 
 
 def test_the_meter_sees_time_memory_and_energy():
     with Meter() as idle:
         time.sleep(0.2)
-    with Meter() as busy:
+    with Meter(idle_seconds=0) as busy:
         block = np.ones(100_000_000, dtype=np.uint8)
         time.sleep(0.2)
         del block
@@ -33,20 +42,24 @@ def test_the_meter_sees_time_memory_and_energy():
     assert first["energy_wh"] > 0
     assert first["energy_wh"] == pytest.approx(first["cpu_wh"] + first["ram_wh"] + first["gpu_wh"])
     assert first["energy_source"].startswith(("estimated", "measured"))
+    assert first["carbon_g"] == pytest.approx(first["energy_wh"] / 1000 * first["carbon_g_per_kwh"], rel=1e-3)
+    assert first["idle"]["seconds"] >= 0.5
+    assert {"cpu_w", "ram_w", "gpu_w", "machine_load_percent"} < set(first["idle"])
+    assert second["idle"] is None
 
 
 def test_the_peak_of_a_run_is_not_that_of_an_earlier_one():
-    with Meter() as large:
+    with Meter(idle_seconds=0) as large:
         block = np.ones(100_000_000, dtype=np.uint8)
         time.sleep(0.2)  # a peak shorter than a twentieth of a second can be missed
         del block
-    with Meter() as small:
+    with Meter(idle_seconds=0) as small:
         time.sleep(0.1)
     assert large.record()["peak_memory_mb"] - small.record()["peak_memory_mb"] > 80
 
 
 def test_the_record_names_no_host_and_no_home():
-    with Meter() as meter:
+    with Meter(idle_seconds=0) as meter:
         pass
     text = json.dumps(meter.record())
     assert str(Path.home()) not in text
@@ -54,7 +67,7 @@ def test_the_record_names_no_host_and_no_home():
 
 
 def test_two_meters_at_once_both_measure():
-    with Meter() as outer, Meter() as inner:
+    with Meter(idle_seconds=0) as outer, Meter(idle_seconds=0) as inner:
         time.sleep(0.2)
     assert inner.record()["energy_wh"] > 0
     assert outer.record()["energy_wh"] > 0
@@ -72,7 +85,7 @@ def test_nothing_is_sent_printed_or_left_behind(monkeypatch, capfd, tmp_path):
     assert meter.record()["energy_wh"] > 0
     assert capfd.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []
-    assert not [thread for thread in threading.enumerate() if thread.name == "peak memory"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "meter"]
 
 
 def test_an_error_inside_the_block_passes_through():
@@ -98,31 +111,149 @@ def test_on_a_gpu_the_memory_is_what_torch_allocated_there(monkeypatch):
         device_count=lambda: 2,
         reset_peak_memory_stats=reset.append,
         max_memory_allocated=lambda device: (device + 1) * 1_000_000_000,
+        max_memory_reserved=lambda device: 2_000_000_000,
+        memory_allocated=lambda device: 0,
+        memory_reserved=lambda device: 0,
         get_device_name=lambda device: "Some GPU",
     )
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, get_num_threads=lambda: 3))
     with Meter() as meter:
         pass
     record = meter.record()
-    assert reset == [0, 1]
+    assert reset[:2] == [0, 1]
     assert (record["peak_memory_mb"], record["memory_of"]) == (3000.0, "GPU")
+    assert (record["peak_gpu_mb"], record["peak_gpu_reserved_mb"]) == (3000.0, 4000.0)
+    assert record["peak_process_mb"] > 0
     assert "3 threads used, Some GPU + Some GPU" in record["hardware"]
 
 
-def test_the_source_of_the_energy_is_read_from_the_trackers_hardware():
+def test_phases_are_told_apart_and_add_up():
+    with Meter(idle_seconds=0) as meter:
+        with meter.phase("load"):
+            block = np.ones(100_000_000, dtype=np.uint8)
+            time.sleep(0.2)
+            del block
+        for _ in range(2):
+            with meter.phase("train"):
+                time.sleep(0.15)
+    whole, train = meter.record(), meter.record(of="train")
+    assert list(whole["phases"]) == ["other", "load", "train"]
+    assert train["seconds"] == whole["phases"]["train"]["seconds"] == pytest.approx(0.3, abs=0.15)
+    assert whole["phases"]["load"]["peak_process_mb"] - train["peak_process_mb"] > 80
+    for part in ("seconds", "energy_wh"):
+        assert sum(phase[part] for phase in whole["phases"].values()) == pytest.approx(whole[part], abs=2e-3)
+    with pytest.raises(ValueError, match="no phase 'lunch'; the phases were other, load, train"):
+        meter.record(of="lunch")
+
+
+def test_phases_do_not_nest():
+    with (
+        Meter(idle_seconds=0) as meter,
+        pytest.raises(RuntimeError, match="'b' begins inside 'a'"),
+        meter.phase("a"),
+        meter.phase("b"),
+    ):
+        pass
+
+
+def test_power_and_memory_over_time_are_kept_in_a_small_file(tmp_path):
+    with Meter(idle_seconds=0) as meter, meter.phase("train"):
+        time.sleep(1.3)
+    rows = pd.read_parquet(meter.write_samples(tmp_path / "samples.parquet"))
+    assert (tmp_path / "samples.parquet").stat().st_size < 10_000
+    assert {"seconds", "phase", "cpu_w", "ram_w", "gpu_w", "process_mb", "gpu_mb", "cores_busy"} <= set(rows)
+    assert rows["seconds"].is_monotonic_increasing
+    assert (rows["phase"] == "train").sum() >= 2
+    assert rows["ram_w"].max() < 1000  # watts, and not watt-hours or kilowatts
+
+
+def test_a_watt_is_a_joule_a_second():
+    half = resources.Interval("train", 2.0, 2.0, 1.0, 0.5, 0.001, 0.002, 0.0, 5_000_000, None, None)
+    sample = resources._sample(half)
+    assert sample["cpu_w"] == pytest.approx(7.2)  # 0.001 Wh are 3.6 J, in half a second
+    assert (sample["cores_busy"], sample["process_mb"], sample["gpu_mb"]) == (0.5, 5.0, None)
+
+
+def test_a_gpu_that_others_use_is_warned_of(monkeypatch):
+    monkeypatch.setattr(resources, "gpu_neighbours", lambda: 2)
+    with pytest.warns(UserWarning, match="2 other process"), Meter(idle_seconds=0) as meter:
+        pass
+    assert meter.record()["gpu_shared_with"] == 2
+
+
+def test_other_processes_on_the_gpu_are_counted_and_not_this_one(monkeypatch):
+    pids = [os.getpid(), 7, 8]
+    nvml = SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: 1,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetComputeRunningProcesses=lambda handle: [SimpleNamespace(pid=pid) for pid in pids],
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert resources.gpu_neighbours() == 2
+    pids[:] = [4711]  # this process under the number that it has outside its container
+    monkeypatch.setattr(resources, "_cuda_in_use", lambda: object())
+    assert resources.gpu_neighbours() == 0
+
+
+def test_the_mode_of_each_component_is_read_from_the_trackers_hardware():
     class GPU:
         pass
 
     estimate = SimpleNamespace(_mode="cpu_load")
-    assert energy_source([SimpleNamespace(_mode="intel_rapl")]) == "measured (RAPL)"
-    assert energy_source([object(), estimate]) == "estimated (TDP)"
-    assert energy_source([estimate, GPU()]) == "estimated (TDP); GPU measured (its own counter)"
+    assert energy_modes([SimpleNamespace(_mode="intel_rapl")])["cpu"] == "measured (RAPL)"
+    assert energy_modes([object(), estimate]) == {"cpu": "estimated (TDP)", "ram": "estimated (size)", "gpu": "none"}
+    with_gpu = energy_modes([estimate, GPU()])
+    assert with_gpu["gpu"] == "measured (NVML counter)"
+    assert energy_source(with_gpu) == "estimated (TDP); GPU measured (its own counter)"
 
 
-def test_a_tracker_that_fails_on_the_way_costs_the_energy_and_not_the_run():
-    record = resources._energy(SimpleNamespace())
-    assert record["energy_wh"] is None
-    assert record["energy_source"] == "not measured"
+def test_a_tracker_that_fails_on_the_way_costs_the_energy_and_not_the_run(monkeypatch):
+    with Meter(idle_seconds=0) as meter, meter.phase("train"):
+        monkeypatch.setattr(meter._tracker, "flush", lambda: None)
+        time.sleep(0.1)
+    record = meter.record(of="train")
+    assert record["seconds"] >= 0.1
+    assert (record["energy_wh"], record["carbon_g"], record["energy_source"]) == (None, None, "not measured")
+
+
+def test_operations_are_counted_by_the_usual_rule():
+    frozen = Weights(language_model=10, adapters=1, projector=5, projector_trained=True, vision_tower=7)
+    assert training_flops(frozen, text_tokens=3, image_tokens=0, patches=0)["flops"] == 3 * (10 * 4 + 1 * 6)
+    assert training_flops(frozen, text_tokens=1, image_tokens=2, patches=4) == {
+        **{"flops": 138 + 40 + 56, "flops_text_tokens": 46, "flops_image_tokens": 92},
+        **{"flops_projector": 2 * 5 * 4, "flops_tower": 4 * 7 * 2},
+    }
+
+
+def test_weights_and_traffic_of_a_real_model_are_counted(model_path):
+    from PIL import Image
+
+    from helpers.batches import assistant, training_batch, user
+    from helpers.models.loading import load_model, load_processor
+    from helpers.models.lora import add_lora, trainable_groups
+
+    model, family = load_model(model_path)
+    tuned = add_lora(model, family, 4, 8, 0.0, True, 0)
+    weights, trainable = weights_of(tuned, family), trainable_groups(tuned, family)
+    assert weights.adapters == trainable["language_model"]
+    assert weights.projector_trained and 0 < weights.projector <= trainable["projector"]
+    assert 2_000_000 < weights.language_model < 4_000_000  # true shapes: packed, 4-bit weights have half as many
+    traffic = Traffic(model.config)
+    processor, picture = load_processor(model_path), Image.new("RGB", (56, 56))
+    chats = [[user("Which one?", picture=seen), assistant("Monarch.")] for seen in (True, False)]
+    batch = training_batch(processor, chats, [picture, None], 4096)
+    traffic.add(batch)
+    counted = traffic.record()
+    assert (counted["samples"], counted["tokens"]) == (2, int(batch["attention_mask"].sum()))
+    assert counted["image_tokens"] + counted["text_tokens"] == counted["tokens"]
+    assert counted["patches"] == {"qwen2_vl": 64, "llava_next": 32}[family.model_type]  # 8 x 8; two tiles of 4 x 4
+    assert counted["supervised_tokens"] == int((batch["labels"] != -100).sum())
+    real = batch["attention_mask"].bool()
+    row = {key: batch[key][real][None] for key in ("input_ids", "labels")} | {"pixel_values": batch["pixel_values"]}
+    packed = Traffic(model.config)
+    packed.add(row | {"lengths": tuple(real.sum(dim=1).tolist())})
+    assert packed.record() == counted
 
 
 def test_neither_torch_nor_codecarbon_is_imported_with_the_module():

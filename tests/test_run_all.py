@@ -13,7 +13,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from helpers.paths import ROOT
-from helpers.settings import parse_overrides
+from helpers.profiles import parse_overrides
 
 SCRIPT = (ROOT / "run_all.sh").read_text(encoding="utf-8")
 WORDS = re.search(r'^WORDS="(.+)"$', SCRIPT, re.MULTILINE)[1].split()

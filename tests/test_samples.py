@@ -1,4 +1,4 @@
-"""Samples keep to the chat format, text-only sets to text, and the audit finds what would make a test worthless."""
+"""Samples keep to the chat format, and text-only sets to text."""
 
 import json
 
@@ -6,13 +6,11 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from helpers.questions import Question
 from helpers.samples import (
     ClassText,
     Message,
     Sample,
     TextPart,
-    audit,
     exchange,
     read_samples,
     read_texts,
@@ -25,20 +23,6 @@ def sample(number: int, picture: str | None = None, prompt: str = "Describe it."
     direction = "name_to_description" if picture is None else "picture_to_name"
     messages = exchange(prompt, "A green moth with long tails.", picture)
     return Sample(id=f"s{number}", domain="butterfly", class_id="luna_moth", direction=direction, messages=messages)
-
-
-def question(number: int, options: list[str], answer: int, kind: int = 1, picture: str | None = None) -> Question:
-    return Question(
-        question_id=f"q{number}",
-        question_type=kind,
-        category="moth",
-        class_id=None,
-        question=f"Question {number}?",
-        options=options,
-        answer=answer,
-        picture=picture,
-        split="test",
-    )
 
 
 @pytest.fixture
@@ -100,37 +84,6 @@ def test_texts_are_read_as_written_and_a_wording_is_there_once(folder):
     common = {"class_id": "luna_moth", "name": "Luna moth", "domain": "butterfly", "writer": "offline"}
     text = ClassText(**common, look="It is green.", background="It flies in May.", wording=0, picture="green.png")
     assert read_texts(write_texts(folder / "texts.jsonl", [text])) == [text]
+    assert text.prompt_hash is None
     with pytest.raises(ValueError, match="'luna_moth, wording 0' is there twice"):
         write_texts(folder / "texts.jsonl", [text, text])
-
-
-def test_a_test_picture_in_training_stops_the_audit(folder):
-    asked = [question(1, ["a", "b", "c", "d"], 0, picture="red.png")]
-    with pytest.raises(ValueError, match=r"1 test picture.*red\.png = also_red\.png"):
-        audit(asked, [sample(1, "also_red.png")], folder)
-    assert audit(asked, [sample(1, "green.png")], folder)["training_pictures"] == 1
-
-
-def test_the_audit_counts_and_measures_blind_baselines(folder):
-    asked = [
-        question(1, ["long one", "b", "c", "d"], 0),  # longest: right
-        question(2, ["e", "f", "gg", "hh"], 2),  # longest: one of two, half a hit
-        question(3, ["b", "i", "j", "k"], 3),  # the longest is any of four; "b", asked twice, the most frequent, wrong
-        question(4, ["l", "m", "n", "o"], 3, kind=2),
-    ]
-    found = audit(asked, [sample(1), sample(2, prompt="As they ask: Question 2?")], folder)
-    assert found["type1"] == {
-        "questions": 3,
-        "answer_positions": [1, 0, 1, 1],
-        "longest_option": round(100 * (1 + 0.5 + 0.25) / 3, 1),
-        "most_frequent_option": round(100 * (0 + 0.25 + 0) / 3, 1),
-    }
-    assert found["type2"]["longest_option"] == 25.0
-    assert found["question_texts_in_training"] == ["Question 2?"]
-    assert (found["samples"], found["samples_by_direction"]) == (2, {"name_to_description": 2})
-
-
-def test_the_audit_of_one_type_alone_leaves_the_other_empty(folder):
-    found = audit([question(1, ["a", "b", "c", "d"], 0)], [], folder)
-    assert found["type2"]["questions"] == 0
-    assert found["type2"]["longest_option"] is None

@@ -1,56 +1,19 @@
-"""Answers are scored as the protocol says; batches change nothing; unreadable replies are wrong."""
+"""Answers are scored as the protocol says; unreadable replies are wrong; what is shown is what was asked for."""
+
+import json
 
 import pytest
-import torch
 
-from helpers.batches import assistant, training_batch
 from helpers.models.loading import load_model, load_processor
 from helpers.pictures import open_picture
-from helpers.scoring import answering
-from helpers.scoring.protocols import Prompt, Reader, letter, lettered, option_likelihood, read_letter
-
-
-@pytest.fixture
-def reader(model_path):
-    model, _ = load_model(model_path, four_bit=False)
-    return Reader(model, load_processor(model_path), batch_size=3, max_new_tokens=12)
-
-
-@pytest.fixture
-def prompts(butterflies):
-    pictures = [open_picture(butterflies.folder / q.picture) for q in butterflies.questions[:4]]
-    return [Prompt(q.question, picture) for q, picture in zip(butterflies.questions[:4], pictures, strict=True)]
-
-
-def test_likelihood_is_the_sum_over_the_answers_tokens(reader, prompts):
-    batch = training_batch(
-        reader.processor, [[prompts[0].message, assistant("It is small.")]], [prompts[0].picture], 512
-    )
-    labels = batch.pop("labels")
-    with torch.inference_mode():
-        logits = reader.model(**batch).logits.log_softmax(-1)
-    by_hand = sum(logits[0, i - 1, label].item() for i, label in enumerate(labels[0].tolist()) if label >= 0)
-    assert reader.log_likelihoods(prompts[:1], ["It is small."], "test") == pytest.approx([by_hand], rel=1e-4)
-
-
-def test_batches_change_no_score(reader, prompts):
-    answers = ["It is small.", "This is the Monarch.", "It lives in meadows.", "It is giant."]
-    together = reader.log_likelihoods(prompts, answers, "test")
-    reader.batch_size = 1
-    assert reader.log_likelihoods(prompts, answers, "test") == pytest.approx(together, rel=1e-3)
-
-
-def test_batches_change_no_reply(reader, prompts):
-    mixed = [*prompts[:2], Prompt("What is the name of this butterfly?")]
-    together = reader.write(mixed, "test")
-    reader.batch_size = 1
-    assert reader.write(mixed, "test") == together
-
-
-def test_a_picture_is_seen(reader, prompts):
-    with_picture = reader.log_likelihoods(prompts[:1], ["It is small."], "test")
-    without = reader.log_likelihoods([Prompt(prompts[0].text)], ["It is small."], "test")
-    assert with_picture != pytest.approx(without)
+from helpers.questions import Question
+from helpers.scoring import answering, baselines, evaluation
+from helpers.scoring.answering import Exam, answer_all
+from helpers.scoring.prompts import GREY, Prompt, Shown, other_pictures, without_centre
+from helpers.scoring.protocols import choose, guided, letter_forms, lettered, read_letter, right_in_all, rotations
+from helpers.scoring.reader import Likelihood, Reader, Reply
+from helpers.settings.evaluation import Evaluation
+from helpers.tables import ANSWER_COLUMNS
 
 
 @pytest.mark.parametrize(
@@ -66,44 +29,215 @@ def test_options_are_listed_behind_their_letters():
 
 
 class Scripted(Reader):
-    """A reader whose model is a script: it likes the longest answer and always writes the same."""
+    """A reader whose model is a script: it likes the longest answer, writes what it is told, and remembers."""
 
-    def __init__(self, reply):
+    def __init__(self, write):
         super().__init__(model=None, processor=None, batch_size=2, max_new_tokens=8)
-        self.reply = reply
+        self.tell = write if callable(write) else lambda prompt: write
+        self.asked = []
 
-    def log_likelihoods(self, prompts, answers, what):
-        return [float(len(answer)) for answer in answers]
+    def likelihoods(self, prompts, answers, what):
+        self.asked.extend(prompts)
+        return [[Likelihood(float(len(answer)), 2) for answer in several] for several in answers]
 
-    def write(self, prompts, what, max_new_tokens=None):
-        return [self.reply] * len(prompts)
-
-
-def test_a_model_that_always_says_a_is_right_where_a_is_right(butterflies):
-    rows = answering.answer_all(Scripted("A"), butterflies.questions, butterflies.folder, "with", "direct", "letter")
-    assert [row["correct"] for row in rows] == [question.answer == 0 for question in butterflies.questions]
+    def replies(self, prompts, what, max_new_tokens=None):
+        self.asked.extend(prompts)
+        return [Reply(self.tell(prompt), 2) for prompt in prompts]
 
 
-def test_a_model_that_likes_the_longest_gets_the_longest(butterflies):
-    questions = butterflies.questions
-    rows = answering.answer_all(Scripted(""), questions, butterflies.folder, "without", "direct", "option_likelihood")
+@pytest.fixture
+def exam(butterflies):
+    looks = {text.class_id: text.look for text in butterflies.texts}
+    return Exam(butterflies.questions, butterflies.folder, looks=looks)
+
+
+def settings(**changes):
+    usual = dict(
+        protocols=["option_likelihood"],
+        circular=False,
+        answering=["direct"],
+        ablation_images=[],
+        guidance=1.0,
+        batch_size=4,
+        max_new_tokens=8,
+        dtype="float32",
+        max_pixels=None,
+    )
+    return Evaluation(**(usual | changes))
+
+
+RUN = {"model": "m", "domain": "butterfly", "mode": "base", "variant": "main", "seed": 0}
+
+
+# ---- models that are broken on purpose get exactly what the questions give ----------------------------------------
+
+
+def test_a_model_that_always_says_a_is_right_where_a_is_right(exam):
+    rows = answer_all(Scripted("A"), exam, "with", "direct", "letter")
+    assert [row["correct"] for row in rows] == [question.answer == 0 for question in exam.questions]
+
+
+def test_a_model_that_always_says_a_is_never_right_in_all_rotations(butterflies):
+    exam = Exam(butterflies.questions, butterflies.folder, circular=True)
+    rows = answer_all(Scripted("A"), exam, "with", "direct", "letter")
+    assert not any(row["correct"] for row in rows)
+    assert {tuple(row["rotation_parsed"]) for row in rows} == {(0, 1, 2, 3)}
+    assert {row["new_tokens"] for row in rows} == {8}
+
+
+def test_a_model_that_knows_is_right_in_all_rotations(butterflies):
+    exam = Exam(butterflies.questions, butterflies.folder, circular=True)
+    right = {(q.question, option) for q in exam.questions for option in [q.right_option]}
+
+    def know(prompt):
+        question, *lines, _ = prompt.text.splitlines()
+        return next(
+            line[0]
+            for line in lines
+            if (question, line[3:]) in right and line[3:] in wanted[prompt.picture.path, question]
+        )
+
+    wanted = {}
+    for q in exam.questions:
+        wanted.setdefault((exam.folder / q.picture, q.question), set()).add(q.right_option)
+    rows = answer_all(Scripted(know), exam, "with", "direct", "letter")
+    assert all(row["correct"] for row in rows)
+
+
+@pytest.mark.parametrize("circular", [False, True])
+def test_a_model_that_likes_the_longest_gets_the_longest(butterflies, circular):
+    exam = Exam(butterflies.questions, butterflies.folder, circular=circular)
+    rows = answer_all(Scripted(""), exam, "without", "direct", "option_likelihood")
     assert [row["parsed"] for row in rows] == [
-        max(range(4), key=lambda i, q=question: len(q.sentences()[i])) for question in questions
+        max(range(4), key=lambda i, q=question: len(q.sentences()[i])) for question in exam.questions
     ]
 
 
-def test_an_unreadable_letter_is_wrong_and_saved(butterflies):
-    rows = answering.answer_all(Scripted("Well"), butterflies.questions, butterflies.folder, "with", "direct", "letter")
+def test_an_unreadable_letter_is_wrong_and_saved(exam):
+    rows = answer_all(Scripted("Well"), exam, "with", "direct", "letter")
     assert all(row["parsed"] is None and row["correct"] is False and row["reply"] == "Well" for row in rows)
 
 
-def test_describing_first_saves_the_own_words_and_names_for_type_2_only(butterflies):
-    reply = "This is the Monarch. It is large."
-    rows = answering.answer_all(
-        Scripted(reply), butterflies.questions, butterflies.folder, "with", "describe", "option_likelihood"
+def test_chance_is_a_quarter_of_what_a_blind_model_gets_over_all_four_letters(exam):
+    right = sum(row["correct"] for say in "ABCD" for row in answer_all(Scripted(say), exam, "with", "direct", "letter"))
+    assert right == len(exam.questions)
+
+
+# ---- protocols -------------------------------------------------------------------------------------------------------
+
+
+def test_the_mean_forgives_length():
+    class Two(Scripted):
+        def likelihoods(self, prompts, answers, what):
+            return [
+                [Likelihood(-4.0, 2), Likelihood(-6.0, 6), Likelihood(-9.0, 3), Likelihood(-9.0, 1)] for _ in prompts
+            ]
+
+    asked = (Two(""), [Prompt("Which?")], [["a", "b", "c", "d"]], [0])
+    assert [choose(p, *asked)[0].parsed for p in ("option_likelihood", "option_likelihood_normalised")] == [0, 1]
+    assert choose("option_likelihood_normalised", *asked)[0].scores == [-2.0, -1.0, -3.0, -9.0]
+
+
+def test_right_means_right_in_all_rotations():
+    assert rotations("wxyz", True) == [list("wxyz"), list("xyzw"), list("yzwx"), list("zwxy")]
+    assert [right_in_all(each, 2) for each in ([2, 2, 2, 2], [2, 1, 2, 0], [2, None, 2, 1])] == [2, 1, None]
+
+
+def test_guidance_counts_what_the_hidden_region_adds():
+    assert guided([[-1.0, -2.0]], [[-1.0, -3.0]], 0.5) == [[-1.0, -1.5]]
+    with pytest.raises(ValueError, match="protocols that can: option_likelihood"):
+        choose("letter", Scripted(""), [Prompt("x")], [list("abcd")], [0], against=[Prompt("x")])
+
+
+def test_letters_are_compared_as_the_template_writes_them(model_path, butterflies):
+    reader = Reader(load_model(model_path, four_bit=False)[0], load_processor(model_path), 4, 8)
+    forms = letter_forms(reader)
+    assert forms[0].text == ("A" if "qwen" in str(model_path) else " A")
+    questions = butterflies.questions[:3]
+    exam = Exam(questions, butterflies.folder, circular=True)
+    rows = answer_all(reader, exam, "with", "direct", "letter_likelihood")
+    for row, question in zip(rows, questions, strict=True):
+        assert row["letter_form"] == forms[0].text
+        for by in range(4):
+            turned = Prompt(
+                lettered(question.question, rotations(question.options, True)[by]),
+                Shown(exam.folder / question.picture),
+            )
+            by_hand = [x[-1] for x in reader.log_probabilities([turned], [forms[0].tokens], "test")[0]]
+            assert [row["rotation_scores"][by][(i + by) % 4] for i in range(4)] == pytest.approx(by_hand, abs=1e-4)
+    assert all(row["reply"] is None and row["new_tokens"] == 0 for row in rows)
+
+
+# ---- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def test_each_state_of_the_picture_shows_what_it_says(exam):
+    shown = {}
+    for image in ("with", "without", "blank", "other", "described", "guided"):
+        reader = Scripted("")
+        answer_all(reader, exam, image, "direct", "option_likelihood")
+        shown[image] = reader.asked
+    question = exam.questions[0]
+    assert shown["with"][0].picture.open().tobytes() == open_picture(exam.folder / question.picture).tobytes()
+    assert {p.picture for p in shown["without"] + shown["described"]} == {None}
+    assert shown["blank"][0].picture.open().getcolors() == [(56 * 56, GREY)]
+    assert shown["blank"][0].picture.open().size == shown["with"][0].picture.open().size
+    assert shown["described"][0].text == f"{exam.looks[question.class_id]}\n{question.question}"
+    assert [p.picture.change for p in shown["guided"]] == ["none"] * len(exam.questions) + ["without_centre"] * len(
+        exam.questions
     )
-    assert {row["description"] for row in rows} == {reply}
-    assert {(row["question_type"], row["named"]) for row in rows} == {(1, None), (2, "the Monarch")}
+
+
+def test_the_other_picture_is_of_another_class_and_each_is_used_once(butterflies):
+    others = other_pictures(butterflies.questions)
+    classes = {q.picture: q.class_id for q in butterflies.questions}
+    assert sorted(others) == sorted(others.values()) == sorted(classes)
+    assert all(classes[own] != classes[other] for own, other in others.items())
+    assert others == other_pictures(butterflies.questions) != other_pictures(butterflies.questions, seed=1)
+
+
+def test_pictures_of_one_class_cannot_be_exchanged(butterflies):
+    one = [q for q in butterflies.questions if q.class_id == butterflies.questions[0].class_id]
+    with pytest.raises(ValueError, match="ask about more classes"):
+        other_pictures(one)
+
+
+def test_the_middle_is_hidden_and_the_rest_is_not(butterflies):
+    picture = open_picture(butterflies.folder / butterflies.questions[0].picture)
+    hidden = without_centre(picture)
+    assert hidden.getpixel((28, 28)) == hidden.getpixel((14, 14)) == GREY
+    assert hidden.crop((0, 0, 56, 14)).tobytes() == picture.crop((0, 0, 56, 14)).tobytes()
+
+
+def test_a_class_without_description_is_named(exam, butterflies):
+    with pytest.raises(ValueError, match="has no description"):
+        answer_all(Scripted(""), Exam(exam.questions, exam.folder), "described", "direct", "option_likelihood")
+
+
+@pytest.mark.parametrize("wrong", [{"answering": "loudly"}, {"protocol": "dice"}, {"image": "maybe"}])
+def test_unknown_values_are_refused_with_those_known(exam, wrong):
+    right = {"image": "with", "answering": "direct", "protocol": "letter"}
+    with pytest.raises(ValueError, match="known: "):
+        answer_all(Scripted("A"), exam, **{**right, **wrong})
+
+
+# ---- describing first ------------------------------------------------------------------------------------------------
+
+
+def test_describing_first_saves_the_own_words_and_names_for_type_2_only(exam):
+    said = "This is the Monarch. It is large."
+    rows = answer_all(Scripted(said), exam, "with", "describe", "option_likelihood")
+    assert {row["description"] for row in rows} == {said}
+    assert {(row["question_type"], row["named"], row["new_tokens"]) for row in rows} == {
+        (1, None, 2),
+        (2, "the Monarch", 4),
+    }
+
+
+def test_the_description_is_of_what_is_shown(exam):
+    reader = Scripted("It is grey.")
+    answer_all(reader, exam, "blank", "describe_tuned", "option_likelihood")
+    assert {p.picture.change for p in reader.asked if p.picture} == {"blank"}
 
 
 @pytest.mark.parametrize(
@@ -121,22 +255,107 @@ def test_a_name_is_read_from_its_sentence(reply, name):
 
 def test_the_knowledge_question_is_asked_of_the_name(butterflies):
     question = next(q for q in butterflies.questions if q.question_type == 2)
-    asked = answering._question_on_words(question, "It is orange.", "the Monarch")
+    asked = answering._question_on_words(question, answering.Words("It is orange.", "the Monarch"))
     assert "the Monarch" in asked
     assert "this butterfly" not in asked
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"answering": "loudly"}, {"protocol": "dice"}, {"image": "maybe"}, {"describe_with": "nobody"}]
-)
-def test_unknown_values_are_refused_with_those_known(butterflies, wrong):
-    right = {"image": "with", "answering": "direct", "protocol": "letter", "describe_with": "tuned"}
-    with pytest.raises(ValueError, match="known: "):
-        answering.answer_all(Scripted("A"), butterflies.questions, butterflies.folder, **{**right, **wrong})
+# ---- a run -----------------------------------------------------------------------------------------------------------
 
 
-def test_protocols_answer_every_question():
-    prompts = [Prompt("Which?")] * 2
-    options = [["a", "bb", "ccc", "dddd"]] * 2
-    assert [choice.parsed for choice in option_likelihood(Scripted(""), prompts, options)] == [3, 3]
-    assert [choice.parsed for choice in letter(Scripted("C"), prompts, options)] == [2, 2]
+def test_a_run_asks_everything_that_goes_together_and_times_it(exam):
+    asked = settings(protocols=["option_likelihood", "letter"], answering=["direct", "describe"])
+    rows, timings = evaluation.answer_rows(
+        Scripted("A"), exam.questions, exam.folder, ["with", "guided"], asked, RUN, exam.looks
+    )
+    assert list(timings) == [
+        "direct/option_likelihood/with",
+        "direct/letter/with",
+        "describe/option_likelihood/with",
+        "describe/letter/with",
+        "direct/option_likelihood/guided",
+    ]
+    assert timings["describe/letter/with"]["questions"] == len(exam.questions)
+    assert timings["direct/letter/with"]["new_tokens"] == 2 * len(exam.questions)
+    assert {*ANSWER_COLUMNS, "variant", "new_tokens"} <= set(rows[0])
+    assert "seconds" not in rows[0]
+
+
+def test_nothing_left_to_ask_is_an_error(exam):
+    with pytest.raises(ValueError, match="nothing can be asked with image 'guided'"):
+        evaluation.answer_rows(
+            Scripted("A"), exam.questions, exam.folder, ["guided"], settings(protocols=["letter"]), RUN
+        )
+
+
+def test_a_description_is_written_once_for_all_protocols(exam):
+    reader = Scripted("It is orange.")
+    asked = settings(protocols=["option_likelihood", "option_likelihood_normalised"], answering=["describe"])
+    evaluation.answer_rows(reader, exam.questions, exam.folder, ["with"], asked, RUN)
+    assert sum(prompt.picture is not None for prompt in reader.asked) == len(exam.questions)
+
+
+def test_rows_and_timings_are_read_back(exam, tmp_path):
+    rows, timings = evaluation.answer_rows(Scripted("A"), exam.questions, exam.folder, ["without"], settings(), RUN)
+    evaluation.write_answers(tmp_path / "answers.jsonl", rows)
+    evaluation.write_timings(tmp_path / "timings.json", timings)
+    assert [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()] == rows
+    assert json.loads((tmp_path / "timings.json").read_text()) == timings
+    assert len(evaluation.example_answers(rows, 4)) == 4
+
+
+def test_retention_is_asked_where_its_questions_are(butterflies, tmp_path):
+    assert evaluation.retention_rows(Scripted(""), tmp_path, settings(), RUN) is None
+    text_only = [q.model_copy(update={"picture": None}) for q in butterflies.questions[:3]]
+    (tmp_path / "retention.jsonl").write_text("".join(q.model_dump_json() + "\n" for q in text_only))
+    rows, _ = evaluation.retention_rows(Scripted(""), tmp_path, settings(answering=["describe"]), RUN)
+    assert [row["answering"] for row in rows] == ["direct"] * 3
+
+
+def test_looks_come_from_the_texts_or_else_from_the_samples(butterflies, tmp_path):
+    from helpers.samples import write_samples, write_texts
+
+    expected = {text.class_id: text.look for text in butterflies.texts}
+    with pytest.raises(FileNotFoundError, match=r"no texts\.jsonl"):
+        evaluation.read_looks(tmp_path)
+    write_samples(tmp_path / "text_only.jsonl", butterflies.samples["text_only"], text_only=True)
+    assert evaluation.read_looks(tmp_path) == expected
+    write_texts(tmp_path / "texts.jsonl", [text.model_copy(update={"picture": None}) for text in butterflies.texts])
+    assert evaluation.read_looks(tmp_path) == expected
+
+
+# ---- baselines -------------------------------------------------------------------------------------------------------
+
+
+def made(number, options, answer):
+    return Question(
+        question_id=f"q{number}",
+        question_type=1,
+        category="name",
+        class_id=None,
+        question="Which?",
+        options=options,
+        answer=answer,
+        picture=None,
+        split="test",
+    )
+
+
+def test_blind_baselines_are_what_the_options_say():
+    questions = [
+        made(0, ["aa", "b", "ccc", "d"], 2),
+        made(1, ["b", "x", "y", "zz"], 0),
+        made(2, ["m", "b", "n", "o"], 1),
+    ]
+    assert [row["parsed"] for row in baselines.longest_option(questions, "d")[:2]] == [2, 3]
+    frequent = baselines.most_frequent_option(questions, "d")
+    assert [row["options"][row["parsed"]] for row in frequent] == ["b", "b", "b"]
+    assert {*ANSWER_COLUMNS, "variant", "new_tokens"} <= set(frequent[0])
+    assert {(row["model"], row["mode"]) for row in frequent} == {("baseline", "most_frequent_option")}
+
+
+def test_the_option_alone_is_asked_with_nothing(exam):
+    reader = Scripted("")
+    rows = baselines.option_only(reader, exam.questions, RUN)
+    assert {(prompt.text, prompt.picture) for prompt in reader.asked} == {("", None)}
+    assert {(row["answering"], row["image"]) for row in rows} == {("option_only", "without")}

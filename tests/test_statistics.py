@@ -1,17 +1,38 @@
 """Claims about accuracies and their uncertainty. All rows are made up here; expected values are computed by hand."""
 
 import math
+import subprocess
+import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from helpers.statistics import accuracy_table, mcnemar_exact, paired_table, unreadable_table, wilson
+from helpers.statistics import (
+    accuracy_table,
+    agreement_table,
+    bootstrap_table,
+    cluster_interval,
+    confusion_table,
+    detectable_paired,
+    detectable_unpaired,
+    difference_table,
+    holm,
+    leakage_table,
+    look_alike_table,
+    mcnemar_exact,
+    paired_table,
+    seed_table,
+    unreadable_table,
+    wilson,
+)
+from helpers.statistics.agreement import kappa
 
 BY = ["model", "mode"]
 
 
-def rows(right: str, *, mode="text_only", seed=0, kind=1, unread=""):
+def rows(right: str, *, mode="text_only", seed=0, kind=1, unread="", **more):
     """One row a letter of `right`: "1" is a right answer, "0" a wrong one; `unread` marks replies by "x"."""
     return pd.DataFrame(
         {
@@ -22,6 +43,8 @@ def rows(right: str, *, mode="text_only", seed=0, kind=1, unread=""):
             "question_id": [f"t{kind}-q{number}" for number in range(len(right))],
             "parsed": [None if mark == "x" else 0.0 for mark in unread.ljust(len(right))],
             "correct": [letter == "1" for letter in right],
+            "picture": [f"{number}.png" for number in range(len(right))],
+            **more,
         }
     )
 
@@ -132,16 +155,198 @@ def test_mcnemar_of_different_questions_is_an_error():
 
 def test_the_one_base_is_compared_with_every_seed():
     answers = pd.concat([rows("0000", mode="base"), rows("1110"), rows("1111", seed=1)])
-    table = paired_table(answers, ["model"], "base", "text_only")
+    table = paired_table(answers, ["model"], [("base", "text_only")])
     assert table[["seed", "only_first", "only_second"]].to_numpy().tolist() == [[0, 0, 3], [1, 0, 4]]
 
 
 def test_two_trained_modes_are_compared_seed_by_seed():
     answers = pd.concat([rows("10", seed=seed, mode=mode) for mode in ("image_text", "text_only") for seed in (0, 1)])
-    assert paired_table(answers, ["model"], "image_text", "text_only")["seed"].tolist() == [0, 1]
+    assert paired_table(answers, ["model"], [("image_text", "text_only")])["seed"].tolist() == [0, 1]
 
 
 def test_a_missing_mode_leaves_the_comparison_empty():
-    table = paired_table(rows("10"), ["model"], "image_text", "text_only")
+    table = paired_table(rows("10"), ["model"], [("image_text", "text_only")])
     assert table.empty
     assert "p_value" in table.columns
+
+
+def test_rows_of_two_protocols_are_an_error_that_says_so():
+    mixed = pd.concat([rows("10", protocol="letter"), rows("10", protocol="option_likelihood")])
+    with pytest.raises(ValueError, match="mix several values of protocol: select one"):
+        accuracy_table(mixed, BY)
+
+
+def test_accuracy_by_category_is_that_of_its_own_questions():
+    table = accuracy_table(rows("1101", category=["wing", "wing", "wing", "border"]), [*BY, "category"])
+    assert table.set_index("category")["type1"].round(1).to_dict() == {"wing": 66.7, "border": 100}
+
+
+def test_the_spread_over_seeds_is_their_sample_standard_deviation():
+    found = seed_table(pd.concat([rows("1110000000"), rows("1111111000", seed=1)]), BY).iloc[0]
+    assert (found["seeds"], found["type1"], found["type1_min"], found["type1_max"]) == (2, 50, 30, 70)
+    assert found["type1_sd"] == pytest.approx(math.sqrt(20**2 + 20**2))  # divided by 2 - 1
+    assert math.isnan(seed_table(rows("10"), BY)["type1_sd"].iloc[0])
+
+
+def test_two_pictures_right_and_wrong_give_every_share_from_0_to_1():
+    # Of the four equally likely draws one has only the first picture, one only the second.
+    assert cluster_interval([1, 1, 0, 0], ["a", "a", "b", "b"], method="percentile") == (0, 1)
+
+
+def test_of_independent_questions_the_bootstrap_agrees_with_the_normal_interval():
+    half = 1.96 * math.sqrt(0.5 * 0.5 / 400)
+    low, high = cluster_interval([0, 1] * 200, range(400))
+    assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=0.006)
+
+
+def test_questions_about_one_picture_count_as_one():
+    # 40 pictures with 10 questions each, all right or all wrong: as uncertain as 40 questions
+    values, pictures = np.repeat([0, 1] * 20, 10), np.repeat(range(40), 10)
+    low, high = cluster_interval(values, pictures)
+    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(0.25 / 40), abs=0.04)
+    assert (low, high) == cluster_interval(values, pictures)  # the draws have a fixed seed
+
+
+def test_a_larger_picture_weighs_more():
+    assert cluster_interval([1, 1, 1], ["a", "b", "b"]) == (1, 1)
+    low, high = cluster_interval([1, 1, 1, 0] * 30, np.repeat(range(30), 4))
+    assert low == high == 0.75
+
+
+def test_one_picture_has_no_interval():
+    assert all(map(math.isnan, cluster_interval([0, 1], ["a", "a"])))
+
+
+def test_a_question_without_a_picture_is_drawn_by_itself():
+    table = bootstrap_table(rows("1100", picture=["a", "a", None, None]), BY)
+    assert table["pictures_type1"].tolist() == [3]
+    assert table["type1"].tolist() == [50]
+    assert math.isnan(table["type2_low"].iloc[0])
+
+
+def test_holm_multiplies_by_what_is_left_and_never_falls():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.04, math.nan]) == pytest.approx([0.04, math.nan], nan_ok=True)
+    assert holm([]).tolist() == []
+
+
+def test_a_paired_table_is_one_family():
+    answers = pd.concat([rows("000000", mode="base"), rows("111110"), rows("001110", mode="image_text")])
+    table = paired_table(answers, ["model"], [("base", "text_only"), ("base", "image_text")])
+    assert table["p_value"].tolist() == pytest.approx([2 / 2**5, 2 / 2**3])
+    assert table["p_holm"].tolist() == pytest.approx([2 * 2 / 2**5, 2 / 2**3])
+
+
+def test_a_difference_is_in_points_with_its_test_and_what_could_have_been_seen():
+    answers = pd.concat([rows("0001", mode="base"), rows("1110")])
+    found = difference_table(answers, ["model"], [("base", "text_only")]).iloc[0]
+    assert found[["n", "accuracy_first", "accuracy_second", "difference", "discordant"]].tolist() == [
+        4,
+        25,
+        75,
+        50,
+        100,
+    ]
+    assert found["p_value"] == pytest.approx(2 * (1 + 4) / 2**4)
+    assert found["low"] <= 50 <= found["high"]
+    assert found["detectable"] == pytest.approx(100 * detectable_paired(4, 1.0), nan_ok=True)
+
+
+def test_of_two_seeds_the_p_value_is_twice_their_mean_at_most_1():
+    answers = pd.concat([rows("0000", mode="base"), rows("1110"), rows("1111", seed=1)])
+    found = difference_table(answers, ["model"], [("base", "text_only")]).iloc[0]
+    assert found["p_value"] == pytest.approx(2 * (2 / 2**3 + 2 / 2**4) / 2)
+    assert (found["seeds"], found["difference"]) == (2, 87.5)
+    same = pd.concat([rows("01", mode="base"), rows("01"), rows("01", seed=1)])
+    assert difference_table(same, ["model"], [("base", "text_only")])["p_value"].tolist() == [1]
+
+
+def test_differences_of_variants_are_paired_by_variant():
+    answers = pd.concat([rows("0000", variant="main"), rows("1110", variant="shuffled")])
+    found = difference_table(answers, BY, [("main", "shuffled")], column="variant").iloc[0]
+    assert (found["second"], found["difference"]) == ("shuffled", 75)
+
+
+def test_other_questions_leave_a_difference_without_a_test():
+    found = difference_table(pd.concat([rows("01", mode="base"), rows("011")]), ["model"], [("base", "text_only")])
+    assert found["difference"].tolist() == pytest.approx([100 * 2 / 3 - 50])
+    assert found[["low", "p_value", "p_holm"]].isna().all(axis=None)
+
+
+def test_152_questions_each_can_show_25_against_40_percent():
+    assert detectable_unpaired(152) == pytest.approx(0.15, abs=5e-4)  # Fleiss's sample size for these two, uncorrected
+    assert math.isnan(detectable_unpaired(1))
+
+
+def test_200_paired_questions_at_30_percent_discordance_can_show_10_8_points():
+    found = detectable_paired(200, 0.3)
+    assert found == pytest.approx(0.107867, abs=1e-5)
+    needed = (1.959964 * math.sqrt(0.3) + 0.841621 * math.sqrt(0.3 - found**2)) ** 2 / found**2  # Connor's n
+    assert needed == pytest.approx(200, abs=0.01)
+
+
+def test_a_difference_cannot_exceed_the_discordance():
+    assert math.isnan(detectable_paired(5, 0.1))
+    assert math.isnan(detectable_paired(200, 0))
+
+
+def test_kappa_of_the_textbook_table_is_0_4():
+    first = pd.Series([0] * 25 + [1] * 25)
+    second = pd.Series([0] * 20 + [1] * 5 + [0] * 10 + [1] * 15)
+    assert kappa(first, second) == pytest.approx(0.4)  # 0.7 agree, 0.5 by chance
+    assert math.isnan(kappa(first * 0, second * 0))
+
+
+def test_two_protocols_agree_on_an_option_or_on_reading_nothing():
+    one = rows("1100", unread="   x", protocol="letter")
+    other = rows("1000", unread="   x", protocol="option_likelihood").assign(parsed=[0.0, 1.0, 0.0, None])
+    found = agreement_table(pd.concat([one, other]), BY).iloc[0]
+    assert found[["first", "second", "n", "same"]].tolist() == ["letter", "option_likelihood", 4, 75]
+    assert found[["accuracy_first", "accuracy_second"]].tolist() == [50, 25]
+    assert found["kappa"] == pytest.approx((0.75 - 0.4375) / (1 - 0.4375))  # by chance: 3/4 * 2/4 + 0 + 1/4 * 1/4
+    assert agreement_table(one, BY).empty
+
+
+def chosen(*parsed: int | None) -> pd.DataFrame:
+    """Type-1 answers to one question after another; the right option is always A."""
+    answers = rows("0" * len(parsed)).assign(answer=0, parsed=[math.nan if p is None else float(p) for p in parsed])
+    return answers.assign(options=[["A", "B", "C", "D"]] * len(parsed), correct=[p == 0 for p in parsed])
+
+
+def test_confusions_count_what_was_chosen_instead():
+    table = confusion_table(chosen(1, 1, 2, 0, None), BY)
+    assert table[["right", "chosen", "times", "offered", "share"]].to_numpy().tolist() == [
+        ["A", "B", 2, 5, 40],
+        ["A", "C", 1, 5, 20],
+    ]
+
+
+def test_look_alikes_are_counted_by_the_parts_in_which_they_differ():
+    looks = pd.DataFrame(
+        {"colour": ["red", "red", "blue", "blue"], "shape": ["round", "square", "square", "round"]}, index=list("ABCD")
+    )
+    table = look_alike_table(chosen(1, 2, 0, None), BY, looks)  # B and D differ from A in one part, C in two
+    assert table[["differs", "offered", "chosen", "share"]].to_numpy().tolist() == [[1, 8, 1, 12.5], [2, 4, 1, 25]]
+    assert look_alike_table(chosen(1), BY, looks.loc[["A", "C"]])["offered"].tolist() == [1]
+
+
+def test_gain_is_what_the_picture_adds_and_leakage_what_training_taught_without_it():
+    def asked(mode, shown, withheld):
+        return pd.concat([rows(shown, mode=mode, image="with"), rows(withheld, mode=mode, image="without")])
+
+    both = pd.concat([asked("base", "1100000000", "1110000000"), asked("text_only", "1111111100", "1111000000")])
+    table = leakage_table(both, BY).set_index("mode")
+    assert table.loc["text_only", ["gain_type1", "leakage_type1"]].tolist() == [40, pytest.approx(10)]
+    assert table.loc["base", ["gain_type1", "leakage_type1"]].tolist() == [pytest.approx(-10), 0]
+    assert math.isnan(table.loc["base", "gain_type2"])
+
+
+def test_leakage_without_an_untuned_model_or_an_ablation_is_empty():
+    shown, withheld = rows("11", image="with"), rows("10", image="without")
+    assert leakage_table(pd.concat([shown, withheld]), BY)["leakage_type1"].isna().all()
+    assert leakage_table(shown, BY).empty
+
+
+def test_statistics_tables_and_figures_need_no_torch():
+    code = "import sys, helpers.statistics, helpers.tables, helpers.figures; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,33 +10,43 @@ from helpers.paths import DATA, ROOT, atomic_write, resolve
 from helpers.tables import (
     ANSWER_COLUMNS,
     REPORTED_COLUMNS,
+    answering_costs,
     comparison,
     cost_ratios,
     find,
     gains,
+    grid_reading,
+    grid_table,
     in_order,
+    name_variants,
+    of_protocol,
+    of_variant,
     read_answers,
+    read_looks,
     read_reported,
     read_resources,
+    read_retention,
+    read_timings,
     resources_table,
+    rounded,
     table1,
     table2,
     write_csv,
 )
 
 TABLE1 = (
-    "model,domain,mode,answering,seeds,n_type1,n_type2,type1,type1_low,type1_high,"
+    "model,domain,mode,answering,protocol,seeds,n_type1,n_type2,type1,type1_low,type1_high,"
     "type2,type2_low,type2_high,overall,overall_low,overall_high"
 )
-RESOURCES = "model,domain,mode,seed,seconds,peak_memory_mb,energy_wh,vision_tower_calls,tokens,samples"
+RESOURCES = "model,domain,mode,variant,seed,seconds,peak_memory_mb,energy_wh,vision_tower_calls,tokens,samples"
 
 
 def row(number: int, right: bool, **different) -> dict:
     """An answers row; the right option is always 1, a wrong answer names option 2."""
     blank = dict.fromkeys(ANSWER_COLUMNS)
-    key = {"model": "qwen2_vl", "domain": "butterfly", "mode": "text_only", "seed": 0}
+    key = {"model": "qwen2_vl", "domain": "butterfly", "mode": "text_only", "variant": "main", "seed": 0}
     asked = {"image": "with", "answering": "direct", "protocol": "option_likelihood", "options": list("abcd")}
-    question = {"question_id": f"q{number}", "question_type": 1 + number % 2}
+    question = {"question_id": f"q{number}", "question_type": 1 + number % 2, "new_tokens": number}
     return blank | key | asked | question | {"answer": 1, "parsed": 1 if right else 2, "correct": right} | different
 
 
@@ -86,7 +96,7 @@ def test_an_unreadable_reply_is_read_as_wrong(tmp_path):
         ({"parsed": None, "correct": True}, "row 2: correct is .*True.* exactly when parsed equals answer"),
         ({"correct": True}, "row 2: correct is"),
         ({"question_type": 3}, "row 2: question_type is .*3.*must be 1 .* or 2"),
-        ({"image": "blurred"}, "row 2: image is 'blurred'.*'with' or 'without'"),
+        ({"image": "blurred"}, "row 2: image is 'blurred'.*one of 'with', 'guided'"),
     ],
 )
 def test_a_row_that_breaks_a_rule_is_named_with_its_value(tmp_path, different, said):
@@ -116,7 +126,10 @@ def test_table1_has_the_fixed_columns_and_hand_computed_numbers(tmp_path):
     text = write_csv(table, tmp_path / "table1.csv").read_text(encoding="utf-8")
     head, line = text.splitlines()
     assert head == TABLE1
-    assert line == "qwen2_vl,butterfly,text_only,direct,1,2,2,50.0,9.5,90.5,100.0,34.2,100.0,75.0,30.1,95.4"
+    assert (
+        line
+        == "qwen2_vl,butterfly,text_only,direct,option_likelihood,1,2,2,50.0,9.5,90.5,100.0,34.2,100.0,75.0,30.1,95.4"
+    )
 
 
 def test_table1_leaves_out_questions_asked_without_the_picture():
@@ -139,7 +152,7 @@ def test_seeds_are_ordered_as_numbers():
 def test_table2_pairs_each_run_with_itself_without_the_picture(tmp_path):
     shown = frame(answers("11"), answers("11", mode="image_text"), answers("11", answering="describe"))
     table = table2(shown, frame(answers("10", image="without")))
-    assert list(table.columns) == [*TABLE1.split(",")[:4], "image", *TABLE1.split(",")[4:]]
+    assert list(table.columns) == [*TABLE1.split(",")[:5], "image", *TABLE1.split(",")[5:]]
     assert table[["mode", "answering", "image", "overall"]].to_numpy().tolist() == [
         ["text_only", "direct", "with", 100.0],
         ["text_only", "direct", "without", 50.0],
@@ -173,12 +186,12 @@ def test_gains_are_points_and_say_whether_the_intervals_are_apart():
 def test_resources_have_the_fixed_columns_one_row_a_run(tmp_path):
     files = [resources_file(tmp_path / f"{seed}.json", seed=seed, seconds=31.23456) for seed in (1, 0)]
     text = write_csv(resources_table(read_resources(files)), tmp_path / "resources.csv").read_text(encoding="utf-8")
-    assert text.splitlines()[:2] == [RESOURCES, "qwen2_vl,butterfly,text_only,0,31.23,1000.0,0.2,0,5000,200"]
+    assert text.splitlines()[:2] == [RESOURCES, "qwen2_vl,butterfly,text_only,main,0,31.23,1000.0,0.2,0,5000,200"]
 
 
 def test_a_run_named_twice_or_a_record_without_its_numbers_is_refused(tmp_path):
     path = resources_file(tmp_path / "a.json")
-    with pytest.raises(ValueError, match="qwen2_vl/butterfly/text_only/0 is named twice"):
+    with pytest.raises(ValueError, match="qwen2_vl/butterfly/text_only/main/0 is named twice"):
         read_resources([path, path])
     path.write_text('{"model": "qwen2_vl"}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"a\.json lacks domain, mode"):
@@ -243,3 +256,165 @@ def test_relative_paths_count_from_the_repository_root(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert resolve("data/reported.csv") == ROOT / "data" / "reported.csv"
     assert resolve(tmp_path) == tmp_path.resolve()
+
+
+def test_a_table_is_of_one_protocol_the_first_unless_told():
+    both = frame(answers("11", protocol="letter"), answers("00"))
+    assert table1(both)[["protocol", "overall"]].to_numpy().tolist() == [["letter", 100]]
+    assert table1(both, "option_likelihood")["overall"].tolist() == [0]
+    with pytest.raises(ValueError, match="'sum'; the protocols are letter, option_likelihood"):
+        table1(both, "sum")
+
+
+def test_each_variant_may_have_a_first_protocol_of_its_own():
+    both = frame(answers("1", protocol="letter"), answers("0"), answers("0", variant="other"))
+    assert of_protocol(both)["protocol"].tolist() == ["letter", "option_likelihood"]
+
+
+def test_the_papers_tables_show_the_profile_as_it_stands():
+    assert table1(frame(answers("11"), answers("00", variant="build.shuffled=True")))["overall"].tolist() == [100]
+    with pytest.raises(ValueError, match="no answer is of variant 'main'; there are 'x'"):
+        of_variant(frame(answers("1", variant="x")))
+
+
+def test_table2_reads_both_sides_by_one_protocol():
+    without = frame(answers("11", image="without", protocol="letter"), answers("00", image="without"))
+    assert table2(frame(answers("11")), without)["overall"].tolist() == [100, 0]
+
+
+def test_resources_are_of_the_profile_as_it_stands_unless_all_are_asked_for(tmp_path):
+    files = [resources_file(tmp_path / f"{name}.json", variant=name) for name in ("main", "shuffled")]
+    assert read_resources(files)["variant"].tolist() == ["main"]
+    assert read_resources(files, variant=None)["variant"].tolist() == ["main", "shuffled"]
+    (tmp_path / "old.json").write_text((tmp_path / "main.json").read_text().replace('"variant": "main", ', ""))
+    assert read_resources([tmp_path / "old.json"])["variant"].tolist() == ["main"]
+
+
+def test_an_answers_cost_is_tokens_from_its_rows_and_seconds_from_the_timings(tmp_path):
+    rows = answers("1111")  # they write 0, 1, 2 and 3 tokens
+    write_rows(tmp_path / "answers.jsonl", rows)
+    timings = {"direct/option_likelihood/with": {"seconds": 6.0, "questions": 4, "new_tokens": 6}}
+    (tmp_path / "timings.json").write_text(json.dumps(timings), encoding="utf-8")
+    read = read_timings([tmp_path / "timings.json"])
+    costs = answering_costs(table1(frame(rows)), frame(rows), read)
+    assert costs[["tokens", "seconds"]].to_numpy().tolist() == [[1.5, 1.5]]
+    assert answering_costs(table1(frame(rows)), frame(rows), read_timings([]))["seconds"].isna().all()
+    with pytest.raises(FileNotFoundError, match=r"gone/timings\.json does not exist"):
+        read_timings([tmp_path / "gone" / "timings.json"])
+
+
+def test_looks_are_indexed_as_options_name_the_classes():
+    assert read_looks("butterfly").loc["Adonis", "wing_colour"] == "blue"
+    assert {"Kimchi", "Bibimbap"} <= set(read_looks("culture").index)
+    assert read_looks("kviscuit") is None
+
+
+def test_rounding_keeps_small_p_values_and_the_axis():
+    table = rounded(pd.DataFrame({"low": [1.26], "type1_p": [0.000012345], "p_holm": [0.5], "x": [0.0004], "n": [3]}))
+    assert table.to_numpy().tolist() == [[1.3, 1.23e-05, 0.5, 0.0004, 3]]
+
+
+RANKS = {"main": {}, "r4": {"training.lora_rank": 4}, "r64": {"training.lora_rank": 64}}
+
+
+def test_variants_are_named_by_what_they_differ_in():
+    named = name_variants(RANKS, {"training.lora_rank": 16}, x="training.lora_rank")
+    assert [variant.name for variant in named.values()] == ["lora rank 16 (main)", "lora rank 4", "lora rank 64"]
+    assert [variant.x for variant in named.values()] == [16, 4, 64]
+    assert [variant.x for variant in name_variants(RANKS, x="lora_rank").values()] == [None, 4, 64]
+    words = name_variants({"main": {}, "s": {"build.shuffled": True}, "d": {"build.parts": ["look"]}})
+    assert [variant.name for variant in words.values()] == ["main", "shuffled", "look"]
+    assert name_variants(RANKS, labels={"r4": "small"})["r4"].name == "small"
+
+
+def test_settings_that_all_variants_share_are_no_difference():
+    shared = {"evaluation.answering": ["direct"]}
+    named = name_variants({"a": shared, "a+s": {**shared, "build.shuffled": True}})
+    assert named["a"].reference
+    assert named["a+s"].settings == {"build.shuffled": True}
+    pictures = {"evaluation.ablation_images": ["blank"]}
+    named = name_variants({"main": pictures, "evaluation.ablation_images=blank": pictures})
+    assert {variant.name for variant in named.values()} == {"main"}  # two steps of one run
+
+
+def grid_rows() -> pd.DataFrame:
+    """Type 1: right in 5 of 5 in the reference, in none of 5 when shuffled; type 2: all right."""
+    return frame(answers("1" * 10), answers("01" * 5, variant="build.shuffled=True"), answers("10" * 5, mode="base"))
+
+
+def shuffled() -> dict:
+    return name_variants({"main": {}, "build.shuffled=True": {"build.shuffled": True}})
+
+
+def resources(tmp_path, **variants) -> pd.DataFrame:
+    names = {"main": "main", "shuffled": "build.shuffled=True"}
+    files = [resources_file(tmp_path / name, variant=names[name], seconds=s) for name, s in variants.items()]
+    return read_resources(files, variant=None)
+
+
+def test_a_grid_compares_each_variant_with_the_reference(tmp_path):
+    seconds = resources(tmp_path, main=30.0, shuffled=40.0)
+    table = grid_table(grid_rows(), seconds, read_retention([]), shuffled())
+    assert table[["mode", "variant", "type1", "type2"]].to_numpy().tolist() == [
+        ["base", "main", 100, 0],
+        ["text_only", "main", 100, 100],
+        ["text_only", "shuffled", 0, 100],
+    ]
+    last = table.iloc[2]
+    assert last[["type1_difference", "type1_difference_low", "type1_difference_high"]].tolist() == [-100] * 3
+    assert last["type1_p"] == 2 / 2**5
+    assert last["type1_p_holm"] == 2 * 2 / 2**5  # two types, two tests
+    assert last[["type2_difference", "type2_p"]].tolist() == [0, 1]
+    assert table["train_seconds"].tolist()[1:] == [30, 40]
+    assert pd.isna(table["train_seconds"].iloc[0])
+    assert table["type1_difference"].isna().tolist() == [True, True, False]
+
+
+def test_the_reading_of_a_grid_names_what_is_clear_and_nothing_else(tmp_path):
+    table = grid_table(grid_rows(), resources(tmp_path), read_retention([]), shuffled())
+    said = grid_reading(table)
+    assert said.startswith(
+        "Of 2 differences to “main” (variant), 1 have a 95 % interval without zero (0 of them p < 0.05"
+    )
+    assert "shuffled (text only, Type 1) -100.0 [-100.0, -100.0]" in said
+    assert "Type 2" not in said
+    assert grid_reading(table[table["mode"] == "base"]).startswith("No variant could be compared")
+
+
+def test_a_grid_of_pictures_compares_them_with_the_picture_shown(tmp_path):
+    rows = frame(answers("1" * 10), answers("0" * 10, image="blank", variant="evaluation.ablation_images=blank"))
+    keys = {"main": {}, "evaluation.ablation_images=blank": {"evaluation.ablation_images": ["blank"]}}
+    same = {key: {"evaluation.ablation_images": ["blank"]} for key in keys}
+    table = grid_table(rows, resources(tmp_path), read_retention([]), name_variants(same))
+    assert table[["image", "type1_difference"]].astype(object).fillna("").to_numpy().tolist() == [
+        ["with", ""],
+        ["blank", -100],
+    ]
+    assert "“with” (image)" in grid_reading(table)
+
+
+def test_variants_that_differ_only_in_their_questions_share_a_training(tmp_path):
+    key = "data.distractors=look_alike"
+    rows = frame(answers("10"), answers("10", variant=key))
+    named = name_variants({"main": {}, key: {"data.distractors": "look_alike"}})
+    table = grid_table(rows, resources(tmp_path, main=30.0), read_retention([]), named)
+    assert table["train_seconds"].tolist() == [30, 30]
+
+
+def test_a_grid_bears_unknown_variants_facets_and_a_missing_reference(tmp_path):
+    rows = frame(answers("1010", variant="a", category="wing"), answers("1111", variant="b", category="border"))
+    table = grid_table(rows, resources(tmp_path), read_retention([]), {}, facets=["category"])
+    assert table[["variant", "category"]].to_numpy().tolist() == [["a", "wing"], ["b", "border"]]
+    assert table["type1_difference"].isna().all()
+
+
+def test_old_abilities_stand_beside_the_variants_that_kept_or_lost_them(tmp_path):
+    run = {"model": "qwen2_vl", "domain": "butterfly", "mode": "text_only", "variant": "main", "seed": 0}
+    kept = [run | {"category": "visual", "protocol": "letter", "correct": number < 3} for number in range(4)]
+    kept += [one | {"protocol": "option_likelihood", "correct": False} for one in kept]  # the first protocol counts
+    retention = read_retention([write_rows(tmp_path / "retention_answers.jsonl", kept)])
+    table = grid_table(grid_rows(), resources(tmp_path), retention, shuffled())
+    assert table.set_index(["mode", "variant"]).loc[("text_only", "main"), "retention_visual"] == 75
+    assert table["retention_visual"].notna().sum() == 1
+    with pytest.raises(ValueError, match="row 1 lacks protocol, category"):
+        read_retention([write_rows(tmp_path / "bad.jsonl", [run])])

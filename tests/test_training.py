@@ -9,7 +9,7 @@ from helpers.batches import IGNORED
 from helpers.models.families import family_of
 from helpers.models.loading import counted_tower, load_model, load_processor, quantised_layers
 from helpers.models.lora import add_lora, group_of, load_adapter, trainable_groups
-from helpers.settings import load_profile
+from helpers.profiles import load_profile
 from helpers.training import Collator, Conversations, finetune
 
 SETTINGS = load_profile("smoke").training

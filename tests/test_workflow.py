@@ -20,18 +20,26 @@ from nbformat import v4
 from helpers import notebooks, paths
 
 KINDS = ("pdf", "png", "csv")
-WRITES = {  # below output_dir or run_dir
+PAPER_FIGURES = ("figure1", "table1", "accuracy", "answering", "table2", "ablation")
+PAPER_TABLES = (
+    *("table1", "table2", "protocols", "bootstrap", "seeds", "differences", "paired", "unreadable"),
+    *("categories", "classes", "confusions", "look_alikes", "leakage", "comparison"),
+)
+MODES = ("text_only", "image_text", "hybrid", "printed")
+WRITES = {  # below output_dir or, where there is none, run_dir
     "00_base_models": ["tiny/config.json"],
     "01_data_generation": ["texts.jsonl", "questions.jsonl"],
-    "02_dataset_build": ["text_only.jsonl", "image_text.jsonl", "questions.jsonl", "audit.json"],
+    "02_dataset_build": [*(f"{mode}.jsonl" for mode in MODES), "questions.jsonl", "audit.json"],
     "03_qlora_finetuning": ["adapter/weights", "resources.json", "losses.csv", "checkpoints/last"],
-    "04_evaluation": ["answers.jsonl"],
-    "05_ablation": ["answers.jsonl"],
+    "04_evaluation": ["answers.jsonl", "timings.json"],
+    "05_ablation": ["answers.jsonl", "timings.json"],
     "06_resources": ["results/resources.csv", *(f"figures/figure2.{kind}" for kind in KINDS)],
     "07_paper": [
-        *(f"results/{name}.csv" for name in ("table1", "table2", "paired", "unreadable", "comparison")),
-        *(f"figures/{n}.{kind}" for n in ("figure1", "table1", "table2", "accuracy", "ablation") for kind in KINDS),
+        *(f"results/{name}.csv" for name in PAPER_TABLES),
+        *(f"figures/{name}.{kind}" for name in PAPER_FIGURES for kind in KINDS),
     ],
+    "08_grid": ["epochs.csv", *(f"figures/epochs.{kind}" for kind in KINDS)],
+    "09_own_classes": ["results/verdict.csv", *(f"figures/verdict.{kind}" for kind in KINDS)],
 }
 BODY = """
 from helpers.paths import resolve
@@ -50,7 +58,7 @@ def write_stub(name: str, folder: Path) -> None:
     imports = re.findall(
         r"^(?:from|import) helpers[\w.]*(?: import [^\n(]+)?$", "\n".join(c["source"] for c in cells), re.M
     )
-    target = "run_dir" if "run_dir" in parameters else "output_dir"
+    target = "output_dir" if "output_dir" in parameters else "run_dir"
     stub = v4.new_notebook(
         cells=[
             v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
@@ -63,7 +71,7 @@ def write_stub(name: str, folder: Path) -> None:
 
 def make_tree(folder: Path) -> Path:
     """What the workflow reads; models, data and notebooks are stubs. Profile `small`: one model, one mode."""
-    for name in ("src", "profiles"):
+    for name in ("src", "profiles", "grids"):
         shutil.copytree(paths.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copy(paths.ROOT / "Snakefile", folder)
     small = yaml.safe_load((folder / "profiles/smoke.yaml").read_text())
@@ -143,7 +151,7 @@ def test_nothing_is_made_anew_when_nothing_or_only_a_time_stamp_changed(finished
 
 
 def test_a_finished_training_leaves_no_checkpoints(finished):
-    run = finished / "runs/small/training/qwen2_vl/butterfly/text_only/seed0"
+    run = finished / "runs/small/training/qwen2_vl/butterfly/text_only/main/seed0"
     assert sorted(file.name for file in run.iterdir()) == ["adapter", "losses.csv", "resources.json"]
 
 
@@ -156,7 +164,7 @@ def test_a_finished_training_leaves_no_checkpoints(finished):
         ("data/butterflies.csv", ALL_OF_SMALL),
         ("data/models/tiny-qwen2-vl/config.json", ALL_OF_SMALL | {"generate": 0, "build": 0}),
         (
-            "runs/small/datasets/butterfly/text_only.jsonl",
+            "runs/small/datasets/butterfly/main/text_only.jsonl",
             ALL_OF_SMALL | {"generate": 0, "build": 0, "evaluate": 1, "ablate": 1},
         ),
     ],
@@ -168,6 +176,18 @@ def test_a_changed_file_makes_anew_what_depends_on_it_and_nothing_else(finished,
 
 def test_an_evaluation_setting_trains_nothing_anew(finished):
     assert plan(finished, *SMALL, "set=evaluation.batch_size=3") == {"evaluate": 2, "ablate": 2, "paper": 1}
+
+
+def test_a_grid_runs_only_what_differs_from_the_main_run(finished):
+    epochs = finished / "grids/epochs.yaml"
+    epochs.write_text(epochs.read_text().replace("profile: demo", "profile: small"))
+    again = {"finetune": 4, "evaluate": 4, "grid": 1, "all_grids": 1}
+    assert plan(finished, "--config", "grids=epochs", "--", "all_grids") == again
+    epochs.write_text(epochs.read_text().replace("3, 6, 12, 24", "1, 2"))  # the profile itself has 1
+    status, output = snakemake(finished, "--config", "grids=epochs", "--", "all_grids")
+    assert status == 0, output
+    assert "03_qlora_finetuning qwen2_vl butterfly text_only training.epochs=2 seed 0 started" in output
+    assert plan(finished, "--config", "grids=epochs", "--", "all_grids") == {}
 
 
 def test_a_failed_run_leaves_no_result_behind_and_says_where_to_look(finished, change):
@@ -189,9 +209,9 @@ def test_a_failed_run_leaves_no_result_behind_and_says_where_to_look(finished, c
         ("data/models/tiny-qwen2-vl/config.json", None, ["profile=small"], "no model in data/models/tiny-qwen2-vl"),
         (
             "notebooks/05_ablation.ipynb",
-            ("image: str", "picture: str"),
+            ("images: list", "pictures: list"),
             ["profile=small"],
-            "notebooks/05_ablation.ipynb does not declare the parameter image; it declares model, ",
+            "notebooks/05_ablation.ipynb does not declare the parameter images; it declares model, ",
         ),
     ],
 )

@@ -13,6 +13,7 @@ from PIL.Image import Image
 IGNORED = -100  # the label that cross-entropy passes over
 Message = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
+PICTURE_KEYS = ("pixel_values", "image_grid_thw", "image_sizes")  # whatever a family's processor makes of pictures
 
 
 def user(text: str, picture: bool = False) -> Message:
@@ -51,6 +52,31 @@ def training_batch(
         start = end - _answer_length(processor.tokenizer, chat, prompt)
         labels[row, start:end] = batch["input_ids"][row, start:end]
     return {**batch, "labels": labels}
+
+
+def packed_batch(samples: Sequence[Tensors]) -> dict[str, Any]:
+    """Samples, each encoded by `training_batch` alone and with its ``positions``, one after the other in one row.
+
+    Keys: ``input_ids`` and ``labels`` (1 x tokens), ``position_ids`` (axes x 1 x tokens, or 1 x tokens where a model
+    has one axis), ``supervised`` (indices of the tokens from which a label is predicted), ``lengths`` (of the samples,
+    plain numbers), and the pictures' tensors joined along their first axis.
+    """
+    positions = torch.cat([sample["positions"] for sample in samples], dim=-1)  # axes x tokens
+    labels = torch.cat([sample["labels"] for sample in samples], dim=1)
+    pictures = {name: [s[name] for s in samples if name in s] for name in PICTURE_KEYS}
+    return {
+        "input_ids": torch.cat([sample["input_ids"] for sample in samples], dim=1),
+        "labels": labels,
+        "position_ids": positions if len(positions) == 1 else positions.unsqueeze(1),
+        "supervised": (labels[0, 1:] != IGNORED).nonzero().squeeze(1),
+        "lengths": tuple(sample["input_ids"].shape[1] for sample in samples),
+        **{name: torch.cat([_tiles(tensor) for tensor in found]) for name, found in pictures.items() if found},
+    }
+
+
+def _tiles(tensor: torch.Tensor) -> torch.Tensor:
+    """LLaVA's pictures are 1 x tiles x colours x height x width; the tiles of all pictures are joined."""
+    return tensor.flatten(0, 1) if tensor.ndim == 5 else tensor
 
 
 def prompt_texts(processor: Any, conversations: Sequence[Sequence[Message]]) -> list[str]:

@@ -1,8 +1,10 @@
 """Run one notebook: `python -m helpers.execute NOTEBOOK OUTPUT --log LOG --parameters '{"seed": 0}'`.
 
 papermill does the work. Around it: the parameters and the kernel are checked first; the executed copy appears under its
-name only when it is complete; what the notebook prints goes to a log, with a sign of life on the terminal; and a
-failure says in one line which notebook, which cell, what and where to read on.
+name only when it is complete; what the notebook prints goes to a log, with a sign of life on the terminal; a failure
+says in one line which notebook, which cell, what and where to read on; and a manifest says what was run on what
+(`helpers.runs`). Executed copies are made to be shown: folders of this machine, names and keys are taken out of them
+(`helpers.provenance.private_strings`). The log, which nobody publishes, keeps them.
 """
 
 import argparse
@@ -20,7 +22,8 @@ from typing import IO, Any
 
 import yaml
 
-from helpers import notebooks, paths, preflight
+from helpers import notebooks, paths, preflight, provenance
+from helpers.runs import RunRecord
 
 PROGRESS = "progress:"  # a notebook prints lines that start so
 PROGRESS_SECONDS = 10  # at most one such line in so many seconds reaches the terminal
@@ -74,11 +77,14 @@ def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any],
     """Run `notebook` from the repository root and keep the executed copy as `output`.
 
     Raises `NotebookError` or `PreflightError` before anything runs, `NotebookFailed` when a cell fails or the kernel
-    dies; the cells that did run are then kept beside `output`, with the suffix `.failed.ipynb`.
+    dies; the cells that did run are then kept beside `output`, with the suffix `.failed.ipynb`. Either way the copy
+    has a manifest beside it.
     """
     notebooks.check_parameters(notebook, parameters)
     preflight.check_kernel()
+    record = RunRecord(notebook, output, parameters)
     _set_environment(threads)
+    os.environ[provenance.MANIFEST] = str(provenance.portable(record.path.resolve()))
     running, failed = output.with_suffix(".running.ipynb"), output.with_suffix(".failed.ipynb")
     for folder in (output.parent, log.parent):
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,12 +95,16 @@ def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any],
             _run_papermill(notebook, running, parameters, Log(file, terminal, label))
         except Exception as error:
             _keep(running, failed)
-            raise NotebookFailed(_line(error, notebook, failed, log)) from error
+            line = _line(error, notebook, failed, log)
+            record.finish(1, line)
+            raise NotebookFailed(line) from error
         except KeyboardInterrupt:
             _keep(running, failed)
+            record.finish(130, "interrupted")
             raise
-        running.replace(output)
+        _keep(running, output)
         failed.unlink(missing_ok=True)
+        record.finish(0)
         print(f"{label} {time.monotonic() - started:.0f} s", file=terminal, flush=True)
 
 
@@ -158,9 +168,12 @@ def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log
         )
 
 
-def _keep(running: Path, failed: Path) -> None:
+def _keep(running: Path, kept: Path) -> None:
+    """Give the executed copy its name, without anything private in it."""
     if running.is_file():  # not when papermill stopped before its first save
-        running.replace(failed)
+        content = provenance.scrub(json.loads(running.read_text(encoding="utf-8")))
+        running.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        running.replace(kept)
 
 
 def _line(error: Exception, notebook: Path, failed: Path, log: Path) -> str:

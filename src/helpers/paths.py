@@ -6,6 +6,7 @@ workflow (working folder the root) then read and write the same files.
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +18,18 @@ DATA = ROOT / "data"
 FIGURES = ROOT / "figures"
 PROFILES = ROOT / "profiles"
 RUNS = ROOT / "runs"
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?")
 
 
 def resolve(path: str | Path) -> Path:
     """Absolute path; a relative one counts from the repository root, `~` is the home folder."""
     return (ROOT / Path(path).expanduser()).resolve()
+
+
+def is_hub_id(source: str | Path) -> bool:
+    """Whether this is owner/name or owner/name@revision and cannot be a folder here, even one that is missing."""
+    text = str(source)
+    return bool(HUB_ID.fullmatch(text)) and not resolve(text).exists() and not resolve(text).parent.is_dir()
 
 
 @contextmanager

@@ -2,16 +2,28 @@
 
 Transparency is laid on white (PIL alone would show whatever colour lies under it, mostly black), 16 bits are scaled to
 8 (PIL alone would cut off everything above 255), and a camera's EXIF orientation is applied. Colour profiles are not:
-no model of this project was trained with them.
+no model of this project was trained with them. Only the formats in `FORMATS` are tried: a data set is somebody else's
+file, and some of PIL's other readers start programs (PostScript).
 """
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
 MAX_PIXELS = 80_000_000  # five times the largest picture of K-VISCUIT (16 million), below where PIL itself warns
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+)  # by content, whatever the name says; of several frames the first
 
 
 def open_picture(path: str | Path, max_pixels: int | None = None) -> Image.Image:
@@ -39,23 +51,43 @@ def check_picture_file(path: str | Path) -> tuple[int, int]:
     size, which is faster and needs less memory. Raises as `open_picture` does.
     """
     try:
-        with _opened(path) as picture:
-            size = picture.size
-            picture.getexif()
-            picture.draft(None, (1, 1))
-            picture.load()
+        return _checked(path).size
     except Exception as error:
         raise _explained(path, error) from error
-    return size
 
 
-def _opened(path: str | Path) -> Image.Image:
+def check_picture_bytes(content: bytes, name: str) -> str:
+    """The same for a picture that is no file yet; returns its format, such as "JPEG". Errors call it ``name``."""
+    try:
+        return _checked(BytesIO(content)).format
+    except Exception as error:
+        raise _explained(name, error) from error
+
+
+class _Found(NamedTuple):
+    size: tuple[int, int]
+    format: str
+
+
+def _checked(source: str | Path | BytesIO) -> _Found:
+    with _opened(source) as picture:
+        found = _Found(picture.size, str(picture.format))
+        picture.getexif()
+        picture.draft(None, (1, 1))
+        picture.load()
+    return found
+
+
+def _opened(source: str | Path | BytesIO) -> Image.Image:
     """Only the header is read before the size is known: a small file can claim a picture that fills the memory."""
-    picture = Image.open(path)
+    picture = Image.open(source, formats=FORMATS)
     width, height = picture.size
     if width * height > MAX_PIXELS:
         picture.close()
         raise Image.DecompressionBombError(f"{width}x{height} pixels")
+    if picture.mode == "F":
+        picture.close()
+        raise ValueError("its pixels are fractions, and nothing says which number is white; save it with 8 bits")
     return picture
 
 

@@ -17,12 +17,12 @@ class PreflightError(RuntimeError):
 def model_files(path: str) -> list[str]:
     """The files of a local model folder; none for a model on the hub, which is not ours to watch.
 
-    A path of the form `owner/name` that is no folder here is taken for a hub name.
+    A path of the form `owner/name` that can be no folder here is taken for a hub name.
     """
     folder = paths.resolve(path)
     if (folder / "config.json").is_file():
         return _files_in(path)
-    if path.count("/") == 1 and not path.startswith((".", "~", "/")) and not folder.parent.is_dir():
+    if paths.is_hub_id(path):
         return []
     raise PreflightError(
         f"no model in {path}: a model folder holds config.json and *.safetensors. The demo's models come with the "
@@ -31,7 +31,9 @@ def model_files(path: str) -> list[str]:
 
 
 def source_files(path: str) -> list[str]:
-    """All files of a data source's folder."""
+    """All files of a data source's folder; none for a data set on the hub."""
+    if paths.is_hub_id(path):
+        return []
     if not paths.resolve(path).is_dir():
         raise PreflightError(
             f"no data folder {path}; give yours by --config set='domains.<name>.path=FOLDER', or correct the profile"

@@ -24,7 +24,15 @@ class Ticker:
             return
         self.last = now
         left = (now - self.begin) / done * (self.total - done)
-        print(f"progress: {self.what} {done}/{self.total}{more}, {left:.0f} s left", flush=True)
+        print(f"progress: {self.what} {done}/{self.total}{more}, {duration(left)} left", flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Such as "31 s", "4 min", "2 h 05 min": no finer than an estimate deserves."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def watched(items: Iterable[Item], what: str) -> Iterator[Item]:

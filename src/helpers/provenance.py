@@ -1,15 +1,22 @@
-"""Where a result comes from: parameters, code, versions, machine, seeds and the inputs' hashes, in one JSON file.
+"""Where a result comes from: parameters, code, versions, machine, seeds, hashes of what went in and what came out.
 
-A manifest is meant to be published beside the result, so it names no host, no user and no folder outside the project.
+A *manifest* (JSON) belongs to one run of one notebook; `helpers.execute` writes it. A *sidecar* (JSON, `figure2.json`)
+belongs to one figure, and is written when the figure is saved. `helpers.verify` compares both with the files as they
+are now. They are meant to be published beside the results, so they name no host, no user, no key and no folder outside
+the project: see `private_strings`.
 """
 
+import functools
+import getpass
 import hashlib
 import json
 import os
 import platform
+import re
+import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +24,15 @@ from typing import Any
 
 from helpers.paths import ROOT, atomic_write, resolve
 
-PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "numpy", "pandas", "pillow", "codecarbon")
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "numpy", "pandas", "pillow", "matplotlib", "codecarbon")
+LOCK = ROOT / "requirements.txt"
+MANIFEST = "HELPERS_MANIFEST"  # environment: where the manifest of the run in progress will lie
+SUFFIX = ".manifest.json"  # beside an executed notebook
+BOOKKEEPING = {"manifest.json", ".DS_Store"}  # no part of a folder's contents
+SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
+PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf"}  # in a notebook's outputs
+Substitution = tuple[re.Pattern[str], Mapping[str, str]]
+GENERIC_USERS = {"root", "user", "admin", "ubuntu", "debian", "runner", "jovyan", "nobody", "home", "mambauser"}
 
 
 def write_manifest(
@@ -27,11 +42,15 @@ def write_manifest(
     seeds: Mapping[str, int] | None = None,
 ) -> Path:
     """Write ``manifest.json`` into the folder of a result."""
-    path = Path(folder) / "manifest.json"
-    text = json.dumps(manifest(parameters, inputs, seeds), indent=2, ensure_ascii=False)
+    return write_json(Path(folder) / "manifest.json", manifest(parameters, inputs, seeds))
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> Path:
+    """Write a manifest or sidecar whole or not at all, without anything private in it."""
+    text = json.dumps(scrub(content), indent=2, ensure_ascii=False)
     with atomic_write(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
-    return path
+    return Path(path)
 
 
 def manifest(
@@ -39,11 +58,12 @@ def manifest(
 ) -> dict[str, Any]:
     """Parameters must be plain values. Inputs are files or folders, relative to the root; a missing one is an error."""
     return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": now(),
         "parameters": {name: portable(value) for name, value in parameters.items()},
         "seeds": dict(seeds or {}),
-        "inputs": {portable(path): sha256(path) for path in map(resolve, inputs)},
+        "inputs": hashes(inputs),
         "git": git_state(),
+        "lock": sha256(LOCK) if LOCK.is_file() else None,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": package_versions(),
@@ -51,11 +71,59 @@ def manifest(
     }
 
 
+def now() -> str:
+    """This moment, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def hashes(files: Iterable[str | Path]) -> dict[str, str]:
+    """Hash of each file or folder by its path within the project, sorted."""
+    return {portable(path): sha256(path) for path in sorted(set(map(resolve, files)))}
+
+
+def sidecar_of(figure: str | Path) -> Path:
+    """Where a figure's sidecar lies."""
+    return Path(figure).with_suffix(".json")
+
+
+def write_sidecar(folder: str | Path, name: str, inputs: Iterable[str | Path]) -> Path:
+    """Write ``name.json`` beside the files of a figure: their hashes, those of its inputs and of the code behind it.
+
+    The code is every module of this package that is loaded in this process: what could have shaped the figure. It holds
+    no date and nothing of the machine, so that a figure drawn again from the same data has the same sidecar.
+    """
+    folder = Path(folder)
+    files = [folder / f"{name}.{kind}" for kind in ("csv", "pdf", "png", "svg")]
+    run = os.environ.get(MANIFEST)
+    return write_json(
+        folder / f"{name}.json",
+        {
+            "figure": name,
+            "manifest": run,
+            "inputs": hashes(inputs),
+            "code": hashes(loaded_code()),
+            "files": {file.name: sha256(file) for file in files if file.is_file()},
+        },
+    )
+
+
+def loaded_code() -> list[Path]:
+    """Files of the modules of this package that this process has imported."""
+    package = ROOT / "src" / "helpers"
+    files = (
+        getattr(module, "__file__", None) for name, module in list(sys.modules.items()) if name.startswith("helpers")
+    )
+    return sorted(path for path in {Path(file) for file in files if file} if path.is_relative_to(package))
+
+
 def sha256(path: str | Path) -> str:
-    """Hash of a file's bytes, or of a folder's names and files (but not their dates), in hexadecimal digits."""
+    """Hash of a file's bytes, or of a folder's names and files (but not their dates), in hexadecimal digits.
+
+    A manifest within a folder is not part of its contents: it has a date.
+    """
     path = Path(path)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+        files = sorted(file for file in path.rglob("*") if file.is_file() and file.name not in BOOKKEEPING)
         listed = "".join(f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in files)
         return hashlib.sha256(listed.encode()).hexdigest()
     with path.open("rb") as file:
@@ -80,6 +148,68 @@ def _portable_path(path: Path) -> str:
     if path.is_relative_to(home) and home != Path(home.anchor):
         return f"~/{path.relative_to(home).as_posix()}"
     return Path(os.path.relpath(path, ROOT)).as_posix()
+
+
+def private_strings() -> dict[str, str]:
+    """What must not be published, and what stands in its place: folders of this machine, names, keys.
+
+    Folders: the repository's and the home folder. Names: the host's and the user's (unless it is a common one, such as
+    "root", which would be found in ordinary words). Keys: the values, of eight characters or more, of environment
+    variables whose name speaks of a key, token, secret, password or credential.
+    """
+    keys = {value: f"<{name}>" for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= 8}
+    names = {host: "<host>" for host in {socket.gethostname(), socket.gethostname().split(".")[0]}}
+    if (user := _user()) not in GENERIC_USERS:
+        names[user] = "<user>"
+    short = {name: word for name, word in names.items() if len(name) > 3 and name != "localhost"}
+    folders = {str(Path.home()): "~", str(ROOT): "."}
+    return {**keys, **short, **{folder: word for folder, word in folders.items() if folder.strip("/")}}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return ""
+
+
+def scrub(value: Any) -> Any:
+    """The value with everything private replaced in the strings within it; pictures (base64) are left alone."""
+    words = private_strings()
+    keys = {text: word for text, word in words.items() if word.startswith("<") and word not in {"<host>", "<user>"}}
+    others = {text: word for text, word in words.items() if text not in keys}
+    return _scrubbed(value, [_substitution(keys, whole=False), _substitution(others, whole=True)])
+
+
+def _scrubbed(value: Any, substitutions: Sequence[Substitution]) -> Any:
+    if isinstance(value, Mapping):
+        return {k: item if str(k) in PICTURES else _scrubbed(item, substitutions) for k, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_scrubbed(item, substitutions) for item in value]
+    if isinstance(value, str):
+        for pattern, words in substitutions:
+            value = pattern.sub(functools.partial(_word, words), value)
+    return value
+
+
+def _word(words: Mapping[str, str], found: re.Match[str]) -> str:
+    return words[found[0]]
+
+
+def _substitution(words: Mapping[str, str], whole: bool) -> Substitution:
+    """A pattern of some private strings, the longest first, and what replaces each.
+
+    ``whole``: only as whole words, since a host called "fern" is not in "ferns". A folder takes its slash with it.
+    """
+    if not whole:
+        return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or r"(?!)"), words
+    inside = {f"{folder}/": "" if word == "." else f"{word}/" for folder, word in words.items() if word in {".", "~"}}
+    everything = {**words, **inside}
+    parts = [
+        rf"(?<![\w.-]){re.escape(text)}" + ("" if text in inside else r"(?![\w-])")
+        for text in sorted(everything, key=len, reverse=True)
+    ]
+    return re.compile("|".join(parts) or r"(?!)"), everything
 
 
 def git_state() -> dict[str, Any] | None:

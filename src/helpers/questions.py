@@ -20,9 +20,16 @@ def _four_different(options: list[str]) -> list[str]:
     return options
 
 
+def _with_option(form: str) -> str:
+    if "{option}" not in form or set(form.replace("{option}", "")) & set("{}"):
+        raise ValueError("must hold {option}, where the option goes, and no other braces")
+    return form
+
+
 QuestionType = Literal[1, 2]
 Options = Annotated[list[Text], AfterValidator(_four_different)]
 Answer = Annotated[int, Field(ge=0, le=3)]
+AnswerForm = Annotated[Text, AfterValidator(_with_option)]
 
 
 class Question(Row):
@@ -37,7 +44,7 @@ class Question(Row):
     answer: Answer
     picture: RelativePath | None  # from the folder of the file of questions; None = asked without a picture
     split: Literal["test", "dev"]  # settings are chosen on "dev"; "test" is what the tables report
-    answer_form: Text = "{option}"  # the sentence that an option is scored in, e.g. "It lives in {option}."
+    answer_form: AnswerForm = "{option}"  # the sentence that an option is scored in, e.g. "It lives in {option}."
     refers: Text | None = None  # its words for the thing in view ("this butterfly"), where they are known
 
     def sentences(self) -> list[str]:

@@ -1,22 +1,31 @@
 """Files of rows (JSON lines), each row of a schema: what test questions, training samples and texts have in common.
 
 A row that does not fit is a fault of its file, so an error names the file, the line, the field, the rule and the value.
-Rows are read and written one at a time; `iterate_rows` keeps memory flat however long a file is.
+Rows are read and written one at a time, so memory stays flat however long a file is, but for a hash of each row's key.
 """
 
+import codecs
+import json
+import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import IO, Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from helpers.paths import atomic_write
 
+LONGEST = 2**20  # bytes of a line; the longest of this project's rows have a few thousand
+FAULTS = 3  # so many of a row are told; a row of another kind has as many as it has fields
+HALVES = re.compile("[\ud800-\udfff]")
+HALF = r"must hold whole characters; it has half of one (a lone surrogate, such as \ud800)"
+
 
 class Row(BaseModel):
-    """A row that cannot be changed, has no unknown field, and whose "1" is not a 1."""
+    """A row that cannot be changed, has no unknown field, whose "1" is not a 1, and whose numbers are finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @property
     def key(self) -> str | None:
@@ -35,6 +44,13 @@ AnyRow = TypeVar("AnyRow", bound=Row)
 def _trimmed(text: str) -> str:
     if not text or text != text.strip():
         raise ValueError("must be a text that is not empty and neither begins nor ends with a space")
+    return _whole(text)
+
+
+def _whole(text: str) -> str:
+    """Python can hold half a character, which no file in UTF-8 can."""
+    if HALVES.search(text):
+        raise ValueError(HALF)
     return text
 
 
@@ -42,12 +58,23 @@ def _inside(path: str) -> str:
     """Lexically inside the folder. Where a link leads is only seen when the file is looked for (`check_picture`)."""
     if not path or "\\" in path or ":" in path or path.startswith(("/", "~")) or ".." in path.split("/"):
         raise ValueError("must be a path, relative to the file's folder and with '/', that stays inside that folder")
-    return path
+    return _whole(path)
 
 
 Text = Annotated[str, AfterValidator(_trimmed)]
 RelativePath = Annotated[str, AfterValidator(_inside)]
 NotNegative = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True)
+class RowFile(Generic[AnyRow]):
+    """The rows of a file as something that can be gone through more than once without being held in memory."""
+
+    path: Path
+    schema: type[AnyRow]
+
+    def __iter__(self) -> Iterator[AnyRow]:
+        return iterate_rows(self.path, self.schema)
 
 
 def read_rows(path: str | Path, schema: type[AnyRow]) -> list[AnyRow]:
@@ -58,14 +85,14 @@ def read_rows(path: str | Path, schema: type[AnyRow]) -> list[AnyRow]:
 def iterate_rows(path: str | Path, schema: type[AnyRow]) -> Iterator[AnyRow]:
     """The rows of a file one after the other; empty lines are passed over.
 
-    Raises ``FileNotFoundError`` without the file, and ``ValueError`` at the first row that does not fit the schema,
-    whose key was there before, or whose picture is missing or outside the file's folder.
+    Raises ``FileNotFoundError`` without the file, and ``ValueError`` at the first row that does not fit the schema, is
+    longer than `LONGEST`, is no UTF-8, whose key was there before, or whose picture is missing or outside the folder.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; run the notebook that writes it, or correct the name")
     with path.open("rb") as lines:
-        numbered = ((f"{path}:{number}", line) for number, line in enumerate(lines, start=1) if line.strip())
+        numbered = ((f"{path}:{number}", line) for number, line in enumerate(_lines(lines), start=1) if line.strip())
         yield from _checked(((where, _parsed(line, schema, where)) for where, line in numbered), path.parent)
 
 
@@ -78,13 +105,23 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> Path:
     return path
 
 
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Never more than one byte over the longest line that is allowed: a file without line ends could be any size."""
+    while line := file.readline(LONGEST + 1):
+        yield line
+
+
 def _checked(rows: Iterable[tuple[str, AnyRow]], folder: Path) -> Iterator[AnyRow]:
-    """Rows, each with the words by which an error names it, on to the next if key and pictures are in order."""
-    seen: set[str] = set()
+    """Rows, each with the words by which an error names it, on to the next if key and pictures are in order.
+
+    Of the keys seen only 64-bit hashes are kept, half the memory: in a million rows the chance that two different keys
+    are taken for one is about one in forty million.
+    """
+    seen: set[int] = set()
     for where, row in rows:
-        if row.key is not None and row.key in seen:
+        if row.key is not None and hash(row.key) in seen:
             raise ValueError(f"{where}: {row.key!r} is there twice; each row needs a name of its own")
-        seen.add(row.key or "")
+        seen.add(hash(row.key))
         for picture in row.pictures:
             check_picture(folder, picture, where)
         yield row
@@ -101,15 +138,71 @@ def check_picture(folder: Path, picture: str, where: str) -> Path:
 
 
 def _parsed(line: bytes, schema: type[AnyRow], where: str) -> AnyRow:
+    if fault := _unreadable(line):
+        raise ValueError(f"{where}: {fault}")
     try:
         return schema.model_validate_json(line)
     except ValidationError as error:
-        raise ValueError(f"{where}: {'; '.join(_explained(error))}") from None
+        raise ValueError(f"{where}: {'; '.join(_explained(error, line))}") from None
 
 
-def _explained(error: ValidationError) -> Iterator[str]:
-    for fault in error.errors():
+def _unreadable(line: bytes) -> str | None:
+    """What is wrong with a line before anyone asks what it says."""
+    if len(line) > LONGEST:
+        return f"the row: must have at most {LONGEST} bytes; is it one row a line? (it begins {line[:60]!r})"
+    if line.startswith(codecs.BOM_UTF8):
+        return f"the row: begins with a byte-order mark; save the file as UTF-8 without one (it is {line[:40]!r}…)"
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.start + 1} of the line is {line[error.start]:#04x}"
+        return f"{_damaged_field(line)}: must be UTF-8; save the file as that, or fetch it again ({byte})"
+    return None
+
+
+def _explained(error: ValidationError, line: bytes) -> Iterator[str]:
+    faults = error.errors(include_url=False, include_context=False)
+    for fault in faults[:FAULTS]:
         field = ".".join(map(str, fault["loc"])) or "the row"
-        value = repr(fault["input"])
-        value = value if len(value) <= 200 else value[:200] + "…"
-        yield f"{field}: {fault['msg'].removeprefix('Value error, ')} (it is {value})"
+        rule = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "json_invalid":
+            field = _damaged_field(line)
+            rule = _broken(rule, field, line)
+        yield f"{field[:200]}: {rule} (it is {_short(fault['input'])})"
+    if len(faults) > FAULTS:
+        yield f"and {len(faults) - FAULTS} more"
+
+
+def _broken(rule: str, field: str, line: bytes) -> str:
+    """What is wrong with a line that is no JSON; a damaged field says more than the reader's own words."""
+    if field != "the row":
+        return HALF
+    return rule if line.endswith(b"\n") else f"{rule}; the file ends within the row, make or fetch it again"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def _damaged_field(line: bytes) -> str:
+    """The field that holds bytes which are no UTF-8, or half a character as in "\\ud800"; if none, the whole row.
+
+    Python's own reader takes both for lone surrogates, where pydantic's says only at which column it stopped.
+    """
+    try:
+        value = json.loads(line.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return "the row"
+    return next(_damaged(value, ""), "the row")
+
+
+def _damaged(value: Any, field: str) -> Iterator[str]:
+    if isinstance(value, str) and HALVES.search(value):
+        yield field.encode("ascii", "backslashreplace").decode()
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _damaged(item, f"{field}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _damaged(item, f"{field}.{number}".lstrip("."))

@@ -1,18 +1,15 @@
-"""Training texts and training samples, and the audit of the samples against the test questions.
+"""Training texts and training samples.
 
 A `ClassText` is what a writer says of a class (notebook 01); a `Sample` is one conversation that a model is trained on
-(notebook 02), in the chat format of the Hugging Face libraries. `audit` looks for what would make a test worthless.
+(notebook 02), in the chat format of the Hugging Face libraries. `helpers.audit` holds them against the test questions.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from helpers.provenance import sha256
-from helpers.questions import Question
 from helpers.rows import NotNegative, RelativePath, Row, Text, read_rows, write_rows
 
 
@@ -27,6 +24,7 @@ class ClassText(Row):
     wording: NotNegative  # which of several ways of saying the same, counted from 0
     writer: Text  # "offline" in the demo
     picture: RelativePath | None  # the class's training picture, from the folder of the file
+    prompt_hash: str | None = None  # of the prompt that a model wrote it to; None: no model was asked
 
     @property
     def key(self) -> str:
@@ -137,57 +135,3 @@ def _without_pictures(rows: Iterable[Sample], path: str | Path) -> Iterator[Samp
         if row.pictures:
             raise ValueError(f"{path}: sample {row.id!r} shows {row.pictures[0]!r}; a text-only set has no picture")
         yield row
-
-
-def audit(questions: Sequence[Question], samples: Iterable[Sample], folder: str | Path) -> dict[str, Any]:
-    """Counts, blind baselines and leaks of a data set; ``folder`` holds the pictures of both. Accuracies in percent.
-
-    Raises ``ValueError`` if a picture that a question shows is a training picture too, byte for byte. That a question's
-    words occur in the training text is reported and not refused: "Which butterfly is this?" gives nothing away.
-    """
-    samples = list(samples)
-    shown, trained = (_by_content(rows, Path(folder)) for rows in (questions, samples))
-    if leaked := sorted(f"{shown[content]} = {trained[content]}" for content in shown.keys() & trained.keys()):
-        raise ValueError(f"{len(leaked)} test picture(s) used in training: {', '.join(leaked)}; take them out")
-    types = {kind: [q for q in questions if q.question_type == kind] for kind in (1, 2)}
-    return {
-        "samples": len(samples),
-        "samples_by_direction": dict(Counter(sample.direction for sample in samples)),
-        "training_classes": len({sample.class_id for sample in samples}),
-        "training_pictures": len(trained),
-        "questions": len(questions),
-        "test_pictures": len(shown),
-        "question_texts_in_training": _verbatim(questions, samples),
-        **{f"type{kind}": _balance(asked) for kind, asked in types.items()},
-    }
-
-
-def _by_content(rows: Iterable[Question | Sample], folder: Path) -> dict[str, str]:
-    """Names of pictures by the hash of their bytes; each file is read once, however many rows show it."""
-    return {sha256(folder / name): name for name in sorted({name for row in rows for name in row.pictures})}
-
-
-def _verbatim(questions: Iterable[Question], samples: Iterable[Sample]) -> list[str]:
-    """The question texts that occur word for word in a training text, each once."""
-    everything = "\n".join(text for sample in samples for text in sample.texts)
-    return sorted(text for text in {question.question for question in questions} if text in everything)
-
-
-def _balance(questions: Sequence[Question]) -> dict[str, Any]:
-    """Where the right answers stand, and what someone scores who never sees picture or question."""
-    frequency = Counter(option for question in questions for option in question.options)
-    return {
-        "questions": len(questions),
-        "answer_positions": [sum(q.answer == place for q in questions) for place in range(4)],
-        "longest_option": _blind(questions, len),
-        "most_frequent_option": _blind(questions, lambda option: frequency[option]),
-    }
-
-
-def _blind(questions: Sequence[Question], score: Callable[[str], int]) -> float | None:
-    """Accuracy, in percent, of always taking the option with the highest score; a tie is the expectation of a draw."""
-    if not questions:
-        return None
-    ranked = [[score(option) for option in question.options] for question in questions]
-    hits = [(s[q.answer] == max(s)) / s.count(max(s)) for q, s in zip(questions, ranked, strict=True)]
-    return round(100 * sum(hits) / len(hits), 1)

@@ -1,13 +1,16 @@
-"""QLoRA fine-tuning of one model on one data set: the trainer, its settings, and what it reports.
+"""Fine-tuning of one model on one data set: the trainer, its settings, and what it reports.
 
 The loop is the Trainer of `transformers`; here are the pieces it is given. A text-only step makes no vision-tower call,
 with no dummy picture: `helpers.batches` adds no picture key to a batch without pictures, and the model skips its tower.
+With ``packing`` (the default) a step spends nothing on padding and computes logits only where there is a label
+(`helpers.models.packed`); without it, it is the library's own step, which the tests compare with.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +21,23 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from helpers.batches import IGNORED, Message, Tensors, training_batch
+from helpers.batches import IGNORED, PICTURE_KEYS, Message, Tensors, packed_batch, training_batch
+from helpers.models.card import write_card
 from helpers.models.families import Family
+from helpers.models.features import TowerFeatures
+from helpers.models.fused import fuse_lora
 from helpers.models.loading import counted_tower
 from helpers.models.lora import trainable_groups
+from helpers.models.packed import attention_by_sample, packed_loss, plain_model
 from helpers.paths import atomic_write
 from helpers.pictures import open_picture
 from helpers.progress import Ticker
 from helpers.resources import Meter
 from helpers.samples import Sample
-from helpers.settings import Training
+from helpers.settings.training import Training
 
 MAX_LENGTH = 4096  # tokens; a sample beyond it is an error, never cut
+KEPT_BYTES = 2_000_000_000  # of encoded samples in memory; beyond it a picture is opened anew in each epoch
 
 
 @dataclass(frozen=True)
@@ -70,23 +78,83 @@ class Collator:
         return training_batch(self.processor, [c.messages for c in conversations], pictures, MAX_LENGTH)
 
 
+class PackedCollator:
+    """Makes batches in one row out of conversations; each is opened and encoded once and then kept."""
+
+    def __init__(self, processor: Any, max_pixels: int | None, model: Any, family: Family) -> None:
+        self.plain = Collator(processor, max_pixels)
+        self.model, self.family = plain_model(model), family
+        self.kept: dict[int, Tensors] = {}
+        self.room = KEPT_BYTES
+
+    def __call__(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
+        return packed_batch([self.encoded(conversation) for conversation in conversations])
+
+    def encoded(self, conversation: Conversation) -> Tensors:
+        """A conversation's tensors; conversations are told apart as objects, of which the data set has one each."""
+        if (kept := self.kept.get(id(conversation))) is not None:
+            return kept
+        sample = self.plain([conversation])
+        names = ("input_ids", "labels", *PICTURE_KEYS)
+        tensors = {name: sample[name] for name in names if name in sample}
+        tensors["positions"] = self.family.positions(self.model, sample)
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        if size <= self.room:
+            self.room -= size
+            self.kept[id(conversation)] = tensors
+        return tensors
+
+
 class Counter:
     """What went through the model: samples, tokens, and tokens that the loss was taken on.
 
-    Counted where the model is called; the loader makes a batch more than it is asked for.
+    Counted where the loss is computed; the loader makes a batch more than it is asked for.
     """
 
     def __init__(self) -> None:
         self.batches: list[torch.Tensor] = []  # samples, tokens, supervised tokens; kept on the device, read once
 
-    def __call__(self, _: Any, arguments: Any, batch: Tensors) -> None:
-        samples = torch.tensor(len(batch["input_ids"]), device=batch["input_ids"].device)
-        self.batches.append(torch.stack([samples, batch["attention_mask"].sum(), (batch["labels"] != IGNORED).sum()]))
+    def add(self, batch: dict[str, Any]) -> None:
+        labels = batch["labels"]
+        packed = "lengths" in batch
+        samples = torch.tensor(len(batch["lengths"]) if packed else len(labels), device=labels.device)
+        tokens = torch.tensor(labels.numel(), device=labels.device) if packed else batch["attention_mask"].sum()
+        self.batches.append(torch.stack([samples, tokens, (labels != IGNORED).sum()]))
 
     def record(self) -> dict[str, int]:
         """The sums so far."""
         sums = torch.stack(self.batches).sum(dim=0).tolist() if self.batches else [0, 0, 0]
         return dict(zip(("samples", "tokens", "supervised_tokens"), sums, strict=True))
+
+
+class CountingTrainer(Trainer):
+    """The library's Trainer; it counts what it trains on, and knows batches in one row.
+
+    It does not look through all modules several times a step for the few parameters that are trained, which with the
+    demo's models took a fifth of the time: see also `still_training`.
+    """
+
+    counter: Counter
+    trained: list[torch.nn.Parameter]
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted: the library's guess knows neither adapters nor frozen towers."""
+        return 0
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        return self.accelerator.clip_grad_norm_(self.trained, self.args.max_grad_norm)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The mean over the labels of all batches of a step, as the library has it."""
+        self.counter.add(inputs)
+        if "lengths" not in inputs:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        self.loss_is_scaled_for_ga = num_items_in_batch is not None
+        labels = num_items_in_batch if num_items_in_batch is not None else len(inputs["supervised"])
+        with torch.autocast(inputs["labels"].device.type, torch.bfloat16) if self.args.bf16 else nullcontext():
+            return packed_loss(model, inputs) / labels
 
 
 def trainer_arguments(settings: Training, output_dir: Path, seed: int) -> TrainingArguments:
@@ -105,6 +173,8 @@ def trainer_arguments(settings: Training, output_dir: Path, seed: int) -> Traini
         # Paged 8-bit states save memory where there is a GPU; bitsandbytes has no such optimiser for a CPU.
         optim="paged_adamw_8bit" if torch.cuda.is_available() else "adamw_torch_fused",
         bf16=settings.dtype == "bfloat16",
+        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
         save_steps=settings.checkpoint_steps,
         save_total_limit=1,
         logging_steps=1,
@@ -147,43 +217,92 @@ def finetune(
     output_dir: str | Path,
     settings: Training,
     seed: int,
+    features_dir: str | Path | None = None,
 ) -> Result:
     """Train ``model`` (a peft model) on the samples and save the adapter to ``output_dir/adapter``.
 
     Goes on from the last checkpoint of the same run, if one was left in ``output_dir/checkpoints``; those of other
-    settings or samples are left alone. ``folder`` is where the samples' pictures lie. Costs are those of the training
-    itself, without loading and saving.
+    settings or samples are left alone. ``folder`` is where the samples' pictures lie. ``features_dir``: where
+    ``tower_cache`` keeps the tower's features for later runs; None: in memory, for this one. Costs are those of the
+    training itself, without loading and saving. Raises ``RuntimeError`` if memory runs out or the loss is no number.
     """
     output = Path(output_dir)
     checkpoints = output / "checkpoints" / fingerprint(model, samples, settings, seed)
-    trainer = Trainer(
+    packed = settings.packing and not model.active_peft_config.is_prompt_learning
+    trainer = CountingTrainer(
         model=model,
         args=trainer_arguments(settings, checkpoints, seed),
         train_dataset=Conversations(samples, folder),
-        data_collator=Collator(processor, settings.max_pixels),
+        data_collator=_collator(model, family, processor, settings, packed),
         callbacks=[ProgressLine()],
     )
+    trainer.counter = Counter()
+    trainer.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     trainer.remove_callback(PrinterCallback)  # it prints every step; ProgressLine prints one every few seconds
     checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
-    counter = Counter()
-    counting = model.register_forward_pre_hook(counter, with_kwargs=True)
-    with counted_tower(model, family) as tower, Meter() as meter:
-        outcome = trainer.train(resume_from_checkpoint=checkpoint)
-    counting.remove()
+    cached = TowerFeatures(model, family, features_dir) if settings.tower_cache else None
+    with ExitStack() as stack:
+        stack.enter_context(still_training(model, trainer.trained))
+        if packed:
+            stack.enter_context(attention_by_sample(model, family))
+            stack.enter_context(fuse_lora(model))
+        tower = stack.enter_context(counted_tower(model, family))
+        if cached is not None:
+            stack.enter_context(cached)
+        meter = stack.enter_context(Meter())
+        outcome = _trained(trainer, checkpoint, settings)
     if not math.isfinite(outcome.training_loss):
         raise RuntimeError(f"the loss became {outcome.training_loss}; lower `training.learning_rate` and run again")
     model.save_pretrained(output / "adapter")
-    return Result(
-        resources={
-            **meter.record(),
-            "vision_tower_calls": tower.calls,
-            **counter.record(),
-            "steps": outcome.global_step,
-            "trainable_parameters": sum(trainable_groups(model, family).values()),
-            "resumed": checkpoint is not None,
-        },
-        losses=_losses(trainer),
-    )
+    resources = {
+        **meter.record(),
+        "vision_tower_calls": tower.calls,
+        **trainer.counter.record(),
+        "steps": outcome.global_step,
+        "trainable_parameters": sum(trainable_groups(model, family).values()),
+        "resumed": checkpoint is not None,
+    }
+    write_card(output / "adapter", model, settings, resources)
+    return Result(resources=resources, losses=_losses(trainer))
+
+
+def _collator(model: Any, family: Family, processor: Any, settings: Training, packed: bool) -> Any:
+    if packed:
+        return PackedCollator(processor, settings.max_pixels, model, family)
+    return Collator(processor, settings.max_pixels)
+
+
+@contextmanager
+def still_training(model: Any, trained: Sequence[torch.nn.Parameter]) -> Iterator[None]:
+    """Within the block the model is in training mode, and to ask for it again, as the Trainer does each step, is free.
+
+    So is forgetting the gradients, of which only ``trained`` parameters have any.
+    """
+
+    def forget(set_to_none: bool = True) -> None:
+        for parameter in trained:
+            parameter.grad = None
+
+    model.train()
+    model.train = lambda mode=True: model
+    model.zero_grad = forget
+    try:
+        yield
+    finally:
+        del model.train, model.zero_grad
+
+
+def _trained(trainer: Trainer, checkpoint: str | None, settings: Training) -> Any:
+    try:
+        return trainer.train(resume_from_checkpoint=checkpoint)
+    except torch.OutOfMemoryError as error:
+        raise RuntimeError(
+            f"the GPU's memory ran out with training.batch_size={settings.batch_size}, "
+            f"max_pixels={settings.max_pixels}, gradient_checkpointing={settings.gradient_checkpointing}: halve the "
+            f"batch size and double gradient_accumulation ({settings.gradient_accumulation}), set "
+            "gradient_checkpointing to true, or lower max_pixels; then run again, it goes on from its last checkpoint. "
+            f"`python -m helpers.models.rehearse` estimates what fits. ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def fingerprint(model: Any, samples: Sequence[Sample], settings: Training, seed: int) -> str:

@@ -1,16 +1,22 @@
 """Where classes, pictures and questions come from: one interface for drawn worlds and real data sets.
 
-`open_domain` gives an object with ``table()`` (what is known of the classes, for looking at), ``questions()`` and
-``bring_pictures(folder)``; `helpers.writer` writes the texts. Nothing after notebook 01 knows where a domain came from.
+`open_domain` gives an object with ``table()`` (what is known of the classes, for looking at), ``questions()``,
+``retention_questions()`` and ``bring_pictures(folder)``; `helpers.writer` writes the texts. Nothing after notebook 01
+knows where a domain came from. A new source is one function in `SOURCES`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from helpers.datasets import bring_pictures
-from helpers.domains import drawn, kviscuit
+from helpers.domains import butterfly_photos, drawn, kviscuit
+from helpers.domains.butterfly_photos import ButterflyPhotoDomain
+from helpers.domains.drawn import DrawnDomain
+from helpers.domains.kviscuit import KViscuitDomain
 from helpers.questions import Question
+
+__all__ = ["SOURCES", "ButterflyPhotoDomain", "Domain", "DrawnDomain", "KViscuitDomain", "Request", "open_domain"]
 
 
 class Domain(Protocol):
@@ -19,46 +25,58 @@ class Domain(Protocol):
     def table(self) -> list[dict[str, Any]]: ...
     def bring_pictures(self, folder: Path) -> None: ...
     def questions(self) -> list[Question]: ...
+    def retention_questions(self) -> list[Question]: ...
 
 
 @dataclass(frozen=True)
-class DrawnDomain:
-    """A drawn world: pictures are made here, one a class for training, others for the test and the dev questions."""
+class Request:
+    """What is asked of a source; each takes of it what it needs."""
 
-    classes: list[drawn.DrawnClass]
+    domain: str
+    path: str | Path
+    limit_classes: int | None
     pictures_per_class: int
     picture_size: int
     seed: int
-
-    def table(self) -> list[dict[str, Any]]:
-        return [{"name": c.name, "category": c.category, **c.look, **c.facts} for c in self.classes]
-
-    def bring_pictures(self, folder: Path) -> None:
-        for split, count in (("train", 1), ("test", self.pictures_per_class), ("dev", self.pictures_per_class)):
-            drawn.save_pictures(self.classes, split, count, folder, self.picture_size, self.seed)
-
-    def questions(self) -> list[Question]:
-        return [
-            question
-            for split in ("test", "dev")
-            for question in drawn.questions(self.classes, split, self.pictures_per_class, self.seed)
-        ]
+    distractors: str
 
 
-@dataclass(frozen=True)
-class KViscuitDomain:
-    """K-VISCUIT's photographs and questions; it is all test, so there is no training picture."""
+def _open_drawn(request: Request) -> Domain:
+    classes = drawn.load_classes(request.domain, request.limit_classes)
+    return DrawnDomain(
+        classes, request.pictures_per_class, request.picture_size, request.seed, distractors=request.distractors
+    )
 
-    data: kviscuit.KViscuit
 
-    def table(self) -> list[dict[str, Any]]:
-        return [{"category": name, "type 1": one, "type 2": two} for name, (one, two) in self.data.counts().items()]
+def _open_kviscuit(request: Request) -> Domain:
+    return KViscuitDomain(kviscuit.limited(kviscuit.load_kviscuit(request.path), request.limit_classes))
 
-    def bring_pictures(self, folder: Path) -> None:
-        bring_pictures((q.picture for q in self.data.questions if q.picture), self.data.folder, folder)
 
-    def questions(self) -> list[Question]:
-        return self.data.questions
+def _open_butterflies(request: Request) -> Domain:
+    return butterfly_photos.open_butterflies(
+        request.path, request.limit_classes, request.pictures_per_class, request.seed, request.distractors
+    )
+
+
+def _open_own(request: Request) -> Domain:
+    from helpers.domains.own import open_own
+
+    return open_own(
+        request.path,
+        request.domain,
+        request.pictures_per_class,
+        request.picture_size,
+        request.seed,
+        request.limit_classes,
+    )
+
+
+SOURCES: dict[str, Callable[[Request], Domain]] = {
+    "drawn": _open_drawn,
+    "kviscuit": _open_kviscuit,
+    "butterflies": _open_butterflies,
+    "own": _open_own,
+}
 
 
 def open_domain(
@@ -69,14 +87,16 @@ def open_domain(
     pictures_per_class: int,
     picture_size: int,
     seed: int,
+    distractors: str = "random",
 ) -> Domain:
     """The domain named; ``limit_classes`` takes the first so many classes and their questions.
 
+    ``source_path`` counts from the repository root; `helpers.settings.data.Domain` says what it is for each source.
     Raises ``ValueError`` for an unknown source or drawn domain, and what the readers raise.
     """
-    if source == "drawn":
-        classes = drawn.load_classes(domain, limit_classes)
-        return DrawnDomain(classes, pictures_per_class, picture_size, seed)
-    if source == "kviscuit":
-        return KViscuitDomain(kviscuit.limited(kviscuit.load_kviscuit(Path(source_path or "")), limit_classes))
-    raise ValueError(f"source is {source!r}; known: drawn, kviscuit")
+    if source not in SOURCES:
+        raise ValueError(f"source is {source!r}; known: {', '.join(SOURCES)}")
+    if source_path is None and source != "drawn":
+        raise ValueError(f"source {source} without a path; name the folder that it is read from")
+    path = "" if source_path is None else source_path
+    return SOURCES[source](Request(domain, path, limit_classes, pictures_per_class, picture_size, seed, distractors))

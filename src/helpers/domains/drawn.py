@@ -6,12 +6,14 @@ questions come from different random streams and never repeat.
 
 import csv
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL.Image import Image
 
+from helpers.domains import retention
 from helpers.paths import DATA
 from helpers.questions import Question
 from helpers.world import language as say
@@ -19,6 +21,7 @@ from helpers.world.drawing import draw
 from helpers.world.looks import VOCABULARIES, Look
 
 TABLES = {"butterfly": DATA / "butterflies.csv", "culture": DATA / "culture.csv"}
+DISTRACTORS = ("random", "look_alike")  # the wrong options of Type 1: any other class, or those that look most alike
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,43 @@ class DrawnClass:
     category: str
     look: Look
     facts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class DrawnDomain:
+    """A drawn world: pictures are made here, one a class for training, others for the test and the dev questions."""
+
+    classes: list[DrawnClass]
+    pictures_per_class: int
+    picture_size: int
+    seed: int
+    distractors: str = "random"
+
+    def table(self) -> list[dict[str, Any]]:
+        return [{"name": c.name, "category": c.category, **c.look, **c.facts} for c in self.classes]
+
+    def training_picture(self, thing: DrawnClass) -> str | None:
+        """The path of a class's training picture."""
+        return picture_path("train", thing)
+
+    def bring_pictures(self, folder: Path) -> None:
+        for split, count in (("train", 1), ("test", self.pictures_per_class), ("dev", self.pictures_per_class)):
+            save_pictures(self.classes, split, count, folder, self.picture_size, self.seed)
+        retention.save_pictures(self._retention(), folder, self.picture_size, self.seed)
+
+    def questions(self) -> list[Question]:
+        return [
+            question
+            for split in ("test", "dev")
+            for question in questions(self.classes, split, self.pictures_per_class, self.seed, self.distractors)
+        ]
+
+    def retention_questions(self) -> list[Question]:
+        """What the base models knew before the training, to see what of it is left."""
+        return [asked.question for asked in self._retention()]
+
+    def _retention(self) -> list[retention.Asked]:
+        return retention.asked(self.classes[0].domain, self.seed)
 
 
 def load_classes(domain: str, limit: int | None = None) -> list[DrawnClass]:
@@ -75,31 +115,75 @@ def save_pictures(classes: Iterable[DrawnClass], split: str, count: int, folder:
             draw_picture(thing, split, number, size, seed).save(folder / picture_path(split, thing, number))
 
 
-def questions(classes: Sequence[DrawnClass], split: str, pictures: int, seed: int) -> Iterator[Question]:
-    """For each picture one Type-1 and one Type-2 question, in held-out wordings; options in random order."""
+def questions(
+    classes: Sequence[DrawnClass], split: str, pictures: int, seed: int, distractors: str = "random"
+) -> Iterator[Question]:
+    """For each drawn picture one Type-1 and one Type-2 question; see `questions_on`."""
+    shown = {thing.class_id: [picture_path(split, thing, number) for number in range(pictures)] for thing in classes}
+    return questions_on(shown, classes, split, seed, distractors)
+
+
+def questions_on(
+    pictures: Mapping[str, Sequence[str]], classes: Sequence[DrawnClass], split: str, seed: int, distractors: str
+) -> Iterator[Question]:
+    """For each picture one Type-1 and one Type-2 question, in held-out wordings; options in random order.
+
+    ``pictures`` has the paths of each class's pictures by its id; a class without any is not asked about, but may be a
+    wrong option. ``ValueError`` for fewer than four classes, more pictures than facts, or unknown ``distractors``.
+    """
+    _check(pictures, classes, distractors)
     rng = random.Random(f"questions/{split}/{seed}")
     for thing in classes:
-        facts = rng.sample(list(say.FACTS[thing.domain]), k=pictures)
-        for number in range(pictures):
-            yield _naming_question(thing, classes, split, number, rng)
-            yield _fact_question(thing, facts[number], split, number, rng)
+        paths = pictures.get(thing.class_id, ())
+        facts = rng.sample(list(say.FACTS[thing.domain]), k=len(paths))
+        for number, (path, fact) in enumerate(zip(paths, facts, strict=True)):
+            names = wrong_names(thing, classes, distractors, rng)
+            yield _naming_question(thing, names, split, number, path, rng)
+            yield _fact_question(thing, fact, split, number, path, rng)
+
+
+def _check(pictures: Mapping[str, Sequence[str]], classes: Sequence[DrawnClass], distractors: str) -> None:
+    if distractors not in DISTRACTORS:
+        raise ValueError(f"distractors is {distractors!r}; known: {', '.join(DISTRACTORS)}")
+    if len(classes) < 4:
+        raise ValueError(f"{len(classes)} classes; a question needs four options, so take at least four classes")
+    most, facts = max(map(len, pictures.values()), default=0), len(say.FACTS[classes[0].domain])
+    if most > facts:
+        raise ValueError(f"{most} pictures a class: each asks for another fact, and there are {facts}; at most {facts}")
+
+
+def wrong_names(thing: DrawnClass, classes: Sequence[DrawnClass], distractors: str, rng: random.Random) -> list[str]:
+    """Three names of other classes: any, or those whose looks differ in the fewest parts, ties drawn at random."""
+    others = rng.sample([other for other in classes if other is not thing], k=_drawn(len(classes), distractors))
+    if distractors == "look_alike":
+        others.sort(key=lambda other: differing_parts(thing.look, other.look))
+    return [other.name for other in others[:3]]
+
+
+def _drawn(classes: int, distractors: str) -> int:
+    """How many of the others are drawn: three, or all, in the order that decides ties."""
+    return 3 if distractors == "random" else classes - 1
+
+
+def differing_parts(one: Look, other: Look) -> int:
+    """In how many parts two looks of a domain differ."""
+    return sum(value != other[part] for part, value in one.items())
 
 
 def _naming_question(
-    thing: DrawnClass, classes: Sequence[DrawnClass], split: str, number: int, rng: random.Random
+    thing: DrawnClass, others: list[str], split: str, number: int, path: str, rng: random.Random
 ) -> Question:
-    others = rng.sample([other.name for other in classes if other is not thing], k=3)
     text = say.NAMING[thing.domain].asked[say.HELD_OUT]
     form = say.name_answer(thing.domain, "{option}")
-    return _question(thing, 1, "name", text, form, [thing.name, *others], split, number, rng)
+    return _question(thing, 1, "name", text, form, [thing.name, *others], split, number, path, rng)
 
 
-def _fact_question(thing: DrawnClass, fact: str, split: str, number: int, rng: random.Random) -> Question:
+def _fact_question(thing: DrawnClass, fact: str, split: str, number: int, path: str, rng: random.Random) -> Question:
     values = VOCABULARIES[thing.domain].facts[fact]
     others = rng.sample([value for value in values if value != thing.facts[fact]], k=3)
     text = say.fact_question(thing.domain, fact, say.HELD_OUT)
     form = say.fact_answer(thing.domain, fact, "{option}")
-    return _question(thing, 2, fact, text, form, [thing.facts[fact], *others], split, number, rng)
+    return _question(thing, 2, fact, text, form, [thing.facts[fact], *others], split, number, path, rng)
 
 
 def _question(
@@ -111,6 +195,7 @@ def _question(
     options: list[str],
     split: str,
     number: int,
+    path: str,
     rng: random.Random,
 ) -> Question:
     shuffled = rng.sample(options, k=4)
@@ -122,7 +207,7 @@ def _question(
         question=text,
         options=shuffled,
         answer=shuffled.index(options[0]),
-        picture=picture_path(split, thing, number),
+        picture=path,
         split=split,  # type: ignore[arg-type]
         answer_form=form,
         refers=say.subject(thing.domain),

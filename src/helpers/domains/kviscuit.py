@@ -1,23 +1,43 @@
-"""K-VISCUIT (Baek et al., arXiv 2406.16469) in the layout of its repository: ``annotations.jsonl`` beside ``images/``.
+"""K-VISCUIT (Baek et al., arXiv 2406.16469), as its repository has it and as the hub has it.
 
 657 questions on 237 photographs of Korean culture; each picture has one Type-1 question, whose answer is the keyword
-that the paper's training texts were written for, and one to three Type-2 questions. Source of the layout:
-github.com/ddehun/k-viscuit, folder ``dataset``.
+that the paper's training texts were written for, and one to three Type-2 questions. Sources of the layouts:
+``annotations.jsonl`` beside ``images/``: github.com/ddehun/k-viscuit, folder ``dataset``; parquet files with the same
+fields and the column ``image``: huggingface.co/datasets/ddehun/k-viscuit. Both give the same questions and pictures.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict
 
+from helpers.datasets import bring_pictures
+from helpers.domains import hub
+from helpers.paths import resolve
 from helpers.pictures import check_picture_file
 from helpers.questions import Answer, Options, Question, QuestionType
 from helpers.rows import RelativePath, Row, Text, check_picture, iterate_rows
 
 ANNOTATIONS = "annotations.jsonl"
 IMAGES = "images"
+IMAGE = "image"  # the column of the parquet files
+
+# Questions of type 1 and type 2 in the published set: a copy that lacks some is seen beside them at once.
+PUBLISHED = {
+    "Food": (61, 81),
+    "Beverage": (14, 38),
+    "GamePlayPerformance": (15, 37),
+    "Celebrations": (23, 24),
+    "Religion": (10, 17),
+    "Tool": (30, 45),
+    "Clothes": (15, 22),
+    "Heritage": (26, 36),
+    "ArchitecturePlaces": (29, 80),
+    "Agriculture": (14, 40),
+}
 
 
 class Annotation(Row):
@@ -37,10 +57,11 @@ class Annotation(Row):
 
 @dataclass(frozen=True)
 class KViscuit:
-    """The data set as read; pictures of questions are relative to ``folder``."""
+    """The data set as read; ``bring`` puts pictures that questions name into another folder."""
 
     folder: Path
     questions: list[Question]
+    bring: Callable[[Iterable[str], Path], None] = field(repr=False)
     faults: dict[str, str] = field(default_factory=dict)  # picture -> why it cannot be read
     left_out: int = 0  # questions whose picture is among the faults
 
@@ -54,25 +75,49 @@ class KViscuit:
         return {name: (found[name, 1], found[name, 2]) for name in dict.fromkeys(q.category for q in self.questions)}
 
 
-def load_kviscuit(folder: str | Path, leave_out_faulty: bool = False) -> KViscuit:
-    """Read the annotations and look into every picture.
+@dataclass(frozen=True)
+class KViscuitDomain:
+    """K-VISCUIT's photographs and questions; it is all test, so there is no training picture."""
+
+    data: KViscuit
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row a category: the questions of this copy, and how many the published set has."""
+        none = (None, None)
+        return [
+            {
+                "category": name,
+                "type 1": one,
+                "type 2": two,
+                "published type 1": PUBLISHED.get(name, none)[0],
+                "published type 2": PUBLISHED.get(name, none)[1],
+            }
+            for name, (one, two) in self.data.counts().items()
+        ]
+
+    def bring_pictures(self, folder: Path) -> None:
+        self.data.bring({q.picture for q in self.data.questions if q.picture}, folder)
+
+    def questions(self) -> list[Question]:
+        return self.data.questions
+
+    def retention_questions(self) -> list[Question]:
+        return []
+
+
+def load_kviscuit(source: str | Path, leave_out_faulty: bool = False) -> KViscuit:
+    """Read the annotations and look into every picture; ``source`` is a folder of either layout or a hub id.
 
     Missing and unreadable pictures are an error that names all of them. With ``leave_out_faulty`` their questions are
     left out instead, and ``faults`` and ``left_out`` say so: accuracies are then not comparable with others'.
     A malformed row is a ``ValueError`` that names file, line and field; no annotations are a ``FileNotFoundError``.
     """
-    folder = Path(folder)
-    path = folder / ANNOTATIONS
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; the folder must hold {ANNOTATIONS} and {IMAGES}/")
-    annotations = list(iterate_rows(path, Annotation))
-    questions = _questions(annotations, path)
-    faults = _faults(folder, questions)
-    if faults and not leave_out_faulty:
-        listed = "\n".join(f"  {name}: {why}" for name, why in faults.items())
-        raise ValueError(f"{folder}: {len(faults)} picture(s) missing or unreadable:\n{listed}\nFetch them again")
-    kept = [question for question in questions if question.picture not in faults]
-    return KViscuit(folder, kept, faults, len(questions) - len(kept))
+    data = _from_parquet(files) if (files := hub.parquet_files(source, "test")) else _from_folder(resolve(source))
+    if data.faults and not leave_out_faulty:
+        listed = "\n".join(f"  {name}: {why}" for name, why in data.faults.items())
+        raise ValueError(f"{source}: {len(data.faults)} picture(s) missing or unreadable:\n{listed}\nFetch them again")
+    kept = [question for question in data.questions if question.picture not in data.faults]
+    return replace(data, questions=kept, left_out=len(data.questions) - len(kept))
 
 
 def limited(data: KViscuit, classes: int | None) -> KViscuit:
@@ -81,6 +126,35 @@ def limited(data: KViscuit, classes: int | None) -> KViscuit:
         return data
     kept = set(data.keywords()[:classes])
     return replace(data, questions=[question for question in data.questions if question.class_id in kept])
+
+
+def _from_folder(folder: Path) -> KViscuit:
+    if not (folder / ANNOTATIONS).is_file() and (folder / "dataset" / ANNOTATIONS).is_file():
+        folder = folder / "dataset"  # the repository itself
+    path = folder / ANNOTATIONS
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist; the folder must hold {ANNOTATIONS} and {IMAGES}/, or parquet files of the hub"
+        )
+    questions = _questions(list(iterate_rows(path, Annotation)), path)
+
+    def bring(names: Iterable[str], target: Path) -> None:
+        bring_pictures(names, folder, target)
+
+    return KViscuit(folder, questions, bring, _faults(folder, questions))
+
+
+def _from_parquet(files: Sequence[Path]) -> KViscuit:
+    names = [*Annotation.model_fields, IMAGE]
+    found = hub.columns(files)
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"{files[0]}: no column {', '.join(missing)}; found: {', '.join(found)}. Is it K-VISCUIT?")
+    book = hub.PictureBook(files, IMAGE)
+    annotations = []
+    for place, values in hub.iterate_parquet(files, names):
+        annotations.append(hub.as_row(Annotation, values, hub.where(files, place)))
+        book.add(f"{IMAGES}/{annotations[-1].image_path}", values[IMAGE], place)
+    return KViscuit(files[0].parent, _questions(annotations, files[0]), book.bring, book.faults)
 
 
 def _questions(annotations: Sequence[Annotation], path: Path) -> list[Question]:

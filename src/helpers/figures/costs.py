@@ -12,7 +12,8 @@ from matplotlib.patches import Patch
 from helpers.figures.style import INK, SMALL, TEXT_WIDTH, colour, label, styled, values_of
 
 COSTS = {"seconds": "Time (s)", "peak_memory_mb": "Peak memory (MB)", "energy_wh": "Energy (Wh)"}
-BAR = 0.4  # of the distance between two models
+BARS = 0.8  # what all bars of a model take up of the distance between two models
+CROWDED = 6  # bars in a panel; where there are more, the numbers above them stand upright
 SEED: Any = {"marker": "o", "markersize": 2.5, "color": INK, "markerfacecolor": "white", "markeredgewidth": 0.5}
 
 
@@ -20,11 +21,11 @@ SEED: Any = {"marker": "o", "markersize": 2.5, "color": INK, "markerfacecolor": 
 def figure2(resources: pd.DataFrame) -> Figure:
     """Figure 2: time, peak memory and energy of a training run; a group of bars a model, a row of panels a domain.
 
-    A bar is the mean over the seeds, its whisker the sample standard deviation, each dot a seed. The text-only bar also
-    carries its ratio to image-text. Where one of the two modes was not trained, the other is drawn alone.
+    A bar is the mean over the seeds, its whisker the sample standard deviation, each dot a seed. The other modes' bars
+    also carry their ratio to image-text, where that was trained.
     """
     domains = values_of(resources, "domain")
-    figure = Figure(figsize=(TEXT_WIDTH, 0.45 + 1.75 * len(domains)), layout="constrained")
+    figure = Figure(figsize=(TEXT_WIDTH, 0.5 + 1.75 * len(domains)), layout="constrained")
     panels = figure.subplots(len(domains), len(COSTS), squeeze=False)
     for row, domain in zip(panels, domains, strict=True):
         runs = resources[resources["domain"] == domain]
@@ -37,7 +38,7 @@ def figure2(resources: pd.DataFrame) -> Figure:
     keys: list[Artist] = [Patch(facecolor=colour(mode, modes), label=f"trained on {label(mode)}") for mode in modes]
     if resources["seed"].nunique() > 1:
         keys.append(Line2D([], [], **SEED, linestyle="", label="one seed; whisker: standard deviation"))
-    figure.legend(handles=keys, loc="outside upper center", ncols=len(keys))
+    figure.legend(handles=keys, loc="outside upper center", ncols=min(3, len(keys)))
     return figure
 
 
@@ -55,32 +56,39 @@ def _how_measured(runs: pd.DataFrame, cost: str) -> str:
 
 def _bars(axes: Axes, runs: pd.DataFrame, cost: str) -> None:
     modes, models = _cost_modes(runs), values_of(runs, "model")
+    width, upright = BARS / max(2, len(modes)), len(modes) * len(models) > CROWDED
     for place, model in enumerate(models):
         of_model = {mode: runs[(runs["model"] == model) & (runs["mode"] == mode)][cost] for mode in modes}
         for offset, mode in enumerate(modes):
             if of_model[mode].notna().any():
-                where = place + (offset - (len(modes) - 1) / 2) * BAR
-                reference = of_model.get("image_text") if mode == "text_only" else None
-                _bar(axes, where, of_model[mode].dropna(), colour(mode, modes), reference)
+                where = place + (offset - (len(modes) - 1) / 2) * width
+                values = of_model[mode].dropna()
+                _bar(axes, where, width, values, colour(mode, modes))
+                reference = of_model.get("image_text") if mode != "image_text" else None
+                _said(axes, where, values, reference, upright)
     axes.set_xticks(range(len(models)), [label(model).replace(" (", "\n(") for model in models], linespacing=1)
     axes.set_xlim(-0.5 - 0.25 / len(models), len(models) - 0.5 + 0.25 / len(models))
     axes.tick_params(axis="x", length=0)
-    axes.margins(y=0.22)
+    axes.margins(y=0.6 if upright else 0.22)
     axes.set_ylim(bottom=0)
 
 
-def _bar(axes: Axes, where: float, values: pd.Series, shade: str, reference: pd.Series | None) -> None:
-    """One bar with its seeds, spread and value; `reference` holds the runs that its ratio refers to."""
-    axes.bar(where, values.mean(), 0.94 * BAR, color=shade)
+def _bar(axes: Axes, where: float, width: float, values: pd.Series, shade: str) -> None:
+    """One bar with its seeds and their spread."""
+    axes.bar(where, values.mean(), 0.94 * width, color=shade)
     if len(values) > 1:
         axes.errorbar(where, values.mean(), values.std(), color=INK, linewidth=0.8, capsize=2, capthick=0.8)
-        spread = [where + BAR * (0.5 * place / (len(values) - 1) - 0.25) for place in range(len(values))]
+        spread = [where + width * (0.5 * place / (len(values) - 1) - 0.25) for place in range(len(values))]
         axes.plot(spread, values, **SEED, linestyle="", zorder=3)
+
+
+def _said(axes: Axes, where: float, values: pd.Series, reference: pd.Series | None, upright: bool) -> None:
+    """The mean above its bar; `reference` holds the runs that its ratio refers to."""
     top = max(values.mean() + (values.std() if len(values) > 1 else 0), values.max())
     said = _number(values.mean())
     if reference is not None and reference.notna().any() and reference.mean() > 0:
-        said = f"{said}\n×{values.mean() / reference.mean():.2f}"
-    style: Any = {"ha": "center", "va": "bottom", "fontsize": SMALL, "linespacing": 1}
+        said += f"{'  ' if upright else chr(10)}×{values.mean() / reference.mean():.2f}"
+    style: Any = {"ha": "center", "va": "bottom", "fontsize": SMALL, "linespacing": 1, "rotation": 90 * upright}
     axes.annotate(said, (where, top), (0, 2), textcoords="offset points", **style)
 
 

@@ -15,11 +15,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.paths import ROOT, atomic_write
-from helpers.tables import write_csv
+from helpers.provenance import write_sidecar
+from helpers.tables.files import write_csv
 
 INK, SOFT, FAINT = "#222222", "#6E6E6E", "#D9D9D9"
-COLOURS = {"base": "#8C8C8C", "text_only": "#0072B2", "image_text": "#E69F00"}
-OTHER_COLOURS = ("#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # for modes that this file does not know yet
+COLOURS = {
+    "base": "#8C8C8C",
+    "text_only": "#0072B2",
+    "image_text": "#E69F00",
+    "hybrid": "#009E73",
+    "printed": "#CC79A7",
+}
+OTHER_COLOURS = ("#D55E00", "#56B4E9", "#8A7B00")  # for modes that this file does not know yet
+MARKERS = {"direct": "o", "describe": "s", "describe_tuned": "D"}  # a way of asking has one shape in every figure
+OTHER_MARKERS = ("^", "v", "P")
 
 TEXT_WIDTH = 7.0  # inches: both columns of a two-column page (AAAI)
 SMALL = 6.5  # points: the smallest type in any figure
@@ -67,13 +76,24 @@ LABELS = {
     "base": "untuned",
     "text_only": "text only",
     "image_text": "image + text",
+    "hybrid": "hybrid",
+    "printed": "printed text",
     "direct": "asked directly",
     "describe": "describe, then answer",
+    "describe_tuned": "describe (tuned), then answer",
     "type1": "Type 1: recognition",
     "type2": "Type 2: reasoning",
     "overall": "Overall",
     "with": "with picture",
     "without": "picture withheld",
+    "blank": "blank picture",
+    "other": "another picture",
+    "described": "description instead",
+    "guided": "picture, guided",
+    "option_likelihood": "likelihood of each option",
+    "option_likelihood_normalised": "likelihood of each option by its length",
+    "letter": "written letter",
+    "letter_likelihood": "likelihood of each letter",
 }
 
 
@@ -86,6 +106,12 @@ def colour(mode: str, modes: Sequence[str]) -> str:
     """A mode's colour; modes without one of their own share the remaining colours in their order."""
     others = [other for other in modes if other not in COLOURS]
     return COLOURS.get(mode) or OTHER_COLOURS[others.index(mode) % len(OTHER_COLOURS)]
+
+
+def marker(answering: str, answerings: Sequence[str]) -> str:
+    """The shape of a way of asking, as `colour` is that of a mode."""
+    others = [other for other in answerings if other not in MARKERS]
+    return MARKERS.get(answering) or OTHER_MARKERS[others.index(answering) % len(OTHER_MARKERS)]
 
 
 def values_of(table: pd.DataFrame, column: str) -> list:
@@ -109,18 +135,30 @@ def page(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 @styled
+def notice(words: str) -> Figure:
+    """A figure that says why there is nothing to show: a file that is waited for then says so itself."""
+    figure, axes = page(TEXT_WIDTH, 0.5)
+    axes.text(TEXT_WIDTH / 2, 0.25, words, ha="center", va="center", color=SOFT)
+    return figure
+
+
+@styled
 def save(figure: Figure, folder: Path, name: str, data: pd.DataFrame, inputs: Iterable[str | Path]) -> Path:
-    """Write `name`.csv, .pdf and .png (300 dpi) into `folder`; return the PNG's path.
+    """Write `name`.csv, .pdf and .png (300 dpi) into `folder`, and `name`.json, which `helpers.verify` reads.
+
+    Returns the PNG's path.
 
     The files' metadata name the `inputs`, relative to the repository, and hold no date: a figure that is drawn again
     from the same data is the same file, so that version control and the workflow see no change.
     """
+    inputs = list(inputs)
     sources = "; ".join(_relative(path) for path in inputs)
     write_csv(data, folder / f"{name}.csv")
     with atomic_write(folder / f"{name}.pdf") as temporary:
         figure.savefig(temporary, metadata={"Title": name, "Keywords": sources, "CreationDate": None})
     with atomic_write(folder / f"{name}.png") as temporary:
         figure.savefig(temporary, dpi=300, metadata={"Title": name, "Source": sources})
+    write_sidecar(folder, name, inputs)
     return folder / f"{name}.png"
 
 

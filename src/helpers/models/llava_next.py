@@ -1,9 +1,14 @@
 """LLaVA-NeXT, called LLaVA-1.6 by its authors: a CLIP tower over the picture and its tiles, an MLP projector."""
 
+from typing import Any
+
+import torch
 from transformers import LlavaNextProcessor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
-from helpers.models.families import Family
+from helpers.batches import Tensors
+from helpers.models.families import Family, Memory
 
 
 def load_processor(path: str) -> LlavaNextProcessor:
@@ -15,6 +20,35 @@ def load_processor(path: str) -> LlavaNextProcessor:
     return LlavaNextProcessor.from_pretrained(path, tokenizer=tokenizer, image_processor=pictures)
 
 
+def positions(_: Any, sample: Tensors) -> torch.Tensor:
+    """1 x length: the place in the text; picture tokens are counted like words."""
+    return torch.arange(sample["input_ids"].shape[1]).unsqueeze(0)
+
+
+def positions_behind_prompt(_: Any, arguments: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Nothing to do: rotary positions are relative, and here a picture's tokens are counted like words."""
+    return arguments, keywords
+
+
+def cached_tower(tower: Any, memory: Memory) -> Any:
+    """The tower's forward pass by way of ``memory``, tile by tile; of its layers only the one that is asked for."""
+    whole = tower.forward
+
+    def forward(pixel_values: torch.Tensor, output_hidden_states: Any = -2, **_: Any) -> BaseModelOutputWithPooling:
+        layers = [output_hidden_states] if isinstance(output_hidden_states, int) else list(output_hidden_states)
+        tiles = list(pixel_values.split(1))  # each 1 x colours x height x width
+
+        def compute(missing: list[int]) -> list[torch.Tensor]:
+            seen = whole(torch.cat([tiles[i] for i in missing]), output_hidden_states=True).hidden_states
+            return list(torch.stack([seen[layer] for layer in layers], dim=1).split(1))
+
+        seen = torch.cat(memory.recall(tiles, [tuple(layers)] * len(tiles), compute))  # tiles x layers x tokens x width
+        found: Any = {layer: seen[:, i] for i, layer in enumerate(layers)}  # looked up like the library's tuple
+        return BaseModelOutputWithPooling(last_hidden_state=seen[:, -1], hidden_states=found)
+
+    return forward
+
+
 LLAVA_NEXT = Family(
     model_type="llava_next",
     model_class="LlavaNextForConditionalGeneration",
@@ -22,5 +56,9 @@ LLAVA_NEXT = Family(
     vision_tower="model.vision_tower",
     projector="model.multi_modal_projector",
     frozen=("model.vision_tower",),
+    tower_entry="model.vision_tower.embeddings",
     load_processor=load_processor,
+    positions=positions,
+    positions_behind_prompt=positions_behind_prompt,
+    cached_tower=cached_tower,
 )

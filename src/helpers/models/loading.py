@@ -3,6 +3,7 @@
 The same code loads the demo's tiny models and the 7B ones: a folder or a hub id, safetensors only, no remote code.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,13 @@ import torch
 import transformers
 from transformers import BitsAndBytesConfig
 
+from helpers.models.checkpoints import check_checkpoint, checkpoint_bytes
 from helpers.models.families import Family, family_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+LARGEST_ON_CPU = 4_000_000_000  # bytes of weights on disk
 
 
 def device() -> torch.device:
@@ -31,28 +36,80 @@ def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) 
     """Model (frozen, in evaluation mode) and family.
 
     ``four_bit``: NF4 with double quantisation (arXiv 2305.14314) for the language model's linear layers; tower,
-    projector and head stay in ``dtype``. Raises ``ValueError`` for an unknown dtype, ``FileNotFoundError`` for a folder
-    that is no model, ``RuntimeError`` if the wrong layers came out quantised.
+    projector and head stay in ``dtype``. A folder saved by `helpers.models.quantise` is in 4 bit already. Raises
+    ``ValueError`` for an unknown dtype, a checkpoint that cannot be used or a machine that cannot use it,
+    ``FileNotFoundError`` for what is missing, ``RuntimeError`` if the wrong layers came out quantised.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; known: {', '.join(DTYPES)}")
     family = family_of(path)
+    if Path(path).is_dir():
+        check_checkpoint(path, family.model_class)
+    check_machine(path, dtype, four_bit)
     transformers.utils.logging.disable_progress_bar()  # a bar of carriage returns, unreadable in a log
-    quantisation = _four_bit_config(family, DTYPES[dtype]) if four_bit else None
-    model = getattr(transformers, family.model_class).from_pretrained(
+    stored = is_quantised(path)
+    if stored and not four_bit:
+        raise ValueError(f"{path}: its weights are in 4 bit; full precision needs the checkpoint that it was made from")
+    quantisation = _four_bit_config(family, DTYPES[dtype]) if four_bit and not stored else None
+    model, report = getattr(transformers, family.model_class).from_pretrained(
         str(path),
         dtype=DTYPES[dtype],
         quantization_config=quantisation,
         device_map={"": device()},
         use_safetensors=True,
         trust_remote_code=False,
+        output_loading_info=True,
         # On a CPU, at the demo's lengths, plain attention beats the fused kernel, whose backward pass is slow there.
         attn_implementation="sdpa" if device().type == "cuda" else "eager",
     )
+    _check_report(path, report)
     if four_bit:
         check_quantisation(model, family)
         _keep_weights_as_trained(model)
     return model.eval().requires_grad_(False), family
+
+
+def is_quantised(path: str | Path) -> bool:
+    """Whether a folder's weights are in 4 bit already."""
+    config = Path(path) / "config.json"
+    return config.is_file() and "quantization_config" in json.loads(config.read_text(encoding="utf-8"))
+
+
+def check_machine(path: str | Path, dtype: str, four_bit: bool) -> None:
+    """Raise ``ValueError`` where this machine cannot do what is asked, with the way out."""
+    if device().type == "cpu":
+        if four_bit and (size := checkpoint_bytes(path)) > LARGEST_ON_CPU:
+            raise ValueError(
+                f"{path}: {size / 1e9:.0f} GB of weights and no CUDA device: bitsandbytes would take days. Run on a "
+                "GPU (`nvidia-smi` and a CUDA build of torch have to find it), or use the demo's models"
+            )
+        return
+    if dtype == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ValueError(
+            f"{torch.cuda.get_device_name()} cannot compute in bfloat16; set training.dtype and evaluation.dtype to "
+            "float32, or use a card of compute capability 8.0 or later"
+        )
+    if four_bit and not _bitsandbytes_has_cuda():
+        raise ValueError(
+            "bitsandbytes found no CUDA library for this torch "
+            f"(CUDA {torch.version.cuda}); see `python -m bitsandbytes`, or use a method without 4 bit (lora)"
+        )
+
+
+def _bitsandbytes_has_cuda() -> bool:
+    from bitsandbytes import cextension
+
+    return bool(getattr(cextension.lib, "compiled_with_cuda", False))
+
+
+def _check_report(path: str | Path, report: dict[str, Any]) -> None:
+    """What was not in the files would be random numbers, with a warning at most."""
+    for what in ("missing_keys", "mismatched_keys"):
+        if names := sorted(map(str, report.get(what) or ())):
+            raise ValueError(
+                f"{path}: {len(names)} tensors of the model are {what.removesuffix('_keys')} in the checkpoint, e.g. "
+                f"{names[0]}; use a complete checkpoint of this architecture"
+            )
 
 
 def _four_bit_config(family: Family, dtype: torch.dtype) -> BitsAndBytesConfig:
@@ -123,9 +180,10 @@ class TowerCalls:
 
 @contextmanager
 def counted_tower(model: Any, family: Family) -> Iterator[TowerCalls]:
-    """Count the tower's calls within the block."""
+    """Count the tower's calls within the block; one whose features were looked up instead is none."""
     counter = TowerCalls()
-    handle = tower_modules(model, family)[0].register_forward_pre_hook(counter)
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    handle = plain.get_submodule(family.tower_entry).register_forward_pre_hook(counter)
     try:
         yield counter
     finally:

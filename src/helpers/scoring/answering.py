@@ -1,97 +1,166 @@
-"""Two ways of answering a question about a picture: directly, or by describing it first.
+"""Ways of answering a question about a picture, and what is shown in the picture's place.
 
 **direct**: the picture and the question go in, an option comes out.
 
 **describe** (this project's addition to the paper): the model first writes what it sees. For recognition (Type 1) it is
 then asked the question about its own words, without the picture. For knowledge (Type 2) it also writes the name that
 follows from its words, and is asked about that name. A model that learnt a class from text alone meets, in its own
-description, the kind of input that it learnt from.
+description, the kind of input that it learnt from. The description is the untuned model's (adapter off) in
+``describe``, the tuned one's in ``describe_tuned``.
+
+What is shown: the picture (``with``), nothing (``without``), grey of the same size (``blank``), the picture of another
+class (``other``), the class's training description in words (``described``), or the picture with its middle weighed
+against the rest (``guided``). The last two are asked directly only: there is nothing left to describe.
 """
 
 import hashlib
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from PIL.Image import Image
-
-from helpers.pictures import open_picture
 from helpers.questions import Question
-from helpers.scoring.protocols import PROTOCOLS, Choice, Prompt, Reader
+from helpers.scoring.prompts import Prompt, Shown, other_pictures
+from helpers.scoring.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose
+from helpers.scoring.reader import Reader, Reply
 from helpers.world import language as say
 
 Row = dict[str, Any]
-Words = tuple[str | None, str | None]  # the model's own description, and the name that it led to
 
 GENERIC_DESCRIBING = "Describe what you see in the picture: form, colours, pattern, and what stands out."
 GENERIC_NAMING = "What is this called?"
-ANSWERING = ("direct", "describe")
+NAME_TOKENS = 32
+ANSWERING = ("direct", "describe", "describe_tuned")
+IMAGES = ("with", "without", "blank", "other", "described", "guided")
+DIRECT_ONLY = ("described", "guided")
 
 
-def answer_all(
-    reader: Reader,
-    questions: Sequence[Question],
-    folder: str | Path,
-    image: str,
-    answering: str,
-    protocol: str,
-    describe_with: str = "tuned",
-    max_pixels: int | None = None,
-) -> list[Row]:
-    """One row a question (`tables.ANSWER_COLUMNS` without the run's own columns).
+class Words(NamedTuple):
+    """The model's own description, the name that it led to, and how many tokens both took."""
 
-    ``image``: "with", or "without" = the same question with the picture withheld. ``describe_with``: who writes the
-    description, the "tuned" model or the "base" (adapter off). Raises ``ValueError`` for a value that is none of these.
+    description: str | None = None
+    named: str | None = None
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Some questions and what they are asked with.
+
+    ``looks``: for image "described", each class's description. ``guidance``: for image "guided".
     """
+
+    questions: Sequence[Question]
+    folder: Path
+    max_pixels: int | None = None
+    looks: Mapping[str, str] = field(default_factory=dict)
+    guidance: float = 1.0
+    circular: bool = False
+
+
+def check(image: str, answering: str, protocol: str) -> None:
+    """Raise ``ValueError`` for a value that is none of those known, and for a combination that means nothing."""
     for name, value, known in (
         ("answering", answering, ANSWERING),
         ("protocol", protocol, PROTOCOLS),
-        ("image", image, ("with", "without")),
-        ("describe_with", describe_with, ("tuned", "base")),
+        ("image", image, IMAGES),
     ):
         if value not in known:
             raise ValueError(f"{name} is {value!r}; known: {', '.join(known)}")
-    pictures = [_picture(q, folder, max_pixels) if image == "with" else None for q in questions]
+    if why := impossible(image, answering, protocol):
+        raise ValueError(why)
+
+
+def impossible(image: str, answering: str, protocol: str) -> str | None:
+    """Why an image, a way of answering and a protocol do not go together; None if they do."""
+    if image in DIRECT_ONLY and answering != "direct":
+        return f"image {image!r} is asked directly only, not with answering {answering!r}"
+    if image == "guided" and protocol not in LIKELIHOODS:
+        return f"image 'guided' weighs scores, which protocol {protocol!r} has none of; use {', '.join(LIKELIHOODS)}"
+    return None
+
+
+def answer_all(reader: Reader, exam: Exam, image: str, answering: str, protocol: str) -> list[Row]:
+    """One row a question (`tables.ANSWER_COLUMNS` without the run's own columns)."""
+    check(image, answering, protocol)
+    return protocol_rows(reader, exam, image, answering, protocol, own_words(reader, exam, image, answering))
+
+
+def own_words(reader: Reader, exam: Exam, image: str, answering: str) -> list[Words]:
+    """What the model writes before it is asked; for answering "direct" nothing. A picture is described once."""
     if answering == "direct":
-        prompts = [Prompt(q.question, picture) for q, picture in zip(questions, pictures, strict=True)]
-        words: Sequence[Words] = [(None, None)] * len(questions)
-    else:
-        words = _described_and_named(reader, questions, pictures, describe_with)
-        prompts = [Prompt(_question_on_words(q, d, n)) for q, (d, n) in zip(questions, words, strict=True)]
-    options = [q.options if protocol == "letter" else q.sentences() for q in questions]
-    choices = PROTOCOLS[protocol](reader, prompts, options)
-    fixed = {"image": image, "answering": answering, "protocol": protocol}
+        return [Words()] * len(exam.questions)
+    asked = [Prompt(_describing(q), shown) for q, shown in zip(exam.questions, _shown(exam, image), strict=True)]
+    with reader.untuned() if answering == "describe" else nullcontext():
+        described = reader.replies(asked, "description")
+    return _named(reader, exam.questions, described)
+
+
+def _named(reader: Reader, questions: Sequence[Question], described: Sequence[Reply]) -> list[Words]:
+    """For Type 2 also the name that the model concludes from its description."""
+    to_name = [i for i, question in enumerate(questions) if question.question_type == 2]
+    prompts = [Prompt(f"{described[i].text}\n{naming_question(questions[i])}") for i in to_name]
+    names = dict(zip(to_name, reader.replies(prompts, "name", NAME_TOKENS), strict=True))
     return [
-        {**fixed, **_row(q, prompt, choice), "description": d, "named": n}
-        for q, prompt, choice, (d, n) in zip(questions, prompts, choices, words, strict=True)
+        Words(reply.text, read_name(name.text), reply.tokens + name.tokens)
+        if (name := names.get(i))
+        else Words(reply.text, None, reply.tokens)
+        for i, reply in enumerate(described)
     ]
 
 
-def _picture(question: Question, folder: str | Path, max_pixels: int | None) -> Image | None:
-    return open_picture(Path(folder) / question.picture, max_pixels) if question.picture else None
+def protocol_rows(
+    reader: Reader, exam: Exam, image: str, answering: str, protocol: str, words: Sequence[Words]
+) -> list[Row]:
+    """The rows of one protocol, given the model's own words."""
+    questions = exam.questions
+    prompts = _prompts(exam, image, answering, words)
+    options = [q.options if protocol in LETTERED else q.sentences() for q in questions]
+    against = _shown_prompts(exam, "without_centre") if image == "guided" else None
+    answers = [q.answer for q in questions]
+    choices = choose(protocol, reader, prompts, options, answers, exam.circular, against, exam.guidance)
+    fixed = {"image": image, "answering": answering, "protocol": protocol}
+    return [
+        {**fixed, **row(q, prompt, choice), "description": w.description, "named": w.named}
+        | {"new_tokens": choice.new_tokens + w.tokens, **choice.columns}
+        for q, prompt, choice, w in zip(questions, prompts, choices, words, strict=True)
+    ]
 
 
-def _described_and_named(
-    reader: Reader, questions: Sequence[Question], pictures: Sequence[Image | None], describe_with: str
-) -> list[Words]:
-    """Description and, for Type 2, the name that the model concludes from it. A picture is described once."""
-    first = {q.picture or q.question_id: i for i, q in reversed(list(enumerate(questions)))}
-    asked = [Prompt(_describing(questions[i]), pictures[i]) for i in first.values()]
-    with _describer(reader.model, describe_with):
-        described = dict(zip(first, reader.write(asked, "description"), strict=True))
-    descriptions = [described[q.picture or q.question_id] for q in questions]
-    to_name = [i for i, q in enumerate(questions) if q.question_type == 2]
-    prompts = [Prompt(f"{descriptions[i]}\n{_naming(questions[i])}") for i in to_name]
-    names = dict(zip(to_name, map(read_name, reader.write(prompts, "name", max_new_tokens=32)), strict=True))
-    return [(description, names.get(i)) for i, description in enumerate(descriptions)]
+def _prompts(exam: Exam, image: str, answering: str, words: Sequence[Words]) -> list[Prompt]:
+    if answering != "direct":
+        return [Prompt(_question_on_words(q, w)) for q, w in zip(exam.questions, words, strict=True)]
+    if image == "described":
+        return [Prompt(f"{_look(exam, question)}\n{question.question}") for question in exam.questions]
+    return [Prompt(q.question, shown) for q, shown in zip(exam.questions, _shown(exam, image), strict=True)]
 
 
-def _describer(model: Any, describe_with: str) -> AbstractContextManager[Any]:
-    """The base model is the tuned one with its adapter off; an untuned model has none to turn off."""
-    off = describe_with == "base" and hasattr(model, "disable_adapter")
-    return model.disable_adapter() if off else nullcontext()
+def _look(exam: Exam, question: Question) -> str:
+    if question.class_id is None or question.class_id not in exam.looks:
+        raise ValueError(
+            f"question {question.question_id!r}: class {question.class_id!r} has no description, and image 'described' "
+            f"shows one in the picture's place ({len(exam.looks)} classes have one); write it, or leave 'described' out"
+        )
+    return exam.looks[question.class_id]
+
+
+def _shown(exam: Exam, image: str) -> list[Shown | None]:
+    """What each question is asked with; a question without a picture stays without."""
+    if image == "without":
+        return [None] * len(exam.questions)
+    others = other_pictures(exam.questions) if image == "other" else {}
+    change = "blank" if image == "blank" else "none"
+    pictures = [others.get(q.picture or "", q.picture) for q in exam.questions]
+    return [Shown(exam.folder / picture, exam.max_pixels, change) if picture else None for picture in pictures]
+
+
+def _shown_prompts(exam: Exam, change: str) -> list[Prompt]:
+    return [
+        Prompt(q.question, Shown(exam.folder / q.picture, exam.max_pixels, change) if q.picture else None)
+        for q in exam.questions
+    ]
 
 
 def _domain_of(question: Question) -> str | None:
@@ -104,7 +173,8 @@ def _describing(question: Question) -> str:
     return say.DESCRIBING[domain][say.HELD_OUT] if domain else GENERIC_DESCRIBING
 
 
-def _naming(question: Question) -> str:
+def naming_question(question: Question) -> str:
+    """How one asks for a thing's name, in the question's domain."""
     domain = _domain_of(question)
     return say.NAMING[domain].asked[say.HELD_OUT] if domain else GENERIC_NAMING
 
@@ -115,8 +185,9 @@ def read_name(reply: str) -> str | None:
     return found[1].strip() if found else (reply.split("\n")[0].strip(" .") or None)
 
 
-def _question_on_words(question: Question, description: str | None, name: str | None) -> str:
+def _question_on_words(question: Question, words: Words) -> str:
     """The question without its picture: about the description, or about the name that it led to."""
+    description, name = words.description, words.named
     if question.question_type == 1:
         return f"{description}\n{question.question}"
     if name and question.refers:
@@ -124,7 +195,8 @@ def _question_on_words(question: Question, description: str | None, name: str | 
     return f"{description}\nThis is {name}.\n{question.question}" if name else f"{description}\n{question.question}"
 
 
-def _row(question: Question, prompt: Prompt, choice: Choice) -> Row:
+def row(question: Question, prompt: Prompt, choice: Choice) -> Row:
+    """What is saved of any answer, a baseline's too."""
     return {
         "question_id": question.question_id,
         "question_type": question.question_type,

@@ -16,7 +16,8 @@ from helpers.world.drawing import draw
 from helpers.world.invented import InventedClass, invent_classes, invent_name
 from helpers.world.looks import VOCABULARIES, Look
 
-CLASSES = {"butterfly": 200, "culture": 200}
+DOMAINS = ("butterfly", "culture")
+CLASSES = 200  # of each domain, unless a lesson says otherwise
 
 # Share of each exercise. Naming goes both by sight and by description, since a model that only ever named pictures
 # would have no road from a description to a name; facts are asked along all three roads. Captions and paraphrases have
@@ -62,12 +63,15 @@ def every_background(domain: str, facts: dict[str, str]) -> tuple[str, ...]:
 
 
 class Curriculum:
-    """Draws exercises for one school year; the same seed gives the same exercises."""
+    """Draws exercises for one lesson; the same seed gives the same classes and exercises.
 
-    def __init__(self, seed: int = 0, domains: Sequence[str] = tuple(CLASSES)) -> None:
+    A domain that is named twice in ``domains`` gets two shares of the exercises.
+    """
+
+    def __init__(self, seed: int = 0, domains: Sequence[str] = DOMAINS, classes: int = CLASSES) -> None:
         self.rng = random.Random(seed)
         self.domains = domains
-        self.classes = {domain: invent_classes(domain, CLASSES[domain], seed) for domain in domains}
+        self.classes = {domain: invent_classes(domain, classes, seed) for domain in domains}
         self.exercises: dict[str, Callable[[str], Exercise]] = {kind: getattr(self, kind) for kind in SHARES}
 
     def __iter__(self) -> Iterator[Exercise]:

@@ -1,15 +1,15 @@
 """The writer that needs no network: it says in sentences what a facts table holds, in varied wording.
 
-One of the project's writers; an LLM behind an API is another. They share one promise: `ClassText.look` says what the
-class looks like *without its name*, so that the text can be read in both directions.
+One of the project's writers; `openai_compatible` and `local` are the others. They share one promise: `ClassText.look`
+says what the class looks like *without its name*, so that the text can be read in both directions.
 """
 
 from collections.abc import Iterator
 from functools import singledispatch
 from typing import Any
 
-from helpers.domains import DrawnDomain, KViscuitDomain
-from helpers.domains.drawn import picture_path
+from helpers.domains import ButterflyPhotoDomain, DrawnDomain, KViscuitDomain
+from helpers.domains.own import OwnDomain
 from helpers.samples import ClassText
 from helpers.world import language as say
 
@@ -20,8 +20,9 @@ def write(domain: Any, wordings: int) -> Iterator[ClassText]:
     raise TypeError(f"the offline writer knows nothing of a {type(domain).__name__}")
 
 
-@write.register
-def _write_drawn(domain: DrawnDomain, wordings: int) -> Iterator[ClassText]:
+@write.register(DrawnDomain)
+@write.register(ButterflyPhotoDomain)
+def _write_table(domain: DrawnDomain | ButterflyPhotoDomain, wordings: int) -> Iterator[ClassText]:
     """Never in the held-out wording, which belongs to the test. ``ValueError`` for more wordings than there are."""
     for thing in domain.classes:
         looks, backgrounds = say.training_wordings(say.DESCRIPTIONS[thing.domain]), say.BACKGROUNDS[thing.domain]
@@ -36,8 +37,14 @@ def _write_drawn(domain: DrawnDomain, wordings: int) -> Iterator[ClassText]:
                 background=say.background(thing.domain, thing.facts, wording % len(backgrounds)),
                 wording=wording,
                 writer="offline",
-                picture=picture_path("train", thing),
+                picture=domain.training_picture(thing),
             )
+
+
+@write.register
+def _write_own(domain: OwnDomain, wordings: int) -> Iterator[ClassText]:
+    """The folder's own texts, and the columns of its table in sentences, in one wording, for classes without any."""
+    yield from domain.texts()
 
 
 @write.register

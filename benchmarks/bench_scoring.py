@@ -1,0 +1,148 @@
+"""How fast option likelihoods are computed, and whether memory grows with the number of questions.
+
+    python benchmarks/bench_scoring.py                  every case, each a process of its own; minutes
+    python benchmarks/bench_scoring.py "full passes" 160    one case, printed as JSON
+
+| way | what |
+|---|---|
+| full passes | one pass of the whole model a question and option, picture included: the first version |
+| trees | `helpers.scoring.reader` |
+
+Both answer the same drawn questions, two a picture, directly, with the demo's 4-bit Qwen2-VL on one thread. CPU seconds
+are the process's own during the answering, and say more than wall seconds where others use the cores. Drawing, loading
+and imports are not counted. Writes benchmarks/scoring.csv.
+"""
+
+import csv
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+TABLE = ROOT / "benchmarks" / "scoring.csv"
+CASES = (("full passes", 160), ("full passes", 646), ("trees", 160), ("trees", 646))
+BATCH = 50  # of the demo
+
+
+def drawn_questions(number: int, folder: Path) -> list[Any]:
+    """Two questions on each of ``number / 2`` drawn butterflies, whose pictures are put into ``folder``."""
+    from helpers.domains import drawn
+
+    classes = drawn.load_classes("butterfly")
+    each = -(-number // (2 * len(classes)))
+    drawn.save_pictures(classes, "test", each, folder, 56, 0)
+    asked = list(drawn.questions(classes, "test", each, 0))
+    return sorted(asked, key=lambda q: str(q.picture).rpartition("-")[2])[:number]
+
+
+def by_full_passes(model: Any, processor: Any) -> Callable[[Sequence[Any], Path], list[list[float]]]:
+    """The first version: batches of (question, option), all logits."""
+    import torch
+
+    from helpers.batches import IGNORED, assistant, training_batch, user
+    from helpers.pictures import open_picture
+
+    @torch.inference_mode()
+    def answer(questions: Sequence[Any], folder: Path) -> list[list[float]]:
+        pictures = [open_picture(folder / q.picture) for q in questions]
+        pairs = [(q, p, s) for q, p in zip(questions, pictures, strict=True) for s in q.sentences()]
+        scores: list[float] = []
+        for start in range(0, len(pairs), BATCH):
+            rows = pairs[start : start + BATCH]
+            chats = [[user(q.question, True), assistant(s)] for q, _, s in rows]
+            batch = training_batch(processor, chats, [p for _, p, _ in rows], 8192)
+            labels = batch.pop("labels")[:, 1:]
+            logs = model(**batch).logits[:, :-1].float().log_softmax(-1)
+            each = logs.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+            scores.extend((each * (labels != IGNORED)).sum(1).tolist())
+        return [scores[i : i + 4] for i in range(0, len(scores), 4)]
+
+    return answer
+
+
+def by_trees(model: Any, processor: Any) -> Callable[[Sequence[Any], Path], list[list[float]]]:
+    """As it is now."""
+    from helpers.scoring.prompts import Prompt, Shown
+    from helpers.scoring.reader import Reader
+
+    def answer(questions: Sequence[Any], folder: Path) -> list[list[float]]:
+        reader = Reader(model, processor, BATCH, 64)
+        prompts = [Prompt(q.question, Shown(folder / q.picture)) for q in questions]
+        found = reader.likelihoods(prompts, [q.sentences() for q in questions], "question")
+        return [[option.total for option in four] for four in found]
+
+    return answer
+
+
+def measured(way: str, number: int) -> dict[str, Any]:
+    """One case in this process."""
+    import torch
+
+    from helpers.models.loading import load_model, load_processor
+    from helpers.paths import DATA
+
+    torch.set_num_threads(1)
+    path = DATA / "models" / "tiny-qwen2-vl"
+    answer = (by_trees if way == "trees" else by_full_passes)(load_model(path)[0], load_processor(path))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        questions = drawn_questions(number, folder)
+        answer(questions[:8], folder)  # the first pass sets things up
+        wall, cpu = time.perf_counter(), time.process_time()
+        scores = answer(questions, folder)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return {
+        "way": way,
+        "questions": len(questions),
+        "cpu_seconds": round(cpu, 2),
+        "wall_seconds": round(wall, 2),
+        "questions_per_cpu_second": round(len(questions) / cpu, 1),
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "likeliest": [max(range(4), key=four.__getitem__) for four in scores],
+    }
+
+
+def main() -> None:
+    """All cases, in processes of their own, and their table."""
+    versions = " ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "bitsandbytes"))
+    about = {"processor": _processor(), "versions": f"Python {platform.python_version()} {versions}"}
+    rows, chosen = [], {}
+    for way, number in CASES:
+        command = [sys.executable, __file__, way, str(number)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+        row = json.loads(output.splitlines()[-1])
+        if chosen.setdefault(number, row["likeliest"]) != row.pop("likeliest"):
+            raise RuntimeError(f"{way} with {number} questions chose other options than {CASES[0][0]}")
+        rows.append({**row, **about, "date": datetime.now(UTC).date().isoformat()})
+        print(rows[-1], flush=True)
+    with TABLE.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _processor() -> str:
+    """Its name, where the system tells it."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text(encoding="utf-8").splitlines() if about.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        print(json.dumps(measured(sys.argv[1], int(sys.argv[2]))))
+    else:
+        main()

@@ -1,0 +1,259 @@
+"""Questions about butterflies from parquet files whose columns are found by what they hold and what they are called.
+
+Needed are a picture, a question, four options and the answer; a type and the class are used where there are columns
+for them. Options are a list, four columns, or "A) ... B) ... C) ... D) ..." in one text, which may be the question's;
+the answer is a letter, a number or the option itself. What the authors' set has: `helpers.domains.butterfly_photos`.
+"""
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers.domains import hub
+from helpers.domains.drawn import DrawnClass
+from helpers.questions import Question
+from helpers.world import language as say
+
+LETTERS = "ABCD"
+
+# The names that a column may have, the likeliest first; compared in lower case.
+QUESTION = ("question", "query", "prompt", "text", "instruction")
+OPTIONS = ("options", "choices", "candidates", "answers", "option", "choice")
+ANSWER = (
+    "answer",
+    "correct_answer",
+    "answer_key",
+    "answer_index",
+    "correct",
+    "target",
+    "ground_truth",
+    "gt",
+    "solution",
+)
+TYPE = ("question_type", "type", "task_type", "qtype", "task", "category")
+CLASS = ("label", "class", "class_name", "species", "label_name", "name", "butterfly", "keyword")
+OPTION_COLUMNS = [
+    [f"{stem}{mark}" for mark in marks]
+    for stem in ("option_", "option", "choice_", "choice", "answer_", "")
+    for marks in ("abcd", "1234", "0123")
+    if stem or marks == "abcd"
+]
+NAMING_WORDS = ("recog", "classif", "visual", "naming", "identif")  # of types in words
+KNOWING_WORDS = ("reason", "knowledge", "background", "ecolog")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column has which part; ``options`` is one column, four, or none when they are in the question."""
+
+    picture: str
+    question: str
+    options: list[str]
+    answer: str
+    type_: str | None
+    label: str | None
+
+    def all(self) -> list[str]:
+        named = [self.picture, self.question, *self.options, self.answer, self.type_, self.label]
+        return [name for name in named if name is not None]
+
+
+def find_columns(kinds: Mapping[str, str], place: str) -> Columns:
+    """Tell the columns' parts from `hub.columns`; ``ValueError`` that says what is there and what is missing."""
+    pictures = [name for name, kind in kinds.items() if kind == "picture"]
+    question = _named(QUESTION, kinds, "text")
+    answer = _named(ANSWER, kinds, "text", "number")
+    parts = {"a picture": pictures, "a question": question, "an answer": answer}
+    if missing := [part for part, found in parts.items() if not found]:
+        there = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+        raise ValueError(
+            f"{place}: no column for {' and '.join(missing)}; there are {there}. A question is called one of "
+            f"{', '.join(QUESTION)}, an answer one of {', '.join(ANSWER)}: rename the columns"
+        )
+    picture = _named(("image", "picture", "photo"), kinds, "picture") or pictures[0]
+    return Columns(
+        picture,
+        str(question),
+        _option_columns(kinds),
+        str(answer),
+        _named(TYPE, kinds, "text", "number"),
+        _named(CLASS, kinds, "text"),
+    )
+
+
+def _named(names: Sequence[str], kinds: Mapping[str, str], *allowed: str) -> str | None:
+    found = {column.lower(): column for column, kind in kinds.items() if kind in allowed}
+    return next((found[name] for name in names if name in found), None)
+
+
+def _option_columns(kinds: Mapping[str, str]) -> list[str]:
+    if one := _named(OPTIONS, kinds, "texts", "text"):
+        return [one]
+    there = {column.lower(): column for column, kind in kinds.items() if kind == "text"}
+    for four in OPTION_COLUMNS:
+        if all(name in there for name in four):
+            return [there[name] for name in four]
+    return []
+
+
+def read(
+    files: Sequence[Path], classes: Mapping[str, DrawnClass], known: AbstractSet[str]
+) -> tuple[list[Question], hub.PictureBook]:
+    """The questions about ``classes`` (by label) and the book of their pictures.
+
+    Rows about other ``known`` labels are passed over: they are what a limit on the classes leaves out. Every row that
+    is no question, or has no readable picture, is named in one ``ValueError``.
+    """
+    columns = find_columns(hub.columns(files), str(files[0]))
+    reader = _Reader(columns, _first_number(files, columns), classes, known)
+    book = hub.PictureBook(files, columns.picture)
+    questions, faults = [], []
+    for place, values in hub.iterate_parquet(files, columns.all()):
+        try:
+            if question := reader.question(values, place, files, book):
+                questions.append(question)
+        except ValueError as error:
+            row = hub.where(files, place)
+            faults.append(str(error) if str(error).startswith(row) else f"{row}: {error}")
+    if faults:
+        listed = "\n".join(f"  {fault}" for fault in faults)
+        raise ValueError(
+            f"{len(faults)} row(s) are no question with a picture:\n{listed}\nCorrect them or take them out"
+        )
+    return questions, book
+
+
+def _first_number(files: Sequence[Path], columns: Columns) -> int:
+    """Whether numbered answers count from 0 or from 1, which no single row can tell."""
+    values = {str(row[columns.answer]).strip() for _, row in hub.iterate_parquet(files, [columns.answer])}
+    numbers = {int(value) for value in values if value.isdecimal()}
+    if not numbers or (numbers <= {0, 1, 2, 3} and 0 in numbers):
+        return 0
+    if numbers <= {1, 2, 3, 4} and 4 in numbers:
+        return 1
+    if numbers <= {1, 2, 3}:
+        raise ValueError(f"{files[0]}: answers are {sorted(numbers)}; from 0 or from 1? Write letters instead")
+    return 0  # not places but options, such as years
+
+
+@dataclass(frozen=True)
+class _Reader:
+    columns: Columns
+    first_number: int
+    classes: Mapping[str, DrawnClass]
+    known: AbstractSet[str]
+
+    def question(
+        self, values: dict[str, Any], place: hub.Place, files: Sequence[Path], book: hub.PictureBook
+    ) -> Question | None:
+        row = hub.where(files, place)
+        text, options = options_of(values, self.columns)
+        answer = answer_of(values[self.columns.answer], options, self.first_number)
+        kind = self._type(values, options)
+        label = self._label(values, options[answer] if kind == 1 else "")
+        if label not in self.classes:
+            if label in self.known:
+                return None
+            if self.columns.label:  # without one, nothing says which class the picture of a Type-2 question shows
+                raise ValueError(f"label {values[self.columns.label]!r} is no class of data/butterflies.csv")
+        thing = self.classes.get(label)
+        stem = f"pictures/test/{thing.class_id if thing else 'unknown'}"
+        picture = book.name_and_add(stem, values[self.columns.picture], place)
+        fields = {
+            "question_id": f"row-{place.file}-{place.row + 1}-type{kind}",
+            "question_type": kind,
+            "category": "name" if kind == 1 else "knowledge",
+            "class_id": thing.class_id if thing else None,
+            "question": text,
+            "options": options,
+            "answer": answer,
+            "picture": picture,
+            "split": "test",
+            "refers": say.subject("butterfly"),
+        }
+        return hub.as_row(Question, fields, row)
+
+    def _label(self, values: dict[str, Any], named: str) -> str:
+        return label_of(str(values[self.columns.label]) if self.columns.label else named)
+
+    def _type(self, values: dict[str, Any], options: Sequence[str]) -> int:
+        """By its column; without one, a question whose options are all names of classes asks for recognition."""
+        if self.columns.type_ is None:
+            return 1 if all(label_of(option) in self.known for option in options) else 2
+        text = str(values[self.columns.type_]).strip().lower()
+        if number := re.search(r"(?<!\d)[12]$", text):
+            return int(number[0])
+        for kind, words in ((1, NAMING_WORDS), (2, KNOWING_WORDS)):
+            if any(word in text for word in words):
+                return kind
+        raise ValueError(f"{self.columns.type_} is {text!r}; it must end in 1 or 2, or name recognition or reasoning")
+
+
+def label_of(name: str) -> str:
+    """A name as labels are compared: without regard to case, underscores and repeated or trailing spaces."""
+    return " ".join(name.replace("_", " ").split()).upper()
+
+
+def options_of(values: Mapping[str, Any], columns: Columns) -> tuple[str, list[str]]:
+    """The question's words and its four options; ``ValueError`` where there are not four."""
+    question = str(values[columns.question] or "").strip()
+    if not columns.options:
+        words, options = lettered(question)
+        return words.strip(), options
+    if len(columns.options) == 4:
+        return question, [str(values[name] or "").strip() for name in columns.options]
+    return question, _one_column(values[columns.options[0]])
+
+
+def _one_column(value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [_without_letter(str(option), letter) for option, letter in zip(value, LETTERS, strict=False)]
+    text = str(value or "").strip()
+    if text.startswith("["):
+        try:
+            return _one_column(list(ast.literal_eval(text)))
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            raise ValueError(f"options {text[:200]!r} look like a list and are none") from None
+    return lettered(text)[1]
+
+
+def _without_letter(option: str, letter: str) -> str:
+    return re.sub(rf"^\(?{letter}[).:]\s+", "", option.strip())
+
+
+def lettered(text: str) -> tuple[str, list[str]]:
+    """What comes before "A)", and the four texts after "A)", "B)", "C)" and "D)", each letter the first after the last.
+
+    ``ValueError`` if one is missing. Also read: "A.", "A:", "(A)".
+    """
+    ends = []
+    begin = 0
+    for letter in LETTERS:
+        mark = re.compile(rf"(?:^|(?<=[\s,;]))\(?{letter}[).:]\s*").search(text, begin)
+        if mark is None:
+            raise ValueError(f"no option {letter} in {text[:200]!r}; options are written A) ... B) ... C) ... D) ...")
+        ends.append(mark.span())
+        begin = mark.end()
+    stops = [start for start, _ in ends[1:]] + [len(text)]
+    return text[: ends[0][0]], [
+        text[end:stop].strip().rstrip(",;").strip() for (_, end), stop in zip(ends, stops, strict=True)
+    ]
+
+
+def answer_of(value: Any, options: Sequence[str], first_number: int) -> int:
+    """The place of the right option, counted from 0; ``ValueError`` for what is neither option, letter nor number."""
+    text = str(value if value is not None else "").strip()
+    same = [place for place, option in enumerate(options) if option.casefold() == text.casefold()]
+    if len(same) == 1:
+        return same[0]
+    if match := re.fullmatch(r"\(?([A-Da-d])\)?[.:]?", text):
+        return LETTERS.index(match[1].upper())
+    if match := re.match(r"\(?([A-D])[).:]\s", text):
+        return LETTERS.index(match[1])
+    if text.isdecimal() and 0 <= int(text) - first_number < 4:
+        return int(text) - first_number
+    raise ValueError(f"answer {text!r} is none of the options {list(options)}, no letter A to D and no place")

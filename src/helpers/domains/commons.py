@@ -1,0 +1,491 @@
+"""Training pictures for classes that have none: from a folder of one's own, or from Wikimedia Commons.
+
+The folder holds ``<class>.jpg`` or ``<class>/*.jpg``, a class by its ``class_id`` or name. Fetching fills such a folder
+and keeps who made each picture, and under which licence, in ``attribution.csv``: most licences ask for that. A picture
+that looks like one of the test is never taken: K-VISCUIT's photographs are from the web too.
+
+    python -m helpers.domains.commons DATA_FOLDER PICTURE_FOLDER --user-agent 'my-study/1.0 (me@example.org)'
+
+Source of the API: https://www.mediawiki.org/wiki/API:Imageinfo; of the manners: https://www.mediawiki.org/wiki/API:Etiquette.
+"""
+
+import argparse
+import csv
+import hashlib
+import html
+import ipaddress
+import json
+import re
+import socket
+import time
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from helpers.audit import NEAR, is_near, perceptual_hash
+from helpers.datasets import bring_picture, file_name
+from helpers.domains.hub import suffix
+from helpers.paths import atomic_write, resolve
+from helpers.pictures import check_picture_bytes, check_picture_file
+from helpers.questions import read_questions
+from helpers.samples import ClassText, read_texts
+
+API = "https://commons.wikimedia.org/w/api.php"
+LICENCES = ("CC0", "PD", "CC BY", "CC BY-SA")  # free to use, to change and to pass on
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+ATTRIBUTION = "attribution.csv"
+TRAINING = "pictures/train"  # where a data set keeps them
+LARGEST_REPLY = 4 * 2**20  # bytes, of the API
+LONGEST_PAUSE = 120.0  # seconds; who is asked to wait longer had better come back another day
+
+
+# ---- a folder of pictures ------------------------------------------------------------------------------------------
+
+
+def give_pictures(texts: Iterable[ClassText], source: Path, target: Path) -> Iterator[ClassText]:
+    """The texts, those without a picture with one of ``source``, which is put into the data set's folder ``target``,
+    the attributions with it.
+
+    Several pictures of a class go to its wordings in turn. A class without any stays as it is. Raises ``ValueError``
+    for a folder that is not there and for a file that is no readable picture.
+    """
+    if not source.is_dir():
+        raise ValueError(f"training_pictures is {str(source)!r}: no such folder; it holds <class>.jpg or <class>/*.jpg")
+    if (source / ATTRIBUTION).is_file():
+        bring_picture(source / ATTRIBUTION, target / ATTRIBUTION)
+    found = _by_name(source)
+    for text in texts:
+        files = found.get(_plain(text.class_id)) or found.get(_plain(text.name))
+        if text.picture is not None or not files:
+            yield text
+            continue
+        file = files[text.wording % len(files)]
+        check_picture_file(file)
+        path = f"{TRAINING}/{file_name(text.class_id)}-{text.wording}{file.suffix.lower()}"
+        bring_picture(file, target / path)
+        yield text.model_copy(update={"picture": path})
+
+
+def _by_name(folder: Path) -> dict[str, list[Path]]:
+    """The pictures of each class, by its name as a file's name."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        files = [file for file in inside if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+        if files:
+            found.setdefault(_plain(path.name if path.is_dir() else path.stem), []).extend(files)
+    return found
+
+
+def _plain(name: str) -> str:
+    """Hangul is spelled in two ways in file names, and some systems do not tell capitals from small letters."""
+    return unicodedata.normalize("NFC", file_name(name)).casefold()
+
+
+# ---- fetching ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """A row of attribution.csv."""
+
+    keyword: str
+    file: str  # in the folder
+    title: str  # of its page on Commons
+    author: str
+    licence: str  # as Commons has it, such as "CC BY-SA 4.0"
+    url: str  # of that page
+    sha256: str  # of the file
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a run ended with: a row a keyword that has a picture, and why the others have none."""
+
+    pictures: list[Attribution]
+    missing: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Manners:
+    """Whom to ask, how, and what to take. ``user_agent`` has to say how to reach you: an address or a page."""
+
+    user_agent: str
+    api: str = API
+    licences: Sequence[str] = LICENCES
+    width: int = 960  # pixels, at most: pictures are fetched as thumbnails
+    candidates: int = 10  # search results looked at for a keyword
+    requests_per_second: float = 1.0
+    tries: int = 5  # of a request that fails for the time being
+    timeout_s: float = 30.0
+    largest: int = 8 * 2**20  # bytes, of a picture
+    near: int = NEAR  # bits within which a picture counts as one of the test
+    proxy: str | None = None  # environment variables are not looked at
+    allow_private: bool = False  # for tests: addresses of this machine and its network
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+
+    def __post_init__(self) -> None:
+        if not re.search(r"\S+@\S+\.\S+|https?://\S+\.\S+", self.user_agent):
+            raise ValueError(
+                f"user_agent is {self.user_agent!r}; Wikimedia asks for a way to reach you, such as "
+                "'my-study/1.0 (https://example.org/me; me@example.org)'"
+            )
+        if unknown := set(self.licences) - set(LICENCES):
+            raise ValueError(f"unknown licences {sorted(unknown)}; known: {', '.join(LICENCES)}")
+        if min(self.width, self.candidates, self.requests_per_second, self.tries, self.largest) <= 0:
+            raise ValueError("width, candidates, requests_per_second, tries and largest must be above 0")
+
+
+def fetch_pictures(keywords: Iterable[str], folder: Path, tests: Iterable[Path], manners: Manners) -> Fetched:
+    """One picture a keyword from Commons into ``folder``, the first search result that may be taken.
+
+    ``tests`` are the pictures of the test. A keyword with a file in the folder, fetched before or one's own, is not
+    asked for again, so a run that broke off goes on where it stopped. Raises ``ValueError`` for two keywords of one
+    file name, `Stopped`, `Unavailable` or ``httpx.HTTPError`` if it is not answered; what was fetched stays.
+    """
+    wanted = list(dict.fromkeys(keywords))
+    _check_names(wanted)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = {row.keyword: row for row in read_attribution(folder)}
+    hashes = [perceptual_hash(path) for path in tests]
+    missing: dict[str, str] = {}
+    with _Commons(manners) as commons:
+        for keyword in wanted:
+            if _plain(keyword) in _by_name(folder):
+                continue
+            reason = _fetch(keyword, folder, rows, hashes, commons)
+            if reason:
+                missing[keyword] = reason
+    return Fetched([row for row in rows.values() if (folder / row.file).is_file()], missing)
+
+
+def read_attribution(folder: Path) -> list[Attribution]:
+    """The rows of the folder's attribution.csv; none where there is none."""
+    path = folder / ATTRIBUTION
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [column.name for column in fields(Attribution)]
+    if any(set(row) != set(names) for row in rows):
+        raise ValueError(f"{path}: the columns must be {', '.join(names)}; put the file back as it was written")
+    return [Attribution(**row) for row in rows]
+
+
+def _check_names(keywords: Sequence[str]) -> None:
+    used: dict[str, str] = {}
+    for keyword in keywords:
+        if not keyword.strip():
+            raise ValueError(f"keyword {keyword!r} is empty; leave it out")
+        if used.setdefault(_plain(keyword), keyword) != keyword:
+            raise ValueError(f"keywords {used[_plain(keyword)]!r} and {keyword!r} have one file name; rename one")
+
+
+def _fetch(
+    keyword: str, folder: Path, rows: dict[str, Attribution], tests: Sequence[int | None], commons: "_Commons"
+) -> str | None:
+    """Take the first candidate that may be taken. Returns None, or why there is none."""
+    refused: list[str] = []
+    for page in commons.search(keyword):
+        try:
+            _take(page, keyword, folder, rows, tests, commons)
+            return None
+        except Refused as refusal:
+            refused.append(f"{page.get('title')}: {refusal}")
+    return "; ".join(refused) or "the search found no picture"
+
+
+class Refused(Exception):
+    """A picture that is not to be taken, or cannot be; the next candidate is tried."""
+
+
+def _take(
+    page: dict[str, Any],
+    keyword: str,
+    folder: Path,
+    rows: dict[str, Attribution],
+    tests: Sequence[int | None],
+    commons: "_Commons",
+) -> None:
+    """The row is written before the picture appears under its name: a picture without attribution is never left."""
+    info = (page.get("imageinfo") or [{}])[0]
+    licence = _licence(info, commons.manners.licences)
+    content = commons.picture(str(info.get("thumburl") or info.get("url") or ""))
+    digest = hashlib.sha256(content).hexdigest()
+    if digest in {row.sha256 for row in rows.values() if row.keyword != keyword}:
+        raise Refused("already taken for another keyword")
+    try:
+        kind = check_picture_bytes(content, str(page.get("title")))
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    target = folder / f"{file_name(keyword)}{suffix(kind)}"
+    with atomic_write(target) as temporary:
+        temporary.write_bytes(content)
+        own = perceptual_hash(temporary)
+        if any(is_near(own, test, commons.manners.near) for test in tests):
+            raise Refused("looks like a picture of the test")
+        rows[keyword] = Attribution(
+            keyword=keyword,
+            file=target.name,
+            title=_words(page.get("title")),
+            author=_words(_meta(info, "Artist")) or "unknown",
+            licence=licence,
+            url=str(info.get("descriptionurl") or ""),
+            sha256=digest,
+        )
+        _write_attribution(folder, rows.values())
+
+
+def _write_attribution(folder: Path, rows: Iterable[Attribution]) -> None:
+    with (
+        atomic_write(folder / ATTRIBUTION) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, [column.name for column in fields(Attribution)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+# ---- what Commons says of a picture --------------------------------------------------------------------------------
+
+
+def _meta(info: dict[str, Any], name: str) -> str:
+    entry = (info.get("extmetadata") or {}).get(name)
+    return str(entry.get("value") or "") if isinstance(entry, dict) else ""
+
+
+def _words(text: Any) -> str:
+    """Without HTML, in one line, and never the beginning of a spreadsheet's formula."""
+    plain = html.unescape(re.sub(r"<[^>]*>", " ", str(text or "")))
+    plain = " ".join(plain.encode("utf-8", "replace").decode().split())[:300]
+    return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain
+
+
+def _licence(info: dict[str, Any], allowed: Sequence[str]) -> str:
+    """The licence's short name; `Refused` if it belongs to no allowed family, or to none that is known."""
+    said = _words(_meta(info, "LicenseShortName") or _meta(info, "License")) or "none given"
+    if family_of(_meta(info, "License") or said) not in allowed or family_of(said) not in allowed:
+        raise Refused(f"licence {said}")
+    return said
+
+
+def family_of(licence: str) -> str | None:
+    """Such as "CC BY-SA" of "cc-by-sa-3.0-de"; None for unknown ones and those that forbid use or change (NC, ND)."""
+    plain = re.sub(r"[\s_-]+", "-", licence.strip().lower())
+    if re.search(r"(^|-)(nc|nd)(-|$)", plain):
+        return None
+    for family, pattern in (
+        ("CC0", r"cc-?0|cc-zero"),
+        ("PD", r"pd|public-domain"),
+        ("CC BY-SA", r"cc-by-sa"),
+        ("CC BY", r"cc-by"),
+    ):
+        if re.match(rf"(?:{pattern})(?![a-z0-9])", plain):
+            return family
+    return None
+
+
+# ---- the network ---------------------------------------------------------------------------------------------------
+
+
+class Unavailable(RuntimeError):
+    """A request that failed for the time being; ``seconds`` to wait, if the server said so."""
+
+    def __init__(self, message: str, seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class Stopped(RuntimeError):
+    """The server asks for a longer pause than is worth waiting for; nothing more is asked."""
+
+
+TEMPORARY = (Unavailable, httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
+
+
+class _Commons:
+    """Commons as it is asked here: one request at a time, at the agreed pace, and never an address of this network."""
+
+    def __init__(self, manners: Manners) -> None:
+        self.manners = manners
+        self.last = 0.0
+        self.client = httpx.Client(
+            headers={"User-Agent": manners.user_agent},
+            timeout=manners.timeout_s,
+            follow_redirects=True,
+            max_redirects=3,
+            trust_env=False,
+            proxy=manners.proxy,
+            event_hooks={"request": [self._check_address]},  # asked for each redirect too
+        )
+
+    def __enter__(self) -> "_Commons":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+
+    def search(self, keyword: str) -> list[dict[str, Any]]:
+        """The pages of the pictures found, best first."""
+        query = {
+            "action": "query",
+            "format": "json",
+            "formatversion": 2,
+            "maxlag": 5,
+            "generator": "search",
+            "gsrsearch": f"{keyword} filetype:bitmap",
+            "gsrnamespace": 6,  # files
+            "gsrlimit": self.manners.candidates,
+            "prop": "imageinfo",
+            "iiprop": "url|mime|extmetadata",
+            "iiurlwidth": self.manners.width,
+            "iiextmetadatafilter": "License|LicenseShortName|Artist",
+        }
+        reply = self._get(self.manners.api, LARGEST_REPLY, query, as_json=True)
+        pages = (reply.get("query") or {}).get("pages") or []
+        return sorted((page for page in pages if isinstance(page, dict)), key=lambda page: page.get("index", 0))
+
+    def picture(self, url: str) -> bytes:
+        """The bytes at that address; `Refused` if they cannot be had."""
+        try:
+            return bytes(self._get(url, self.manners.largest, {}, as_json=False))
+        except (httpx.HTTPError, httpx.InvalidURL, Unavailable) as error:
+            raise Refused(f"{type(error).__name__}: {error}") from None
+
+    def _get(self, url: str, largest: int, query: dict[str, Any], as_json: bool) -> Any:
+        """What is there, after as many tries as allowed."""
+        tries = Retrying(
+            retry=retry_if_exception_type(TEMPORARY),
+            stop=stop_after_attempt(self.manners.tries),
+            wait=_pause,
+            sleep=self.manners.sleep,
+            reraise=True,
+        )
+        return tries(self._once, url, largest, query, as_json)
+
+    def _keep_pace(self) -> None:
+        wait = self.last + 1 / self.manners.requests_per_second - time.monotonic()
+        if self.last and wait > 0:
+            self.manners.sleep(wait)
+        self.last = time.monotonic()
+
+    def _once(self, url: str, largest: int, query: dict[str, Any], as_json: bool) -> Any:
+        self._keep_pace()
+        with self.client.stream("GET", url, params=query or None) as response:
+            self._check_peer(response)
+            if response.status_code == 429 or response.status_code >= 500:
+                raise Unavailable(f"{url} answered {response.status_code}", _asked_pause(response))
+            response.raise_for_status()
+            content = _body(response, url, largest)
+            return _reply(response, content, url) if as_json else content
+
+    def _check_address(self, request: httpx.Request) -> None:
+        if request.url.scheme not in {"http", "https"}:
+            raise httpx.UnsupportedProtocol(f"{request.url}: only http and https are asked", request=request)
+        if not self.manners.allow_private:
+            _refuse_private(request, resolve_names=self.manners.proxy is None)
+
+    def _check_peer(self, response: httpx.Response) -> None:
+        """Whom we were connected to: the name may have led elsewhere than it did when it was checked."""
+        stream = response.extensions.get("network_stream")
+        peer = stream.get_extra_info("server_addr") if stream else None
+        if peer and self.manners.proxy is None and not self.manners.allow_private and not _is_public(peer[0]):
+            raise httpx.UnsupportedProtocol(f"{response.url}: {peer[0]} is an address of a private network")
+
+
+def _refuse_private(request: httpx.Request, resolve_names: bool) -> None:
+    host = request.url.host
+    try:
+        addresses = [str(ipaddress.ip_address(host))]
+    except ValueError:
+        addresses = _addresses(host, request) if resolve_names else []
+    if private := [address for address in addresses if not _is_public(address)]:
+        raise httpx.UnsupportedProtocol(f"{host} is {private[0]}, an address of a private network", request=request)
+
+
+def _addresses(host: str, request: httpx.Request) -> list[str]:
+    try:
+        return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    except OSError as error:
+        raise httpx.ConnectError(f"{host} cannot be found ({error})", request=request) from None
+
+
+def _is_public(address: str) -> bool:
+    found = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_global and not found.is_multicast
+
+
+def _body(response: httpx.Response, url: str, largest: int) -> bytes:
+    """The whole body, unless it is too large: what a server says of its length need not be true."""
+    content = bytearray()
+    for piece in response.iter_bytes():
+        content += piece
+        if len(content) > largest:
+            raise httpx.DecodingError(f"{url} is larger than {largest} bytes", request=response.request)
+    return bytes(content)
+
+
+def _reply(response: httpx.Response, content: bytes, url: str) -> dict[str, Any]:
+    """The API's JSON. It says 200 even when it is too busy to answer."""
+    try:
+        reply = json.loads(content)
+    except ValueError:
+        raise Unavailable(f"{url} answered with something that is no JSON: {content[:80]!r}") from None
+    if not isinstance(reply, dict):
+        raise httpx.DecodingError(f"{url} answered with {content[:80]!r}", request=response.request)
+    if error := reply.get("error"):
+        code = error.get("code") if isinstance(error, dict) else None
+        if code in {"maxlag", "ratelimited", "readonly"}:
+            raise Unavailable(f"{url}: {code}", _asked_pause(response))
+        raise httpx.DecodingError(f"{url} refused the question: {error}", request=response.request)
+    return reply
+
+
+def _asked_pause(response: httpx.Response) -> float | None:
+    """Retry-After in seconds, given as such or as a date; None where the server says nothing readable."""
+    given = response.headers.get("retry-after", "")
+    if given.isdigit():
+        return float(given)
+    try:
+        return max(0.0, (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+def _pause(state: RetryCallState) -> float:
+    """What the server asked for, if it is not too long; else 1, 2, 4, ... seconds."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.seconds if isinstance(error, Unavailable) else None
+    if asked is not None and asked > LONGEST_PAUSE:
+        raise Stopped(f"{error}; it asks to wait {asked:.0f} s; start again then, and what is there stays")
+    return asked if asked is not None else wait_exponential(max=60)(state)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fetch a picture for each class that notebook 01 left without one."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.domains.commons", description=main.__doc__)
+    parser.add_argument("data", help="what notebook 01 wrote: texts.jsonl and questions.jsonl")
+    parser.add_argument("folder", help="where the pictures go; notebook 02 takes it as training_pictures")
+    parser.add_argument("--user-agent", required=True, help="who asks, with an e-mail address or a web page")
+    parser.add_argument("--width", type=int, default=Manners.width, help="of a picture in pixels, at most")
+    given = parser.parse_args(arguments)
+    data = resolve(given.data)
+    keywords = [text.name for text in read_texts(data / "texts.jsonl") if text.picture is None]
+    tests = sorted({data / name for question in read_questions(data / "questions.jsonl") for name in question.pictures})
+    manners = Manners(user_agent=given.user_agent, width=given.width)
+    found = fetch_pictures(keywords, resolve(given.folder), tests, manners)
+    print(f"{len(found.pictures)} pictures in {given.folder}, {len(found.missing)} classes without")
+    for keyword, reason in found.missing.items():
+        print(f"  {keyword}: {reason}")
+
+
+if __name__ == "__main__":
+    main()

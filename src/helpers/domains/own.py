@@ -1,0 +1,227 @@
+"""Classes of one's own: a folder with a table, and what else there is of pictures, texts and questions.
+
+What the folder lacks is made: texts from the columns of the table (or by another writer, see `helpers.writer`),
+Type-1 questions from the names, Type-2 questions from columns with at least four values. docs/own_classes.md describes
+the folder, `helpers.domains.own_folder` reads and checks it.
+"""
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers.datasets import bring_pictures
+from helpers.domains.own_folder import OPTIONS, Language, OwnClass, OwnFolder, OwnText, read_folder
+from helpers.paths import resolve
+from helpers.questions import Question
+from helpers.samples import ClassText
+from helpers.world import language as say
+from helpers.world.looks import VOCABULARIES
+
+
+@dataclass(frozen=True)
+class OwnDomain:
+    """A folder as a domain. All questions are test questions: a folder seldom has pictures to choose settings on."""
+
+    source: OwnFolder
+    domain: str
+    classes: list[OwnClass]
+    seed: int
+
+    def table(self) -> list[dict[str, Any]]:
+        return [
+            {"name": c.name, "category": c.category, **c.look, **c.facts, "train": len(c.train), "test": len(c.test)}
+            for c in self.classes
+        ]
+
+    def bring_pictures(self, folder: Path) -> None:
+        shown = {question.picture for question in self.questions() if question.picture}
+        trained = {name for thing in self.classes for name in thing.train}
+        bring_pictures(shown | trained, self.source.folder, folder)
+
+    def questions(self) -> list[Question]:
+        """Those of questions.csv; a type that it does not ask is made from the table."""
+        kept = {thing.class_id for thing in self.classes} | {None}
+        given = [question for question in self.source.questions if question.class_id in kept]
+        types = {question.question_type for question in self.source.questions}
+        return given + [question for question in self._made_questions() if question.question_type not in types]
+
+    def retention_questions(self) -> list[Question]:
+        """None: what the base model knew before is not asked of a reader's own classes."""
+        return []
+
+    def called(self, thing: OwnClass) -> str:
+        """How the name stands in a sentence, such as "the Marsh Lantern"."""
+        return _named(thing, self.source.language)
+
+    def without_text(self) -> list[OwnClass]:
+        """The classes whose texts a writer has to make."""
+        has_text = {text.class_id for text in self.source.texts}
+        return [thing for thing in self.classes if thing.class_id not in has_text]
+
+    def own_texts(self) -> list[ClassText]:
+        """The texts that the folder brings, in the table's order; several rows of a class are several wordings."""
+        return [
+            _class_text(thing, wording, text.look, text.background, "own", self)
+            for thing in self.classes
+            for wording, text in enumerate(text for text in self.source.texts if text.class_id == thing.class_id)
+        ]
+
+    def texts(self) -> list[ClassText]:
+        """`own_texts`, and for the classes without any what the columns of the table say, in plain sentences."""
+        return self.own_texts() + [_made_text(thing, self) for thing in self.without_text()]
+
+    def _made_questions(self) -> Iterator[Question]:
+        """For each test picture one question of each type; a picture's options depend on nothing but the classes."""
+        facts = self.source.facts_to_ask()
+        for thing in self.classes:
+            known = [fact for fact in facts if fact in thing.facts]
+            random.Random(f"{thing.class_id}/{self.seed}").shuffle(known)
+            for number, picture in enumerate(thing.test):
+                rng = random.Random(f"{picture}/{self.seed}")
+                if len(self.classes) >= OPTIONS:
+                    yield _naming_question(thing, picture, rng, self)
+                if known:
+                    yield _fact_question(thing, known[number % len(known)], picture, rng, self)
+
+
+def open_own(
+    folder: str | Path, domain: str, pictures_per_class: int, picture_size: int, seed: int, limit_classes: int | None
+) -> OwnDomain:
+    """The folder as a domain, read from the repository root where it is relative.
+
+    ``pictures_per_class`` and ``picture_size`` are of drawn pictures: own ones are all asked about, in their own size.
+    Raises ``ValueError`` that lists every problem of the folder.
+    """
+    own = read_folder(resolve(folder))
+    if own.findings.problems:
+        listed = "\n".join(f"  {problem}" for problem in own.findings.problems)
+        raise ValueError(f"{folder} cannot be used, {len(own.findings.problems)} problem(s):\n{listed}")
+    return OwnDomain(own, domain, own.classes[:limit_classes], seed)
+
+
+# ---- language ------------------------------------------------------------------------------------------------------
+
+
+def drawn_language(noun: str | None) -> str | None:
+    """The drawn domain that speaks of such things: its sentences are the ones that the demo's models can read."""
+    return next((domain for domain, vocabulary in VOCABULARIES.items() if vocabulary.noun == noun), None)
+
+
+def _subject(thing: OwnClass) -> str | None:
+    return f"this {thing.noun}" if thing.noun else None
+
+
+def _named(thing: OwnClass, language: Language) -> str:
+    """How the name stands in a sentence."""
+    drawn = drawn_language(thing.noun)
+    if language.name_form:
+        return language.name_form.format(name=thing.name)
+    return say.subject(drawn, thing.name) if drawn else thing.name
+
+
+def _of(fact: str, thing: OwnClass) -> str:
+    return f"the {fact} of {_subject(thing)}" if thing.noun else f"its {fact}"
+
+
+# ---- texts ---------------------------------------------------------------------------------------------------------
+
+
+def _class_text(thing: OwnClass, wording: int, look: str, background: str, writer: str, own: OwnDomain) -> ClassText:
+    """``domain`` names the language that prompts about the class use, where the drawn world has one for its noun."""
+    return ClassText(
+        class_id=thing.class_id,
+        name=_named(thing, own.source.language),
+        domain=drawn_language(thing.noun) or own.domain,
+        look=without_name(look, thing),
+        background=background,
+        wording=wording,
+        writer=writer,
+        picture=thing.train[wording % len(thing.train)] if thing.train else None,
+    )
+
+
+def without_name(look: str, thing: OwnClass) -> str:
+    """The look with "this butterfly" for the name: read from description to name it must not give the name away."""
+    neutral = _subject(thing) or "this"
+    found = re.compile(rf"\b(?:the |an? )?{re.escape(thing.name)}(?!\w)", re.IGNORECASE)
+
+    def said(match: re.Match[str]) -> str:
+        begins = not match.start() or look[: match.start()].rstrip().endswith((".", "!", "?"))
+        return say.capitalise(neutral) if begins else neutral
+
+    return found.sub(said, look)
+
+
+def _made_text(thing: OwnClass, own: OwnDomain) -> ClassText:
+    """Columns as sentences. Without a ``look:`` column nothing is said of the look, and recognition not learned."""
+    look = [say.capitalise(f"{_of(part, thing)} is {value}.") for part, value in thing.look.items()]
+    background = [_fact_sentence(fact, value, thing) for fact, value in thing.facts.items()]
+    unknown = f"What {_subject(thing) or 'this'} looks like is not written down."
+    nothing = "Nothing more is written down."
+    return _class_text(thing, 0, " ".join(look) or unknown, " ".join(background) or nothing, "offline", own)
+
+
+def _fact_sentence(fact: str, value: str, thing: OwnClass) -> str:
+    drawn = drawn_language(thing.noun)
+    if drawn and fact in say.FACTS[drawn]:
+        return say.capitalise(say.fact_answer(drawn, fact, value))
+    return f"Its {fact} is {value}."
+
+
+# ---- questions -----------------------------------------------------------------------------------------------------
+
+
+def _naming_question(thing: OwnClass, picture: str, rng: random.Random, own: OwnDomain) -> Question:
+    others = rng.sample([other.name for other in own.classes if other is not thing], k=OPTIONS - 1)
+    language, drawn = own.source.language, drawn_language(thing.noun)
+    asked, form = "What is this called?", "This is {option}."
+    if drawn:
+        asked, form = say.NAMING[drawn].asked[say.HELD_OUT], say.name_answer(drawn, "{option}")
+    elif thing.noun:
+        asked = f"Which {thing.noun} is this?"
+    asked, form = language.naming_question or asked, language.naming_answer or form
+    return _question(thing, 1, "name", asked, form, [thing.name, *others], picture, rng)
+
+
+def _fact_question(thing: OwnClass, fact: str, picture: str, rng: random.Random, own: OwnDomain) -> Question:
+    """The wrong options are what the other classes have in that column, whatever its spelling of capitals."""
+    right, language, drawn = thing.facts[fact], own.source.language, drawn_language(thing.noun)
+    values = {c.facts[fact].casefold(): c.facts[fact] for c in own.source.classes if fact in c.facts}
+    others = rng.sample(sorted(value for key, value in values.items() if key != right.casefold()), k=OPTIONS - 1)
+    asked, form = f"What is {_of(fact, thing)}?", say.capitalise(f"{_of(fact, thing)} is {{option}}.")
+    if drawn and fact in say.FACTS[drawn]:
+        asked, form = say.fact_question(drawn, fact, say.HELD_OUT), say.fact_answer(drawn, fact, "{option}")
+    asked, form = language.fact_questions.get(fact, asked), language.fact_answers.get(fact, form)
+    return _question(thing, 2, fact, asked, form, [right, *others], picture, rng)
+
+
+def _question(
+    thing: OwnClass,
+    question_type: int,
+    category: str,
+    asked: str,
+    form: str,
+    options: Sequence[str],
+    picture: str,
+    rng: random.Random,
+) -> Question:
+    shuffled = rng.sample(options, k=OPTIONS)
+    return Question(
+        question_id=f"{thing.class_id}/{Path(picture).name}/type{question_type}",
+        question_type=question_type,  # type: ignore[arg-type]
+        category=category,
+        class_id=thing.class_id,
+        question=asked,
+        options=shuffled,
+        answer=shuffled.index(options[0]),
+        picture=picture,
+        split="test",
+        answer_form=form,
+        refers=_subject(thing),
+    )
+
+
+__all__ = ["OwnDomain", "OwnText", "drawn_language", "open_own", "without_name"]

@@ -1,0 +1,443 @@
+"""A reader's own folder of classes: everything in it is read and checked, and *all* that is wrong is listed.
+
+`read_folder` never stops at the first fault. docs/own_classes.md describes the folder for its maker.
+"""
+
+import difflib
+import hashlib
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError
+
+from helpers.domains.spreadsheets import Cells, Findings, read_json_lines, read_table
+from helpers.pictures import check_picture_file
+from helpers.questions import Question
+from helpers.rows import Text
+from helpers.settings import Settings
+
+CLASSES, TEXTS, TEXTS_JSONL, QUESTIONS, LANGUAGE = (
+    "classes.csv",
+    "texts.csv",
+    "texts.jsonl",
+    "questions.csv",
+    "domain.yaml",
+)
+PICTURES = "pictures"
+SPLITS = ("train", "test")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+OPTIONS = 4
+LARGEST_PICTURE = 100_000_000  # bytes
+MOST_CLASSES, SMALLEST_SIDE = 10_000, 8  # rows, pixels
+CLASS_ID = re.compile(r"\w[\w.-]{0,99}")  # becomes the name of a folder
+PHRASE = re.compile(r"[^{}<>\n]{1,100}")  # becomes part of a sentence with {option}
+
+
+class Language(Settings):
+    """``domain.yaml``: how questions speak of the classes. All of it is optional."""
+
+    noun: Text | None = None  # "butterfly": questions then say "this butterfly"
+    name_form: Text | None = None  # how a name stands in a sentence, such as "the {name}"
+    naming_question: Text | None = None
+    naming_answer: Text | None = None  # with {option}, such as "This is the {option}."
+    fact_questions: dict[str, Text] = Field(default_factory=dict)
+    fact_answers: dict[str, Text] = Field(default_factory=dict)  # with {option}
+
+
+@dataclass
+class OwnClass:
+    """A row of classes.csv with the pictures that belong to it, relative to the folder."""
+
+    class_id: str
+    name: str
+    noun: str | None
+    category: str | None
+    look: dict[str, str]  # columns look:<part>
+    facts: dict[str, str]  # columns fact:<name>
+    row: int
+    train: list[str] = field(default_factory=list)
+    test: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class OwnText:
+    """A row of texts.csv."""
+
+    class_id: str
+    look: str
+    background: str
+
+
+@dataclass
+class OwnFolder:
+    """The folder as read. Only what `findings` has no problem with may be used."""
+
+    folder: Path
+    findings: Findings = field(default_factory=Findings)
+    language: Language = field(default_factory=Language)
+    classes: list[OwnClass] = field(default_factory=list)
+    texts: list[OwnText] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)  # of questions.csv
+
+    def facts_to_ask(self) -> list[str]:
+        """The fact columns from which a question with four options can be made."""
+        values: dict[str, set[str]] = defaultdict(set)
+        for thing in self.classes:
+            for fact, value in thing.facts.items():
+                values[fact].add(value.casefold())
+        return [fact for fact, found in values.items() if len(found) >= OPTIONS]
+
+    def test_pictures(self) -> set[str]:
+        return {name for thing in self.classes for name in thing.test} | {
+            question.picture for question in self.questions if question.picture
+        }
+
+    def trains_on_pictures(self) -> bool:
+        """Whether mode image_text can be run: it needs a training picture of every class."""
+        return bool(self.classes) and all(thing.train for thing in self.classes)
+
+
+def read_folder(folder: str | Path) -> OwnFolder:
+    """Read and check everything. Raises nothing for what is in the folder: see `OwnFolder.findings`."""
+    own = OwnFolder(Path(folder))
+    if not own.folder.is_dir():
+        what = "is a file" if own.folder.exists() else "does not exist"
+        own.findings.problem(
+            str(folder), None, f"{what}; a folder is needed", "unpack an archive yourself, or copy data/own/template"
+        )
+        return own
+    own.language = _read_language(own)
+    own.classes = _read_classes(own)
+    _read_pictures(own)
+    own.texts = _read_texts(own)
+    own.questions = _read_questions(own)
+    _check_pictures(own)
+    _check_measurable(own)
+    return own
+
+
+# ---- domain.yaml and classes.csv ---------------------------------------------------------------------------------
+
+
+def _read_language(own: OwnFolder) -> Language:
+    path = own.folder / LANGUAGE
+    if not path.is_file():
+        return Language()
+    try:
+        if path.stat().st_size > 100_000:
+            raise ValueError(f"has {path.stat().st_size} bytes, more than 100000")
+        language = Language.model_validate(yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {})
+    except ValidationError as error:
+        for fault in error.errors():
+            where = ".".join(map(str, fault["loc"])) or "it"
+            rule = f"{where}: {fault['msg'].removeprefix('Value error, ')}"
+            own.findings.problem(LANGUAGE, None, rule, "see data/own/template/domain.yaml")
+        return Language()
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        own.findings.problem(LANGUAGE, None, f"not readable as YAML ({error})", "see data/own/template/domain.yaml")
+        return Language()
+    _check_language(language, own.findings)
+    return language
+
+
+def _check_language(language: Language, findings: Findings) -> None:
+    if language.noun and not PHRASE.fullmatch(language.noun):
+        findings.problem(
+            LANGUAGE, None, f"noun is {language.noun!r}", "a word or two, without braces, such as: butterfly"
+        )
+    forms = {"naming_answer": (language.naming_answer, "option"), "name_form": (language.name_form, "name")}
+    forms |= {f"fact_answers.{fact}": (form, "option") for fact, form in language.fact_answers.items()}
+    for where, (form, blank) in forms.items():
+        if form is not None and (form.count("{") != 1 or form.count("}") != 1 or f"{{{blank}}}" not in form):
+            findings.problem(
+                LANGUAGE, None, f"{where} is {form!r}", f"it must hold {{{blank}}} once and no other braces"
+            )
+
+
+def _read_classes(own: OwnFolder) -> list[OwnClass]:
+    path = own.folder / CLASSES
+    if not path.is_file():
+        own.findings.problem(CLASSES, None, "is missing", "copy data/own/template/classes.csv and fill it in")
+        return []
+    known = r"noun|category|fact:.+|look:.+"
+    rows = read_table(path, ("class_id", "name"), known, own.findings)
+    for column in rows[0][1] if rows else []:
+        if column.startswith(("fact:", "look:")) and not PHRASE.fullmatch(column[5:]):
+            own.findings.problem(
+                CLASSES, 1, f"the column {column!r} becomes part of a sentence", "no braces, under 100 letters"
+            )
+    if len(rows) > MOST_CLASSES:
+        own.findings.problem(
+            CLASSES, None, f"has {len(rows)} classes; at most {MOST_CLASSES} are read", "split the study"
+        )
+        rows = rows[:MOST_CLASSES]
+    if not rows and not own.findings.problems:
+        own.findings.problem(CLASSES, None, "holds no class", f"write one class a row, at least {OPTIONS}")
+    classes = [_class(line, cells, own.language) for line, cells in rows]
+    _check_classes(classes, own.findings)
+    return [thing for thing in classes if CLASS_ID.fullmatch(thing.class_id) and thing.name]
+
+
+def _class(line: int, cells: Cells, language: Language) -> OwnClass:
+    look = {column[5:].strip(): cell for column, cell in cells.items() if column.startswith("look:") and cell}
+    facts = {column[5:].strip(): cell for column, cell in cells.items() if column.startswith("fact:") and cell}
+    noun = cells.get("noun") or language.noun
+    class_id = unicodedata.normalize("NFC", cells["class_id"])
+    return OwnClass(class_id, cells["name"], noun, cells.get("category") or None, look, facts, line)
+
+
+def _check_classes(classes: list[OwnClass], findings: Findings) -> None:
+    for thing in classes:
+        if not CLASS_ID.fullmatch(thing.class_id) or thing.class_id.lower() in SPLITS:
+            rule = f"class_id is {thing.class_id!r}; it becomes the name of a folder: letters, digits, '-', '_' and '.'"
+            slug = re.sub(r"[^\w]+", "-", thing.name.lower()).strip("-")
+            findings.problem(
+                CLASSES, thing.row, f"{rule}, not {' or '.join(SPLITS)}", f"write e.g. {slug or 'class-1'!r}"
+            )
+        if not thing.name:
+            findings.problem(CLASSES, thing.row, "name is empty", "give the class the name that it will be asked by")
+        if set("{}<>") & set(thing.name):
+            findings.problem(CLASSES, thing.row, f"name is {thing.name!r}", "no braces or angle brackets")
+        if thing.noun and not PHRASE.fullmatch(thing.noun):
+            findings.problem(CLASSES, thing.row, f"noun is {thing.noun!r}", "a word or two, without braces")
+    for what in ("class_id", "name"):
+        _check_different([(getattr(thing, what), thing.row) for thing in classes], what, findings)
+
+
+def _check_different(values: list[tuple[str, int]], what: str, findings: Findings) -> None:
+    """Differing only in case counts as equal: file systems, and readers, do not tell such names apart."""
+    first: dict[str, tuple[str, int]] = {}
+    for value, row in values:
+        folded = unicodedata.normalize("NFC", value).casefold()
+        if folded and folded in first:
+            other, at = first[folded]
+            how = "is there already" if other == value else f"differs only in case from {other!r}"
+            findings.problem(CLASSES, row, f"{what} {value!r} {how} (row {at})", "every class needs its own")
+        first.setdefault(folded, (value, row))
+
+
+# ---- pictures ------------------------------------------------------------------------------------------------------
+
+
+def _read_pictures(own: OwnFolder) -> None:
+    """Hand every class its pictures. One folder a class: the first picture is for training, the others for testing."""
+    top = own.folder / PICTURES
+    if not top.is_dir():
+        return
+    folders = {split: top / split for split in SPLITS if (top / split).is_dir()}
+    single = [path for path in _visible(top) if path.is_dir() and path.name not in SPLITS]
+    if folders and single:
+        rule = f"has both {' and '.join(folders)} and folders of classes ({single[0].name}, ...)"
+        remedy = "sort all pictures into train/<class_id>/ and test/<class_id>/, or none"
+        own.findings.problem(f"{PICTURES}/", None, rule, remedy)
+        return
+    for path in [file for folder in (top, *folders.values()) for file in _visible(folder) if file.is_file()]:
+        name = path.relative_to(own.folder).as_posix()
+        own.findings.note(
+            name, None, "lies outside the folders of the classes and is not used", "move it, or delete it"
+        )
+    for split, folder in folders.items():
+        for thing, names in _by_class(folder, own):
+            getattr(thing, split).extend(names)
+    for thing, names in _by_class(top, own) if not folders else ():
+        thing.train, thing.test = names[:1], names[1:]
+
+
+def _by_class(folder: Path, own: OwnFolder) -> Iterator[tuple[OwnClass, list[str]]]:
+    """The classes with a folder in this folder, and their pictures by name; other folders are problems."""
+    classes = {thing.class_id: thing for thing in own.classes}
+    for path in _visible(folder):
+        if not path.is_dir():
+            continue
+        where = f"{path.relative_to(own.folder).as_posix()}/"
+        thing = classes.get(unicodedata.normalize("NFC", path.name))
+        if thing is None:
+            near = difflib.get_close_matches(path.name, classes, 1)
+            remedy = f"rename it to {near[0]!r}?" if near else f"add the class to {CLASSES}, or move the folder away"
+            own.findings.problem(where, None, f"no class has the class_id {path.name!r}", remedy)
+        else:
+            yield thing, _pictures_in(path, own)
+
+
+def _pictures_in(folder: Path, own: OwnFolder) -> list[str]:
+    found = []
+    for path in _visible(folder):
+        name = path.relative_to(own.folder).as_posix()
+        if path.is_dir():
+            own.findings.problem(
+                f"{name}/", None, "is a folder within a class's folder", "put its pictures one level up"
+            )
+        elif path.suffix.lower() not in SUFFIXES:
+            remedy = f"pictures end in {', '.join(SUFFIXES)}; convert it"
+            own.findings.note(name, None, "is no picture by its ending and is not used", remedy)
+        elif "\\" in name or ":" in name:
+            own.findings.problem(name, None, "has a backslash or a colon in its name", "rename it")
+        else:
+            found.append(name)
+    return found
+
+
+def _visible(folder: Path) -> list[Path]:
+    """By name; what systems and editors leave behind is hidden, and passed over."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name != "Thumbs.db")
+
+
+def _check_pictures(own: OwnFolder) -> None:
+    """Every picture that would be used is opened once, one after the other, and no two may be the same file."""
+    train = {name for thing in own.classes for name in thing.train}
+    seen: dict[str, str] = {}
+    for name in sorted(train) + sorted(own.test_pictures() - train):
+        if not _readable(name, own):
+            continue
+        with (own.folder / name).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        other = seen.setdefault(content, name)
+        if other != name:
+            use = "a training picture is a test picture" if (other in train) != (name in train) else "the same twice"
+            own.findings.problem(name, None, f"is the same picture as {other} ({use})", "delete one of the two")
+
+
+def _readable(name: str, own: OwnFolder) -> bool:
+    file = own.folder / name
+    if not file.resolve().is_relative_to(own.folder.resolve()):
+        own.findings.problem(name, None, "leads out of the folder by a link", "put a copy there instead")
+        return False
+    if file.stat().st_size > LARGEST_PICTURE:
+        rule = f"has {file.stat().st_size} bytes, more than {LARGEST_PICTURE}"
+        own.findings.problem(name, None, rule, "scale it down")
+        return False
+    try:
+        size = check_picture_file(file)
+    except (ValueError, OSError) as error:
+        own.findings.problem(name, None, str(error).removeprefix(f"{file}: "), "it cannot be shown to a model")
+        return False
+    if min(size) < SMALLEST_SIDE:
+        own.findings.problem(
+            name, None, f"is {size[0]}x{size[1]} pixels; at least {SMALLEST_SIDE} a side", "replace it"
+        )
+        return False
+    return True
+
+
+# ---- texts and questions -------------------------------------------------------------------------------------------
+
+
+def _read_texts(own: OwnFolder) -> list[OwnText]:
+    table, lines = own.folder / TEXTS, own.folder / TEXTS_JSONL
+    if table.is_file() and lines.is_file():
+        own.findings.problem(TEXTS, None, f"and {TEXTS_JSONL} are both there", "keep one of the two")
+        return []
+    required = ("class_id", "look", "background")
+    rows: list[tuple[int, Cells]] = []
+    if table.is_file():
+        rows = read_table(table, required, r"wording|source", own.findings)
+    elif lines.is_file():
+        rows = read_json_lines(lines, required, own.findings)
+    file = TEXTS if table.is_file() else TEXTS_JSONL
+    ids = [thing.class_id for thing in own.classes]
+    return [text for line, cells in rows for text in _text(cells, line, file, ids, own.findings)]
+
+
+def _text(cells: Cells, line: int, file: str, ids: list[str], findings: Findings) -> list[OwnText]:
+    class_id = unicodedata.normalize("NFC", cells["class_id"])
+    if class_id not in ids:
+        near = difflib.get_close_matches(class_id, ids, 1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"add the class to {CLASSES}"
+        findings.problem(file, line, f"no class has the class_id {class_id!r}", remedy)
+        return []
+    if empty := [part for part in ("look", "background") if not cells[part]]:
+        remedy = "write it, or delete the row: it is then made from classes.csv or by the writer"
+        findings.problem(file, line, f"{' and '.join(empty)} of {class_id!r} is empty", remedy)
+        return []
+    return [OwnText(class_id, cells["look"], cells["background"])]
+
+
+def _read_questions(own: OwnFolder) -> list[Question]:
+    path = own.folder / QUESTIONS
+    if not path.is_file():
+        return []
+    required = ("question", "option_a", "option_b", "option_c", "option_d", "answer", "picture", "type")
+    rows = read_table(path, required, r"class_id|category|answer_form", own.findings)
+    of_picture = {name: thing for thing in own.classes for name in (*thing.train, *thing.test)}
+    return [question for line, cells in rows for question in _question(cells, line, of_picture, own)]
+
+
+def _question(cells: Cells, line: int, of_picture: dict[str, OwnClass], own: OwnFolder) -> list[Question]:
+    """The question, or none and its problems."""
+    options = [cells[f"option_{letter}"] for letter in "abcd"]
+    before = len(own.findings.problems)
+    for rule, remedy in _question_faults(cells, options, of_picture, own):
+        own.findings.problem(QUESTIONS, line, rule, remedy)
+    if len(own.findings.problems) > before:
+        return []
+    thing = of_picture.get(cells["picture"])
+    kind = int(cells["type"])
+    noun = thing.noun if thing else own.language.noun
+    question = Question(
+        question_id=f"{QUESTIONS}:{line}",
+        question_type=kind,  # type: ignore[arg-type]
+        category=cells.get("category") or (thing and thing.category) or ("name" if kind == 1 else "knowledge"),
+        class_id=cells.get("class_id") or (thing.class_id if thing else None),
+        question=cells["question"],
+        options=options,
+        answer="ABCD".index(cells["answer"].upper()),
+        picture=cells["picture"],
+        split="test",
+        answer_form=cells.get("answer_form") or "{option}",
+        refers=f"this {noun}" if noun else None,
+    )
+    return [question]
+
+
+def _question_faults(
+    cells: Cells, options: list[str], of_picture: dict[str, OwnClass], own: OwnFolder
+) -> Iterator[tuple[str, str]]:
+    picture = cells["picture"]
+    if not cells["question"]:
+        yield "question is empty", "write it"
+    if not all(options) or len({option.casefold() for option in options}) < OPTIONS:
+        yield f"the options are {options}; there must be four different ones", "fill them in"
+    if cells["answer"].upper() not in set("ABCD"):
+        yield f"answer is {cells['answer']!r}", "the letter of the right option: A, B, C or D"
+    if cells["type"] not in ("1", "2"):
+        yield f"type is {cells['type']!r}", "1 asks what the picture shows, 2 what is known of it"
+    if (form := cells.get("answer_form")) and (form.count("{") != 1 or "{option}" not in form):
+        yield f"answer_form is {form!r}", "it must hold {option} once"
+    if (class_id := cells.get("class_id")) and class_id not in {thing.class_id for thing in own.classes}:
+        yield f"no class has the class_id {class_id!r}", f"correct it, or add the class to {CLASSES}"
+    if not picture or picture.startswith(("/", "~")) or ".." in picture.split("/") or "\\" in picture or ":" in picture:
+        yield f"picture is {picture!r}", "a path from this folder, with '/', that stays inside it"
+    elif not (own.folder / picture).is_file():
+        yield f"picture {picture!r} is not there", "put it there, or correct the path (capitals count)"
+    elif picture in of_picture and picture in of_picture[picture].train:
+        yield f"picture {picture!r} is a training picture", "sort them into pictures/train/ and pictures/test/ yourself"
+
+
+# ---- what can be measured -------------------------------------------------------------------------------------------
+
+
+def half_width(n: int) -> float:
+    """Half of Wilson's 95 % interval, in points, where half of n answers are right: the widest that it gets."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(n // 2, n).proportion_ci(method="wilson")
+    return 50 * (interval.high - interval.low)
+
+
+def _check_measurable(own: OwnFolder) -> None:
+    if not own.test_pictures():
+        widths = ", ".join(f"{n} ±{half_width(n):.0f}" for n in (20, 50, 100, 200))
+        rule = "there is no test picture, so nothing can be measured"
+        remedy = (
+            "put some into pictures/test/<class_id>/ that are not trained on (a class's only picture is for training "
+            f"unless it lies there). Few tell something already: test pictures, and the interval in points: {widths}"
+        )
+        own.findings.problem(f"{PICTURES}/", None, rule, remedy)
+    elif not own.questions and len(own.classes) < OPTIONS:
+        rule = f"has {len(own.classes)} classes; a question with four options needs {OPTIONS}"
+        own.findings.problem(CLASSES, None, rule, f"add classes, even without test pictures, or write {QUESTIONS}")

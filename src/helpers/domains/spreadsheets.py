@@ -1,0 +1,175 @@
+"""Tables as spreadsheets write them, read so that every fault is listed with file, row, rule and remedy.
+
+Nothing here raises for what is in a file: what cannot be used is a *problem*, what was understood but should be known
+(another encoding, a column that nobody reads) is a *note*.
+"""
+
+import csv
+import difflib
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+LARGEST_TABLE, LONGEST_CELL = 20_000_000, 5_000  # bytes, characters
+
+Cells = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to say about a place in the folder: the rule that it breaks, and what to do."""
+
+    file: str
+    row: int | None  # line in the file, counted from 1 as editors do; None: the whole file
+    rule: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        where = self.file if self.row is None else f"{self.file}:{self.row}"
+        return f"{where}: {self.rule}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+class Findings:
+    """What was found so far."""
+
+    def __init__(self) -> None:
+        self.problems: list[Finding] = []
+        self.notes: list[Finding] = []
+
+    def problem(self, file: str, row: int | None, rule: str, remedy: str) -> None:
+        self.problems.append(Finding(file, row, rule, remedy))
+
+    def note(self, file: str, row: int | None, rule: str, remedy: str = "") -> None:
+        self.notes.append(Finding(file, row, rule, remedy))
+
+
+def read_table(path: Path, required: Iterable[str], known: str, findings: Findings) -> list[tuple[int, Cells]]:
+    """Rows as (line, cells by column) of a CSV as spreadsheets write it; ``known`` is a pattern of other columns.
+
+    Commas, semicolons or tabs; UTF-8 with or without BOM, UTF-16 or Windows-1252: what it was is noted.
+    """
+    text = _decoded(path, findings)
+    if text is None:
+        return []
+    delimiter = _delimiter(text, path.name, findings)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[tuple[int, Cells]] = []
+    try:
+        columns = [column.strip().lower() for column in next(lines, [])]
+        if not _good_header(columns, required, known, path.name, findings):
+            return []
+        start = lines.line_num + 1
+        for cells in lines:
+            if any(cell.strip() for cell in cells):
+                rows += _row(cells, columns, start, path.name, findings)
+            start = lines.line_num + 1
+    except csv.Error as error:
+        findings.problem(path.name, lines.line_num, f"not readable as CSV ({error})", "mend the quotation marks there")
+    return rows
+
+
+def _decoded(path: Path, findings: Findings) -> str | None:
+    if path.stat().st_size > LARGEST_TABLE:
+        rule = f"has {path.stat().st_size} bytes, more than {LARGEST_TABLE}"
+        findings.problem(path.name, None, rule, "a table of classes is smaller: is it the right file?")
+        return None
+    content = path.read_bytes()
+    if content.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
+        findings.problem(
+            path.name, None, "is a spreadsheet file, not CSV", "save it as CSV (UTF-8) in your spreadsheet"
+        )
+        return None
+    for encoding, name in (("utf-16", "UTF-16"), ("utf-8-sig", "UTF-8"), ("cp1252", "Windows-1252")):
+        if encoding == "utf-16" and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
+            continue
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" in text:
+            break
+        if name != "UTF-8":
+            remedy = "look at the names below; if letters are wrong, save the file as UTF-8"
+            findings.note(path.name, None, f"is not UTF-8; it was read as {name}", remedy)
+        elif content.startswith(b"\xef\xbb\xbf"):
+            findings.note(path.name, None, "begins with a byte order mark, which was passed over")
+        return text
+    findings.problem(path.name, None, "is no text in UTF-8, UTF-16 or Windows-1252", "save it as CSV (UTF-8)")
+    return None
+
+
+def _delimiter(text: str, file: str, findings: Findings) -> str:
+    """The one of comma, semicolon and tab that the header holds most of."""
+    header = text.partition("\n")[0]
+    best = max(",;\t", key=header.count)
+    if best != "," and header.count(best):
+        findings.note(file, None, f"cells are separated by {'semicolons' if best == ';' else 'tabs'}, not by commas")
+        return best
+    return ","
+
+
+def _good_header(columns: list[str], required: Iterable[str], known: str, file: str, findings: Findings) -> bool:
+    missing = [column for column in required if column not in columns]
+    for column in missing:
+        near = difflib.get_close_matches(column, columns, 1)
+        hint = f"rename {near[0]!r}" if near else "add it to the first line"
+        findings.problem(file, 1, f"the column {column!r} is missing (found: {', '.join(columns) or 'nothing'})", hint)
+    for column, times in Counter(filter(None, columns)).items():
+        if times > 1:
+            findings.problem(file, 1, f"the column {column!r} is there {times} times", "rename or remove one")
+    for column in columns:
+        if column not in required and not re.fullmatch(known, column):
+            findings.note(file, 1, f"the column {column!r} is read by nobody", f"known: {', '.join(required)}, {known}")
+    return not missing
+
+
+def _row(cells: list[str], columns: list[str], line: int, file: str, findings: Findings) -> list[tuple[int, Cells]]:
+    """The row, its white space tidied; none if it cannot be matched with the columns."""
+    while len(cells) > len(columns) and not cells[-1].strip():
+        cells = cells[:-1]
+    if len(cells) != len(columns):
+        remedy = (
+            "put a cell that holds the separator into quotation marks"
+            if len(cells) > len(columns)
+            else "add the missing"
+        )
+        findings.problem(file, line, f"has {len(cells)} cells; the header has {len(columns)}", remedy)
+        return []
+    tidy = {column: " ".join(cell.split()) for column, cell in zip(columns, cells, strict=True) if column}
+    for column, cell in tidy.items():
+        _check_cell(cell, column, line, file, findings)
+    return [(line, tidy)]
+
+
+def _check_cell(cell: str, column: str, line: int, file: str, findings: Findings) -> None:
+    if len(cell) > LONGEST_CELL:
+        rule = f"{column} has {len(cell)} characters, more than {LONGEST_CELL}"
+        findings.problem(file, line, rule, "shorten it, or look for a quotation mark that was never closed")
+    if bad := [character for character in cell if not character.isprintable()]:
+        findings.problem(file, line, f"{column} holds the control character {bad[0]!r}", "delete it")
+    if "\ufffd" in cell:
+        findings.problem(
+            file, line, f"{column} holds a character that was lost (\ufffd)", "save the file as UTF-8 again"
+        )
+
+
+def read_json_lines(path: Path, required: tuple[str, ...], findings: Findings) -> list[tuple[int, Cells]]:
+    """The same of a file of JSON lines, whose rows hold the ``required`` fields as texts."""
+    rows = []
+    for line, content in enumerate((_decoded(path, findings) or "").splitlines(), start=1):
+        if not content.strip():
+            continue
+        try:
+            row = json.loads(content)
+        except (json.JSONDecodeError, RecursionError) as error:
+            findings.problem(path.name, line, f"is not JSON ({error})", 'write {"class_id": "...", "look": "...", ...}')
+            continue
+        if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in required):
+            findings.problem(path.name, line, f"must hold {', '.join(required)}, all texts", "add what is missing")
+            continue
+        rows += _row([row[key] for key in required], list(required), line, path.name, findings)
+    return rows

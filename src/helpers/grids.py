@@ -1,0 +1,220 @@
+"""Grids: many runs of one profile, as a readable file in `grids/`.
+
+A grid says over which models, domains, modes and seeds of a profile it goes, and which settings vary: named
+`variants`, or `axes` whose every combination is run. A variant is known by the settings in which it differs from the
+profile, so two grids that ask for the same run get the same one: `main` where nothing differs, else such as
+``training.lora_rank=4``.
+"""
+
+import argparse
+import hashlib
+import itertools
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, NonNegativeInt, ValidationError
+
+from helpers import paths
+from helpers.profiles import Profile, SettingsError, describe_problem, load_profile, replaced
+from helpers.settings import Settings
+from helpers.settings.build import Mode
+
+MAIN = "main"
+LONGEST_KEY = 100  # characters; a longer one would not do as a folder's name
+Overrides = dict[str, Any]
+
+# What each step's result depends on, step by step; a setting of a later step leaves the earlier results as they are.
+STEPS = {
+    "data": ("data.", "writer."),
+    "dataset": ("data.", "writer.", "build."),
+    "training": ("data.", "writer.", "build.", "training."),
+    "evaluation": ("data.", "writer.", "build.", "training.", "evaluation."),
+    "ablation": ("data.", "writer.", "build.", "training.", "evaluation."),
+}
+QUESTION_SETTINGS = (  # no matter to training
+    "data.distractors",
+    "data.test_pictures_per_class",
+    "build.limit_questions",
+    "build.asked",
+)
+PICTURE_SETTINGS = (  # of notebook 05 alone
+    "evaluation.ablation_images",
+    "evaluation.guidance",
+    "evaluation.representations",
+)
+
+
+class Grid(Settings):
+    """One file of `grids/`."""
+
+    name: str  # taken from the file's name
+    title: str  # what the grid asks, for its table and figure
+    profile: str
+    models: list[str] | None = None  # null, here and below: all of the profile
+    domains: list[str] | None = None
+    modes: list[Mode | Literal["base"]] | None = None
+    seeds: list[NonNegativeInt] | None = None
+    set: Overrides = Field(default_factory=dict)  # settings that all of its runs share
+    variants: dict[str, Overrides] = Field(default_factory=dict)  # label: settings in which it differs
+    axes: dict[str, list[Any]] = Field(
+        default_factory=dict
+    )  # setting: its values; every combination is run, beside the variants
+    exclude: list[dict[str, Any]] = Field(
+        default_factory=list
+    )  # leaves out the runs that agree with all fields of one of these
+    pictures: bool = False  # also ask with the picture withheld or changed (notebook 05)
+    x: str | None = None  # the setting that is the figure's horizontal axis
+    minutes: float | None = Field(default=None, gt=0)  # what one run takes, for the plan; null: nothing is known
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of a grid."""
+
+    model: str
+    domain: str
+    mode: str
+    seed: int
+    label: str
+    overrides: Overrides
+
+    def key(self, step: str) -> str:
+        """The variant's name as far as this step's result depends on it."""
+        return key(of_step(self.overrides, step, self.mode))
+
+
+def load_grid(path: str | Path) -> Grid:
+    """Read a grid file; a bare name is looked for in `grids/`. Raises `SettingsError` with field, value and rule."""
+    file = Path(path) if str(path).endswith((".yaml", ".yml")) else paths.ROOT / "grids" / f"{path}.yaml"
+    file = paths.resolve(file)
+    if not file.is_file():
+        found = ", ".join(sorted(grid.stem for grid in (paths.ROOT / "grids").glob("*.yaml"))) or "none"
+        raise SettingsError(f"no grid {path}; found in grids/: {found}")
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return Grid.model_validate({**values, "name": file.stem})
+    except ValidationError as error:
+        problems = "\n".join(f"  {describe_problem(problem)}" for problem in error.errors())
+        raise SettingsError(f"grid {file.name} cannot be used:\n{problems}\nCorrect the file.") from None
+    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"grid {file.name} is not a file of `field: value` lines: {error}") from None
+
+
+def runs(grid: Grid, profile: Profile) -> list[Run]:
+    """Every run of the grid, each once; settings equal to the profile's own are no difference.
+
+    Raises `SettingsError` for a model, domain or setting that the profile does not have, or for a grid without a run.
+    """
+    for field in ("models", "domains"):
+        if unknown := set(getattr(grid, field) or []) - set(getattr(profile, field)):
+            raise SettingsError(f"grid {grid.name}: {field} {sorted(unknown)} are not in profile {profile.name}")
+    found: dict[tuple[str, ...], Run] = {}
+    for run in _cells(grid, profile):
+        cell = {**run.overrides, "model": run.model, "domain": run.domain, "mode": run.mode, "seed": run.seed}
+        if not any(all(cell.get(field) == value for field, value in out.items()) for out in grid.exclude):
+            found.setdefault((run.model, run.domain, run.mode, str(run.seed), run.key("ablation")), run)
+    if not found:
+        raise SettingsError(f"grid {grid.name} leaves no run: its exclude takes out everything")
+    return list(found.values())
+
+
+def _cells(grid: Grid, profile: Profile) -> Iterator[Run]:
+    axes = [grid.models or profile.models, grid.domains or profile.domains, grid.modes or profile.modes]
+    for model, domain, mode in itertools.product(*axes):
+        for seed in [0] if mode == "base" else grid.seeds or profile.seeds:
+            for label, overrides in _variants(grid):
+                different = differences(grid, profile, grid.set | overrides)
+                yield Run(model, domain, mode, seed, label, of_step(different, "ablation", mode))
+
+
+def _variants(grid: Grid) -> Iterator[tuple[str, Overrides]]:
+    if not grid.variants and not grid.axes:
+        yield MAIN, {}
+    yield from grid.variants.items()
+    if grid.axes:
+        for values in itertools.product(*grid.axes.values()):
+            overrides = dict(zip(grid.axes, values, strict=True))
+            yield ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in overrides.items()), overrides
+
+
+def differences(grid: Grid, profile: Profile, overrides: Mapping[str, Any]) -> Overrides:
+    """The overrides that change something; all are checked against the profile's rules."""
+    changed = replaced(profile, overrides, f"grid {grid.name}")
+    values = {field: value_of(changed, field) for field in overrides}
+    return {field: value for field, value in values.items() if value != value_of(profile, field)}
+
+
+def value_of(profile: Profile, field: str) -> Any:
+    """A setting by its dotted name, in plain values."""
+    value: Any = profile.model_dump()
+    for part in field.split("."):
+        value = value[part]
+    return value
+
+
+def of_step(overrides: Mapping[str, Any], step: str, mode: str = "") -> Overrides:
+    """The overrides that matter up to a step. The untuned model has seen no sample and no training."""
+    kept = {field: value for field, value in overrides.items() if field.startswith(STEPS[step])}
+    if mode == "base":
+        kept = {field: value for field, value in kept.items() if not field.startswith(("build.", "training."))}
+    if step == "training":
+        kept = {field: value for field, value in kept.items() if field not in QUESTION_SETTINGS}
+    if step == "evaluation":
+        kept = {field: value for field, value in kept.items() if field not in PICTURE_SETTINGS}
+    return kept
+
+
+def key(overrides: Mapping[str, Any]) -> str:
+    """A variant's name, usable as a folder: what differs, in a fixed order; a long one is cut and hashed."""
+    if not overrides:
+        return MAIN
+    name = "+".join(f"{field}={_slug(value)}" for field, value in sorted(overrides.items()))
+    digest = hashlib.sha256(repr(sorted(overrides.items())).encode()).hexdigest()[:8]
+    return name if len(name) <= LONGEST_KEY else f"{name[: LONGEST_KEY - 9]}~{digest}"
+
+
+def _slug(value: Any) -> str:
+    if isinstance(value, list):
+        return "-".join(map(_slug, value)) or "none"
+    return re.sub(r"[^A-Za-z0-9_.]", "_", str(value))
+
+
+def plan(grid: Grid, profile: Profile) -> str:
+    """A grid in words: what it varies, and how many notebooks that is before anything is found finished."""
+    cells = runs(grid, profile)
+    trainings = {(r.model, r.domain, r.mode, r.seed, r.key("training")) for r in cells if r.mode != "base"}
+    evaluations = {(r.model, r.domain, r.mode, r.seed, r.key("evaluation")) for r in cells}
+    varied = ", ".join(sorted({field for run in cells for field in run.overrides})) or "nothing"
+    time = f", about {grid.minutes * len(trainings):.0f} min of training" if grid.minutes else ""
+    return (
+        f"{grid.name}: {grid.title}\n  varies {varied}\n"
+        f"  {len(cells)} runs: {len(trainings)} trainings, {len(evaluations)} evaluations"
+        f"{', each also with the picture changed' if grid.pictures else ''}{time}"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``list PROFILE``: the names of its grids; ``plan GRID...``: what they are."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.grids", description=main.__doc__)
+    parser.add_argument("what", choices=["list", "plan"])
+    parser.add_argument("names", nargs="+")
+    given = parser.parse_args(arguments)
+    try:
+        if given.what == "list":
+            every = [load_grid(file) for file in sorted((paths.ROOT / "grids").glob("*.yaml"))]
+            print(*[grid.name for grid in every if grid.profile in given.names])
+        for grid in map(load_grid, given.names if given.what == "plan" else []):
+            print(plan(grid, load_profile(grid.profile)))
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

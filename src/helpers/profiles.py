@@ -1,0 +1,148 @@
+"""Profiles: every number that a run depends on, in one readable file under `profiles/`.
+
+A profile says what is run (models, domains, modes, seeds) and how (data, build, training, evaluation). The YAML files
+give a reason beside each value; the classes of `helpers.settings` say what each field means.
+"""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, field_validator
+
+from helpers import paths
+from helpers.settings import Settings
+from helpers.settings.build import Build, Mode
+from helpers.settings.data import Data, Domain
+from helpers.settings.evaluation import Evaluation
+from helpers.settings.training import Training
+from helpers.settings.writer import Writer
+
+
+class SettingsError(ValueError):
+    """A profile that cannot be used; the message names the field, the value received, the rule and the remedy."""
+
+
+class Model(Settings):
+    """One base model."""
+
+    path: str  # a folder in the Hugging Face layout, or a hub name such as Qwen/Qwen2-VL-7B-Instruct
+    display: str  # how tables and figures call it
+
+
+class BaseModels(Settings):
+    """Notebook 00, which runs on demand only."""
+
+    output_dir: str
+    steps: PositiveInt | None  # null: the number that made the shipped checkpoints
+    exam: PositiveInt  # exercises of each kind in the exam
+    seed: NonNegativeInt
+
+
+class Jobs(Settings):
+    """What one training or evaluation run is given; the workflow starts as many at once as the machine has room for."""
+
+    threads: PositiveInt
+    memory_mb: PositiveInt
+    minutes: PositiveInt  # a scheduler of a cluster stops a run that takes longer; nothing stops a local one
+    gpus: NonNegativeInt
+
+
+class Profile(Settings):
+    """Everything that the workflow needs to know of a study."""
+
+    name: str  # taken from the file's name
+    description: str
+    seeds: list[NonNegativeInt] = Field(min_length=1)
+    domains: dict[str, Domain] = Field(min_length=1)
+    models: dict[str, Model] = Field(min_length=1)
+    modes: list[Mode] = Field(min_length=1)  # the untuned base is always measured beside them
+    data: Data
+    writer: Writer
+    build: Build
+    training: Training
+    evaluation: Evaluation
+    base_models: BaseModels
+    jobs: Jobs
+    disk_gb: PositiveFloat  # free room asked for before the first run
+
+    @field_validator("domains", "models")
+    @classmethod
+    def usable_as_folders(cls, named: dict[str, Any]) -> dict[str, Any]:
+        if unusable := [name for name in named if not name.isidentifier()]:
+            raise ValueError(f"the names {unusable} become folder names: use letters, digits and underscores")
+        return named
+
+    @field_validator("seeds", "modes")
+    @classmethod
+    def no_repeats(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) < len(values):
+            raise ValueError(f"{values} names a value twice: the second run would overwrite the first")
+        return values
+
+
+def load_profile(name: str, overrides: Mapping[str, Any] | None = None, folder: Path = paths.PROFILES) -> Profile:
+    """Read `profiles/<name>.yaml`, replace the fields named in `overrides` (``{"training.epochs": 3}``), check all.
+
+    Raises `SettingsError` for an unknown profile, unreadable YAML, an unknown field or an unfit value.
+    """
+    where = f"{folder.name}/{name}.yaml" + (" or the settings given beside it" if overrides else "")
+    return _checked({**_read(name, folder), "name": name}, overrides or {}, where)
+
+
+def replaced(profile: Profile, overrides: Mapping[str, Any], where: str) -> Profile:
+    """The profile with some fields replaced, all checked again; ``where`` says to a user where these come from."""
+    return _checked(profile.model_dump(), overrides, where) if overrides else profile
+
+
+def _checked(settings: dict[str, Any], overrides: Mapping[str, Any], where: str) -> Profile:
+    for field, value in overrides.items():
+        _replace(settings, field, value)
+    try:
+        return Profile.model_validate(settings)
+    except ValidationError as error:
+        problems = "\n".join(f"  {describe_problem(problem)}" for problem in error.errors())
+        raise SettingsError(f"profile {settings['name']} cannot be used:\n{problems}\nCorrect {where}.") from None
+
+
+def parse_overrides(text: str) -> dict[str, Any]:
+    """``"training.epochs=3 data.limit_classes=8"`` as a dict; values are read as YAML, quotes as in a shell."""
+    try:
+        pairs = [part.partition("=") for part in shlex.split(text)]
+        if without_value := [field for field, equals, _ in pairs if not equals]:
+            raise ValueError(f"{without_value[0]!r} has no value")
+        return {field: yaml.safe_load(value) for field, _, value in pairs}
+    except (ValueError, yaml.YAMLError) as error:
+        raise SettingsError(f"cannot read the setting {text!r}: {error}; write e.g. training.epochs=3") from None
+
+
+def _read(name: str, folder: Path) -> dict[str, Any]:
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        found = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
+        raise SettingsError(f"unknown profile {name!r}; found in {folder.name}/: {found}")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{folder.name}/{name}.yaml is not valid YAML: {error}") from None
+    if not isinstance(settings, dict):
+        raise SettingsError(f"{folder.name}/{name}.yaml must hold `field: value` lines, not {type(settings).__name__}")
+    return settings
+
+
+def _replace(settings: dict[str, Any], field: str, value: Any) -> None:
+    *groups, last = field.split(".")
+    for group in groups:
+        settings = settings.setdefault(group, {})
+        if not isinstance(settings, dict):
+            raise SettingsError(f"cannot set {field}: {group} is a single value ({settings!r}), not a group of fields")
+    settings[last] = value
+
+
+def describe_problem(problem: Any) -> str:
+    """One of pydantic's problems in a line. A whole group is not repeated: its fields are in the file."""
+    field = ".".join(str(part) for part in problem["loc"]) or "the profile"
+    received = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
+    return f"{field}{received}: {problem['msg'].removeprefix('Value error, ')}"

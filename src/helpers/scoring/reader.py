@@ -1,0 +1,347 @@
+"""A model in use for answering: how likely it finds answers, and what it writes.
+
+Likelihoods come from trees of tokens (`helpers.scoring.trees`): one pass for all that is asked about a picture, whose
+features come from a cache. The numbers are those of one pass a question and option, to which the tests hold them.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from helpers.batches import Tensors, assistant, prompt_texts, user
+from helpers.progress import Ticker
+from helpers.scoring.features import FeatureCache, Features, adapts_pictures, unwrapped
+from helpers.scoring.prompts import Prompt
+from helpers.scoring.trees import Tree, plant
+
+LOGITS_AT_ONCE = 2**25  # numbers; 128 MB in float32
+CHUNK = 8  # batches whose features are held together; lengths are sorted within
+
+TokenLists = Sequence[Sequence[Sequence[int]]]  # prompts x answers x tokens
+
+
+class Likelihood(NamedTuple):
+    """Of one answer: the sum of its tokens' log probabilities, end of turn included, and how many they are."""
+
+    total: float
+    tokens: int
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.tokens
+
+
+class Reply(NamedTuple):
+    """What was written, without special tokens or surrounding space, and how many tokens that took."""
+
+    text: str
+    tokens: int
+
+
+@dataclass
+class Reader:
+    """A model with its processor. ``batch_size``: so many pictures, with all that is asked of them, at once."""
+
+    model: Any
+    processor: Any
+    batch_size: int
+    max_new_tokens: int
+    features: FeatureCache = field(default_factory=FeatureCache)
+    state: str = "tuned"  # "base" while the adapter is off
+    _continuations: dict[str, list[int]] = field(default_factory=dict)
+    _begun: dict[tuple[Any, ...], torch.Tensor] = field(default_factory=dict)
+
+    def likelihoods(
+        self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], what: str
+    ) -> list[list[Likelihood]]:
+        """For each prompt the likelihood of each of its answers."""
+        tokens = [[self.continuation(answer) for answer in several] for several in answers]
+        each = self.log_probabilities(prompts, tokens, what)
+        return [[Likelihood(sum(one), len(one)) for one in several] for several in each]
+
+    def log_probabilities(self, prompts: Sequence[Prompt], answers: TokenLists, what: str) -> list[list[list[float]]]:
+        """For each prompt and answer, given as the tokens that follow it, each answer token's log probability."""
+        found: list[list[list[float]]] = [[] for _ in prompts]
+        ticker, done = Ticker(what, len(prompts)), 0
+        for chunk in self._chunks(prompts):
+            read = self._one_by_one if learns_a_prompt(self.model, self.state) else self._by_trees
+            scored = read([prompts[i] for i in chunk], [answers[i] for i in chunk])
+            for i, values in zip(chunk, scored, strict=True):
+                found[i] = values
+            ticker.tick(done := done + len(chunk))
+        return found
+
+    def write(self, prompts: Sequence[Prompt], what: str, max_new_tokens: int | None = None) -> list[str]:
+        """The model's replies in words; see `replies`."""
+        return [reply.text for reply in self.replies(prompts, what, max_new_tokens)]
+
+    def replies(self, prompts: Sequence[Prompt], what: str, max_new_tokens: int | None = None) -> list[Reply]:
+        """The model's greedy replies. The same prompt gets the same reply, and is asked once."""
+        distinct = {_identity(prompt): prompt for prompt in prompts}
+        asked = list(distinct.values())
+        told: dict[tuple[str, str], Reply] = {}
+        write = self._written_by_passes if learns_a_prompt(self.model, self.state) else self._generated
+        ticker = Ticker(what, len(asked))
+        for chunk in self._chunks(asked):
+            for start in range(0, len(chunk), self.batch_size):
+                rows = [asked[i] for i in chunk[start : start + self.batch_size]]
+                replies = write(rows, max_new_tokens or self.max_new_tokens)
+                told.update(zip(map(_identity, rows), replies, strict=True))
+                ticker.tick(len(told))
+        return [told[_identity(prompt)] for prompt in prompts]
+
+    @contextmanager
+    def untuned(self) -> Iterator[None]:
+        """The base model: the tuned one with its adapter off; an untuned model has none to turn off."""
+        before, self.state = self.state, "base"
+        try:
+            with self.model.disable_adapter() if hasattr(self.model, "disable_adapter") else nullcontext():
+                yield
+        finally:
+            self.state = before
+
+    def continuation(self, answer: str) -> list[int]:
+        """The tokens that the chat template makes of an answer, its end of turn included.
+
+        They follow the prompt's last piece, which the template writes and which is the same after every question.
+        """
+        if answer not in self._continuations:
+            asked = [user("x")]
+            chat = self.processor.apply_chat_template([*asked, assistant(answer)], tokenize=False)
+            whole, start = (
+                self.processor.tokenizer(t)["input_ids"] for t in (chat, *prompt_texts(self.processor, [asked]))
+            )
+            if whole[: len(start)] != start:
+                raise ValueError(
+                    "the chat template's prompt is not a prefix of the whole chat in tokens, so the answer "
+                    f"{answer!r} cannot be told from the prompt; correct the template or add the family's own rule"
+                )
+            self._continuations[answer] = whole[len(start) :]
+        return self._continuations[answer]
+
+    # ---- tokens ------------------------------------------------------------------------------------------------------
+
+    def _chunks(self, prompts: Sequence[Prompt]) -> Iterator[list[int]]:
+        """Prompts a few batches at a time, those of like beginning together: memory does not grow with their number."""
+        order = sorted(range(len(prompts)), key=lambda i: _identity(prompts[i]))
+        step = CHUNK * self.batch_size
+        yield from (order[start : start + step] for start in range(0, len(order), step))
+
+    def _seen(self, prompts: Sequence[Prompt]) -> dict[str, Features]:
+        sources = [source for prompt in prompts if (source := prompt.source)]
+        state = self.state if adapts_pictures(self.model) else "base"
+        return self.features.of(self.model, self.processor, sources, state)
+
+    def _tokens(self, prompts: Sequence[Prompt], seen: dict[str, Features]) -> list[list[int]]:
+        """Each prompt's tokens, the picture's place taken by as many as it has features."""
+        texts = prompt_texts(self.processor, [[prompt.message] for prompt in prompts])
+        place = self.picture_token
+        rows = []
+        for prompt, ids in zip(prompts, self.processor.tokenizer(texts)["input_ids"], strict=True):
+            expected = int(prompt.source is not None)
+            if ids.count(place) != expected:
+                raise ValueError(
+                    f"{ids.count(place)} picture tokens in a prompt with {expected} pictures: {prompt.text!r}"
+                )
+            if prompt.source:
+                at = ids.index(place)
+                ids = [*ids[:at], *[place] * len(seen[prompt.source.key].embeddings), *ids[at + 1 :]]
+            rows.append(ids)
+        return rows
+
+    @property
+    def picture_token(self) -> int:
+        """Where a picture's features go."""
+        return self.processor.tokenizer.convert_tokens_to_ids(self.processor.image_token)
+
+    # ---- likelihoods -------------------------------------------------------------------------------------------------
+
+    def _by_trees(self, prompts: Sequence[Prompt], answers: TokenLists) -> list[list[list[float]]]:
+        seen = self._seen(prompts)
+        keys = [prompt.source.key if prompt.source else "" for prompt in prompts]
+        trees, branches = plant(self._tokens(prompts, seen), answers, keys)
+        values: list[dict[int, float]] = [{} for _ in trees]
+        order = sorted(range(len(trees)), key=lambda i: len(trees[i].tokens))
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            for row, found in zip(rows, self._read([trees[row] for row in rows], seen), strict=True):
+                values[row] = found
+        return [[[values[b.tree][node] for node in b.nodes] for b in several] for several in branches]
+
+    @torch.inference_mode()
+    def _read(self, trees: Sequence[Tree], seen: dict[str, Features]) -> list[dict[int, float]]:
+        """One pass: for each tree the log probability of each node of an answer, given its parent's branch."""
+        base = unwrapped(self.model)
+        size = max(len(tree.tokens) for tree in trees)
+        embedded = self._embedded(trees, size, seen)
+        visible = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).unsqueeze(1).to(base.device)
+        mask = torch.zeros(visible.shape, dtype=embedded.dtype, device=base.device)
+        mask.masked_fill_(~visible, torch.finfo(embedded.dtype).min)
+        hidden = base.model(
+            inputs_embeds=embedded,  # trees x size x hidden
+            attention_mask=mask,  # trees x 1 x size x size, added to the scores
+            position_ids=self._positions(trees, size, seen),
+            use_cache=False,
+        ).last_hidden_state
+        return self._scored(trees, hidden)
+
+    def _embedded(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
+        base = unwrapped(self.model)
+        ids = torch.zeros(len(trees), size, dtype=torch.long)
+        for row, tree in enumerate(trees):
+            ids[row, : len(tree.tokens)] = torch.tensor(tree.tokens)
+        embedded = base.get_input_embeddings()(ids.to(base.device))
+        pictures = [seen[str(tree.key)].embeddings for tree in trees if tree.key]
+        if pictures:
+            places = ids == self.picture_token
+            embedded[places.to(base.device)] = torch.cat(pictures).to(embedded)
+        return embedded
+
+    def _positions(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
+        """trees x size, or 3 x trees x size in families with positions in time, height and width.
+
+        A token's position follows from its depth alone, as all branches begin with the same picture.
+        """
+        base = unwrapped(self.model)
+        depths = torch.zeros(len(trees), size, dtype=torch.long)
+        for row, tree in enumerate(trees):
+            depths[row, : len(tree.depths)] = torch.tensor(tree.depths)
+        if not hasattr(base.model, "get_rope_index"):
+            return depths.to(base.device)
+        axes = depths.expand(3, -1, -1).clone()
+        for row, tree in enumerate(trees):
+            if tree.key:
+                begun = self._beginning(tree, seen[str(tree.key)])  # 3 x tokens up to the picture's last
+                after = depths[row] - begun.shape[1] + begun.max() + 1
+                inside = depths[row] < begun.shape[1]
+                axes[:, row] = torch.where(inside, begun[:, depths[row].clamp(max=begun.shape[1] - 1)], after)
+        return axes.to(base.device)
+
+    def _beginning(self, tree: Tree, features: Features) -> torch.Tensor:
+        """The model's own positions for a prompt up to the end of its picture."""
+        assert features.grid is not None
+        start = tree.tokens.index(self.picture_token)
+        end = start + len(features.embeddings)
+        key = (start, *features.grid.flatten().tolist())
+        if key not in self._begun:
+            ids = torch.tensor([tree.tokens[:end]])
+            kinds = (ids == self.picture_token).int()
+            rope = unwrapped(self.model).model.get_rope_index
+            self._begun[key] = rope(ids, mm_token_type_ids=kinds, image_grid_thw=features.grid.cpu())[0][:, 0]
+        return self._begun[key]
+
+    def _scored(self, trees: Sequence[Tree], hidden: torch.Tensor) -> list[dict[int, float]]:
+        """Logits only where an answer's token follows; each such place is computed once."""
+        nodes = [(row, node) for row, tree in enumerate(trees) for node in sorted(tree.scored)]
+        places = {place: i for i, place in enumerate(dict.fromkeys((r, trees[r].parents[n]) for r, n in nodes))}
+        rows, parents = torch.tensor(list(places)).T.to(hidden.device)
+        which = torch.tensor([places[r, trees[r].parents[n]] for r, n in nodes])
+        tokens = torch.tensor([trees[r].tokens[n] for r, n in nodes])
+        values = self._log_softmax_at(hidden[rows, parents], which, tokens)
+        found: list[dict[int, float]] = [{} for _ in trees]
+        for (row, node), value in zip(nodes, values.tolist(), strict=True):
+            found[row][node] = value
+        return found
+
+    def _log_softmax_at(self, hidden: torch.Tensor, which: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """The log probability of ``tokens`` at the places ``which``, a slice of places at a time."""
+        head = unwrapped(self.model).get_output_embeddings()
+        values = torch.empty(len(tokens))
+        step = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
+        for start in range(0, len(hidden), step):
+            logs = head(hidden[start : start + step]).float().log_softmax(-1).cpu()
+            here = (which >= start) & (which < start + step)
+            values[here] = logs[which[here] - start, tokens[here]]
+        return values
+
+    # ---- adapters that put learned tokens before the prompt (prompt tuning) ------------------------------------------
+    # Their own forward pass lays out positions and masks, so texts go through it whole, as in training. That is slow.
+
+    @torch.inference_mode()
+    def _one_by_one(self, prompts: Sequence[Prompt], answers: TokenLists) -> list[list[list[float]]]:
+        """For each prompt one pass of its answers."""
+        seen = self._seen(prompts)
+        found: list[list[list[float]]] = []
+        for prompt, tokens, several in zip(prompts, self._tokens(prompts, seen), answers, strict=True):
+            rows, start = [[*tokens, *answer] for answer in several], len(tokens)
+            logs = self._full_pass([prompt] * len(rows), rows, seen)[:, start - 1 :].log_softmax(-1)
+            found.append([[logs[i, j, t].item() for j, t in enumerate(answer)] for i, answer in enumerate(several)])
+        return found
+
+    @torch.inference_mode()
+    def _written_by_passes(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Reply]:
+        """Greedy, a pass for each token."""
+        seen, ends = self._seen(prompts), self._end_tokens()
+        rows = self._tokens(prompts, seen)
+        starts, going = [len(row) for row in rows], list(range(len(rows)))
+        for _ in range(max_new_tokens):
+            logits = self._full_pass([prompts[i] for i in going], [rows[i] for i in going], seen)
+            for place, i in enumerate(going):
+                rows[i].append(int(logits[place, len(rows[i]) - 1].argmax()))
+            if not (going := [i for i in going if rows[i][-1] not in ends]):
+                break
+        new = [row[start:] for row, start in zip(rows, starts, strict=True)]
+        texts = self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
+        return [Reply(text.strip(), len(tokens)) for text, tokens in zip(texts, new, strict=True)]
+
+    def _full_pass(
+        self, prompts: Sequence[Prompt], rows: Sequence[Sequence[int]], seen: dict[str, Features]
+    ) -> torch.Tensor:
+        """Logits, rows x longest x vocabulary, of whole texts, padded on the right; learned tokens left out."""
+        longest, device = max(map(len, rows)), unwrapped(self.model).device
+        ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+        mask = (torch.arange(longest)[None] < torch.tensor([len(row) for row in rows])[:, None]).long().to(device)
+        pictures = self._given_pictures(prompts, ids, seen)
+        unwrapped(self.model).model.rope_deltas = None  # left over from the batch before
+        return self.model(input_ids=ids, attention_mask=mask, **pictures).logits[:, -longest:].float()
+
+    # ---- writing -----------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def _generated(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Reply]:
+        tokenizer, seen = self.processor.tokenizer, self._seen(prompts)
+        rows = self._tokens(prompts, seen)
+        padded = tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
+        given = {name: tensor.to(unwrapped(self.model).device) for name, tensor in padded.items()}
+        given |= self._given_pictures(prompts, given["input_ids"], seen)
+        tokens = self.model.generate(**given, do_sample=False, max_new_tokens=max_new_tokens)
+        new = tokens[:, padded["input_ids"].shape[1] :]
+        texts = tokenizer.batch_decode(new, skip_special_tokens=True)
+        ends = self._end_tokens()
+        return [Reply(text.strip(), _written(row, ends)) for text, row in zip(texts, new.tolist(), strict=True)]
+
+    def _given_pictures(self, prompts: Sequence[Prompt], ids: torch.Tensor, seen: dict[str, Features]) -> Tensors:
+        """What a family's forward pass takes beside tokens: the tower's output, which it then does not compute."""
+        shown = [seen[prompt.source.key] for prompt in prompts if prompt.source]
+        if not shown:
+            return {}
+        seen_by_tower = BaseModelOutputWithPooling(pooler_output=[s.embeddings for s in shown])  # type: ignore[arg-type]
+        given: dict[str, Any] = {"mm_encoder_outputs": {"image": seen_by_tower}}
+        grids = [features.grid for features in shown if features.grid is not None]
+        if grids:
+            given["image_grid_thw"] = torch.cat(grids).to(ids.device)
+            given["mm_token_type_ids"] = (ids == self.picture_token).long()
+        return given
+
+    def _end_tokens(self) -> set[int]:
+        config = getattr(self.model, "generation_config", None)
+        ends = getattr(config, "eos_token_id", None) or self.processor.tokenizer.eos_token_id
+        return set(ends) if isinstance(ends, list) else {ends}
+
+
+def learns_a_prompt(model: Any, state: str) -> bool:
+    """Whether an adapter puts tokens of its own before the prompt."""
+    return state != "base" and bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
+
+
+def _identity(prompt: Prompt) -> tuple[str, str]:
+    return (prompt.source.key if prompt.source else "", prompt.text)
+
+
+def _written(tokens: list[int], ends: set[int]) -> int:
+    """How many tokens were written, the one that ends the turn included; what follows is padding."""
+    return next((i for i, token in enumerate(tokens, start=1) if token in ends), len(tokens))

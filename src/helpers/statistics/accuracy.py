@@ -1,0 +1,125 @@
+"""Accuracies of groups of rows, with Wilson's interval, their spread over seeds, and the share of unreadable replies.
+
+Source of the interval: Wilson (1927), Journal of the American Statistical Association 22, 209-212.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+
+import pandas as pd
+
+CHANCE = 25.0  # percent: four options, one of them right
+TYPES = {"type1": (1,), "type2": (2,), "overall": (1, 2)}
+
+_QUESTION = ["question_type", "question_id"]  # a question's identity within one group of rows
+ACCURACY_COLUMNS = (
+    "seeds",
+    "n_type1",
+    "n_type2",
+    *(f"{name}{end}" for name in TYPES for end in ("", "_low", "_high")),
+)
+
+
+def wilson(share: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share (0 to 1) observed over `n` questions, as shares; (nan, nan) for no question.
+
+    `scipy.stats.binomtest` has it for whole counts only. A mean over three seeds may stand for 128.3 right answers of
+    200, so the closed form is written out; a test holds it equal to scipy's wherever scipy has one.
+    """
+    from scipy.special import ndtri  # the normal quantile; scipy.stats would take ten times as long to import
+
+    if n == 0:
+        return math.nan, math.nan
+    if n < 0 or not 0 <= share <= 1:
+        raise ValueError(f"share is {share} and n is {n}; a share lies in 0..1 (it is not in percent), n is 0 or more")
+    z2 = float(ndtri((1 + confidence) / 2)) ** 2 / n
+    middle = (share + z2 / 2) / (1 + z2)
+    half = math.sqrt(z2 * share * (1 - share) + z2**2 / 4) / (1 + z2)
+    # At a share of 0 or 1 an end lies exactly there, save for the last bit.
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def accuracy_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Accuracies of each group of `rows` that agrees on the columns `by`, in percent, not rounded.
+
+    Columns: `by`, `seeds` and `n_type1`, `n_type2` (counts), then `type1`, `type2`, `overall`, each with `_low` and
+    `_high`. Overall is over all questions, so the larger type weighs more, as in the paper (469 of 657). A type that
+    was not asked has n = 0 and empty (nan) accuracies. With `category` or `class_id` in `by`, it is that of each.
+    """
+    return each_group(rows, by, _accuracies)
+
+
+def unreadable_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Percent of replies that could not be read, by type and overall; they are among the wrong ones already."""
+    return each_group(rows, by, _unreadable)
+
+
+def seed_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """How far seeds lie apart: by type, the mean of the seeds' accuracies (percent), their sample standard deviation
+    (nan for one seed), the lowest and the highest."""
+    return each_group(rows, by, _spread)
+
+
+def each_group(
+    rows: pd.DataFrame, by: Sequence[str], measure: Callable[[pd.DataFrame], dict[str, float]]
+) -> pd.DataFrame:
+    """One row a group: its key, then what `measure` says of it; groups in their order of appearance."""
+    if rows.empty:
+        raise ValueError("there are no answers to make a table of; run the evaluation first, or name its answers.jsonl")
+    found = []
+    for key, group in rows.groupby(list(by), sort=False):
+        _check_each_question_once(key, group)
+        found.append(dict(zip(by, key, strict=True)) | measure(group))
+    return pd.DataFrame(found)
+
+
+def _check_each_question_once(key: Hashable, group: pd.DataFrame) -> None:
+    """Raise unless every question of the group was answered exactly once under every seed of the group."""
+    counts = group.pivot_table(index=_QUESTION, columns="seed", values="correct", aggfunc="size", fill_value=0)
+    uneven = counts[(counts != 1).any(axis=1)]
+    if not uneven.empty:
+        (kind, question), times = uneven.index[0], uneven.iloc[0].to_dict()
+        said = ", ".join(f"{count} times under seed {seed}" for seed, count in times.items())
+        raise ValueError(
+            f"{'/'.join(map(str, key)) if isinstance(key, tuple) else key}: question {question!r} (type {kind}) was "
+            f"answered {said}, and so were {len(uneven) - 1} more; each question must be answered exactly once under "
+            f"every seed: {_remedy(group)}"
+        )
+
+
+def _remedy(group: pd.DataFrame) -> str:
+    """What the rows of one group may differ in without being the same question asked again."""
+    mixed = [
+        name for name in ("protocol", "variant", "image", "answering") if group.get(name, pd.Series()).nunique() > 1
+    ]
+    if mixed:
+        return f"these rows mix several values of {', '.join(mixed)}: select one, or make the table by {mixed[0]} too"
+    return "finish the missing evaluation, and name each answers.jsonl only once"
+
+
+def by_type(group: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of type 1, of type 2, and all, under the names that table columns have."""
+    return {name: group[group["question_type"].isin(kinds)] for name, kinds in TYPES.items()}
+
+
+def _accuracies(group: pd.DataFrame) -> dict[str, float]:
+    seeds = group["seed"].nunique()
+    found: dict[str, float] = {"seeds": seeds}
+    for name, asked in by_type(group).items():
+        n = len(asked) // seeds
+        share = float(asked["correct"].mean()) if n else math.nan
+        low, high = wilson(share, n)
+        found |= {f"n_{name}": n, name: 100 * share, f"{name}_low": 100 * low, f"{name}_high": 100 * high}
+    return {column: found[column] for column in ACCURACY_COLUMNS}
+
+
+def _unreadable(group: pd.DataFrame) -> dict[str, float]:
+    return {f"unreadable_{name}": 100 * part["parsed"].isna().mean() for name, part in by_type(group).items()}
+
+
+def _spread(group: pd.DataFrame) -> dict[str, float]:
+    found: dict[str, float] = {"seeds": group["seed"].nunique()}
+    for name, asked in by_type(group).items():
+        each = 100 * asked.groupby("seed")["correct"].mean()
+        found |= {name: each.mean(), f"{name}_sd": each.std(), f"{name}_min": each.min(), f"{name}_max": each.max()}
+    return found

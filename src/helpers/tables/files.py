@@ -1,0 +1,30 @@
+"""Finding what runs have left, and writing a table."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.paths import atomic_write
+
+
+def find(folder: Path, name: str) -> list[Path]:
+    """Every file of that name below a folder, sorted; none where the folder does not exist."""
+    return sorted(folder.rglob(name))
+
+
+def write_csv(table: pd.DataFrame, path: str | Path) -> Path:
+    """Write a table whole or not at all, without an index; the same table gives the same bytes on every system."""
+    with atomic_write(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+    return Path(path)
+
+
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Percentages and points with one decimal, p-values (`p_holm`, `type1_p` ...) with three digits; `x` as it is."""
+    table = table.copy()
+    for column in table.select_dtypes("float").columns:
+        if {"p"} & set(column.split("_")):
+            table[column] = [float(f"{value:.3g}") for value in table[column]]
+        elif column != "x":
+            table[column] = table[column].round(1)
+    return table

@@ -1,0 +1,28 @@
+"""The one order in which models, domains, modes and ways of asking come in every table and figure."""
+
+import pandas as pd
+
+ORDER: dict[str, tuple[str, ...]] = {
+    "model": ("qwen2_vl", "llava_next", "qwen2_vl_7b", "llava_next_7b"),
+    "domain": ("butterfly", "culture", "kviscuit"),
+    "mode": ("base", "text_only", "printed", "hybrid", "image_text"),
+    "answering": ("direct", "describe", "describe_tuned"),
+    "image": ("with", "guided", "described", "other", "blank", "without"),
+}
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """The table in the one order; a value that `ORDER` does not know comes after those it knows, alphabetically.
+
+    Protocols and variants keep the order in which they appear: a run's settings name the important one first.
+    """
+    keys = [column for column in (*ORDER, "seed") if column in table.columns]
+    return table.sort_values(keys, key=_rank, kind="stable", ignore_index=True) if keys else table
+
+
+def _rank(column: pd.Series) -> pd.Series:
+    """`column` as sort keys; its name says which order applies."""
+    known = ORDER.get(str(column.name))
+    if known is None:
+        return column
+    return column.map(lambda value: f"{known.index(value):03}" if value in known else f"999{value}")

@@ -1,0 +1,88 @@
+"""Every reply that was paid for, kept by what was asked: a file of JSON lines that only ever grows.
+
+A line is appended by one call of the operating system as soon as its reply is there, so a process that is killed loses
+at most the replies still on their way (a power cut may cost those of the last seconds). A rerun finds the lines and
+asks for the rest. A lock keeps a second process out: two writers of one domain would pay for everything twice.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from helpers.rows import NotNegative, Row, iterate_rows
+
+
+class Reply(Row):
+    """A reply, or one that was lost on the way and may have to be paid all the same (``text`` is None)."""
+
+    request: str  # hash of the whole request: words, model, settings, schema, picture
+    model: str
+    text: str | None
+    finish: str  # as the server says: stop, length, content_filter; or "refusal", "lost"
+    tokens_in: NotNegative
+    tokens_out: NotNegative
+    cost: float
+
+    @property
+    def key(self) -> str | None:
+        """A request is answered once; it can be lost several times."""
+        return None if self.text is None else self.request
+
+
+class Cache:
+    """The replies so far; ``add`` writes before it returns. Opened by `open_cache`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        _cut_torn_line(path)
+        rows = list(iterate_rows(path, Reply)) if path.is_file() else []
+        self.replies = {row.request: row for row in rows if row.text is not None}
+        self.spent = sum(row.cost for row in rows)  # in the currency of the prices, all runs together
+        self.tokens = sum(row.tokens_in + row.tokens_out for row in rows)
+
+    def get(self, request: str) -> Reply | None:
+        return self.replies.get(request)
+
+    def add(self, reply: Reply) -> None:
+        """Append; what is there already is not written again."""
+        if reply.text is not None and reply.request in self.replies:
+            return
+        _append(self.path, reply.model_dump_json().encode() + b"\n")
+        self.spent += reply.cost
+        self.tokens += reply.tokens_in + reply.tokens_out
+        if reply.text is not None:
+            self.replies[reply.request] = reply
+
+
+@contextmanager
+def open_cache(path: Path) -> Iterator[Cache]:
+    """The cache in a file, made if need be. Raises ``RuntimeError`` while another process has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path.with_suffix(".lock"), timeout=0):
+            yield Cache(path)
+    except Timeout:
+        raise RuntimeError(f"{path} is in use by another run of the writer; wait until it has ended") from None
+
+
+def _append(path: Path, line: bytes) -> None:
+    """In append mode and, on a disk with room, in one piece."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        while line:
+            line = line[os.write(file, line) :]
+    finally:
+        os.close(file)
+
+
+def _cut_torn_line(path: Path) -> None:
+    """A line without its end was being written when the process died; its request is asked again."""
+    if not path.is_file():
+        return
+    with path.open("rb+") as file:
+        file.seek(max(0, path.stat().st_size - 1))
+        if file.read(1) not in (b"", b"\n"):
+            file.truncate(path.read_bytes().rfind(b"\n") + 1)

@@ -1,0 +1,70 @@
+"""A model in this machine's memory: any checkpoint that `helpers.models` can load, one request at a time, greedy."""
+
+from types import TracebackType
+from typing import Any
+
+from helpers.paths import resolve
+from helpers.pictures import open_picture
+from helpers.settings.writer import Writer
+from helpers.writer.cache import Cache, Reply
+from helpers.writer.tasks import Request
+
+MAX_PIXELS = 512 * 512  # of a picture
+
+
+class LocalModel:
+    """The same two methods as `openai_compatible.Endpoint`; loading waits until the first request."""
+
+    def __init__(self, settings: Writer, cache: Cache) -> None:
+        if settings.temperature:
+            raise ValueError(f"writer.temperature is {settings.temperature}; a local model writes greedily, give 0")
+        self.settings, self.cache = settings, cache
+        self._loaded: tuple[Any, Any] | None = None
+
+    async def __aenter__(self) -> "LocalModel":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loaded = None
+
+    async def ask(self, request: Request) -> Reply:
+        """The reply, stored."""
+        from helpers.batches import encode, prompt_texts
+
+        model, processor = self._loaded = self._loaded or self._load()
+        picture = open_picture(request.picture, MAX_PIXELS) if request.picture else None
+        batch = encode(processor, prompt_texts(processor, [_messages(request)]), [picture])
+        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        new = model.generate(**batch, do_sample=False, max_new_tokens=self.settings.max_tokens)
+        new = new[0, batch["input_ids"].shape[1] :]
+        reply = Reply(
+            request=request.key,
+            model=self.settings.model,
+            text=processor.tokenizer.decode(new, skip_special_tokens=True).strip(),
+            finish="length" if len(new) == self.settings.max_tokens else "stop",
+            tokens_in=batch["input_ids"].shape[1],
+            tokens_out=len(new),
+            cost=0.0,
+        )
+        self.cache.add(reply)
+        return reply
+
+    def _load(self) -> tuple[Any, Any]:
+        """In bfloat16 on a GPU; not quantised, so that the writer is the model as published."""
+        from helpers.models.loading import device, load_model, load_processor
+
+        folder = resolve(self.settings.model)
+        path = str(folder) if folder.is_dir() else self.settings.model
+        dtype = "bfloat16" if device().type == "cuda" else "float32"
+        return load_model(path, dtype, four_bit=False)[0], load_processor(path)
+
+
+def _messages(request: Request) -> list[dict[str, Any]]:
+    """As `helpers.batches` has them. The system's words go before the user's: not every template knows the former."""
+    system, first, *later = request.messages
+    parts: list[dict[str, str]] = [{"type": "image"}] if request.picture else []
+    opening = [*parts, {"type": "text", "text": f"{system['content']}\n\n{first['content']}"}]
+    rest = [{"role": turn["role"], "content": [{"type": "text", "text": turn["content"]}]} for turn in later]
+    return [{"role": "user", "content": opening}, *rest]

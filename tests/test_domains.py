@@ -1,0 +1,185 @@
+"""Opening a domain by its source, wrong options that look alike, and the questions for what is forgotten."""
+
+import random
+
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from helpers.domains import SOURCES, drawn, open_domain, retention
+from helpers.questions import read_questions, write_questions
+from helpers.settings.data import Data, Domain
+from helpers.world import language as say
+from helpers.world.curriculum import DOMAINS, Curriculum
+from helpers.world.invented import target_names
+from helpers.world.looks import VOCABULARIES
+
+DATA = {
+    "test_pictures_per_class": 2,
+    "wordings_per_class": 1,
+    "limit_classes": None,
+    "distractors": "random",
+    "picture_size": 56,
+    "seed": 0,
+}
+
+
+def test_every_source_of_the_settings_can_be_opened():
+    assert set(SOURCES) == set(Domain.model_fields["source"].annotation.__args__)
+
+
+def test_an_unknown_source_is_named_with_the_known_ones():
+    with pytest.raises(ValueError, match="source is 'web'; known: drawn, kviscuit, butterflies, own"):
+        open_domain("butterfly", "web", None, None, 1, 56, 0)
+
+
+@pytest.mark.parametrize("source", ["kviscuit", "butterflies", "own"])
+def test_a_source_that_reads_needs_a_path(source):
+    with pytest.raises(ValueError, match=f"source {source} without a path"):
+        open_domain("x", source, None, None, 1, 56, 0)
+    with pytest.raises(ValidationError, match=f"source {source} without a path"):
+        Domain(source=source)
+
+
+def test_a_drawn_domain_takes_no_path():
+    with pytest.raises(ValidationError, match="source drawn with path 'x': a drawn domain takes none"):
+        Domain(source="drawn", path="x")
+
+
+def test_no_more_test_pictures_than_facts():
+    assert Data(**DATA | {"test_pictures_per_class": 5}).test_pictures_per_class == 5
+    with pytest.raises(ValidationError, match=r"6 test pictures a class: each asks for another fact, .* at most 5"):
+        Data(**DATA | {"test_pictures_per_class": 6})
+    with pytest.raises(ValueError, match="6 pictures a class: each asks for another fact, and there are 5"):
+        open_domain("butterfly", "drawn", None, 8, 6, 56, 0).questions()
+
+
+def test_fewer_than_four_classes_are_refused():
+    with pytest.raises(ValueError, match="3 classes; a question needs four options"):
+        open_domain("butterfly", "drawn", None, 3, 1, 56, 0).questions()
+
+
+# -- wrong options
+
+
+def thing(name: str, **look: str) -> drawn.DrawnClass:
+    """A butterfly whose look differs from the plain black one in the parts given."""
+    plain = {part: values[0] for part, values in VOCABULARIES["butterfly"].parts.items()}
+    facts = {fact: values[0] for fact, values in VOCABULARIES["butterfly"].facts.items()}
+    return drawn.DrawnClass("butterfly", name.lower(), name, "family", plain | look, facts)
+
+
+def test_look_alikes_are_the_classes_with_the_fewest_differing_parts():
+    target, far = thing("Target"), thing("Far", shape="tailed", body="stout", antennae="feathered")
+    near = [thing("One", shape="tailed"), thing("Two", body="stout"), thing("Three", shape="tailed", body="stout")]
+    assert drawn.differing_parts(target.look, far.look) == 3
+    classes = [far, near[2], target, near[1], near[0]]
+    for seed in range(5):
+        assert set(drawn.wrong_names(target, classes, "look_alike", random.Random(seed))) == {"One", "Two", "Three"}
+
+
+def test_ties_are_drawn_at_random_and_the_same_seed_draws_the_same():
+    target = thing("Target")
+    classes = [target, *(thing(name, shape="tailed") for name in "ABCDEF")]
+    names = [tuple(sorted(drawn.wrong_names(target, classes, "look_alike", random.Random(seed)))) for seed in range(20)]
+    assert len(set(names)) > 5
+    again = [tuple(sorted(drawn.wrong_names(target, classes, "look_alike", random.Random(seed)))) for seed in range(20)]
+    assert names == again
+
+
+def test_look_alikes_change_the_options_of_type_1_alone():
+    plain, alike = (
+        open_domain("butterfly", "drawn", None, None, 2, 56, 0, distractors=how) for how in ("random", "look_alike")
+    )
+    one, two = ([q for q in domain.questions() if q.question_type == 1] for domain in (plain, alike))
+    assert len(one) == len(two) == 400
+    assert [(q.question_id, q.right_option, q.question) for q in one] == [
+        (q.question_id, q.right_option, q.question) for q in two
+    ]
+    looks = {c.name: c.look for c in alike.classes}
+
+    def distance(questions):
+        others = [(q.right_option, option) for q in questions for option in q.options if option != q.right_option]
+        return sum(drawn.differing_parts(looks[a], looks[b]) for a, b in others) / len(others)
+
+    assert distance(two) < distance(one) - 1
+
+
+def test_the_wrong_options_of_every_butterfly_are_its_three_nearest():
+    domain = open_domain("butterfly", "drawn", None, None, 1, 56, 0, distractors="look_alike")
+    looks = {c.name: c.look for c in domain.classes}
+    for question in (q for q in domain.questions() if q.question_type == 1):
+        right = looks[question.right_option]
+        distances = sorted(drawn.differing_parts(right, look) for look in looks.values())
+        assert sorted(drawn.differing_parts(right, looks[option]) for option in question.options) == distances[:4]
+
+
+def test_unknown_distractors_are_named():
+    with pytest.raises(ValueError, match="distractors is 'hard'; known: random, look_alike"):
+        open_domain("butterfly", "drawn", None, 8, 1, 56, 0, distractors="hard").questions()
+
+
+# -- what is forgotten
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_there_are_a_hundred_retention_questions_of_each_kind(domain):
+    questions = open_domain(domain, "drawn", None, 8, 1, 56, 0).retention_questions()
+    kinds = [question.category for question in questions]
+    assert (kinds.count("visual"), kinds.count("old_class"), len(kinds)) == (100, 100, 200)
+    assert {question.split for question in questions} == {"test"}
+    assert len({question.question_id for question in questions}) == 200
+    assert len({question.picture for question in questions}) == 200
+
+
+def test_retention_questions_depend_on_the_seed_and_on_nothing_else():
+    first, again, other = (
+        open_domain("butterfly", "drawn", None, limit, 1, 56, seed).retention_questions()
+        for limit, seed in ((8, 0), (None, 0), (8, 1))
+    )
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_the_right_answer_says_what_the_picture_shows_and_the_others_do_not(domain):
+    for asked in retention.asked(domain, 0):
+        if asked.question.category == "visual":
+            true = {say.visual_answer(domain, asked.look, part) for part in say.VISUAL[domain]}
+            assert asked.question.right_option in true
+            part = next(p for p, q in say.VISUAL[domain].items() if q.asked[say.HELD_OUT] == asked.question.question)
+            assert asked.question.right_option == say.visual_answer(domain, asked.look, part)
+
+
+def test_old_classes_are_invented_ones_of_one_lesson_and_shown_as_they_look():
+    taught = Curriculum(retention.LESSON_SEED, DOMAINS, retention.LESSON_CLASSES).classes["butterfly"]
+    looks = {known.name: known.look for known in taught}
+    for asked in retention.asked("butterfly", 0)[retention.QUESTIONS :]:
+        assert asked.look == looks[asked.question.right_option]
+        assert set(asked.question.options) <= set(looks)
+        assert not {option.lower() for option in asked.question.options} & target_names()
+
+
+@pytest.mark.slow  # it imports torch
+def test_that_lesson_is_the_base_models_last():
+    from helpers.pretraining import LESSONS
+
+    assert (LESSONS[-1].seed, LESSONS[-1].classes) == (retention.LESSON_SEED, retention.LESSON_CLASSES)
+
+
+def test_retention_pictures_are_drawn_with_the_others_and_lie_apart(tmp_path):
+    domain = open_domain("butterfly", "drawn", None, 4, 1, 32, 0)
+    domain.bring_pictures(tmp_path)
+    path = write_questions(tmp_path / "retention.jsonl", domain.retention_questions())
+    assert len(read_questions(path)) == 200
+    names = {picture.relative_to(tmp_path).as_posix() for picture in tmp_path.rglob("*.png")}
+    assert len(names) == 4 * 3 + 200
+    with Image.open(tmp_path / "pictures/retention/visual-0.png") as picture:
+        assert picture.size == (32, 32)
+
+
+def test_the_questions_of_a_seed_stay_as_they_were():
+    """Published answers name these; the option order is part of a question."""
+    first = open_domain("butterfly", "drawn", None, None, 2, 56, 0).questions()[0]
+    assert (first.question_id, first.picture) == ("adonis-test-0-type1", "pictures/test/adonis-0.png")
+    assert first.options == ["Cinnabar Moth", "Brown Siproeta", "Grey Hairstreak", "Adonis"]

@@ -1,0 +1,74 @@
+"""What is exported for other tools reads back as the same questions."""
+
+import importlib.util
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from helpers.pictures import open_picture
+from helpers.questions import write_questions
+from helpers.scoring import export
+from helpers.scoring.protocols import lettered
+
+
+def test_the_tsv_holds_the_same_questions_and_pictures(butterflies, tmp_path):
+    questions = butterflies.questions
+    path = export.write_vlmevalkit(tmp_path / "Butterfly.tsv", questions, butterflies.folder)
+    rows = export.read_vlmevalkit(path)
+    assert len(rows) == len(questions)
+    for (row, picture), question in zip(rows, questions, strict=True):
+        assert (row["question"], [row[key] for key in "ABCD"]) == (question.question, question.options)
+        assert (row["answer"], row["category"]) == ("ABCD"[question.answer], question.category)
+        shown = Image.open(io.BytesIO(picture))
+        assert shown.tobytes() == open_picture(butterflies.folder / question.picture).tobytes()
+
+
+def test_the_tsv_is_what_the_tools_own_reader_expects(butterflies, tmp_path):
+    path = export.write_vlmevalkit(tmp_path / "Butterfly.tsv", butterflies.questions, butterflies.folder)
+    table = pd.read_csv(path, sep="\t")  # as vlmeval.smp.file.load does
+    assert not table[["index", "question", *"ABCD", "answer", "image"]].isna().any().any()
+    lengths = table["image"].astype(str).str.len()
+    assert (lengths > 64).sum() == len({q.picture for q in butterflies.questions})  # 64 or less: another row's index
+    assert all(int(image) in set(table["index"]) for image in table["image"][lengths <= 64])
+
+
+def test_options_that_the_tool_would_lose_are_refused(butterflies, tmp_path):
+    question = butterflies.questions[0]
+    lost = question.model_copy(update={"options": ["None", *question.options[1:]]})
+    with pytest.raises(ValueError, match="'None' would be read as no option"):
+        export.write_vlmevalkit(tmp_path / "x.tsv", [lost], butterflies.folder)
+    with pytest.raises(ValueError, match="has no picture"):
+        export.write_vlmevalkit(tmp_path / "x.tsv", [question.model_copy(update={"picture": None})], butterflies.folder)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_lmms_task_asks_and_scores_as_protocol_letter_does(butterflies, tmp_path):
+    questions = butterflies.questions[:4]
+    path = export.write_lmms_eval(tmp_path / "drawn", questions, butterflies.folder, "drawn")
+    task = yaml.load(path.read_text().replace("!function ", ""), yaml.SafeLoader)
+    spec = importlib.util.spec_from_file_location("exported_utils", path.parent / "utils.py")
+    utils = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(utils)
+    lines = Path(task["dataset_kwargs"]["data_files"]["test"]).read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert task["task"] == "drawn"
+    for row, question in zip(rows, questions, strict=True):
+        assert utils.doc_to_text(row) == lettered(question.question, question.options)
+        assert utils.doc_to_visual(row)[0].size == (56, 56)
+        right = "ABCD"[question.answer]
+        assert [utils.process_results(row, [r])["accuracy"] for r in (right, f"({right})", "Well")] == [1.0, 1.0, 0.0]
+
+
+def test_the_command_line_writes_the_split_asked_for(butterflies, tmp_path, capsys):
+    write_questions(butterflies.folder / "questions.jsonl", butterflies.questions)
+    export.main(["vlmevalkit", str(butterflies.folder), str(tmp_path / "Test.tsv")])
+    tested = [q for q in butterflies.questions if q.split == "test"]
+    assert [row["question_id"] for row, _ in export.read_vlmevalkit(tmp_path / "Test.tsv")] == [
+        q.question_id for q in tested
+    ]
+    assert f"{len(tested)} questions" in capsys.readouterr().out

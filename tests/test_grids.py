@@ -1,0 +1,107 @@
+"""Grids: the shipped ones can be planned, and a variant is named by what it changes."""
+
+import pytest
+
+from helpers import grids, paths
+from helpers.grids import Grid, load_grid
+from helpers.profiles import SettingsError, load_profile
+
+SHIPPED = sorted(file.stem for file in (paths.ROOT / "grids").glob("*.yaml"))
+DEMO = load_profile("demo")
+
+
+def grid(**fields):
+    small = {"name": "g", "title": "G", "profile": "demo", "models": ["qwen2_vl"], "domains": ["butterfly"]}
+    return Grid.model_validate({**small, "modes": ["text_only"], "seeds": [0], **fields})
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_grid_names_things_that_its_profile_has(name):
+    assert load_grid(name).name in grids.plan(load_grid(name), load_profile(load_grid(name).profile))
+
+
+def test_axes_give_every_combination_and_equal_settings_are_the_main_run():
+    cells = grids.runs(grid(axes={"training.epochs": [1, DEMO.training.epochs], "build.shuffled": [True, False]}), DEMO)
+    assert [run.key("training") for run in cells] == [
+        "build.shuffled=True+training.epochs=1",
+        "training.epochs=1",
+        "build.shuffled=True",
+        "main",
+    ]
+
+
+def test_a_later_step_has_no_part_in_the_name_of_an_earlier_one():
+    run = grids.runs(grid(variants={"v": {"training.epochs": 1, "evaluation.circular": True}}), DEMO)[0]
+    names = [run.key(step) for step in ("data", "dataset", "training", "evaluation")]
+    assert names == ["main", "main", "training.epochs=1", "evaluation.circular=True+training.epochs=1"]
+
+
+def test_what_is_done_to_the_picture_concerns_the_ablation_alone_and_the_questions_no_training():
+    asked = {"evaluation.ablation_images": ["blank"], "data.distractors": "look_alike"}
+    run = grids.runs(grid(variants={"v": asked}), DEMO)[0]
+    assert run.key("training") == "main"
+    assert run.key("evaluation") == "data.distractors=look_alike"
+    assert run.key("ablation") == "data.distractors=look_alike+evaluation.ablation_images=blank"
+
+
+def test_the_untuned_model_has_no_variant_of_training_and_one_seed():
+    cells = grids.runs(grid(modes=["base", "text_only"], seeds=[0, 1], axes={"training.epochs": [1, 2]}), DEMO)
+    assert [(run.mode, run.seed, run.key("evaluation")) for run in cells] == [
+        ("base", 0, "main"),
+        *[("text_only", seed, f"training.epochs={n}") for seed in (0, 1) for n in (1, 2)],
+    ]
+
+
+def test_excluded_runs_are_left_out():
+    out = [{"seed": 1, "training.epochs": 2}]
+    cells = grids.runs(grid(seeds=[0, 1], axes={"training.epochs": [1, 2]}, exclude=out), DEMO)
+    assert [(run.seed, run.overrides["training.epochs"]) for run in cells] == [(0, 1), (0, 2), (1, 1)]
+
+
+def test_a_name_is_a_folder_whatever_the_value():
+    assert grids.key({"data.seed": "../../etc $(rm)"}) == "data.seed=.._.._etc___rm_"
+    long = grids.key({"build.parts": ["x" * 300]})
+    assert len(long) == grids.LONGEST_KEY
+    assert long != grids.key({"build.parts": ["x" * 301]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"models": ["gpt"]}, r"grid g: models \['gpt'\] are not in profile demo"),
+        ({"axes": {"training.epoch": [1]}}, "training: unknown field epoch"),
+        ({"axes": {"training.epochs": [0]}}, "training.epochs = 0: Input should be greater than 0"),
+        ({"exclude": [{}]}, "leaves no run"),
+    ],
+)
+def test_a_grid_that_does_not_fit_its_profile_is_refused(fields, message):
+    with pytest.raises(SettingsError, match=message):
+        grids.runs(grid(**fields), DEMO)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title: T\nprofile: demo\ncolour: red", "unknown field colour; the fields here are name, title"),
+        ("profile: demo", "title.*Field required"),
+        ("just words", "not a file of `field: value` lines"),
+        ("a: [", "not a file of `field: value` lines"),
+    ],
+)
+def test_a_file_that_is_no_grid_is_named_with_the_rule(tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        load_grid(tmp_path / "mine.yaml")
+
+
+def test_an_unknown_grid_lists_those_found():
+    with pytest.raises(SettingsError, match=f"no grid metods; found in grids/: {', '.join(SHIPPED)}"):
+        load_grid("metods")
+
+
+def test_list_and_plan_from_the_command_line(capsys):
+    assert grids.main(["list", "demo"]) == 0
+    assert capsys.readouterr().out.split() == SHIPPED
+    assert grids.main(["plan", "epochs"]) == 0
+    assert "4 runs: 4 trainings, 4 evaluations" in capsys.readouterr().out
+    assert grids.main(["plan", "nothing"]) == 1

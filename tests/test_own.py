@@ -1,0 +1,653 @@
+"""Classes of one's own: the folder and everything that can be wrong with it, the verdict, the worked example."""
+
+import csv
+import json
+import math
+import shutil
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from helpers import own as command
+from helpers import own_example, paths, profiles, tables
+from helpers.domains import drawn
+from helpers.domains.own import open_own, without_name
+from helpers.domains.own_folder import half_width, read_folder
+from helpers.figures.verdict import verdict_figure
+from helpers.questions import read_questions, write_questions
+from helpers.samples import write_texts
+from helpers.verdict import (
+    Difference,
+    chosen,
+    compare,
+    detectable,
+    in_words,
+    judge,
+    needed,
+    tango,
+    verdict_table,
+    verdicts,
+)
+from helpers.world.curriculum import DOMAINS
+from helpers.world.invented import invent_classes, target_names
+from helpers.world.looks import BUTTERFLY
+
+EXAMPLE = paths.DATA / "own" / "example"
+NAMES = ("Chanterelle", "Parasol", "Morel", "Blewit", "Cep")
+PLACES = ("oaks", "meadows", "ash trees", "leaf litter", "spruces")
+
+
+def picture(path, number):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (16, 16), (number % 256, number // 256, 9)).save(path)
+
+
+def table(path, rows):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def class_rows():
+    return [
+        {"class_id": name.lower(), "name": name, "fact:place": place, "fact:season": "autumn" if i else "spring"}
+        for i, (name, place) in enumerate(zip(NAMES, PLACES, strict=True))
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five mushrooms, three pictures each in one folder a class, nothing else."""
+    table(tmp_path / "classes.csv", class_rows())
+    for place, name in enumerate(NAMES):
+        for number in range(3):
+            picture(tmp_path / "pictures" / name.lower() / f"{number}.png", 10 * place + number)
+    return tmp_path
+
+
+def problems(folder):
+    return [str(problem) for problem in read_folder(folder).findings.problems]
+
+
+def notes(folder):
+    return [str(note) for note in read_folder(folder).findings.notes]
+
+
+def opened(folder):
+    return open_own(folder, "own", 5, 56, 0, None)
+
+
+# ---- what a folder gives ---------------------------------------------------------------------------------------------
+
+
+def test_a_minimal_folder_has_no_problem(folder):
+    assert problems(folder) == []
+
+
+def test_of_one_set_the_first_picture_trains_and_the_others_test(folder):
+    thing = read_folder(folder).classes[0]
+    assert thing.train == ["pictures/chanterelle/0.png"]
+    assert thing.test == ["pictures/chanterelle/1.png", "pictures/chanterelle/2.png"]
+
+
+def test_of_two_sets_each_picture_keeps_its_side(folder):
+    shutil.move(folder / "pictures", folder / "all")
+    for name in NAMES:
+        for side, number in (("train", 0), ("test", 1), ("test", 2)):
+            (folder / "pictures" / side / name.lower()).mkdir(parents=True, exist_ok=True)
+            shutil.move(folder / "all" / name.lower() / f"{number}.png", folder / "pictures" / side / name.lower())
+    thing = read_folder(folder).classes[4]
+    assert (thing.train, len(thing.test)) == (["pictures/train/cep/0.png"], 2)
+
+
+def test_each_test_picture_gets_a_question_of_either_type_and_none_shows_a_training_picture(folder):
+    domain = opened(folder)
+    asked = domain.questions()
+    assert [sum(q.question_type == kind for q in asked) for kind in (1, 2)] == [10, 10]
+    assert not {q.picture for q in asked} & {name for thing in domain.classes for name in thing.train}
+    assert domain.retention_questions() == []
+
+
+def test_the_right_option_is_the_name_or_the_value_of_the_column(folder):
+    facts = {thing.class_id: thing for thing in opened(folder).classes}
+    for question in opened(folder).questions():
+        thing = facts[question.class_id]
+        assert question.right_option == (thing.name if question.question_type == 1 else thing.facts["place"])
+
+
+def test_a_column_with_fewer_than_four_values_is_not_asked_for(folder):
+    assert read_folder(folder).facts_to_ask() == ["place"]  # the season has two
+
+
+def test_the_questions_stay_the_same_when_pictures_are_added(folder):
+    before = {question.question_id: question for question in opened(folder).questions()}
+    picture(folder / "pictures" / "cep" / "9.png", 999)
+    after = {question.question_id: question for question in opened(folder).questions()}
+    assert set(after) - set(before) == {"cep/9.png/type1", "cep/9.png/type2"}
+    assert all(after[name] == question for name, question in before.items())
+
+
+def test_pictures_texts_and_questions_pass_through_the_common_files(folder, tmp_path_factory):
+    domain, output = opened(folder), tmp_path_factory.mktemp("data")
+    domain.bring_pictures(output)
+    write_texts(output / "texts.jsonl", domain.texts())
+    assert read_questions(write_questions(output / "questions.jsonl", domain.questions())) == domain.questions()
+
+
+def test_without_texts_the_columns_are_said_in_sentences(folder):
+    rows = [row | {"look:colour": "yellow", "noun": "mushroom"} for row in class_rows()]
+    table(folder / "classes.csv", rows)
+    text = opened(folder).texts()[0]
+    assert text.look == "The colour of this mushroom is yellow."
+    assert text.background == "Its place is oaks. Its season is spring."
+    assert (text.writer, text.picture) == ("offline", "pictures/chanterelle/0.png")
+
+
+def test_given_texts_are_kept_and_only_the_others_are_made(folder):
+    table(
+        folder / "texts.csv",
+        [{"class_id": "cep", "look": "The Cep is brown. A cep is stout.", "background": "It grows."}],
+    )
+    domain = opened(folder)
+    assert [(text.class_id, text.writer, text.look) for text in domain.own_texts()] == [
+        ("cep", "own", "This is brown. This is stout.")
+    ]
+    assert [text.class_id for text in domain.texts() if text.writer == "offline"] == [n.lower() for n in NAMES[:4]]
+
+
+def test_a_name_within_another_word_is_left_alone(folder):
+    thing = read_folder(folder).classes[4]
+    thing.noun = "mushroom"
+    assert without_name("Concept art. The cep glows; a Cep too.", thing) == (
+        "Concept art. This mushroom glows; this mushroom too."
+    )
+
+
+def test_texts_may_come_as_json_lines(folder):
+    row = {"class_id": "cep", "look": "Brown and stout.", "background": "It grows."}
+    (folder / "texts.jsonl").write_text(json.dumps(row) + "\n\n", encoding="utf-8")
+    assert opened(folder).own_texts()[0].look == "Brown and stout."
+
+
+QUESTION = {
+    "question": "Where does it grow?",
+    **{f"option_{letter}": value for letter, value in zip("abcd", PLACES, strict=False)},
+    "answer": "b",
+    "picture": "pictures/parasol/1.png",
+    "type": "2",
+}
+
+
+def test_given_questions_replace_those_of_their_type_only(folder):
+    table(folder / "questions.csv", [QUESTION])
+    asked = opened(folder).questions()
+    given = [question for question in asked if question.question_type == 2]
+    assert [(q.right_option, q.class_id, q.question_id) for q in given] == [("meadows", "parasol", "questions.csv:2")]
+    assert sum(question.question_type == 1 for question in asked) == 10
+
+
+def test_a_noun_gives_the_words_of_the_questions(folder):
+    (folder / "domain.yaml").write_text("noun: mushroom\nfact_questions:\n  place: Where does it grow?\n")
+    naming, fact = opened(folder).questions()[:2]
+    assert (naming.question, naming.refers) == ("Which mushroom is this?", "this mushroom")
+    assert (fact.question, fact.answer_form) == ("Where does it grow?", "The place of this mushroom is {option}.")
+
+
+def test_the_first_classes_can_be_taken(folder):
+    domain = open_own(folder, "own", 5, 56, 0, 4)
+    assert {question.class_id for question in domain.questions()} == {name.lower() for name in NAMES[:4]}
+
+
+# ---- what can be wrong with it ---------------------------------------------------------------------------------------
+
+
+def test_every_problem_is_listed_with_file_row_rule_and_remedy(folder):
+    rows = class_rows()
+    rows[1]["class_id"], rows[2]["name"], rows[3]["class_id"] = "../parasol", "", "chanterelle"
+    table(folder / "classes.csv", rows)
+    (folder / "pictures" / "cep" / "1.png").write_bytes(b"no picture")
+    found = problems(folder)
+    assert any(line.startswith("classes.csv:3: class_id is '../parasol'") and "'parasol'" in line for line in found)
+    assert any(line.startswith("classes.csv:4: name is empty") for line in found)
+    assert any(line.startswith("classes.csv:5: class_id 'chanterelle' is there already (row 2)") for line in found)
+    assert any(line.startswith("pictures/cep/1.png: not a readable picture") for line in found)
+    with pytest.raises(ValueError, match=rf"{len(found)} problem\(s\)"):
+        opened(folder)
+
+
+@pytest.mark.parametrize("class_id", ["../x", "/etc", "a/b", "a\\b", ".hidden", "", "c:", "train", "a b", "x" * 101])
+def test_a_class_id_that_could_leave_the_folder_is_refused(folder, class_id):
+    rows = class_rows()
+    rows[0]["class_id"] = class_id
+    table(folder / "classes.csv", rows)
+    assert any(line.startswith(f"classes.csv:2: class_id is {class_id!r}") for line in problems(folder))
+
+
+def test_names_that_differ_only_in_case_are_refused(folder):
+    rows = class_rows()
+    rows[2]["name"] = "CEP"
+    table(folder / "classes.csv", rows)
+    assert problems(folder) == [
+        "classes.csv:6: name 'Cep' differs only in case from 'CEP' (row 4); every class needs its own"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("encode", "said"),
+    [
+        (lambda text: text.encode("utf-8-sig"), "byte order mark"),
+        (lambda text: text.encode("cp1252"), "read as Windows-1252"),
+        (lambda text: text.encode("utf-16"), "read as UTF-16"),
+        (lambda text: text.replace(",", ";").encode(), "separated by semicolons"),
+        (lambda text: text.replace(",", "\t").replace("\n", "\r\n").encode(), "separated by tabs"),
+    ],
+)
+def test_what_spreadsheets_write_is_read_and_told(folder, encode, said):
+    text = (folder / "classes.csv").read_text(encoding="utf-8").replace("Morel", "Mörel")
+    (folder / "classes.csv").write_bytes(encode(text))
+    own = read_folder(folder)
+    assert (own.findings.problems, own.classes[2].name) == ([], "Mörel")
+    assert any(said in str(note) for note in own.findings.notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PK\x03\x04", "is a spreadsheet file"),
+        (b"class_id,name\0\n", "is no text"),
+        (b"", "the column 'class_id' is missing"),
+        (b"class,name\na,A\n", "rename 'class'"),
+        (b"class_id,name\n", "holds no class"),
+        (b"class_id,name,name\na,A,A\n", "the column 'name' is there 2 times"),
+        (b"class_id,name\na,A,more\n", "classes.csv:2: has 3 cells; the header has 2"),
+        (b"class_id,name\na\n", "classes.csv:2: has 1 cells"),
+        (b'class_id,name\na,"A\nb,B\n', "not readable as CSV"),
+        (b"class_id,name\na,A\x07\n", "classes.csv:2: name holds the control character"),
+        (b"class_id,name\na," + b"A" * 6000 + b"\n", "classes.csv:2: name has 6000 characters"),
+        (b"class_id,name\na,{A}\n", "no braces"),
+    ],
+)
+def test_a_faulty_table_is_told_by_its_rule(folder, content, said):
+    (folder / "classes.csv").write_bytes(content)
+    assert any(said in line for line in problems(folder)), problems(folder)
+
+
+def test_a_row_after_a_cell_of_several_lines_keeps_its_line_number(folder):
+    text = (folder / "classes.csv").read_text().replace("oaks", '"oaks\nand pines"') + "cep,Other,x,y\n"
+    (folder / "classes.csv").write_text(text)
+    assert problems(folder)[0].startswith("classes.csv:8: class_id 'cep' is there already (row 7)")
+
+
+def test_a_table_of_absurd_size_is_not_read(folder):
+    with (folder / "classes.csv").open("r+b") as file:
+        file.truncate(20_000_001)
+    assert "more than 20000000" in problems(folder)[0]
+
+
+def test_without_test_pictures_it_says_what_is_needed_and_how_few_would_tell_something(folder):
+    shutil.rmtree(folder / "pictures")
+    (only,) = problems(folder)
+    assert "nothing can be measured" in only
+    assert "pictures/test/<class_id>/" in only
+    assert "20 ±20, 50 ±13, 100 ±10, 200 ±7" in only
+
+
+def test_three_classes_are_too_few_for_four_options(folder):
+    table(folder / "classes.csv", class_rows()[:3])
+    for name in NAMES[3:]:
+        shutil.rmtree(folder / "pictures" / name.lower())
+    assert any("has 3 classes; a question with four options needs 4" in line for line in problems(folder))
+
+
+def test_a_picture_in_training_and_test_is_found_by_content(folder):
+    shutil.copy(folder / "pictures" / "cep" / "0.png", folder / "pictures" / "morel" / "7.png")
+    (only,) = problems(folder)
+    assert only.startswith(
+        "pictures/morel/7.png: is the same picture as pictures/cep/0.png (a training picture is a test"
+    )
+
+
+def test_a_misspelt_folder_a_nested_one_and_two_layouts_are_told(folder):
+    (folder / "pictures" / "ceps").mkdir()
+    (folder / "pictures" / "cep" / "deep").mkdir()
+    assert [line for line in problems(folder) if "rename it to 'cep'?" in line]
+    assert [line for line in problems(folder) if "a folder within a class's folder" in line]
+    (folder / "pictures" / "test").mkdir()
+    assert any("has both test and folders of classes" in line for line in problems(folder))
+
+
+def test_a_link_out_of_the_folder_is_refused(folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "x.png"
+    picture(outside, 5)
+    (folder / "pictures" / "cep" / "5.png").symlink_to(outside)
+    assert problems(folder) == ["pictures/cep/5.png: leads out of the folder by a link; put a copy there instead"]
+
+
+def test_a_decompression_bomb_is_refused(folder):
+    Image.new("1", (10_000, 10_000)).save(folder / "pictures" / "cep" / "5.png")
+    (only,) = problems(folder)
+    assert "too large" in only and "at most 80000000 pixels" in only
+
+
+def test_a_picture_of_no_size_and_a_file_of_another_kind_are_told(folder):
+    Image.new("RGB", (4, 40)).save(folder / "pictures" / "cep" / "5.png")
+    (folder / "pictures" / "cep" / "photo.heic").write_bytes(b"x")
+    (folder / "pictures" / "cep" / ".DS_Store").write_bytes(b"x")
+    assert problems(folder) == ["pictures/cep/5.png: is 4x40 pixels; at least 8 a side; replace it"]
+    assert len(notes(folder)) == 1 and "photo.heic: is no picture by its ending" in notes(folder)[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"answer": "E"}, "answer is 'E'"),
+        ({"type": "3"}, "type is '3'"),
+        ({"option_a": "meadows"}, "there must be four different ones"),
+        ({"picture": "../x.png"}, "stays inside it"),
+        ({"picture": "/etc/passwd"}, "stays inside it"),
+        ({"picture": "pictures/cep/8.png"}, "is not there"),
+        ({"picture": "pictures/cep/0.png"}, "is a training picture"),
+        ({"question": ""}, "question is empty"),
+        ({"class_id": "x"}, "no class has the class_id 'x'"),
+        ({"answer_form": "{x}"}, "must hold {option} once"),
+    ],
+)
+def test_a_faulty_question_is_told_by_its_rule(folder, change, said):
+    table(folder / "questions.csv", [QUESTION | change])
+    (only,) = problems(folder)
+    assert only.startswith("questions.csv:2: ") and said in only
+
+
+def test_texts_without_a_class_or_content_are_told(folder):
+    rows = [{"class_id": "ceps", "look": "a", "background": "b"}, {"class_id": "cep", "look": "", "background": "b"}]
+    table(folder / "texts.csv", rows)
+    first, second = problems(folder)
+    assert first == "texts.csv:2: no class has the class_id 'ceps'; did you mean 'cep'?"
+    assert second.startswith("texts.csv:3: look of 'cep' is empty")
+    (folder / "texts.jsonl").write_text("{")
+    assert problems(folder) == ["texts.csv: and texts.jsonl are both there; keep one of the two"]
+    (folder / "texts.csv").unlink()
+    assert problems(folder)[0].startswith("texts.jsonl:1: is not JSON")
+
+
+@pytest.mark.parametrize("content", ["noum: x", "noun: {a: b}", "naming_answer: This is it.", "a: [", "noun: '{x}'"])
+def test_a_faulty_domain_file_is_told(folder, content):
+    (folder / "domain.yaml").write_text(content)
+    assert problems(folder)[0].startswith("domain.yaml: ")
+
+
+def test_an_archive_in_place_of_a_folder_is_not_opened(folder):
+    (folder / "mine.zip").write_bytes(b"PK\x03\x04")
+    assert "is a file; a folder is needed; unpack an archive yourself" in problems(folder / "mine.zip")[0]
+
+
+# ---- the command line ------------------------------------------------------------------------------------------------
+
+
+def test_validate_says_what_would_be_run_and_what_it_could_show(folder, capsys):
+    assert command.main(["validate", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "10 of type 1" in said and "untuned, text only, image and text" in said
+    assert "an accuracy is known to ±26 points" in said
+    assert "nothing is said of the look of chanterelle, parasol, morel, blewit, cep" in said
+
+
+def test_validate_lists_problems_and_returns_1(folder, capsys):
+    (folder / "classes.csv").unlink()
+    assert command.main(["validate", str(folder)]) == 1
+    assert "PROBLEM classes.csv: is missing" in capsys.readouterr().out
+
+
+def test_settings_leave_image_text_out_where_a_class_has_no_training_picture(folder, capsys):
+    assert command.settings(folder)["modes"] == ["text_only", "image_text"]
+    shutil.rmtree(folder / "pictures" / "cep")
+    command.main(["settings", str(folder)])
+    assert capsys.readouterr().out.splitlines() == [f'domains.own.path="{folder}"', 'modes=["text_only"]']
+    overrides = profiles.parse_overrides("""'modes=["text_only"]'""")
+    assert overrides == {"modes": ["text_only"]}
+
+
+def test_the_template_has_every_column_that_is_required():
+    own = read_folder(paths.DATA / "own" / "template")
+    assert [problem.file for problem in own.findings.problems] == ["classes.csv", "pictures/"]
+    assert own.findings.notes == []
+
+
+def test_the_profile_reads_the_example():
+    profile = profiles.load_profile("own")
+    assert (profile.domains["own"].source, profile.domains["own"].path) == ("own", "data/own/example")
+
+
+# ---- statistics: hand-computed ---------------------------------------------------------------------------------------
+
+
+def test_without_disagreement_the_interval_is_z2_over_n_plus_z2():
+    z2 = 1.959964**2
+    assert tango(0, 0, 40) == pytest.approx((-z2 / (40 + z2), z2 / (40 + z2)), abs=1e-6)
+
+
+def test_the_interval_is_mirrored_when_the_two_change_places():
+    low, high = tango(30, 5, 96)
+    assert tango(5, 30, 96) == pytest.approx((-high, -low))
+    assert (low, high) == pytest.approx((0.1498, 0.3705), abs=1e-4)  # a search over the likelihood found 0.150, 0.370
+
+
+def test_at_its_ends_the_score_is_as_far_as_the_level_says():
+    # At difference 0 the score is McNemar's: (10 - 2)^2 / 12 = 5.33, beyond 3.84; (8 - 2)^2 / 10 = 3.6, within.
+    assert tango(10, 2, 50)[0] > 0
+    assert tango(8, 2, 50)[0] < 0
+
+
+def test_impossible_counts_are_refused():
+    with pytest.raises(ValueError, match=r"counts lie in 0\.\.n"):
+        tango(3, 3, 5)
+
+
+def test_the_questions_needed_follow_the_formula():
+    # (1.95996 + 0.84162)^2 x 0.32 / 0.1^2 = 7.84888 x 32 = 251.16
+    assert needed(0.32, 0.0, 0.1) == 252
+    assert needed(0.3, 0.1, 0.1) is None
+    assert needed(0.3, 0.1, 0.101) is None  # more than 10,000
+
+
+def test_the_detectable_gain_solves_connors_formula():
+    gain = detectable(96)
+    after, base = 0.25 + gain, 0.25
+    discordant = after * (1 - base) + base * (1 - after)
+    n = (1.959964 * math.sqrt(discordant) + 0.841621 * math.sqrt(discordant - gain**2)) ** 2 / gain**2
+    assert (n, round(100 * gain, 1)) == (pytest.approx(96, abs=0.01), 19.4)
+    assert detectable(3) == 0.75  # even a perfect score might be missed
+    assert round(half_width(100), 1) == 9.6
+
+
+def difference(only_first, only_second, n, p=None):
+    return Difference(only_first, only_second, n, 0.001 if p is None else p)
+
+
+@pytest.mark.parametrize(
+    ("gain", "against", "answer"),
+    [
+        (difference(60, 5, 100), difference(3, 4, 100), "yes"),  # -1 [-7, +5]: within the margin
+        (difference(60, 5, 100), None, "yes"),
+        (difference(60, 5, 100), difference(2, 30, 100), "no"),  # -28 [-38, -18]
+        (difference(10, 12, 400, 0.8), difference(20, 30, 400), "no"),  # it learned nothing, and that is known
+        (difference(60, 5, 100), difference(10, 15, 100), "cannot tell"),  # -5 [-15, +5]
+        (difference(6, 3, 20, 0.5), None, "cannot tell"),
+        (difference(9, 1, 20, 0.06), None, "cannot tell"),  # the exact test has a say beside the interval
+    ],
+)
+def test_the_verdict_follows_its_rules(gain, against, answer):
+    assert judge(gain, against)[0] == answer
+
+
+def test_a_wider_margin_turns_a_no_into_a_yes():
+    gain, against = difference(60, 5, 100), difference(2, 30, 100)
+    assert [judge(gain, against, margin)[0] for margin in (10, 30, 40)] == ["no", "cannot tell", "yes"]
+
+
+def test_cannot_tell_says_how_many_questions_would():
+    # -5 points, 25 % discordant, margin 10: 7.84888 x (0.25 - 0.0025) / 0.05^2 = 777.04
+    assert (
+        "about 778 questions would settle it, and 100 were asked"
+        in judge(difference(60, 5, 100), difference(10, 15, 100))[1]
+    )
+
+
+# ---- the verdict of a run --------------------------------------------------------------------------------------------
+
+
+def rows_of(mode, right, answering="describe", seed=0, kind=1, n=40, model="qwen2_vl", **more):
+    """``right`` of ``n`` questions right, the first ones."""
+    full = dict.fromkeys((*tables.ANSWER_COLUMNS, "variant"))
+    own = {"model": model, "domain": "own", "mode": mode, "seed": seed, "image": "with", "answering": answering}
+    own |= {"protocol": "option_likelihood", "question_type": kind, "category": "name", "answer": 0, "variant": "main"}
+    own |= {"prompt_hash": "0", "options": ["a", "b", "c", "d"], "new_tokens": 0}
+    return [
+        full
+        | own
+        | more
+        | {"question_id": f"q{kind}-{i}", "class_id": f"class{i % 5}", "parsed": int(i >= right)}
+        | {"correct": i < right}
+        for i in range(n)
+    ]
+
+
+def answers(*groups):
+    return pd.DataFrame([row for group in groups for row in group])
+
+
+def test_two_modes_are_compared_question_by_question():
+    found = compare(answers(rows_of("text_only", 30)), answers(rows_of("base", 10)))
+    assert (found.only_first, found.only_second, found.n, found.points) == (20, 0, 40, 50)
+    assert found.p_value == pytest.approx(2 * 0.5**20)
+
+
+def test_over_seeds_counts_are_means_and_p_is_the_largest():
+    text = answers(rows_of("text_only", 30, seed=0), rows_of("text_only", 14, seed=1))
+    found = compare(text, answers(rows_of("base", 10)))
+    assert (found.only_first, found.n) == (12, 40)
+    assert found.p_value == pytest.approx(2 * 0.5**4)
+
+
+def test_answers_to_different_questions_are_refused():
+    with pytest.raises(ValueError, match="needs the same questions"):
+        compare(answers(rows_of("text_only", 30)), answers(rows_of("base", 10, n=39)))
+
+
+def full_run():
+    """80 questions a type. Recognition: 35 % untuned, 85 % text, 87.5 % pictures; knowledge: nothing was learned."""
+    modes, ways = ("base", "text_only", "image_text"), ("direct", "describe")
+    return answers(
+        rows_of("base", 28, "direct", n=80),
+        rows_of("base", 20, "describe", n=80),
+        rows_of("text_only", 30, "direct", n=80),
+        rows_of("text_only", 68, "describe", n=80),
+        rows_of("image_text", 70, "direct", n=80),
+        rows_of("image_text", 24, "describe", n=80),
+        *(rows_of(mode, 24, way, kind=2, n=80) for mode in modes for way in ways),
+    )
+
+
+def test_text_is_read_by_describing_and_its_rivals_by_their_better_way():
+    ways = chosen(full_run()).query("question_type == 1").groupby("mode")["answering"].first()
+    assert ways.to_dict() == {"base": "direct", "text_only": "describe", "image_text": "direct"}
+
+
+def test_withheld_pictures_variants_and_other_protocols_do_not_count():
+    extra = [
+        rows_of("text_only", 0, image="without"),
+        rows_of("text_only", 0, variant="rank=4"),
+        rows_of("text_only", 0, protocol="letter"),
+    ]
+    assert len(chosen(pd.concat([full_run(), answers(*extra)]))) == len(chosen(full_run()))
+    assert chosen(answers(*extra), "letter")["protocol"].unique() == ["letter"]
+
+
+def test_the_verdict_of_a_run_in_words():
+    first, second = verdicts(full_run())
+    assert (first.answer, second.answer) == ("yes", "no")
+    said = in_words([second, first]).splitlines()
+    assert said[0].startswith("qwen2_vl, type 1 (recognition), n = 80: YES. Text alone: it beats the untuned model")
+    assert "within 10 points of pictures: -2.5 points" in said[0]
+    assert said[1].startswith("qwen2_vl, type 2 (reasoning), n = 80: NO. Text alone: it gains less than 10 points")
+
+
+def test_without_the_untuned_model_there_is_no_verdict():
+    with pytest.raises(ValueError, match="needs answers of modes base and text_only; found: text_only"):
+        verdicts(answers(rows_of("text_only", 30)))
+
+
+def test_the_table_has_accuracy_difference_and_cost():
+    resources = pd.DataFrame(
+        [{"model": "qwen2_vl", "mode": "text_only", "seconds": s, "peak_memory_mb": 9, "energy_wh": 1} for s in (2, 4)]
+    )
+    lines = verdict_table(full_run(), resources)
+    first = lines[lines["question_type"] == 1].set_index("mode")
+    assert list(first.index) == ["base", "text_only", "image_text"]
+    assert first["accuracy"].tolist() == [35.0, 85.0, 87.5]
+    assert (first.loc["text_only", "low"], first.loc["text_only", "high"]) == (75.6, 91.2)  # Wilson, 68 of 80
+    assert first["text_above"].fillna(0).tolist() == [50.0, 0, -2.5]
+    assert first.loc[["base", "text_only"], "seconds"].tolist() == [0, 3]
+    assert first["seconds"].isna().tolist() == [False, False, True]
+
+
+def test_the_figure_has_a_panel_a_model_and_type():
+    assert len(verdict_figure(verdict_table(full_run())).axes) == 2
+
+
+def test_the_command_prints_verdict_and_table(tmp_path, capsys):
+    assert command.main(["verdict", str(tmp_path)]) == 1
+    assert "run `./run_all.sh own FOLDER` first" in capsys.readouterr().err
+    for mode, rows in full_run().groupby("mode"):
+        file = tmp_path / "evaluation" / mode / "answers.jsonl"
+        file.parent.mkdir(parents=True)
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows.to_dict("records")), encoding="utf-8")
+    assert command.main(["verdict", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "YES. Text alone" in said and "text_above" in said
+
+
+# ---- the worked example ----------------------------------------------------------------------------------------------
+
+
+def test_the_example_is_in_order_and_small():
+    assert problems(EXAMPLE) == notes(EXAMPLE) == []
+    assert sum(file.stat().st_size for file in EXAMPLE.rglob("*") if file.is_file()) < 400_000
+
+
+def test_the_example_asks_in_the_language_of_the_drawn_world():
+    domain = opened(EXAMPLE)
+    asked = domain.questions()
+    assert [sum(q.question_type == kind for q in asked) for kind in (1, 2)] == [96, 96]
+    real = drawn.DrawnDomain(drawn.load_classes("butterfly", 4), 1, 56, 0).questions()
+    for kind in (1, 2):
+        of_drawn = {(q.question, q.answer_form, q.refers) for q in real if q.question_type == kind}
+        of_own = {(q.question, q.answer_form, q.refers) for q in asked if q.question_type == kind}
+        assert of_drawn & of_own
+    assert {(text.domain, text.name[:4]) for text in domain.texts()} == {("butterfly", "the ")}
+
+
+def test_the_example_is_made_anew_to_the_byte(tmp_path):
+    own_example.make_example(tmp_path)
+    made = {file.relative_to(tmp_path): file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    tables_only = [name for name in made if name.suffix != ".png"]
+    assert len(made) - len(tables_only) == 108
+    assert all((EXAMPLE / name).read_bytes() == made[name] for name in tables_only)
+    for name in made.keys() - set(tables_only):  # by pixels: another zlib packs the same picture differently
+        assert (
+            Image.open(EXAMPLE / name).convert("RGB").tobytes() == Image.open(tmp_path / name).convert("RGB").tobytes()
+        )
+
+
+def test_no_model_can_know_the_example():
+    invented = [
+        thing.name.lower() for domain in DOMAINS for seed in (0, 1) for thing in invent_classes(domain, 300, seed)
+    ]
+    names = [name.lower() for name in own_example.NAMES]
+    assert not [(n, other) for n in names for other in (*invented, *target_names()) if n in other or other in n]
+    for look in own_example.looks():
+        BUTTERFLY.check(look)
+        others = (thing.look for thing in drawn.load_classes("butterfly"))
+        assert all(sum(look[part] != other[part] for part in BUTTERFLY.parts) >= 2 for other in others)

@@ -1,0 +1,319 @@
+"""The report is one page that stands alone, says what the tables say, and shows anything that a run can leave."""
+
+import base64
+import json
+import re
+import shutil
+import struct
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pandas as pd
+import pytest
+from nbformat import v4, write
+from PIL import Image
+
+from helpers import gallery, provenance
+from helpers.gallery import choose, softmax
+from helpers.paths import ROOT
+from helpers.questions import Question, write_questions
+from helpers.report import __main__ as command
+from helpers.report import claims
+from helpers.report.executed import clean
+from helpers.report.page import build
+from helpers.tables.answers import read_answers
+from helpers.tables.files import write_csv
+from helpers.tables.paper import table1, table2
+
+EVIL = "<script>alert(1)</script>"
+QUESTIONS = 12  # of each type
+NAMES = ("Monarch", "Viceroy", "Atala", EVIL)
+RIGHT = {"base": 3, "text_only": 9, "image_text": 11}  # of the twelve of each type
+SECONDS = {"text_only": 60.0, "image_text": 80.0}
+
+
+def asked():
+    """Twelve questions of each type, on twelve pictures."""
+    return [
+        Question(
+            question_id=f"q{kind}-{number}",
+            question_type=kind,
+            category="drawn",
+            class_id="monarch",
+            question=f"Which one is this? {EVIL}" if number == 0 else "Which one is this?",
+            options=list(NAMES),
+            answer=number % 4,
+            picture=f"pictures/{number}.png",
+            split="test",
+        )
+        for kind in (1, 2)
+        for number in range(QUESTIONS)
+    ]
+
+
+def answer_row(question, mode, image, number):
+    correct = number % QUESTIONS < (RIGHT[mode] if image == "with" else 3)
+    parsed = question.answer if correct else (question.answer + 1) % 4
+    return {
+        **{"model": "qwen2_vl", "domain": "butterfly", "mode": mode, "variant": "main", "seed": 0, "image": image},
+        **{"answering": "direct", "protocol": "option_likelihood", "question_id": question.question_id},
+        **{"question_type": question.question_type, "category": "drawn", "picture": question.picture},
+        **{"class_id": "monarch", "prompt_hash": "0", "options": question.options, "answer": question.answer},
+        **{"scores": [0.0 if place == parsed else -2.0 for place in range(4)], "description": EVIL, "named": None},
+        **{"reply": None, "parsed": parsed, "correct": correct, "new_tokens": 0},
+    }
+
+
+def fabricate(run: Path) -> Path:
+    """A run as the notebooks leave it, with answers made up and one executed notebook, but no model anywhere."""
+    data = run / "datasets/butterfly/main"
+    (data / "pictures").mkdir(parents=True)
+    for number in range(QUESTIONS):
+        Image.new("RGB", (56, 56), (20 * number, 90, 160)).save(data / f"pictures/{number}.png")
+    questions = asked()
+    write_questions(data / "questions.jsonl", questions)
+    for part, image in (("evaluation", "with"), ("ablation", "without")):
+        for mode in RIGHT:
+            folder = run / part / "qwen2_vl/butterfly" / mode / "main/seed0"
+            folder.mkdir(parents=True)
+            rows = [answer_row(question, mode, image, number) for number, question in enumerate(questions)]
+            (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _results(run)
+    _grid(run)
+    _notebook(run)
+    return run
+
+
+def _results(run):
+    shown, withheld = (read_answers(sorted((run / part).rglob("answers.jsonl"))) for part in ("evaluation", "ablation"))
+    write_csv(table1(shown), run / "results/table1.csv")
+    write_csv(table2(shown, withheld), run / "results/table2.csv")
+    costs = [
+        {"model": "qwen2_vl", "domain": "butterfly", "mode": mode, "variant": "main", "seed": seed}
+        | {"seconds": seconds + seed, "peak_memory_mb": 700.0, "energy_wh": seconds / 300}
+        | {"vision_tower_calls": 0 if mode == "text_only" else 300, "tokens": 1000, "samples": 100}
+        for mode, seconds in SECONDS.items()
+        for seed in (0, 1)
+    ]
+    write_csv(pd.DataFrame(costs), run / "results/resources.csv")
+    _figure(run / "figures", "figure2", pd.DataFrame(costs))
+
+
+def _figure(folder, name, data):
+    write_csv(data, folder / f"{name}.csv")
+    Image.new("RGB", (600, 200), "white").save(folder / f"{name}.png")
+    (folder / f"{name}.pdf").write_bytes(b"%PDF-1.4")
+    provenance.write_sidecar(folder, name, [folder / f"{name}.csv"])
+
+
+def _grid(run):
+    folder = run / "grids/ranks"
+    _figure(folder / "figures", "ranks", pd.DataFrame({"variant": ["main", EVIL], "type1": [50.0, 60.0]}))
+
+
+def _notebook(run):
+    folder = run / "notebooks/paper"
+    folder.mkdir(parents=True)
+    html = v4.new_output("display_data", data={"text/html": f"<b>bold</b>{EVIL}<img src=x onerror=alert(1)>"})
+    cells = [v4.new_markdown_cell("# 07"), v4.new_code_cell("print(1 < 2)", outputs=[html], execution_count=1)]
+    write(v4.new_notebook(cells=cells), folder / "all.ipynb")
+    write(v4.new_notebook(cells=cells), folder / "all.failed.ipynb")
+    content = provenance.manifest({"run_dir": str(run)}, [run / "evaluation"]) | {
+        "notebook": "notebooks/07_paper.ipynb",
+        "command": "python -m helpers.execute notebooks/07_paper.ipynb out.ipynb",
+        "outputs": provenance.hashes(sorted((run / "results").glob("*"))),
+        "executed": provenance.hashes([folder / "all.ipynb"]),
+        "ended": "2026-01-01T00:00:00+00:00",
+        "exit": 0,
+    }
+    provenance.write_json(folder / "all.manifest.json", content)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The fabricated run's report: the folder that holds index.html."""
+    return build(fabricate(tmp_path_factory.mktemp("runs") / "made_up")).parent
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and whether they were closed in order."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "input", "hr"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.wrong = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append((tag, self.getpos()))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def read(path):
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_every_link_leads_to_a_file_or_a_place_in_the_page(report):
+    for file in [report / "index.html", *(report / "notebooks").rglob("*.html")]:
+        page = read(file)
+        places = {attributes.get("id") for _, attributes in page.tags}
+        for address in [attributes["href"] for attributes in page.all("a") if "href" in attributes]:
+            assert not re.match(r"[a-z]+:", address), address
+            if address.startswith("#"):
+                assert address[1:] in places, address
+            else:
+                assert (file.parent / unquote(address)).is_file(), address
+
+
+def test_the_page_is_whole_loads_nothing_and_runs_nothing(report):
+    page = read(report / "index.html")
+    assert (page.wrong, page.open) == ([], [])
+    assert not page.all("script")
+    assert all(picture["src"].startswith("data:image/") for picture in page.all("img"))
+    policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'") and "script" not in policy
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+
+
+def test_text_from_data_is_escaped(report):
+    for file in [report / "index.html", *(report / "notebooks").rglob("*.html")]:
+        text = file.read_text(encoding="utf-8")
+        assert "<script" not in text and "<img src=x" not in text, file
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in (report / "index.html").read_text(encoding="utf-8")
+
+
+def test_every_picture_has_words_and_every_table_heads(report):
+    page = read(report / "index.html")
+    assert page.all("img") and all(picture.get("alt") for picture in page.all("img"))
+    assert page.all("th") and all(head.get("scope") == "col" for head in page.all("th"))
+    regions = [attributes for attributes in page.all("div") if attributes.get("role") == "region"]
+    assert regions and all(region["tabindex"] == "0" and region["aria-label"] for region in regions)
+    assert page.all("html")[0]["lang"] == "en"
+
+
+def test_the_numbers_are_those_of_the_tables(report):
+    text = (report / "index.html").read_text(encoding="utf-8")
+    assert "75.0\xa0% [46.8,\xa091.1] asked directly" in text  # 9 of 12, and Wilson's interval by hand
+    assert "25.0\xa0% [8.9,\xa053.2] asked directly" in text
+    assert "0.75 of its time" in text  # (60 + 61) / (80 + 81) = 0.7516
+
+
+def test_a_number_leads_to_the_command_and_the_file_that_made_it(report):
+    text = (report / "index.html").read_text(encoding="utf-8")
+    assert "python -m helpers.execute notebooks/07_paper.ipynb out.ipynb" in text
+    assert (report / "files/results/table1.csv").read_bytes() == (report.parent / "results/table1.csv").read_bytes()
+    assert (report / "files/notebooks/paper/all.manifest.json").is_file()
+    assert (report / "files/figures/figure2.json").is_file()
+
+
+def test_a_notebooks_page_keeps_its_form_and_loses_what_acts():
+    said = "<h1>A</h1><p>b</p><style>td {}</style><table><thead><tr><th>1</th></tr></thead></table>"
+    assert clean(said) == said.replace("<style>td {}</style>", "")
+    acting = '<a href="javascript:x()">y</a><img src="x" onerror="y()"><iframe src="z"></iframe><script>1</script>'
+    assert clean(acting) == "<a>y</a><img>"
+
+
+def test_failed_notebooks_are_not_shown(report):
+    assert [file.name for file in (report / "notebooks").rglob("*.html")] == ["all.html"]
+
+
+def test_grids_are_shown_where_there_are_some(report):
+    text = (report / "index.html").read_text(encoding="utf-8")
+    assert 'id="grid-ranks"' in text and 'id="figure-ranks"' in text
+
+
+def test_nothing_private_is_in_the_report(report):
+    for file in report.rglob("*"):
+        if file.suffix in {".html", ".json", ".csv"}:
+            text = file.read_text(encoding="utf-8")
+            assert not [word for word in (str(ROOT) + "/", str(Path.home()) + "/") if word in text], file
+
+
+def test_a_report_is_made_again_without_converting_what_has_not_changed(report):
+    before = (report / "notebooks/paper/all.html").stat().st_mtime_ns
+    first = (report / "index.html").read_text(encoding="utf-8")
+    assert build(report.parent) == report / "index.html"
+    assert (report / "notebooks/paper/all.html").stat().st_mtime_ns == before
+    assert (report / "index.html").read_text(encoding="utf-8") == first
+
+
+def test_a_run_without_tables_is_refused(tmp_path, capsys):
+    assert command.main([str(tmp_path)]) == 1
+    assert "no table1.csv" in capsys.readouterr().err
+
+
+def test_the_softmax_by_hand():
+    assert softmax([0.0, 1.0986122886681098]) == pytest.approx((0.25, 0.75))
+    assert sum(softmax([-1000.0, 0.0, 3.0, 3.0])) == pytest.approx(1)
+
+
+def test_the_gallery_asks_every_mode_the_same_dozen_at_random(report):
+    (found,) = gallery.galleries(report.parent)
+    assert (found.model, found.domain, len(found.cards)) == ("qwen2_vl", "butterfly", 12)
+    assert [card.question_type for card in found.cards] == [1] * 8 + [2] * 4
+    for card in found.cards:
+        assert [answer.mode for answer in card.answers] == ["base", "text_only", "image_text"]
+        assert card.picture.startswith("data:image/png;base64,")
+        assert card.answers[0].shares[card.answers[0].chosen] == pytest.approx(1 / (1 + 3 * 2.718281828**-2), rel=1e-6)
+    rows = read_answers(sorted((report.parent / "evaluation").rglob("answers.jsonl")))
+    assert choose(rows, 3, 1, seed=1) == choose(rows, 3, 1, seed=1) != choose(rows, 3, 1, seed=2)
+
+
+def test_a_claim_follows_its_rule(report, tmp_path):
+    found = {claim.claim: claim.verdict for claim in claims.claims(claims.read_tables(report.parent))}
+    assert found["Text-only training never runs the vision tower"] == "reproduced"
+    assert found["Text-only training takes less time"] == "reproduced"
+    assert found["Text-only training takes less peak memory"] == "not reproduced"  # the same 700 MB
+    assert found["The same, where the model describes the picture first (ours)"] == "not measured"
+    assert found["Recognition rests on the picture: withheld, it falls to chance (25 %)"] == "reproduced"
+    lift = "Training on text alone teaches recognition in pictures (asked directly)"
+    assert found[lift] == "not reproduced"  # 46.8 is below 53.2: twelve questions are too few
+    assert set(found.values()) <= {"reproduced", "partly reproduced", "not reproduced", "not measured"}
+
+
+def test_reproduction_is_that_of_the_published_figures(capsys):
+    assert claims.main(["figures/demo"]) == 0
+    made = capsys.readouterr().out
+    remedy = "run `python -m helpers.report.claims figures/demo > REPRODUCTION.md`"
+    assert (ROOT / "REPRODUCTION.md").read_text(encoding="utf-8") == made, remedy
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def browse(page, folder, *options):
+    """Headless Chromium on a page; returns what it wrote to its error log."""
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}/profile"]
+    logged = ["--enable-logging=stderr", "--log-level=0"]
+    done = subprocess.run([CHROMIUM, *flags, *logged, *options, page.as_uri()], capture_output=True, timeout=120)
+    return done.stdout.decode(), done.stderr.decode(errors="replace")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (on Debian: apt install chromium)")
+def test_a_browser_shows_the_page_without_a_complaint(report, tmp_path):
+    for page in (report / "index.html", report / "notebooks/paper/all.html"):
+        document, log = browse(page, tmp_path, "--dump-dom")
+        assert "</html>" in document
+        assert "CONSOLE" not in log, [line for line in log.splitlines() if "CONSOLE" in line]
+    shot = tmp_path / "phone.png"
+    browse(report / "index.html", tmp_path, f"--screenshot={shot}", "--window-size=390,1200")
+    with Image.open(shot) as picture:
+        assert picture.size == (390, 1200)
+        assert len(picture.convert("RGB").resize((39, 120)).getcolors(39 * 120)) > 20  # something is drawn
+
+
+def test_data_addresses_hold_the_bytes():
+    address = gallery.data_address(struct.pack("B", 7), "png")
+    assert base64.b64decode(address.split(",")[1]) == b"\x07"

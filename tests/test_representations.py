@@ -1,0 +1,31 @@
+"""Centred kernel alignment: known values, and what it must not depend on."""
+
+import numpy as np
+import pytest
+
+from helpers.scoring.representations import linear_cka, unbiased_hsic
+
+RNG = np.random.default_rng(0)
+THINGS = RNG.normal(size=(40, 6))
+
+
+def test_the_criterion_of_a_matrix_worked_out_by_hand():
+    ones = np.ones((4, 4))  # off the diagonal: tr(KL) = 12, 1'K1 = 12, 1'KL1 = 36
+    assert unbiased_hsic(ones, ones) == pytest.approx((12 + 144 / 6 - 2 * 36 / 2) / 4)
+
+
+def test_things_are_wholly_like_themselves_turned_scaled_and_shifted():
+    turn = np.linalg.qr(RNG.normal(size=(6, 6)))[0]
+    assert linear_cka(THINGS, THINGS) == pytest.approx(1)
+    assert linear_cka(THINGS, 3 * THINGS @ turn + 5) == pytest.approx(1)
+
+
+def test_unrelated_things_have_nothing_in_common_even_in_many_dimensions():
+    values = [linear_cka(RNG.normal(size=(40, 200)), RNG.normal(size=(40, 200))) for _ in range(50)]
+    assert abs(np.mean(values)) < 0.02
+
+
+@pytest.mark.parametrize(("first", "second"), [(3, 3), (5, 6)])
+def test_too_few_or_different_things_are_refused(first, second):
+    with pytest.raises(ValueError, match="CKA needs the same ones twice, at least 4"):
+        linear_cka(THINGS[:first], THINGS[:second])

@@ -1,0 +1,203 @@
+"""One pass over a tree of tokens gives what one pass a question and option gives; features are computed once."""
+
+import pytest
+import torch
+
+from helpers.batches import IGNORED, assistant, training_batch
+from helpers.models.loading import load_model, load_processor
+from helpers.paths import DATA
+from helpers.pictures import open_picture
+from helpers.scoring.features import FeatureCache, picture_features
+from helpers.scoring.prompts import Prompt, Shown
+from helpers.scoring.reader import Reader
+from helpers.scoring.trees import GROWTH, plant
+
+ANSWERS = ["It is small.", "This is the Monarch.", "It lives in meadows.", "It lives in forests of the north."]
+
+
+@pytest.fixture(scope="module", params=["tiny-qwen2-vl", "tiny-llava-next"])
+def loaded(request):
+    path = DATA / "models" / request.param
+    return load_model(path, four_bit=False)[0], load_processor(path)
+
+
+@pytest.fixture
+def reader(loaded):
+    return Reader(*loaded, batch_size=3, max_new_tokens=12)
+
+
+@pytest.fixture
+def prompts(butterflies):
+    """Two questions each of three pictures, one of them in another size, and two without."""
+    asked = butterflies.questions[:6]
+    shown = [
+        Prompt(q.question, Shown(butterflies.folder / q.picture, 1500 if i > 3 else None)) for i, q in enumerate(asked)
+    ]
+    return [*shown, Prompt(asked[0].question), Prompt("How large is the Monarch?")]
+
+
+def reference(reader, prompt, answer):
+    """One full pass of the library's own processor and model for one question and answer."""
+    picture = prompt.source.open() if prompt.source else None
+    batch = training_batch(reader.processor, [[prompt.message, assistant(answer)]], [picture], 512)
+    labels = batch.pop("labels")[:, 1:]
+    with torch.inference_mode():
+        logs = reader.model(**batch).logits[:, :-1].float().log_softmax(-1)
+    each = logs.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    return each[labels != IGNORED]
+
+
+def test_a_tree_gives_what_one_pass_a_question_and_option_gives(reader, prompts):
+    found = reader.likelihoods(prompts, [ANSWERS] * len(prompts), "test")
+    for prompt, likelihoods in zip(prompts, found, strict=True):
+        each = [reference(reader, prompt, answer) for answer in ANSWERS]
+        assert [one.total for one in likelihoods] == pytest.approx([e.sum().item() for e in each], abs=2e-4)
+        assert [one.tokens for one in likelihoods] == [len(e) for e in each]
+        assert likelihoods[0].mean == pytest.approx(each[0].mean().item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 50])
+def test_batches_change_no_score_and_no_reply(loaded, reader, prompts, batch_size):
+    other = Reader(*loaded, batch_size=batch_size, max_new_tokens=12)
+    scores = [
+        [one.total for four in r.likelihoods(prompts, [ANSWERS] * len(prompts), "test") for one in four]
+        for r in (reader, other)
+    ]
+    assert scores[1] == pytest.approx(scores[0], abs=1e-4)
+    assert other.replies(prompts, "test") == reader.replies(prompts, "test")
+
+
+def test_replies_are_those_of_the_librarys_own_generation(reader, prompts):
+    texts = [
+        reader.processor.apply_chat_template([p.message], tokenize=False, add_generation_prompt=True) for p in prompts
+    ]
+    expected = []
+    for text, prompt in zip(texts, prompts, strict=True):
+        pictures = {"images": [prompt.source.open()]} if prompt.source else {}
+        batch = reader.processor(text=[text], **pictures, return_tensors="pt")
+        tokens = reader.model.generate(**batch, do_sample=False, max_new_tokens=12)[0, batch["input_ids"].shape[1] :]
+        expected.append((reader.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip(), len(tokens)))
+    assert [tuple(reply) for reply in reader.replies(prompts, "test")] == expected
+
+
+def test_scores_do_not_depend_on_what_was_written_before(reader, prompts):
+    before = reader.likelihoods(prompts, [ANSWERS] * len(prompts), "test")
+    reader.replies(prompts[:3], "test")
+    assert reader.likelihoods(prompts, [ANSWERS] * len(prompts), "test") == before
+
+
+def test_a_picture_is_seen(reader, prompts):
+    with_picture, without = reader.likelihoods([prompts[0], prompts[6]], [ANSWERS] * 2, "test")
+    assert prompts[0].text == prompts[6].text
+    assert with_picture[0].total != pytest.approx(without[0].total)
+
+
+def test_each_picture_passes_the_tower_once_whatever_is_asked(reader, prompts):
+    for _ in range(2):
+        reader.likelihoods(prompts, [ANSWERS] * len(prompts), "test")
+        reader.replies(prompts, "test")
+    assert reader.features.computed == len({p.source.key for p in prompts if p.source}) == 3
+
+
+def test_kept_features_are_those_of_the_tower(reader, prompts, tmp_path):
+    cache, sources = FeatureCache(tmp_path), [p.source for p in prompts[:4]]
+    first = cache.of(reader.model, reader.processor, sources, "base")
+    again = FeatureCache(tmp_path)
+    second = again.of(reader.model, reader.processor, sources, "base")
+    alone = picture_features(reader.model, reader.processor, [sources[0].open()])[0]
+    torch.testing.assert_close(first[sources[0].key].embeddings, alone.embeddings, atol=1e-5, rtol=1e-5)
+    assert again.computed == 0
+    assert all(torch.equal(second[key].embeddings, first[key].embeddings) for key in first)
+
+
+def test_features_on_disk_are_not_those_of_other_weights(reader, prompts, tmp_path):
+    sources = [prompts[0].source]
+    FeatureCache(tmp_path).of(reader.model, reader.processor, sources, "base")
+    weights = reader.model.get_submodule(
+        "model.visual.merger.mlp.0" if hasattr(reader.model.model, "visual") else "model.multi_modal_projector.linear_1"
+    ).bias
+    with torch.no_grad():
+        weights += 1
+        other = FeatureCache(tmp_path)
+        other.of(reader.model, reader.processor, sources, "base")
+        weights -= 1
+    assert other.computed == 1
+
+
+def test_memory_for_features_is_bounded(reader, prompts):
+    sources = [p.source for p in prompts[:5:2]]
+    cache = FeatureCache(limit_mb=0.02)  # one picture of the tiny models
+    for source in sources:
+        cache.of(reader.model, reader.processor, [source], "base")
+    assert len(cache._held) == 1
+    assert cache.of(reader.model, reader.processor, sources, "base").keys() == {s.key for s in sources}
+
+
+def test_a_prompt_that_spells_the_picture_token_is_refused(reader):
+    with pytest.raises(ValueError, match="1 picture tokens in a prompt with 0 pictures"):
+        reader.write([Prompt(f"What does {reader.processor.image_token} mean?")], "test")
+
+
+def test_four_bits_and_an_adapter_go_through_the_same_tree(model_path, butterflies):
+    from helpers.models.lora import add_lora
+
+    model, family = load_model(model_path)
+    tuned = add_lora(model, family, 4, 8, 0.0, True, 0).eval()
+    with torch.no_grad():
+        for name, weights in tuned.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                weights += 0.02
+    reader = Reader(tuned, load_processor(model_path), 4, 8)
+    question = butterflies.questions[0]
+    prompt = Prompt(question.question, open_picture(butterflies.folder / question.picture))
+    scores = {}
+    for state in ("tuned", "base"):
+        with reader.untuned() if state == "base" else torch.inference_mode():
+            found = reader.likelihoods([prompt], [ANSWERS], "test")[0]
+            scores[state] = [one.total for one in found]
+            assert scores[state] == pytest.approx(
+                [reference(reader, prompt, a).sum().item() for a in ANSWERS], abs=1e-3
+            )
+    assert scores["tuned"] != pytest.approx(scores["base"], abs=0.01)
+    assert reader.features.computed == 2  # the adapter holds a projector of its own
+
+
+def test_learned_tokens_before_the_prompt_take_the_adapters_own_pass(model_path, butterflies):
+    from helpers.models.lora import add_adapter
+    from helpers.profiles import load_profile
+
+    settings = load_profile("smoke", {"training.method": "prompt_tuning"}).training
+    model, family = load_model(model_path, four_bit=False)
+    tuned = add_adapter(model, family, settings, 0).eval()
+    reader = Reader(tuned, load_processor(model_path), 4, 8)
+    shown = Shown(butterflies.folder / butterflies.questions[0].picture)
+    prompts = [Prompt("How large is the Monarch?"), Prompt("What is this butterfly called?", shown)]
+    found = reader.likelihoods(prompts, [ANSWERS] * 2, "test")
+    for prompt, likelihoods in zip(prompts, found, strict=True):
+        picture = prompt.source.open() if prompt.source else None
+        batch = training_batch(reader.processor, [[prompt.message, assistant(ANSWERS[0])]], [picture], 512)
+        labels = batch.pop("labels")[0]
+        with torch.inference_mode():
+            logs = tuned(**batch).logits[0, -len(labels) :].log_softmax(-1)
+        expected = sum(logs[i - 1, label].item() for i, label in enumerate(labels.tolist()) if label >= 0)
+        assert likelihoods[0].total == pytest.approx(expected, abs=2e-4)
+    alone = [reader.replies([prompt], "test")[0] for prompt in prompts]
+    assert reader.replies(prompts, "test") == alone
+    assert reader.features.computed == 1
+
+
+def test_a_tree_holds_a_common_beginning_once():
+    trees, branches = plant([[1, 2, 3], [1, 2, 4]], [[[7, 8], [7, 9]], [[7]]], ["p", "p"])
+    assert [(t.tokens, t.parents, t.depths) for t in trees] == [
+        ([1, 2, 3, 7, 8, 9, 4, 7], [-1, 0, 1, 2, 3, 3, 1, 6], [0, 1, 2, 3, 4, 4, 2, 3])
+    ]
+    assert [[branch.nodes for branch in several] for several in branches] == [[[3, 4], [3, 5]], [[7]]]
+    assert trees[0].sees(9)[5].tolist() == [True, True, True, True, False, True, False, False, False]
+    assert trees[0].sees(9)[8].tolist() == [False] * 8 + [True]
+
+
+def test_trees_do_not_grow_without_end():
+    prompts = [[1, *range(100 * i, 100 * i + 90)] for i in range(1, 30)]
+    trees, _ = plant(prompts, [[[5]]] * 29, [""] * 29)
+    assert max(len(tree.tokens) for tree in trees) <= 91 + 1 + GROWTH + 92
+    assert len(trees) < 29
