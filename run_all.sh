@@ -25,9 +25,11 @@ Words:
   paper          the paper's own models and data: a GPU, downloads and hours
   publish        the demo with three seeds, its figures put into figures/demo
   ablations      every grid of grids/ that belongs to the profile, and publishes
-  grid NAME...   some of them, or your own files: what would run, then runs it
-  own FOLDER     would text alone do for classes of your own? also: own validate
-                 FOLDER (looks for mistakes), own verdict (reads the last run)
+  grid           some of them by name, or files of yours: says what would run,
+                 then runs it (grid NAME...)
+  own            would text alone do for your own classes? (own FOLDER); looks
+                 for mistakes first (own validate FOLDER); what the last run
+                 said (own verdict)
   figures        draws tables and figures again from the runs that there are
   verify         says which published figure is stale, and why
   report         the whole study as one page: runs/<profile>/report/index.html

@@ -46,7 +46,7 @@ def make_data(folder: Path, classes: int) -> None:
     from helpers.samples import write_samples
     from helpers.writer import offline
 
-    domain = open_domain("butterfly", "drawn", None, classes, 1, 56, 0)
+    domain = open_domain("butterfly", "drawn", None, classes, 1, 56, 0, distractors="random")
     domain.bring_pictures(folder)
     texts = list(offline.write(domain, 1))
     for mode in ("text_only", "image_text"):

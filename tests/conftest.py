@@ -25,6 +25,7 @@ def build():
         shuffled=False,
         hybrid_share=0.5,
         described_share=1,
+        asked="all",
         limit_questions=None,
         seed=0,
     )

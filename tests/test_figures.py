@@ -200,15 +200,16 @@ def test_figure1_shows_the_picture_at_test_and_the_name_only_where_it_is_known()
 
 def test_saving_twice_gives_the_same_bytes_with_the_data_and_the_inputs(tmp_path):
     table = accuracies()
+    (tmp_path / "elsewhere.jsonl").write_text("{}")
     for folder in ("one", "two"):
-        inputs = [ROOT / "runs" / "demo" / "answers.jsonl", tmp_path / "elsewhere.jsonl"]
+        inputs = [ROOT / "data" / "reported.csv", tmp_path / "elsewhere.jsonl"]
         figures.save(figures.accuracy_figure(table), tmp_path / folder, "accuracy", table, inputs)
-    names = ["accuracy.csv", "accuracy.pdf", "accuracy.png"]
+    names = ["accuracy.csv", "accuracy.json", "accuracy.pdf", "accuracy.png"]
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == names
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     with Image.open(tmp_path / "one" / "accuracy.png") as png:
-        assert png.info["Source"] == "runs/demo/answers.jsonl; elsewhere.jsonl"
+        assert png.info["Source"] == "data/reported.csv; elsewhere.jsonl"
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "one" / "accuracy.csv"), table)
 
 

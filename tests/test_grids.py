@@ -59,7 +59,7 @@ def test_excluded_runs_are_left_out():
 
 
 def test_a_name_is_a_folder_whatever_the_value():
-    assert grids.key({"data.seed": "../../etc $(rm)"}) == "data.seed=.._.._etc___rm_"
+    assert grids.key({"data.seed": "../../etc $(rm)"}).startswith("data.seed=.._.._etc___rm_~")
     long = grids.key({"build.parts": ["x" * 300]})
     assert len(long) == grids.LONGEST_KEY
     assert long != grids.key({"build.parts": ["x" * 301]})

@@ -1,6 +1,7 @@
 """The meter sees time, memory and energy of one run alone, and says nothing of whose machine it was."""
 
 import json
+import mmap
 import os
 import socket
 import subprocess
@@ -10,7 +11,6 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -28,13 +28,20 @@ SOURCES = {
 }
 
 
+def fresh_memory(size):
+    """Pages that the process did not hold before; an array could come out of memory that an earlier test gave back."""
+    block = mmap.mmap(-1, size)
+    block.write(b"1" * size)
+    return block
+
+
 def test_the_meter_sees_time_memory_and_energy():
     with Meter() as idle:
         time.sleep(0.2)
     with Meter(idle_seconds=0) as busy:
-        block = np.ones(100_000_000, dtype=np.uint8)
+        block = fresh_memory(100_000_000)
         time.sleep(0.2)
-        del block
+        block.close()
     first, second = idle.record(), busy.record()
     assert set(first) == MEASURES | SOURCES
     assert 0.2 <= first["seconds"] < 1  # the start-up of the energy tracker, over a second, is not in it
@@ -50,9 +57,9 @@ def test_the_meter_sees_time_memory_and_energy():
 
 def test_the_peak_of_a_run_is_not_that_of_an_earlier_one():
     with Meter(idle_seconds=0) as large:
-        block = np.ones(100_000_000, dtype=np.uint8)
+        block = fresh_memory(100_000_000)
         time.sleep(0.2)  # a peak shorter than a twentieth of a second can be missed
-        del block
+        block.close()
     with Meter(idle_seconds=0) as small:
         time.sleep(0.1)
     assert large.record()["peak_memory_mb"] - small.record()["peak_memory_mb"] > 80
@@ -130,9 +137,9 @@ def test_on_a_gpu_the_memory_is_what_torch_allocated_there(monkeypatch):
 def test_phases_are_told_apart_and_add_up():
     with Meter(idle_seconds=0) as meter:
         with meter.phase("load"):
-            block = np.ones(100_000_000, dtype=np.uint8)
+            block = fresh_memory(100_000_000)
             time.sleep(0.2)
-            del block
+            block.close()
         for _ in range(2):
             with meter.phase("train"):
                 time.sleep(0.15)

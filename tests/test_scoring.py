@@ -57,6 +57,7 @@ def settings(**changes):
         circular=False,
         answering=["direct"],
         ablation_images=[],
+        representations=False,
         guidance=1.0,
         batch_size=4,
         max_new_tokens=8,

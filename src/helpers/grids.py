@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, NonNegativeInt, ValidationError
 
 from helpers import paths
-from helpers.profiles import Profile, SettingsError, describe_problem, load_profile, replaced
+from helpers.profiles import Profile, SettingsError, check_name, describe_problem, load_profile, read_yaml, replaced
 from helpers.settings import Settings
 from helpers.settings.build import Mode
 
@@ -55,10 +54,10 @@ class Grid(Settings):
     name: str  # taken from the file's name
     title: str  # what the grid asks, for its table and figure
     profile: str
-    models: list[str] | None = None  # null, here and below: all of the profile
-    domains: list[str] | None = None
-    modes: list[Mode | Literal["base"]] | None = None
-    seeds: list[NonNegativeInt] | None = None
+    models: list[str] | None = Field(default=None, min_length=1)  # null, here and below: all of the profile
+    domains: list[str] | None = Field(default=None, min_length=1)
+    modes: list[Mode | Literal["base"]] | None = Field(default=None, min_length=1)
+    seeds: list[NonNegativeInt] | None = Field(default=None, min_length=1)
     set: Overrides = Field(default_factory=dict)  # settings that all of its runs share
     variants: dict[str, Overrides] = Field(default_factory=dict)  # label: settings in which it differs
     axes: dict[str, list[Any]] = Field(
@@ -95,14 +94,18 @@ def load_grid(path: str | Path) -> Grid:
     if not file.is_file():
         found = ", ".join(sorted(grid.stem for grid in (paths.ROOT / "grids").glob("*.yaml"))) or "none"
         raise SettingsError(f"no grid {path}; found in grids/: {found}")
+    check_name("grid", file.stem)
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = read_yaml(file)
+    except SettingsError as error:
+        raise SettingsError(f"grid {file.name} is not a file of `field: value` lines: {error}") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"grid {file.name} is not a file of `field: value` lines, but {type(values).__name__}")
+    try:
         return Grid.model_validate({**values, "name": file.stem})
     except ValidationError as error:
         problems = "\n".join(f"  {describe_problem(problem)}" for problem in error.errors())
         raise SettingsError(f"grid {file.name} cannot be used:\n{problems}\nCorrect the file.") from None
-    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"grid {file.name} is not a file of `field: value` lines: {error}") from None
 
 
 def runs(grid: Grid, profile: Profile) -> list[Run]:
@@ -113,6 +116,7 @@ def runs(grid: Grid, profile: Profile) -> list[Run]:
     for field in ("models", "domains"):
         if unknown := set(getattr(grid, field) or []) - set(getattr(profile, field)):
             raise SettingsError(f"grid {grid.name}: {field} {sorted(unknown)} are not in profile {profile.name}")
+    _check_exclude(grid)
     found: dict[tuple[str, ...], Run] = {}
     for run in _cells(grid, profile):
         cell = {**run.overrides, "model": run.model, "domain": run.domain, "mode": run.mode, "seed": run.seed}
@@ -121,6 +125,16 @@ def runs(grid: Grid, profile: Profile) -> list[Run]:
     if not found:
         raise SettingsError(f"grid {grid.name} leaves no run: its exclude takes out everything")
     return list(found.values())
+
+
+def _check_exclude(grid: Grid) -> None:
+    """A misspelt field would leave nothing out, and nobody would know."""
+    known = {"model", "domain", "mode", "seed", *grid.set, *grid.axes, *(f for v in grid.variants.values() for f in v)}
+    if unknown := sorted({field for out in grid.exclude for field in out} - known):
+        raise SettingsError(
+            f"grid {grid.name}: exclude names {', '.join(unknown)}, which nothing here has; there are "
+            f"{', '.join(sorted(known))}"
+        )
 
 
 def _cells(grid: Grid, profile: Profile) -> Iterator[Run]:
@@ -144,6 +158,9 @@ def _variants(grid: Grid) -> Iterator[tuple[str, Overrides]]:
 
 def differences(grid: Grid, profile: Profile, overrides: Mapping[str, Any]) -> Overrides:
     """The overrides that change something; all are checked against the profile's rules."""
+    if foreign := [field for field in overrides if not field.startswith(STEPS["evaluation"])]:
+        groups = ", ".join(group.rstrip(".") for group in STEPS["evaluation"])
+        raise SettingsError(f"grid {grid.name} varies {foreign[0]}; only fields of {groups} can vary, e.g. build.seed")
     changed = replaced(profile, overrides, f"grid {grid.name}")
     values = {field: value_of(changed, field) for field in overrides}
     return {field: value for field, value in values.items() if value != value_of(profile, field)}
@@ -179,9 +196,13 @@ def key(overrides: Mapping[str, Any]) -> str:
 
 
 def _slug(value: Any) -> str:
+    """A text that had to be changed gets a hash: two models ``a/b`` and ``a_b`` are not to share a folder."""
     if isinstance(value, list):
         return "-".join(map(_slug, value)) or "none"
-    return re.sub(r"[^A-Za-z0-9_.]", "_", str(value))
+    plain = re.sub(r"[^A-Za-z0-9_.]", "_", str(value))
+    if not isinstance(value, str) or plain == value:
+        return plain
+    return f"{plain}~{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def plan(grid: Grid, profile: Profile) -> str:

@@ -30,21 +30,42 @@ def code_cells(notebook: str | Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise NotebookError(f"there is no notebook {notebook}")
     try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (json.JSONDecodeError, KeyError) as error:
-        raise NotebookError(f"{notebook} is not a notebook of format 4: {error!r}") from None
-    return [{**cell, "source": "".join(cell["source"])} for cell in cells if cell["cell_type"] == "code"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        cells = [
+            {**cell, "source": "".join(cell["source"])} for cell in content["cells"] if cell["cell_type"] == "code"
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise NotebookError(
+            f"{notebook} is not a notebook of format 4: {error!r}; save it again in JupyterLab"
+        ) from None
+    _check_language(notebook, content.get("metadata") or {})
+    return cells
+
+
+def _check_language(notebook: str | Path, metadata: dict[str, Any]) -> None:
+    """Every notebook is run by this Python, whatever kernel it names; one of another language would fail in a cell."""
+    kernel, info = metadata.get("kernelspec") or {}, metadata.get("language_info") or {}
+    language = str(kernel.get("language") or info.get("name") or "python")
+    if language.lower() not in ("python", "python3"):
+        raise NotebookError(
+            f"{notebook} is written for a kernel of the language {language!r}; only Python notebooks are run. "
+            "In JupyterLab: menu Kernel, Change Kernel, Python 3"
+        )
 
 
 def declared_parameters(notebook: str | Path) -> list[str]:
     """Names assigned in the one cell tagged `parameters`, in their order."""
-    tagged = [cell["source"] for cell in code_cells(notebook) if TAG in cell.get("metadata", {}).get("tags", [])]
+    tagged = [cell["source"] for cell in code_cells(notebook) if TAG in _tags(cell)]
     if len(tagged) != 1:
         raise NotebookError(
             f"{notebook} has {len(tagged)} cells tagged `{TAG}`; it needs exactly one, which assigns every parameter. "
             "In JupyterLab: property inspector (the gear wheels), cell tags"
         )
     return [name for statement in _parse(notebook, tagged[0]).body for name in _assigned(statement)]
+
+
+def _tags(cell: dict[str, Any]) -> list[str]:
+    return (cell.get("metadata") or {}).get("tags") or []
 
 
 def check_parameters(notebook: str | Path, given: Iterable[str]) -> None:

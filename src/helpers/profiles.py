@@ -4,8 +4,11 @@ A profile says what is run (models, domains, modes, seeds) and how (data, build,
 give a reason beside each value; the classes of `helpers.settings` say what each field means.
 """
 
+import re
+import reprlib
 import shlex
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,11 @@ from helpers.settings.data import Data, Domain
 from helpers.settings.evaluation import Evaluation
 from helpers.settings.training import Training
 from helpers.settings.writer import Writer
+
+FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}")  # of a profile or grid: it becomes part of commands
+SECRET = "writer"  # the group whose values no message repeats: a key may have been put there by mistake
+SHORT = reprlib.Repr()  # a value in a message: cut in depth and length, as a file can hold anything
+SHORT.maxlist, SHORT.maxstring, SHORT.maxother, SHORT.maxlevel = 5, 200, 200, 2
 
 
 class SettingsError(ValueError):
@@ -115,21 +123,50 @@ def parse_overrides(text: str) -> dict[str, Any]:
             raise ValueError(f"{without_value[0]!r} has no value")
         return {field: yaml.safe_load(value) for field, _, value in pairs}
     except (ValueError, yaml.YAMLError) as error:
-        raise SettingsError(f"cannot read the setting {text!r}: {error}; write e.g. training.epochs=3") from None
+        given, why = (f"{SECRET}...", "its quotes or brackets") if SECRET in text else (text, error)
+        raise SettingsError(f"cannot read the setting {given!r}: {why}; write e.g. training.epochs=3") from None
 
 
 def _read(name: str, folder: Path) -> dict[str, Any]:
     path = folder / f"{name}.yaml"
+    check_name("profile", name)
     if not path.is_file():
         found = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
         raise SettingsError(f"unknown profile {name!r}; found in {folder.name}/: {found}")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{folder.name}/{name}.yaml is not valid YAML: {error}") from None
+    settings = read_yaml(path)
     if not isinstance(settings, dict):
         raise SettingsError(f"{folder.name}/{name}.yaml must hold `field: value` lines, not {type(settings).__name__}")
     return settings
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise `SettingsError` for a name that is no plain folder name, such as one with a space or a slash."""
+    if not FOLDER_NAME.fullmatch(name):
+        raise SettingsError(
+            f"{what} name {name!r} becomes the name of a folder: at most 60 letters, digits, '_', '-' and '.', none of "
+            "the last two first; rename the file"
+        )
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a field that is there twice is an error; PyYAML alone takes the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<")
+        if twice := next((key for key, times in keys.items() if times > 1), None):
+            raise yaml.constructor.ConstructorError(None, None, f"the field {twice!r} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file of settings holds. Raises `SettingsError` for one that cannot be read."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path.parent.name}/{path.name} is not valid YAML: {error}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        why = "is nested too deep" if isinstance(error, RecursionError) else f"is not UTF-8 ({error.reason})"
+        raise SettingsError(f"{path.parent.name}/{path.name} {why}; save it as plain text in UTF-8") from None
 
 
 def _replace(settings: dict[str, Any], field: str, value: Any) -> None:
@@ -137,12 +174,19 @@ def _replace(settings: dict[str, Any], field: str, value: Any) -> None:
     for group in groups:
         settings = settings.setdefault(group, {})
         if not isinstance(settings, dict):
-            raise SettingsError(f"cannot set {field}: {group} is a single value ({settings!r}), not a group of fields")
+            raise SettingsError(f"cannot set {field}: {_single(groups, group, settings)}, not a group of fields")
     settings[last] = value
 
 
+def _single(groups: list[str], group: str, value: Any) -> str:
+    return f"{group} is a single value" + ("" if groups[0] == SECRET else f" ({SHORT.repr(value)})")
+
+
 def describe_problem(problem: Any) -> str:
-    """One of pydantic's problems in a line. A whole group is not repeated: its fields are in the file."""
+    """One of pydantic's problems in a line. A whole group is not repeated (its fields are in the file), nor is any
+    value of the writer's group, where a key may stand by mistake.
+    """
     field = ".".join(str(part) for part in problem["loc"]) or "the profile"
-    received = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
+    hidden = isinstance(problem["input"], Mapping) or problem["loc"][:1] == (SECRET,)
+    received = "" if hidden else f" = {SHORT.repr(problem['input'])}"
     return f"{field}{received}: {problem['msg'].removeprefix('Value error, ')}"

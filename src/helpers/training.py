@@ -21,7 +21,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from helpers.batches import IGNORED, PICTURE_KEYS, Message, Tensors, packed_batch, training_batch
+from helpers.batches import PICTURE_KEYS, Message, Tensors, packed_batch, training_batch
 from helpers.models.card import write_card
 from helpers.models.families import Family
 from helpers.models.features import TowerFeatures
@@ -35,6 +35,7 @@ from helpers.progress import Ticker
 from helpers.resources import Meter
 from helpers.samples import Sample
 from helpers.settings.training import Training
+from helpers.work import Traffic, training_flops, weights_of
 
 MAX_LENGTH = 4096  # tokens; a sample beyond it is an error, never cut
 KEPT_BYTES = 2_000_000_000  # of encoded samples in memory; beyond it a picture is opened anew in each epoch
@@ -105,28 +106,6 @@ class PackedCollator:
         return tensors
 
 
-class Counter:
-    """What went through the model: samples, tokens, and tokens that the loss was taken on.
-
-    Counted where the loss is computed; the loader makes a batch more than it is asked for.
-    """
-
-    def __init__(self) -> None:
-        self.batches: list[torch.Tensor] = []  # samples, tokens, supervised tokens; kept on the device, read once
-
-    def add(self, batch: dict[str, Any]) -> None:
-        labels = batch["labels"]
-        packed = "lengths" in batch
-        samples = torch.tensor(len(batch["lengths"]) if packed else len(labels), device=labels.device)
-        tokens = torch.tensor(labels.numel(), device=labels.device) if packed else batch["attention_mask"].sum()
-        self.batches.append(torch.stack([samples, tokens, (labels != IGNORED).sum()]))
-
-    def record(self) -> dict[str, int]:
-        """The sums so far."""
-        sums = torch.stack(self.batches).sum(dim=0).tolist() if self.batches else [0, 0, 0]
-        return dict(zip(("samples", "tokens", "supervised_tokens"), sums, strict=True))
-
-
 class CountingTrainer(Trainer):
     """The library's Trainer; it counts what it trains on, and knows batches in one row.
 
@@ -134,7 +113,7 @@ class CountingTrainer(Trainer):
     demo's models took a fifth of the time: see also `still_training`.
     """
 
-    counter: Counter
+    counter: Traffic
     trained: list[torch.nn.Parameter]
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
@@ -236,7 +215,7 @@ def finetune(
         data_collator=_collator(model, family, processor, settings, packed),
         callbacks=[ProgressLine()],
     )
-    trainer.counter = Counter()
+    trainer.counter = Traffic(model.config)
     trainer.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     trainer.remove_callback(PrinterCallback)  # it prints every step; ProgressLine prints one every few seconds
     checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
@@ -250,18 +229,24 @@ def finetune(
         if cached is not None:
             stack.enter_context(cached)
         meter = stack.enter_context(Meter())
-        outcome = _trained(trainer, checkpoint, settings)
+        with meter.phase("train"):
+            outcome = _trained(trainer, checkpoint, settings)
+        with meter.phase("save"):
+            model.save_pretrained(output / "adapter")
     if not math.isfinite(outcome.training_loss):
         raise RuntimeError(f"the loss became {outcome.training_loss}; lower `training.learning_rate` and run again")
-    model.save_pretrained(output / "adapter")
+    counts = trainer.counter.record()
+    seen = counts["patches"] if cached is None else round(counts["patches"] * cached.computed_share)
     resources = {
-        **meter.record(),
+        **meter.record(of="train"),
         "vision_tower_calls": tower.calls,
-        **trainer.counter.record(),
+        **counts,
+        **training_flops(weights_of(model, family), counts["text_tokens"], counts["image_tokens"], seen),
         "steps": outcome.global_step,
         "trainable_parameters": sum(trainable_groups(model, family).values()),
         "resumed": checkpoint is not None,
     }
+    meter.write_samples(output / "resources.parquet")
     write_card(output / "adapter", model, settings, resources)
     return Result(resources=resources, losses=_losses(trainer))
 

@@ -124,6 +124,8 @@ def read(
         raise ValueError(
             f"{len(faults)} row(s) are no question with a picture:\n{listed}\nCorrect them or take them out"
         )
+    if not questions:
+        raise ValueError(f"{files[0]}: holds no question about the classes asked for; fetch it again, or ask for more")
     return questions, book
 
 

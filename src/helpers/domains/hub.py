@@ -120,7 +120,7 @@ def _batches(path: Path, names: list[str]) -> Iterator[Any]:
         try:
             yield from parquet.iter_batches(batch_size=ROWS_AT_ONCE, columns=names, use_threads=False)
         except (ArrowException, OSError) as error:
-            raise ValueError(f"{path}: cannot be read to its end ({error}); fetch it again") from error
+            raise ValueError(f"{path}: cannot be read to its end ({str(error).strip()}); fetch it again") from error
 
 
 def _parquet(path: Path) -> Any:
@@ -131,7 +131,7 @@ def _parquet(path: Path) -> Any:
     try:
         parquet = ParquetFile(path, pre_buffer=False, buffer_size=2**20)
     except (ArrowException, OSError) as error:
-        raise ValueError(f"{path}: not a readable parquet file ({error}); fetch it again") from error
+        raise ValueError(f"{path}: not a readable parquet file ({str(error).strip()}); fetch it again") from error
     groups = range(parquet.metadata.num_row_groups)
     largest = max((parquet.metadata.row_group(group).total_byte_size for group in groups), default=0)
     if largest > MAX_GROUP_BYTES:

@@ -159,6 +159,8 @@ def _from_parquet(files: Sequence[Path]) -> KViscuit:
 
 def _questions(annotations: Sequence[Annotation], path: Path) -> list[Question]:
     """In the common form. An id is the authors' with a running number among those of the same ``id_``."""
+    if not annotations:
+        raise ValueError(f"{path}: holds no question; fetch it again, or name another folder")
     keywords = _keywords(annotations, path)
     used: Counter[str] = Counter()
     questions = []

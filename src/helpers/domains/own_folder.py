@@ -33,7 +33,7 @@ SPLITS = ("train", "test")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 OPTIONS = 4
 LARGEST_PICTURE = 100_000_000  # bytes
-MOST_CLASSES, SMALLEST_SIDE = 10_000, 8  # rows, pixels
+MOST_CLASSES, SMALLEST_SIDE, LONGEST_PATH = 10_000, 8, 240  # rows, pixels, bytes
 CLASS_ID = re.compile(r"\w[\w.-]{0,99}")  # becomes the name of a folder
 PHRASE = re.compile(r"[^{}<>\n]{1,100}")  # becomes part of a sentence with {option}
 
@@ -304,6 +304,9 @@ def _check_pictures(own: OwnFolder) -> None:
 
 def _readable(name: str, own: OwnFolder) -> bool:
     file = own.folder / name
+    if not file.is_file():
+        own.findings.problem(name, None, "is a broken link or no file", "put a picture there instead")
+        return False
     if not file.resolve().is_relative_to(own.folder.resolve()):
         own.findings.problem(name, None, "leads out of the folder by a link", "put a copy there instead")
         return False
@@ -406,13 +409,13 @@ def _question_faults(
         yield f"answer is {cells['answer']!r}", "the letter of the right option: A, B, C or D"
     if cells["type"] not in ("1", "2"):
         yield f"type is {cells['type']!r}", "1 asks what the picture shows, 2 what is known of it"
-    if (form := cells.get("answer_form")) and (form.count("{") != 1 or "{option}" not in form):
+    if (form := cells.get("answer_form")) and (form.count("{") != 1 or form.count("}") != 1 or "{option}" not in form):
         yield f"answer_form is {form!r}", "it must hold {option} once"
     if (class_id := cells.get("class_id")) and class_id not in {thing.class_id for thing in own.classes}:
         yield f"no class has the class_id {class_id!r}", f"correct it, or add the class to {CLASSES}"
     if not picture or picture.startswith(("/", "~")) or ".." in picture.split("/") or "\\" in picture or ":" in picture:
         yield f"picture is {picture!r}", "a path from this folder, with '/', that stays inside it"
-    elif not (own.folder / picture).is_file():
+    elif len(picture.encode()) > LONGEST_PATH or not (own.folder / picture).is_file():
         yield f"picture {picture!r} is not there", "put it there, or correct the path (capitals count)"
     elif picture in of_picture and picture in of_picture[picture].train:
         yield f"picture {picture!r} is a training picture", "sort them into pictures/train/ and pictures/test/ yourself"

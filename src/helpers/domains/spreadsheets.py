@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-LARGEST_TABLE, LONGEST_CELL = 20_000_000, 5_000  # bytes, characters
+LARGEST_TABLE, LONGEST_CELL, MOST_COLUMNS = 20_000_000, 5_000, 500  # bytes, characters
 
 Cells = dict[str, str]
 
@@ -113,6 +113,10 @@ def _delimiter(text: str, file: str, findings: Findings) -> str:
 
 
 def _good_header(columns: list[str], required: Iterable[str], known: str, file: str, findings: Findings) -> bool:
+    if len(columns) > MOST_COLUMNS:
+        rule = f"the header has {len(columns)} columns; at most {MOST_COLUMNS} are read"
+        findings.problem(file, 1, rule, "write one class or question a row, not a column")
+        return False
     missing = [column for column in required if column not in columns]
     for column in missing:
         near = difflib.get_close_matches(column, columns, 1)
@@ -160,7 +164,7 @@ def _check_cell(cell: str, column: str, line: int, file: str, findings: Findings
 def read_json_lines(path: Path, required: tuple[str, ...], findings: Findings) -> list[tuple[int, Cells]]:
     """The same of a file of JSON lines, whose rows hold the ``required`` fields as texts."""
     rows = []
-    for line, content in enumerate((_decoded(path, findings) or "").splitlines(), start=1):
+    for line, content in enumerate((_decoded(path, findings) or "").split("\n"), start=1):
         if not content.strip():
             continue
         try:

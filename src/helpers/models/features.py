@@ -36,6 +36,12 @@ class TowerFeatures:
         self.kept: dict[str, torch.Tensor] = {}
         self.computed = self.remembered = 0
 
+    @property
+    def computed_share(self) -> float:
+        """How many of the pictures asked for went through the tower; 1 where none was asked for."""
+        asked = self.computed + self.remembered
+        return self.computed / asked if asked else 1.0
+
     def __enter__(self) -> Self:
         self.before = self.tower.__dict__.get("forward")  # an earlier wrapper, such as the one without gradients
         self.tower.forward = self.family.cached_tower(self.tower, self)

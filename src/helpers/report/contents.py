@@ -166,7 +166,10 @@ def _drawn(folder: Path, name: str) -> list[Path]:
 
 def as_grid(file: Path) -> Grid:
     """A CSV as words: an accuracy and its interval in one cell, keys of profiles in words, numbers as in the file."""
-    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except pd.errors.EmptyDataError:  # a table that came out without a column
+        return Grid((), (), 0)
     for column in [c for c in table.columns if {f"{c}_low", f"{c}_high"} <= set(table.columns)]:
         table[column] = [_with_interval(*row) for row in table[[column, f"{column}_low", f"{column}_high"]].to_numpy()]
         table = table.drop(columns=[f"{column}_low", f"{column}_high"])

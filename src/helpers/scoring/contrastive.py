@@ -73,8 +73,11 @@ def load_comparer(path: str | Path) -> Comparer:
     """A CLIP or SigLIP checkpoint: a folder, or a hub name such as openai/clip-vit-base-patch32."""
     from transformers import AutoModelForZeroShotImageClassification, AutoProcessor
 
-    processor = AutoProcessor.from_pretrained(str(path))
-    return Comparer(AutoModelForZeroShotImageClassification.from_pretrained(str(path)).eval(), processor)
+    processor = AutoProcessor.from_pretrained(str(path), trust_remote_code=False)
+    model = AutoModelForZeroShotImageClassification.from_pretrained(
+        str(path), use_safetensors=True, trust_remote_code=False
+    )
+    return Comparer(model.eval(), processor)
 
 
 def by_description(

@@ -102,7 +102,9 @@ def write_lmms_eval(folder: str | Path, questions: Sequence[Question], source: s
             file.write(json.dumps(_lmms_row(question, names), ensure_ascii=False) + "\n")
     (folder / "utils.py").write_text(LMMS_FUNCTIONS, encoding="utf-8")
     path = folder / f"{task}.yaml"
-    path.write_text(LMMS_TASK.format(task=task, rows=json.dumps(str(folder / "questions.jsonl"))), encoding="utf-8")
+    path.write_text(
+        LMMS_TASK.format(task=json.dumps(task), rows=json.dumps(str(folder / "questions.jsonl"))), encoding="utf-8"
+    )
     return path
 
 

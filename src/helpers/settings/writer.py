@@ -33,7 +33,7 @@ class Writer(Settings):
     base_url: str = "https://api.openai.com/v1"  # or that of vLLM, Ollama, llama.cpp, ...
     model: str = "gpt-4o"  # (paper); backend local: a folder in the Hugging Face layout, or a hub name
     # The environment variable with the key (a key itself does not fit the pattern); null: none is sent
-    key_variable: str | None = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_]\w*$")
+    key_variable: str | None = Field(default="OPENAI_API_KEY", pattern="^[A-Z][A-Z0-9_]*$")
     with_picture: bool = False  # show the class's training picture where there is one; else from the name alone
     structured: Structured = "json_schema"  # how the form of a reply is asked for; not every server knows the first
     temperature: float = Field(default=0.0, ge=0, le=2)

@@ -177,17 +177,17 @@ class Endpoint:
             text = str(refusal or message.get("content") or "")
             tokens_in = int(usage.get("prompt_tokens", estimate))
             tokens_out = int(usage.get("completion_tokens", expected_tokens([text])))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            return None
-        return Reply(
-            request=request.key,
-            model=self.settings.model,
-            text=text.replace(self._key, "[key]") if self._key else text,
-            finish="refusal" if refusal else str(choice.get("finish_reason") or "stop"),
-            tokens_in=tokens_in,
-            tokens_out=tokens_out,
-            cost=self.price.cost(tokens_in, tokens_out),
-        )
+            return Reply(
+                request=request.key,
+                model=self.settings.model,
+                text=text.replace(self._key, "[key]") if self._key else text,
+                finish="refusal" if refusal else str(choice.get("finish_reason") or "stop"),
+                tokens_in=tokens_in,
+                tokens_out=tokens_out,
+                cost=self.price.cost(tokens_in, tokens_out),
+            )
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError):
+            return None  # also where a count is negative or a text has half a character, which no row can hold
 
     def _store_lost(self, request: Request, most: float) -> None:
         """It may have been worked on, and be billed."""

@@ -1,0 +1,202 @@
+"""Model folders that must not or cannot be loaded: told from headers alone, before a weight is read.
+
+The folder is a sham of a few hundred bytes, so no model is loaded here; tests/test_models_checkpoints.py does the same
+with real ones.
+"""
+
+import json
+import struct
+
+import pytest
+
+from helpers import preflight
+from helpers.models.checkpoints import check_checkpoint
+from helpers.models.families import family_of
+
+ARCHITECTURE = "Qwen2VLForConditionalGeneration"
+CONFIG = {"model_type": "qwen2_vl", "architectures": [ARCHITECTURE], "text_config": {"vocab_size": 4}}
+TOKENIZER = {"model": {"vocab": {"a": 0, "b": 3}}, "added_tokens": [{"id": 2, "content": "<end>"}]}
+EMBEDDING = {"model.embed_tokens.weight": {"dtype": "F32", "shape": [4, 1], "data_offsets": [0, 16]}}
+INDEX = "model.safetensors.index.json"
+
+
+def weights(header: dict | bytes, data: bytes = b"\0" * 16) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def write(path, value) -> None:
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    write(folder / "config.json", CONFIG)
+    write(folder / "tokenizer.json", TOKENIZER)
+    (folder / "model.safetensors").write_bytes(weights(EMBEDDING))
+    return folder
+
+
+def sharded(folder, files=("a.safetensors", "b.safetensors"), kept=1):
+    (folder / "model.safetensors").unlink()
+    write(folder / INDEX, {"weight_map": {f"{n}.{name}": name for n, name in enumerate(files)}})
+    for number, name in enumerate(files[:kept]):
+        (folder / name).write_bytes(weights({f"{number}.{name}": {"shape": [4], "data_offsets": [0, 16]}}))
+
+
+def to_pickle(folder, name):
+    (folder / "model.safetensors").rename(folder / name)
+
+
+def test_the_sham_as_it_is_passes(model):
+    check_checkpoint(model, ARCHITECTURE)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "rule"),
+    [
+        (lambda f: (f / "config.json").unlink(), FileNotFoundError, "no config.json; expected a model folder in the"),
+        (lambda f: (f / "config.json").write_text("{"), ValueError, "config.json is no valid JSON .*; download it"),
+        (lambda f: (f / "config.json").write_text(""), ValueError, "config.json is no valid JSON .*; download it"),
+        (
+            lambda f: write(f / "config.json", CONFIG | {"auto_map": {"AutoModel": "evil.Model"}}),
+            ValueError,
+            "has an auto_map, so the model would need code from the checkpoint, which is never run here; use a version",
+        ),
+        (
+            lambda f: write(f / "config.json", CONFIG | {"architectures": ["LlamaForCausalLM"]}),
+            ValueError,
+            f"holds a LlamaForCausalLM; expected a {ARCHITECTURE}",
+        ),
+        (
+            lambda f: write(f / "config.json", CONFIG | {"text_config": {"vocab_size": 9}}),
+            ValueError,
+            "config.json says 9 words, the embedding has 4; files of two models",
+        ),
+        (
+            lambda f: write(f / "tokenizer.json", {"model": {"vocab": {"a": 4}}}),
+            ValueError,
+            "the tokenizer has a token 4, the embedding only 4 rows; use the tokenizer that belongs to the model",
+        ),
+        (
+            lambda f: write(f / "tokenizer.json", TOKENIZER | {"added_tokens": [{"id": 99}]}),
+            ValueError,
+            "the tokenizer has a token 99, the embedding only 4 rows",
+        ),
+        (lambda f: (f / "model.safetensors").unlink(), FileNotFoundError, "neither model.safetensors nor .*; download"),
+        (
+            lambda f: to_pickle(f, "pytorch_model.bin"),
+            ValueError,
+            r"its weights are pickles .pytorch_model.bin., ",
+        ),
+        (lambda f: to_pickle(f, "model.pt"), ValueError, r"its weights are pickles .model.pt., which can run code"),
+        (lambda f: to_pickle(f, "model.pkl"), ValueError, r"its weights are pickles .model.pkl., which can run code"),
+        (lambda f: to_pickle(f, "model.ckpt"), ValueError, r"its weights are pickles .model.ckpt., which can run code"),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(b""),
+            ValueError,
+            "cut short or no safetensors file .0 b",
+        ),
+        (lambda f: (f / "model.safetensors").write_bytes(b"abc"), ValueError, "cut short or no safetensors file .3 b"),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 100),
+            ValueError,
+            "cut short or no safetensors file .100 bytes.; download it again",
+        ),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(weights(EMBEDDING)[:-1]),
+            ValueError,
+            r"has \d+ bytes and should have \d+; download it again",
+        ),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(weights(EMBEDDING) + b"\0"),
+            ValueError,
+            r"has \d+ bytes and should have \d+; download it again",
+        ),
+        (sharded, FileNotFoundError, "1 of 2 weight files are missing: b.safetensors; download them"),
+        (
+            lambda f: sharded(f, kept=0),
+            FileNotFoundError,
+            "2 of 2 weight files are missing: a.safetensors, b",
+        ),
+    ],
+)
+def test_a_folder_that_must_not_or_cannot_be_loaded_is_told_with_the_remedy(spoil, error, rule, model, refused):
+    spoil(model)
+    refused(error, rule, check_checkpoint, model, ARCHITECTURE)
+
+
+def gap(reason: str):
+    """Known, told to whoever keeps helpers.models; passes as soon as it is mended."""
+    return pytest.mark.xfail(reason=reason, strict=False)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "rule"),
+    [
+        pytest.param(lambda f: write(f / "config.json", [1]), "config.json", marks=gap("AttributeError")),
+        pytest.param(lambda f: write(f / INDEX, {}), INDEX, marks=gap("KeyError")),
+        pytest.param(lambda f: (f / INDEX).write_text("{"), INDEX, marks=gap("does not name the file")),
+        pytest.param(
+            lambda f: sharded(f, files=("../../outside.safetensors",), kept=0),
+            "outside the folder|leads out",
+            marks=gap("a weight file may be named outside the folder"),
+        ),
+        pytest.param(
+            lambda f: (f / "model.safetensors").write_bytes(weights(b"not json", b"")),
+            "model.safetensors",
+            marks=gap("does not name the file"),
+        ),
+        pytest.param(
+            lambda f: (f / "model.safetensors").write_bytes(weights({"a": {"shape": [1]}}, b"")),
+            "model.safetensors",
+            marks=gap("KeyError: data_offsets"),
+        ),
+        pytest.param(lambda f: (f / "tokenizer.json").write_text("{"), "tokenizer.json", marks=gap("names no file")),
+        pytest.param(
+            lambda f: write(f / "tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.T", None]}}),
+            "tokenizer_config.json has an auto_map",
+            marks=gap("only config.json is looked into; transformers does not run it without trust_remote_code"),
+        ),
+    ],
+)
+def test_a_folder_whose_small_files_are_spoiled_is_told_with_the_file(spoil, rule, model, refused):
+    spoil(model)
+    refused(ValueError, rule, check_checkpoint, model, ARCHITECTURE)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "rule"),
+    [
+        (
+            lambda f: write(f / "config.json", {"model_type": "gpt2"}),
+            ValueError,
+            "model_type is 'gpt2'; known: qwen2",
+        ),
+        (lambda f: write(f / "config.json", {}), ValueError, "model_type is ''; known: qwen2_vl, llava_next"),
+        (lambda f: (f / "config.json").unlink(), FileNotFoundError, "no config.json; expected a model folder"),
+    ],
+)
+@pytest.mark.slow  # imports torch
+def test_an_unknown_architecture_is_named_with_those_there_are(spoil, error, rule, model, refused):
+    spoil(model)
+    refused(error, rule, family_of, model)
+
+
+@pytest.mark.parametrize("path", ["none/at/all", "/none", "data", "../x", "data/models/tiny-qwen3-vl", "$(rm -rf ~)"])
+def test_a_model_that_is_not_there_is_told_before_anything_runs(path, refused):
+    refused(preflight.PreflightError, "no model in .*: a model folder holds config.json", preflight.model_files, path)
+
+
+@pytest.mark.parametrize("path", ["none/at/all", "/none", "data/own/examples", "$(rm -rf ~)", ""])
+def test_a_data_folder_that_is_not_there_is_told_before_anything_runs(path, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr("helpers.paths.ROOT", tmp_path / "clone")
+    refused(preflight.PreflightError, "no data folder .*; give yours by --config", preflight.source_files, path)
+
+
+@pytest.mark.parametrize("gigabytes", [1e9, 1e300])
+def test_a_disk_without_room_is_told_before_anything_runs(gigabytes, refused, tmp_path):
+    rule = "GB free, this profile asks for .* Free some room"
+    refused(preflight.PreflightError, rule, preflight.check_room, tmp_path / "not" / "yet", gigabytes)
