@@ -296,6 +296,21 @@ def own_classes_parameters(wildcards):
     }
 
 
+def playground_parameters(wildcards):
+    return {"steps": min(30, PROFILE.training.max_steps or 30), "output_dir": f"{RUN}/playground"}
+
+
+def baselines_parameters(wildcards):
+    return {
+        "domain": wildcards.domain,
+        "dataset_dir": DATASET.format(domain=wildcards.domain, variant=grids.MAIN),
+        "output_dir": f"{RUN}/baselines/{wildcards.domain}",
+        "contrastive_model": PROFILE.contrastive_model,
+        "model_paths": {name: model.path for name, model in PROFILE.models.items()},
+        "evaluation": PROFILE.evaluation.model_dump(),
+    }
+
+
 STEPS = {  # rule: notebook, its parameters
     "base_models": ("notebooks/00_base_models.ipynb", base_models_parameters),
     "generate": ("notebooks/01_data_generation.ipynb", generate_parameters),
@@ -306,6 +321,8 @@ STEPS = {  # rule: notebook, its parameters
     "resources": ("notebooks/06_resources.ipynb", resources_parameters),
     "paper": ("notebooks/07_paper.ipynb", paper_parameters),
     "grid": ("notebooks/08_grid.ipynb", grid_parameters),
+    "baselines": ("notebooks/12_baselines.ipynb", baselines_parameters),
+    "playground": ("notebooks/11_playground.ipynb", playground_parameters),
     "report": ("notebooks/10_report.ipynb", lambda wildcards: {"run_dir": RUN}),
     "own_classes": ("notebooks/09_own_classes.ipynb", own_classes_parameters),
 }
@@ -409,7 +426,7 @@ EXECUTE = (
 )
 
 
-localrules: all, publish, all_grids, publish_grids
+localrules: all, everything, publish, all_grids, publish_grids, publish_baselines, ablations
 
 
 rule all:
@@ -592,6 +609,57 @@ rule paper:
         EXECUTE
 
 
+rule baselines:
+    """What is scored without looking, and by comparing pictures with descriptions."""
+    input:
+        code=code("baselines"),
+        questions=f"{RUN}/datasets/{{domain}}/{grids.MAIN}/questions.jsonl",
+        pictures=PICTURES.replace("{variant}", grids.MAIN),
+        models=[file for files in MODELS.values() for file in files],
+        contrastive=model_files(PROFILE.contrastive_model) if PROFILE.contrastive_model else [],
+    output:
+        answers=f"{RUN}/baselines/{{domain}}/answers.jsonl",
+        table=f"{RUN}/baselines/{{domain}}/baselines.csv",
+        notebook=f"{EXECUTED}/baselines/{{domain}}.ipynb",
+    log:
+        f"{LOGS}/baselines/{{domain}}.log",
+    params:
+        **given("baselines"),
+    threads: PROFILE.jobs.threads
+    resources:
+        mem_mb=PROFILE.jobs.memory_mb,
+        runtime=PROFILE.jobs.minutes,
+        gpu=PROFILE.jobs.gpus,
+    shell:
+        EXECUTE
+
+
+rule playground:
+    """The notebook for trying things, with its own defaults: does it run?"""
+    input:
+        code=code("playground"),
+        facts=FACTS["butterfly"],
+    output:
+        notebook=f"{EXECUTED}/playground.ipynb",
+    log:
+        f"{LOGS}/playground.log",
+    params:
+        **given("playground"),
+    threads: PROFILE.jobs.threads
+    resources:
+        mem_mb=PROFILE.jobs.memory_mb,
+    shell:
+        EXECUTE
+
+
+rule everything:
+    """All of a profile's notebooks, those too that the tables do not need: the check at smoke size."""
+    input:
+        rules.all.input,
+        rules.playground.output,
+        expand(f"{RUN}/baselines/{{domain}}/baselines.csv", domain=PROFILE.domains),
+
+
 rule report:
     """The whole study as one page; the grids that have been run are on it too."""
     input:
@@ -659,4 +727,22 @@ rule publish_grids:
     output:
         [f"{PUBLISHED}/ablations/{grid}.{kind}" for grid in GRIDS for kind in FIGURE_KINDS],
     shell:
-        "mkdir -p {PUBLISHED}/ablations && cp {input} {PUBLISHED}/ablations/"
+        "cp {input} {PUBLISHED}/ablations/"
+
+
+rule publish_baselines:
+    """Copy the baselines' table to where it is committed."""
+    input:
+        f"{RUN}/baselines/{{domain}}/baselines.csv",
+    output:
+        f"{PUBLISHED}/ablations/baselines_{{domain}}.csv",
+    shell:
+        "cp {input} {output}"
+
+
+rule ablations:
+    """Every grid that was asked for and the baselines, published."""
+    input:
+        rules.publish_grids.input,
+        rules.publish_grids.output,
+        expand(f"{PUBLISHED}/ablations/baselines_{{domain}}.csv", domain=PROFILE.domains),

@@ -24,7 +24,7 @@ Words:
   real           the same notebooks on a sample of real photographs
   paper          the paper's own models and data: a GPU, downloads and hours
   publish        the demo with three seeds, its figures put into figures/demo
-  ablations      every grid of grids/ that belongs to the profile, and publishes
+  ablations      every grid of grids/ for this profile, and the baselines
   grid           some of them by name, or files of yours: says what would run,
                  then runs it (grid NAME...)
   own            would text alone do for your own classes? (own FOLDER); looks
@@ -283,7 +283,7 @@ run_ablations() {
     read -r -a OPERANDS <<<"$("$PY" -m helpers.grids list "$PROFILE")"
     GRIDS="$(IFS=, && echo "${OPERANDS[*]}")"
     "$PY" -m helpers.grids plan "${OPERANDS[@]}" || exit 2
-    workflow publish_grids
+    workflow ablations
 }
 
 run_own() { # own FOLDER | own validate FOLDER | own verdict
@@ -327,7 +327,8 @@ main() {
     choose_profile
     set_up
     case "$WORD" in
-        demo | smoke | real | paper) workflow all ;;
+        demo | real | paper) workflow all ;;
+        smoke) workflow everything ;;
         publish) SETTINGS=('seeds=[0,1,2]' ${SETTINGS[@]+"${SETTINGS[@]}"}) && workflow publish ;;
         base-models) workflow base_models ;;
         figures) EXTRA=(--forcerun resources paper report --allowed-rules all resources paper report ${EXTRA[@]+"${EXTRA[@]}"}) && workflow all ;;

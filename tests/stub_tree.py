@@ -42,12 +42,16 @@ WRITES = {  # below output_dir or, where there is none, run_dir
     "03_qlora_finetuning": ["adapter/weights", "resources.json", "losses.csv", "checkpoints/last"],
     "04_evaluation": ["answers.jsonl", "timings.json"],
     "05_ablation": ["answers.jsonl", "timings.json"],
-    "06_resources": [*(f"results/{name}.csv" for name in ("resources", "phases", "operations"))]
-    + _figures(COST_FIGURES),
+    "06_resources": [
+        *(f"results/{name}.csv" for name in ("resources", "phases", "operations")),
+        *_figures(COST_FIGURES),
+    ],
     "07_paper": [*(f"results/{name}.csv" for name in PAPER_TABLES), *_figures(PAPER_FIGURES)],
     "08_grid": ["{grid_name}.csv", *_figures(["{grid_name}"])],
     "09_own_classes": ["results/verdict.csv", *_figures(["verdict"])],
     "10_report": ["report/index.html"],
+    "11_playground": [],
+    "12_baselines": ["answers.jsonl", "baselines.csv"],
 }
 BODY = """
 from pathlib import Path
@@ -62,7 +66,7 @@ for name in {files!r}:
 
 
 def write_stub(name: str, folder: Path, seconds: float = 0, imports: bool = True) -> None:
-    """The stub of one notebook; it sleeps for `seconds` before it writes. Without `imports` its kernel starts sooner."""
+    """The stub of one notebook; it sleeps `seconds` before it writes; without `imports` it starts sooner."""
     cells = notebooks.code_cells(paths.NOTEBOOKS / f"{name}.ipynb")
     parameters = next(cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", []))
     sources = "\n".join(cell["source"] for cell in cells)
@@ -91,7 +95,7 @@ def make_tree(folder: Path, seconds: float = 0, imports: bool = True) -> Path:
     for file in ("butterflies.csv", "culture.csv", "reported.csv"):
         (folder / "data").mkdir(exist_ok=True)
         (folder / "data" / file).write_text("a\n")
-    for model in ("tiny-qwen2-vl", "tiny-llava-next"):
+    for model in ("tiny-qwen2-vl", "tiny-llava-next", "tiny-clip"):
         (folder / "data/models" / model).mkdir(parents=True)
         (folder / "data/models" / model / "config.json").write_text("{}")
     (folder / "notebooks").mkdir()

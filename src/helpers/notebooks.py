@@ -38,19 +38,26 @@ def code_cells(notebook: str | Path) -> list[dict[str, Any]]:
         raise NotebookError(
             f"{notebook} is not a notebook of format 4: {error!r}; save it again in JupyterLab"
         ) from None
-    _check_language(notebook, content.get("metadata") or {})
+    _check_language(notebook, content.get("metadata"))
     return cells
 
 
-def _check_language(notebook: str | Path, metadata: dict[str, Any]) -> None:
+def _check_language(notebook: str | Path, metadata: Any) -> None:
     """Every notebook is run by this Python, whatever kernel it names; one of another language would fail in a cell."""
-    kernel, info = metadata.get("kernelspec") or {}, metadata.get("language_info") or {}
-    language = str(kernel.get("language") or info.get("name") or "python")
+    said = [_entry(metadata, "kernelspec", "language"), _entry(metadata, "language_info", "name")]
+    language = next((str(name) for name in said if name), "python")
     if language.lower() not in ("python", "python3"):
         raise NotebookError(
             f"{notebook} is written for a kernel of the language {language!r}; only Python notebooks are run. "
             "In JupyterLab: menu Kernel, Change Kernel, Python 3"
         )
+
+
+def _entry(metadata: Any, *keys: str) -> Any:
+    """What stands there in nested objects; None where there is no such thing."""
+    for key in keys:
+        metadata = metadata.get(key) if isinstance(metadata, dict) else None
+    return metadata
 
 
 def declared_parameters(notebook: str | Path) -> list[str]:
@@ -65,7 +72,7 @@ def declared_parameters(notebook: str | Path) -> list[str]:
 
 
 def _tags(cell: dict[str, Any]) -> list[str]:
-    return (cell.get("metadata") or {}).get("tags") or []
+    return _entry(cell, "metadata", "tags") or []
 
 
 def check_parameters(notebook: str | Path, given: Iterable[str]) -> None:

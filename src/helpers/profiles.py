@@ -66,6 +66,7 @@ class Profile(Settings):
     seeds: list[NonNegativeInt] = Field(min_length=1)
     domains: dict[str, Domain] = Field(min_length=1)
     models: dict[str, Model] = Field(min_length=1)
+    contrastive_model: str | None = None  # a CLIP or SigLIP checkpoint or hub name, for the baselines of notebook 12
     modes: list[Mode] = Field(min_length=1)  # the untuned base is always measured beside them
     data: Data
     writer: Writer

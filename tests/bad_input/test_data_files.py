@@ -17,7 +17,7 @@ from helpers.domains.own_folder import MOST_CLASSES, read_folder
 from helpers.questions import Question, read_questions, write_questions
 from helpers.rows import read_rows
 from helpers.samples import ClassText, Sample, read_texts
-from helpers.tables import read_answers
+from helpers.tables import ANSWER_COLUMNS, read_answers
 from helpers.writer.cache import Cache
 from helpers.writer.prompts import load_prompt
 
@@ -196,6 +196,16 @@ def test_of_rows_of_which_one_fails_none_is_written(refused, tmp_path):
 def test_spoiled_answers_are_named_with_the_file(content, rule, refused, tmp_path):
     (tmp_path / "answers.jsonl").write_bytes(content)
     refused(ValueError, rule, read_answers, [tmp_path / "answers.jsonl"])
+
+
+@pytest.mark.xfail(reason="helpers.tables splits rows at every line end that Unicode knows", strict=False)
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_an_answer_with_an_unusual_line_end_in_its_words_is_one_row(separator, tmp_path):
+    row = dict.fromkeys(ANSWER_COLUMNS) | {"model": "m", "domain": "d", "mode": "base", "variant": "main", "seed": 0}
+    row |= {"image": "with", "answering": "direct", "protocol": "letter", "question_id": "q", "question_type": 1}
+    row |= {"options": list("abcd"), "answer": 0, "parsed": 0, "correct": True, "reply": f"a{separator}b"}
+    (tmp_path / "answers.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert len(read_answers([tmp_path / "answers.jsonl"])) == 1
 
 
 def test_a_spoiled_cache_of_the_writer_is_named_and_kept(refused, tmp_path):

@@ -175,13 +175,14 @@ class Endpoint:
             message, usage = choice["message"], answer.get("usage") or {}
             refusal = message.get("refusal")
             text = str(refusal or message.get("content") or "")
+            finish = str(choice.get("finish_reason") or "stop").encode("ascii", "replace").decode()
             tokens_in = int(usage.get("prompt_tokens", estimate))
             tokens_out = int(usage.get("completion_tokens", expected_tokens([text])))
             return Reply(
                 request=request.key,
                 model=self.settings.model,
                 text=text.replace(self._key, "[key]") if self._key else text,
-                finish="refusal" if refusal else str(choice.get("finish_reason") or "stop"),
+                finish="refusal" if refusal else finish,
                 tokens_in=tokens_in,
                 tokens_out=tokens_out,
                 cost=self.price.cost(tokens_in, tokens_out),

@@ -1,0 +1,115 @@
+"""What a server or a model answers when it is broken or hostile: taken, asked again or refused, and never a crash."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers.settings.writer import Writer
+from helpers.writer.cache import Reply
+from helpers.writer.openai_compatible import Endpoint
+from helpers.writer.prices import Price
+from helpers.writer.prompts import load_prompt
+from helpers.writer.subjects import Subject
+from helpers.writer.tasks import Described, Task
+
+FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+KEY = "a-key-of-the-environment"
+
+
+def endpoint() -> Endpoint:
+    made = Endpoint.__new__(Endpoint)
+    made.settings, made.price, made._key = Writer(), Price(1, 1), KEY
+    return made
+
+
+def read(body: str) -> Reply | None:
+    return endpoint()._read(SimpleNamespace(key="k"), SimpleNamespace(json=lambda: json.loads(body)), 10)
+
+
+def answer(content: object = "x", usage: object = None, **choice) -> str:
+    message = {"message": {"content": content}, "finish_reason": "stop", **choice}
+    return json.dumps({"choices": [message], "usage": usage})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("", "{", "null", "7", "[]", "{}", '{"choices": []}', '{"choices": null}', '{"choices": [null]}'),
+        *('{"choices": [{}]}', '{"choices": [{"message": null}]}', '{"choices": [{"message": 7}]}', "[" * 10**5),
+        answer("half a character \ud800"),
+        answer(usage={"prompt_tokens": -1, "completion_tokens": 1}),
+        answer(usage={"prompt_tokens": None, "completion_tokens": 1}),
+        answer(usage={"prompt_tokens": "many", "completion_tokens": 1}),
+        answer(usage={"prompt_tokens": 1, "completion_tokens": [1]}),
+        answer(usage=7),
+        answer(usage={"prompt_tokens": 1, "completion_tokens": 1}).replace("1}", "1e999}"),
+        answer(usage={"prompt_tokens": 1, "completion_tokens": 1}).replace("1}", "NaN}"),
+    ],
+)
+def test_an_answer_that_is_no_chat_completion_is_taken_for_none(body):
+    assert read(body) is None
+
+
+def test_half_a_character_where_a_server_says_why_it_stopped_is_kept_as_a_question_mark():
+    reply = read(answer(finish_reason="\ud800"))
+    assert reply is not None
+    assert reply.finish == "?"
+
+
+def test_a_key_that_a_server_says_back_is_struck_out():
+    reply = read(answer(f"your key is {KEY}"))
+    assert reply is not None
+    assert reply.text == "your key is [key]"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@FEW
+@given(JSON, JSON, JSON)
+def test_whatever_a_server_answers_is_a_reply_or_none(content, tokens, finish):
+    usage = {"prompt_tokens": tokens, "completion_tokens": 1}
+    reply = read(answer(content, usage, finish_reason=finish))
+    assert reply is None or (KEY not in str(reply.text) and reply.cost >= 0)
+    assert reply is None or Reply.model_validate_json(reply.model_dump_json()) == reply
+
+
+def task() -> Task:
+    one = Subject("own", "a", "Aurelia", "the Aurelia")
+    return Task(one, 0, load_prompt("generic"), Writer(), {}, Described, None, lambda *_: [])
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("", "the reply: Invalid JSON"),
+        ("Sure! Here it is:", "the reply: Invalid JSON"),
+        ("```json\n{}\n```", "look: Field required"),
+        ("[]", "the reply: Input should be an object"),
+        ('{"look": "a"}', "background: Field required"),
+        ('{"look": 7, "background": "b"}', "look: Input should be a valid string"),
+        ('{"look": "a", "background": "b", "ghost": 1}', "ghost: Extra inputs are not permitted"),
+        ('{"look": "\\ud800", "background": "b"}', "the reply: Invalid JSON"),
+        ("[" * 10**5, "the reply: Invalid JSON: recursion limit"),
+    ],
+)
+def test_a_reply_that_does_not_fit_is_told_to_the_model_by_field_and_rule(text, rule):
+    reply = Reply(request="k", model="m", text=text, finish="stop", tokens_in=1, tokens_out=1, cost=0.0)
+    value, faults = task().read(reply)
+    assert value is None
+    assert any(fault.startswith(rule) for fault in faults)
+
+
+@FEW
+@given(st.text(max_size=99) | JSON.map(json.dumps))
+def test_any_reply_is_read_or_its_faults_are_told(text):
+    reply = Reply(request="k", model="m", text=text, finish="length", tokens_in=1, tokens_out=1, cost=0.0)
+    value, faults = task().read(reply)
+    assert value is not None or faults
