@@ -421,7 +421,7 @@ onstart:
 # ---- the graph -----------------------------------------------------------------------------------------------------
 
 EXECUTE = (
-    "{PYTHON} -m helpers.execute {input.code[0]} {output.notebook} --log {log} --threads {threads}"
+    "{PYTHON:q} -m helpers.execute {input.code[0]} {output.notebook} --log {log} --threads {threads}"
     " --parameters {params.given:q} --label {params.label:q}"
 )
 

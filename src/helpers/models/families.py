@@ -98,4 +98,4 @@ def _model_type(model_path: str | Path) -> str:
         raise FileNotFoundError(f"{model_path}: no config.json; expected a model folder in the Hugging Face layout")
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(str(model_path)).model_type
+    return AutoConfig.from_pretrained(str(model_path), trust_remote_code=False).model_type

@@ -15,7 +15,7 @@ def load_processor(path: str) -> LlavaNextProcessor:
     """The library's processor, its image half in PIL."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     pictures = LlavaNextImageProcessorPil.from_pretrained(path)
     return LlavaNextProcessor.from_pretrained(path, tokenizer=tokenizer, image_processor=pictures)
 

@@ -22,7 +22,7 @@ def load_processor(path: str) -> Qwen2VLPictureProcessor:
     """Tokenizer, chat template and PIL image processor of a checkpoint."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     pictures = Qwen2VLImageProcessorPil.from_pretrained(path)
     return Qwen2VLPictureProcessor(pictures, tokenizer, chat_template=tokenizer.chat_template)
 

@@ -64,7 +64,11 @@ def _read_answers_file(path: Path) -> pd.DataFrame:
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; run the evaluation that writes it, or correct the name")
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}); delete the file and run its evaluation again") from error
+    return [line for line in text.split("\n") if line.strip()]  # splitlines would cut at signs within a reply
 
 
 def _row(path: Path, number: int, line: str) -> dict:
@@ -72,6 +76,8 @@ def _row(path: Path, number: int, line: str) -> dict:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, row {number} is not JSON ({error}); delete the file and run it again") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{path}, row {number} is {line[:80]}; a row of answers is an object with named fields")
     if not row.keys() >= _NEEDED:
         missing = [column for column in ANSWER_COLUMNS if column not in row]
         raise ValueError(f"{path}, row {number} lacks {', '.join(missing)}; a row of answers has all of them")

@@ -110,7 +110,7 @@ def read_retention(paths: Iterable[str | Path], protocol: str | None = None) -> 
     """
     found = []
     for path in map(Path, paths):
-        for number, line in enumerate(filter(str.strip, path.read_text(encoding="utf-8").splitlines()), start=1):
+        for number, line in enumerate(filter(str.strip, path.read_text(encoding="utf-8").split("\n")), start=1):
             row = json.loads(line)
             if missing := [column for column in RETENTION_COLUMNS if column not in row]:
                 raise ValueError(f"{path}, row {number} lacks {', '.join(missing)}; run its evaluation again")
