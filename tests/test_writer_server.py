@@ -219,7 +219,7 @@ def test_what_never_fits_is_asked_again_with_the_fault_and_then_listed(serve, tm
 def test_what_cannot_be_reached_is_listed_and_asked_for_by_the_next_run(serve, tmp_path, kind):
     broken = {"on": True}
     server = serve(fails=lambda n, name: kind if name == "Atala" and broken["on"] else None)
-    found = written(server, tmp_path, count=8, retries=1, timeout_s=1.5)
+    found = written(server, tmp_path, count=8, retries=1, timeout_s=0.5)
     assert [(failure.name, failure.replies) for failure in found.failures] == [("Atala", 0)]
     broken["on"], asked = False, len(server.bodies)
     again = written(server, tmp_path, count=8, retries=1)
