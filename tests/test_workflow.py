@@ -115,10 +115,12 @@ def test_a_grid_runs_only_what_differs_from_the_main_run(finished):
 
 
 def test_a_failed_run_leaves_no_result_behind_and_says_where_to_look(finished, change):
-    change(finished / "notebooks/06_resources.ipynb", lambda text: text.replace('(\\"made\\")', '(\\"made\\"); wings'))
+    change(
+        finished / "notebooks/06_resources.ipynb", lambda text: text.replace("(repr(given))", "(repr(given)); wings")
+    )
     status, output = snakemake(finished, "--cores", "2", *SMALL)
     assert status == 1
-    assert "FAILED notebooks/06_resources.ipynb, cell 3 (from helpers.paths import resolve): NameError" in output
+    assert "FAILED notebooks/06_resources.ipynb, cell 3 (from pathlib import Path): NameError" in output
     assert "log: runs/small/logs/resources.log; partial copy: runs/small/notebooks/resources.failed.ipynb" in output
     assert (finished / "runs/small/notebooks/resources.failed.ipynb").exists()
     assert not (finished / "runs/small/results/resources.csv").exists()
