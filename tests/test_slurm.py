@@ -202,8 +202,7 @@ def ended_jobs(cluster: dict[str, str]) -> list[dict[str, str | int]]:
 
 
 def allocated(job: str) -> dict[str, int]:
-    tres = found(r" TRES=(\S+)", job)
-    return {"cpu": int(found(r"cpu=(\d+)", tres)), "gpu": int(found(r"gres/gpu=(\d+)", tres) or 0)}
+    return {"cpu": int(found(r"cpu=(\d+)", job)), "gpu": int(found(r"gres[:/]gpu[:=](\d+)", job) or 0)}
 
 
 def found(pattern: str, text: str) -> str:
