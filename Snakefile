@@ -161,6 +161,20 @@ def adapter(wildcards):
     return [] if wildcards.mode == "base" else earlier("training", f"{TRAINING}/adapter")(wildcards)
 
 
+def descriptions(wildcards, images=("with",)):
+    """The untuned model's words, where a run describes pictures with it: from its own evaluation as the profile has it."""
+    both = (VARIANTS[wildcards.variant].evaluation, PROFILE.evaluation)
+    if not set(images) & {"with", "other"} or not all("describe" in settings.answering for settings in both):
+        return []
+    made_by = {**wildcards, "mode": "base", "variant": grids.MAIN, "seed": "0"}
+    return [] if made_by == dict(wildcards) and "with" in images else f"{EVALUATION}/descriptions.jsonl".format(**made_by)
+
+
+def described_changed(wildcards):
+    """The same for notebook 05."""
+    return descriptions(wildcards, VARIANTS[wildcards.variant].evaluation.ablation_images)
+
+
 # ---- what each notebook is given -----------------------------------------------------------------------------------
 # Explicit values and nothing more: a change in the evaluation settings must not train anything again.
 
@@ -219,12 +233,16 @@ def evaluate_parameters(wildcards):
         "guidance": 0.0,
         "representations": False,
     }
-    return asked(wildcards, EVALUATION, ["with"]) | {"evaluation": shown}
+    described = descriptions(wildcards) or None
+    return asked(wildcards, EVALUATION, ["with"]) | {"evaluation": shown, "descriptions_file": described}
 
 
 def ablate_parameters(wildcards):
     settings = VARIANTS[wildcards.variant].evaluation
-    return asked(wildcards, ABLATION, settings.ablation_images) | {"evaluation": settings.model_dump()}
+    return asked(wildcards, ABLATION, settings.ablation_images) | {
+        "evaluation": settings.model_dump(),
+        "descriptions_file": described_changed(wildcards) or None,
+    }
 
 
 def asked(wildcards, output, images):
@@ -536,9 +554,11 @@ rule evaluate:
         adapter=adapter,
         questions=earlier("dataset", f"{DATASET}/questions.jsonl"),
         pictures=earlier("dataset", PICTURES),
+        descriptions=descriptions,
     output:
         answers=f"{EVALUATION}/answers.jsonl",
         timings=f"{EVALUATION}/timings.json",
+        descriptions=f"{EVALUATION}/descriptions.jsonl",
         notebook=f"{EXECUTED}/evaluate/{TRAINED}.ipynb",
     log:
         f"{LOGS}/evaluate/{TRAINED}.log",
@@ -560,6 +580,7 @@ use rule evaluate as ablate with:
         adapter=adapter,
         questions=earlier("dataset", f"{DATASET}/questions.jsonl"),
         pictures=lambda wildcards: shown_changed(wildcards),
+        descriptions=lambda wildcards: described_changed(wildcards),
     output:
         answers=f"{ABLATION}/answers.jsonl",
         timings=f"{ABLATION}/timings.json",

@@ -16,12 +16,12 @@ against the rest (``guided``). The last two are asked directly only: there is no
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from helpers.questions import Question
+from helpers.scoring.descriptions import Descriptions
 from helpers.scoring.prompts import Prompt, Shown, other_pictures
 from helpers.scoring.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose
 from helpers.scoring.reader import Reader, Reply
@@ -85,16 +85,19 @@ def impossible(image: str, answering: str, protocol: str) -> str | None:
 def answer_all(reader: Reader, exam: Exam, image: str, answering: str, protocol: str) -> list[Row]:
     """One row a question (`tables.ANSWER_COLUMNS` without the run's own columns)."""
     check(image, answering, protocol)
-    return protocol_rows(reader, exam, image, answering, protocol, own_words(reader, exam, image, answering))
+    words = own_words(reader, exam, image, answering, Descriptions())
+    return protocol_rows(reader, exam, image, answering, protocol, words)
 
 
-def own_words(reader: Reader, exam: Exam, image: str, answering: str) -> list[Words]:
-    """What the model writes before it is asked; for answering "direct" nothing. A picture is described once."""
+def own_words(reader: Reader, exam: Exam, image: str, answering: str, untuned: Descriptions) -> list[Words]:
+    """What the model writes before it is asked; for answering "direct" nothing. A picture is described once.
+
+    ``untuned``: the untuned model's descriptions so far; those that are missing are added.
+    """
     if answering == "direct":
         return [Words()] * len(exam.questions)
     asked = [Prompt(_describing(q), shown) for q, shown in zip(exam.questions, _shown(exam, image), strict=True)]
-    with reader.untuned() if answering == "describe" else nullcontext():
-        described = reader.replies(asked, "description")
+    described = untuned.of(reader, asked) if answering == "describe" else reader.replies(asked, "description")
     return _named(reader, exam.questions, described)
 
 

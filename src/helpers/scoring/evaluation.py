@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helpers.paths import atomic_write
+from helpers.provenance import portable
 from helpers.questions import Question
 from helpers.scoring.answering import Exam, Row, impossible, own_words, protocol_rows
+from helpers.scoring.descriptions import Descriptions
 from helpers.scoring.reader import Reader
 from helpers.settings.evaluation import Evaluation
 
@@ -19,7 +21,7 @@ class Answers(NamedTuple):
     """Rows, and what each way of answering took: by "answering/protocol/image" seconds, questions, new tokens.
 
     Time is not in the rows, so that the same run writes the same rows. The seconds of a description count in every
-    protocol that rests on it: each would have needed it alone.
+    protocol that rests on it, also where it was written by an earlier run: each would have needed it alone.
     """
 
     rows: list[Row]
@@ -40,6 +42,17 @@ def load_reader(
     return Reader(model, load_processor(model_path), settings.batch_size, settings.max_new_tokens)
 
 
+def untuned_descriptions(
+    model_path: str | Path, settings: Evaluation, four_bit: bool, earlier: str | Path | None = None
+) -> Descriptions:
+    """Descriptions as this evaluation's untuned model writes them; an ``earlier`` file's, if made in this way."""
+    made_by = {"model": str(portable(model_path)), "four_bit": four_bit, "dtype": settings.dtype}
+    descriptions = Descriptions({**made_by, "max_new_tokens": settings.max_new_tokens})
+    if earlier is not None:
+        descriptions.read(earlier)
+    return descriptions
+
+
 def answer_rows(
     reader: Reader,
     questions: Sequence[Question],
@@ -48,20 +61,23 @@ def answer_rows(
     settings: Evaluation,
     run: Mapping[str, Any],
     looks: Mapping[str, str] | None = None,
+    untuned: Descriptions | None = None,
 ) -> Answers:
     """All questions, with the picture in each state, in all ways of answering and by all protocols of the settings.
 
-    ``run``: model, domain, mode, variant, seed. ``looks``: each class's description, for image "described". What does
-    not go together (`answering.impossible`) is left out; if nothing is left, a ``ValueError`` says why.
+    ``run``: model, domain, mode, variant, seed. ``looks``: each class's description, for image "described".
+    ``untuned``: what the untuned model wrote before, for answering "describe"; None: nothing yet. What does not go
+    together (`answering.impossible`) is left out; if nothing is left, a ``ValueError`` says why.
     """
     exam = Exam(questions, Path(folder), settings.max_pixels, looks or {}, settings.guidance, settings.circular)
+    untuned = Descriptions() if untuned is None else untuned
     rows: list[Row] = []
     timings: dict[str, Timing] = {}
     for image in images:
         for answering, protocols in _asked(image, settings).items():
-            begin = time.perf_counter()
-            words = own_words(reader, exam, image, answering)
-            writing = time.perf_counter() - begin
+            begin, taken = time.perf_counter(), untuned.taken_seconds
+            words = own_words(reader, exam, image, answering, untuned)
+            writing = time.perf_counter() - begin + untuned.taken_seconds - taken
             for protocol in protocols:
                 begin = time.perf_counter()
                 found = protocol_rows(reader, exam, image, answering, protocol, words)
