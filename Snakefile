@@ -742,13 +742,15 @@ rule all_grids:
 
 
 rule publish_grids:
-    """Copy the grids' figures and tables to where they are committed."""
+    """Copy the grids' figures and tables to where they are committed; a grid may have drawn more than one."""
     input:
         [f"{RUN}/grids/{grid}/figures/{grid}.{kind}" for grid in GRIDS for kind in FIGURE_KINDS],
     output:
         [f"{PUBLISHED}/ablations/{grid}.{kind}" for grid in GRIDS for kind in FIGURE_KINDS],
+    params:
+        folders=[f"{RUN}/grids/{grid}/figures/" for grid in GRIDS],
     shell:
-        "cp {input} {PUBLISHED}/ablations/"
+        "for folder in {params.folders:q}; do cp $folder* {PUBLISHED}/ablations/; done"
 
 
 rule publish_baselines:

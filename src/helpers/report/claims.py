@@ -19,6 +19,7 @@ import pandas as pd
 from helpers.figures.style import label
 from helpers.paths import resolve
 from helpers.provenance import portable
+from helpers.report.findings import findings, share
 from helpers.statistics.accuracy import CHANCE
 
 Verdict = Literal["reproduced", "partly reproduced", "not reproduced", "not measured"]
@@ -87,7 +88,7 @@ def _lift(tables: Tables, measure: str, answering: str, claim: str) -> Claim:
         tuned, base = (_cell(of, mode, answering) for mode in ("text_only", "base"))
         if tuned is not None and base is not None:
             outcomes.append(tuned[f"{measure}_low"] > base[f"{measure}_high"])
-            evidence.append(f"{name}: {_share(tuned, measure)} against {_share(base, measure)} untuned")
+            evidence.append(f"{name}: {share(tuned, measure)} against {share(base, measure)} untuned")
     return Claim(claim, _verdict(outcomes), tuple(evidence), tables.files["table1"])
 
 
@@ -98,7 +99,7 @@ def _level(tables: Tables) -> Claim:
         text, both = (_best(of, mode) for mode in ("text_only", "image_text"))
         if text is not None and both is not None:
             outcomes.append(text["type1_high"] >= both["type1_low"])
-            ways = [f"{_share(row, 'type1')} ({label(row['answering'])})" for row in (text, both)]
+            ways = [f"{share(row, 'type1')} ({label(row['answering'])})" for row in (text, both)]
             evidence.append(f"{name}: {ways[0]} against {ways[1]} with image + text")
     claim = "Text-only training comes level with image-text training in recognition, each asked in its best way"
     return Claim(claim, _verdict(outcomes), tuple(evidence), tables.files["table1"])
@@ -111,7 +112,7 @@ def _needs_the_picture(tables: Tables) -> Claim:
     for name, of in _groups(table):
         for _, row in of[of["mode"] == "text_only"].iterrows():
             outcomes.append(row["type1_low"] <= CHANCE <= row["type1_high"])
-            evidence.append(f"{name}, {label(row['answering'])}: {_share(row, 'type1')} without the picture")
+            evidence.append(f"{name}, {label(row['answering'])}: {share(row, 'type1')} without the picture")
     claim = f"Recognition rests on the picture: withheld, it falls to chance ({CHANCE:.0f} %)"
     return Claim(claim, _verdict(outcomes), tuple(evidence), tables.files["table2"])
 
@@ -161,11 +162,6 @@ def _best(of: pd.DataFrame, mode: str) -> Any | None:
     return None if rows.empty else rows.loc[rows["type1"].idxmax()]
 
 
-def _share(row: Any, measure: str) -> str:
-    low, high = row[f"{measure}_low"], row[f"{measure}_high"]
-    return f"{row[measure]:.1f}\xa0% [{low:.1f},\xa0{high:.1f}]"  # unbroken: a number keeps its unit and interval
-
-
 def _verdict(outcomes: Sequence[bool]) -> Verdict:
     if not len(outcomes):
         return "not measured"
@@ -183,7 +179,7 @@ def abstract(tables: Tables) -> list[str]:
 def _recognised(name: str, of: pd.DataFrame) -> str:
     def ways(mode: str) -> str:
         rows = of[of["mode"] == mode].dropna(subset=["type1"])
-        return " and ".join(f"{_share(row, 'type1')} {_asked(row['answering'])}" for _, row in rows.iterrows())
+        return " and ".join(f"{share(row, 'type1')} {_asked(row['answering'])}" for _, row in rows.iterrows())
 
     text, base, both = ways("text_only"), ways("base"), ways("image_text")
     if not text or not base:
@@ -214,7 +210,8 @@ def as_markdown(folder: Path) -> str:
         "# What was reproduced, and what was not",
         "",
         f"Made by `python -m helpers.report.claims {portable(folder)} > REPRODUCTION.md`; no number is typed by hand.",
-        "The figures behind it are refreshed by `./run_all.sh publish`; run the command above after it.",
+        "The figures behind it are refreshed by `./run_all.sh publish` and `./run_all.sh ablations`; run the command",
+        "above after them.",
         "",
         "A claim on accuracy counts as reproduced where Wilson's 95 % intervals say so on every model, one on costs",
         "where the means over the seeds do; `src/helpers/report/claims.py` has each rule. All of this is the demo: a",
@@ -226,6 +223,19 @@ def as_markdown(folder: Path) -> str:
         *(
             f"| {c.claim} | **{c.verdict}** | {'<br>'.join(c.evidence) or 'none yet'} | {_link(c.file)} |"
             for c in claims(tables)
+        ),
+        "",
+        "## What the ablations say",
+        "",
+        "Rules of `src/helpers/report/findings.py`, judged on the tables of `./run_all.sh ablations`: Qwen2-VL,",
+        "butterflies, one seed, Type 1 unless said otherwise. At chance: 25 % lies in the interval. Better, harder,",
+        "less: the intervals are apart. As well, enough, no better: they are not.",
+        "",
+        "| finding | verdict | evidence | file |",
+        "|---|---|---|---|",
+        *(
+            f"| {f.claim} | **{f.verdict}** | {'<br>'.join(f.evidence) or 'none yet'} | {_link(f.file)} |"
+            for f in findings(folder)
         ),
         "",
         "## Not tried",

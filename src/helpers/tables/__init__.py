@@ -19,6 +19,7 @@ from helpers.tables.grid import grid_reading, grid_table, name_variants, read_re
 from helpers.tables.looks import read_looks
 from helpers.tables.order import ORDER, in_order
 from helpers.tables.paper import GROUP, REPORTED_COLUMNS, comparison, gains, read_reported, table1, table2
+from helpers.tables.representations import read_representations
 
 __all__ = [
     "ANSWER_COLUMNS",
@@ -41,6 +42,7 @@ __all__ = [
     "read_answers",
     "read_looks",
     "read_reported",
+    "read_representations",
     "read_resources",
     "read_retention",
     "read_timings",

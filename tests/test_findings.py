@@ -1,0 +1,69 @@
+"""A finding follows its rule: hand-made tables of a grid, one relation each."""
+
+import pandas as pd
+import pytest
+
+from helpers.paths import ROOT
+from helpers.report.findings import RULES, Rule, findings, judged
+
+COLUMNS = ["variant", "model", "domain", "mode", "image", "answering", "type1", "type1_low", "type1_high"]
+
+
+def table(folder, *rows):
+    """Rows of (variant, answering, type1, low, high)."""
+    made = [[v, "qwen2_vl", "butterfly", "text_only", "with", a, *numbers] for v, a, *numbers in rows]
+    (folder / "grids/g").mkdir(parents=True)
+    pd.DataFrame(made, columns=COLUMNS).to_csv(folder / "grids/g/g.csv", index=False)
+
+
+@pytest.mark.parametrize(
+    ("relation", "verdict"),
+    [
+        ("above", "does not hold"),
+        ("not below", "holds"),
+        ("level with", "holds"),
+        ("not above", "holds"),
+        ("below", "does not hold"),
+    ],
+)
+def test_overlapping_intervals_are_level(tmp_path, relation, verdict):
+    table(tmp_path, ("a", "direct", 60, 53, 67), ("b", "direct", 66, 59, 72))
+    assert judged(Rule("", "g", {"variant": "a"}, relation, {"variant": "b"}), tmp_path).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("relation", "verdict"),
+    [("above", "does not hold"), ("not below", "does not hold"), ("level with", "does not hold"), ("below", "holds")],
+)
+def test_intervals_apart_are_not(tmp_path, relation, verdict):
+    table(tmp_path, ("a", "direct", 40, 33, 47), ("b", "direct", 66, 59, 72))
+    assert judged(Rule("", "g", {"variant": "a"}, relation, {"variant": "b"}), tmp_path).verdict == verdict
+
+
+def test_chance_has_to_lie_in_every_interval(tmp_path):
+    table(tmp_path, ("a", "direct", 26, 20, 33), ("a", "describe", 40, 33, 47))
+    finding = judged(Rule("", "g", {"variant": "a"}, "at chance"), tmp_path)
+    assert finding.verdict == "holds in part"
+    assert finding.evidence[0] == "asked directly: 26.0\xa0% [20.0,\xa033.0]"
+    assert finding.file.endswith("grids/g/g.csv")
+
+
+def test_rows_are_compared_within_their_way_of_asking_unless_the_rival_names_another(tmp_path):
+    table(tmp_path, ("a", "direct", 40, 33, 47), ("a", "describe", 90, 85, 94), ("b", "describe", 60, 53, 67))
+    across = Rule("", "g", {"answering": "describe"}, "above", {"answering": "direct", "variant": "a"})
+    assert judged(across, tmp_path).verdict == "holds"  # of a and of b: 85 and 53 are above 47
+    within = Rule("", "g", {"variant": "a"}, "above", {"variant": "b"})
+    assert judged(within, tmp_path).evidence == (
+        "describe, then answer: 90.0\xa0% [85.0,\xa094.0] against 60.0\xa0% [53.0,\xa067.0]",
+    )
+
+
+def test_without_a_table_nothing_is_said(tmp_path):
+    assert {finding.verdict for finding in findings(tmp_path)} == {"not measured"}
+
+
+def test_every_rule_speaks_of_rows_that_its_published_grid_has():
+    folder = ROOT / "figures/demo"
+    there = {rule.claim for rule in RULES if (folder / f"ablations/{rule.grid}.csv").is_file()}
+    silent = [f.claim for f in findings(folder) if f.claim in there and f.verdict == "not measured"]
+    assert silent == []
