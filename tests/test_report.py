@@ -358,7 +358,7 @@ def test_the_page_can_be_read_by_keyboard(report, browser):
     browser.press("Tab")
     assert browser.ask(FOCUSED) == "#main"  # first of all: past the navigation
     visited = []
-    for _ in range(40):
+    for _ in range(120):
         browser.press("Tab")
         visited.append(browser.ask(FOCUSED))
     assert {"#abstract", "#tables", "#figures", "summary", "div"} <= set(visited)  # div: a table that can be scrolled
