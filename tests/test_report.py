@@ -3,9 +3,8 @@
 import base64
 import json
 import re
-import shutil
 import struct
-import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -21,11 +20,14 @@ from helpers.paths import ROOT
 from helpers.questions import Question, write_questions
 from helpers.report import __main__ as command
 from helpers.report import claims
-from helpers.report.executed import clean
+from helpers.report.executed import NO_WORDS, clean, with_words
 from helpers.report.page import build
 from helpers.tables.answers import read_answers
 from helpers.tables.files import write_csv
 from helpers.tables.paper import table1, table2
+
+sys.path.insert(0, str(Path(__file__).parent))
+from browser import CHROMIUM, Browser
 
 EVIL = "<script>alert(1)</script>"
 QUESTIONS = 12  # of each type
@@ -224,6 +226,18 @@ def test_a_notebooks_page_keeps_its_form_and_loses_what_acts():
     assert clean(acting) == "<a>y</a><img>"
 
 
+def test_a_picture_in_a_notebook_is_called_after_its_section():
+    none = f'<img alt="{NO_WORDS}" src="x">'
+    named = with_words(f"{none}<h2 id='a'>Figure 2 &amp; <code>more</code></h2>{none}<h3>B</h3>{none}<img alt='mine'>")
+    words = re.findall(r"alt=.(.*?)[\"']", named)
+    assert words == [
+        "A picture",
+        "A picture of the section “Figure 2 &amp; more”",
+        "A picture of the section “B”",
+        "mine",
+    ]
+
+
 def test_failed_notebooks_are_not_shown(report):
     assert [file.name for file in (report / "notebooks").rglob("*.html")] == ["all.html"]
 
@@ -289,29 +303,70 @@ def test_reproduction_is_that_of_the_published_figures(capsys):
     assert (ROOT / "REPRODUCTION.md").read_text(encoding="utf-8") == made, remedy
 
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SEEN = """[...document.querySelectorAll("img[src]")].filter(i => !i.closest("details:not([open])"))
+  .map(i => [i.complete && i.naturalWidth > 0, i.getBoundingClientRect().width, i.alt])"""
+DARK = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
+FOCUSED = "(document.activeElement.getAttribute('href') || document.activeElement.tagName).toLowerCase()"
 
 
-def browse(page, folder, *options):
-    """Headless Chromium on a page; returns what it wrote to its error log."""
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}/profile"]
-    logged = ["--enable-logging=stderr", "--log-level=0"]
-    done = subprocess.run([CHROMIUM, *flags, *logged, *options, page.as_uri()], capture_output=True, timeout=120)
-    return done.stdout.decode(), done.stderr.decode(errors="replace")
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Headless Chromium, where there is one."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine (on Debian: apt install chromium)")
+    pytest.importorskip("websocket", reason="websocket-client, which jupyter-server brings")
+    with Browser(tmp_path_factory.mktemp("chromium")) as started:
+        yield started
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (on Debian: apt install chromium)")
-def test_a_browser_shows_the_page_without_a_complaint(report, tmp_path):
+@pytest.mark.parametrize("width", [375, 1280])
+def test_a_browser_shows_every_picture_without_a_complaint(report, browser, width):
     for page in (report / "index.html", report / "notebooks/paper/all.html"):
-        document, log = browse(page, tmp_path, "--dump-dom")
-        assert "</html>" in document
-        assert "CONSOLE" not in log, [line for line in log.splitlines() if "CONSOLE" in line]
-    shot = tmp_path / "phone.png"
-    browse(report / "index.html", tmp_path, f"--screenshot={shot}", "--window-size=390,1200")
-    with Image.open(shot) as picture:
-        assert picture.size == (390, 1200)
-        assert len(picture.convert("RGB").resize((39, 120)).getcolors(39 * 120)) > 20  # something is drawn
+        browser.show(page, width)
+        assert browser.complaints() == []
+        assert browser.ask("document.documentElement.scrollWidth") <= width, "the page is wider than the screen"
+        pictures = browser.ask(SEEN)
+        assert all(loaded and wide > 50 and words for loaded, wide, words in pictures), pictures
+    browser.show(report / "index.html", width)
+    assert len(browser.ask(SEEN)) >= 12 + 2  # the gallery's open cards, Figure 2 and a grid's figure
+
+
+@pytest.mark.slow
+def test_links_of_the_page_lead_somewhere_in_a_browser_too(report, browser):
+    browser.show(report / "index.html", 1280)
+    links = browser.ask("[...document.links].map(a => a.href)")
+    assert links and all(link.startswith("file:") for link in links)
+    broken = [link for link in links if not Path(unquote(link.removeprefix("file://").split("#")[0])).is_file()]
+    assert broken == []
+    assert browser.ask("[...document.querySelectorAll('a[href^=\"#\"]')].every(a => document.querySelector(a.hash))")
+
+
+@pytest.mark.slow
+def test_in_the_dark_the_page_is_dark_and_its_words_are_light(report, browser):
+    browser.show(report / "index.html", 375, dark=True)
+    assert max(browser.ask(DARK)) < 60
+    assert min(browser.ask(DARK.replace("backgroundColor", "color"))) > 180
+    assert browser.complaints() == []
+    browser.show(report / "index.html", 375)
+    assert min(browser.ask(DARK)) > 240
+
+
+@pytest.mark.slow
+def test_the_page_can_be_read_by_keyboard(report, browser):
+    browser.show(report / "index.html", 1280)
+    browser.press("Tab")
+    assert browser.ask(FOCUSED) == "#main"  # first of all: past the navigation
+    visited = []
+    for _ in range(120):
+        browser.press("Tab")
+        visited.append(browser.ask(FOCUSED))
+    assert {"#abstract", "#tables", "#figures", "summary", "div"} <= set(visited)  # div: a table that can be scrolled
+    browser.ask("document.querySelector('#table-table1 summary').focus()")
+    browser.press("Enter")
+    assert browser.ask("document.querySelector('#table-table1 details').open")
+    outlined = "getComputedStyle(document.activeElement).outlineStyle"
+    assert browser.ask(outlined) == "solid"
 
 
 def test_data_addresses_hold_the_bytes():

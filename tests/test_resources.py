@@ -18,6 +18,7 @@ from helpers import resources
 from helpers.resources import Meter, energy_modes, energy_source
 from helpers.work import Traffic, Weights, training_flops, weights_of
 
+SOURCE = str(Path(resources.__file__).parents[1])
 MEASURES = {
     *("seconds", "cpu_seconds", "peak_memory_mb", "memory_of", "peak_process_mb", "peak_gpu_mb"),
     *("peak_gpu_reserved_mb", "energy_wh", "cpu_wh", "ram_wh", "gpu_wh", "carbon_g"),
@@ -165,7 +166,7 @@ def test_phases_do_not_nest():
 
 def test_power_and_memory_over_time_are_kept_in_a_small_file(tmp_path):
     with Meter(idle_seconds=0) as meter, meter.phase("train"):
-        time.sleep(1.3)
+        time.sleep(1.3 * resources.POWER_SECONDS)
     rows = pd.read_parquet(meter.write_samples(tmp_path / "samples.parquet"))
     assert (tmp_path / "samples.parquet").stat().st_size < 10_000
     assert {"seconds", "phase", "cpu_w", "ram_w", "gpu_w", "process_mb", "gpu_mb", "cores_busy"} <= set(rows)
@@ -213,6 +214,66 @@ def test_the_mode_of_each_component_is_read_from_the_trackers_hardware():
     with_gpu = energy_modes([estimate, GPU()])
     assert with_gpu["gpu"] == "measured (NVML counter)"
     assert energy_source(with_gpu) == "estimated (TDP); GPU measured (its own counter)"
+
+
+GPU_OF_100_WATTS = """
+import os, time
+class NVMLError(Exception): pass
+class NVMLError_NotSupported(NVMLError): pass
+class Thing:
+    def __init__(self, **values): self.__dict__.update(values)
+NVML_TEMPERATURE_GPU = 0
+BEGIN = time.perf_counter()
+def nvmlInit(): pass
+def nvmlDeviceGetCount(): return 1
+def nvmlDeviceGetHandleByIndex(index): return index
+def nvmlDeviceGetTotalEnergyConsumption(handle):
+    if os.environ.get("WITHOUT_COUNTER"):
+        raise NVMLError("not supported")
+    return int(1000 * 100 * (time.perf_counter() - BEGIN))  # millijoules
+def nvmlDeviceGetPowerUsage(handle): return 100_000  # milliwatts
+def nvmlDeviceGetEnforcedPowerLimit(handle): return 300_000
+def nvmlDeviceGetName(handle): return "Stand-in GPU"
+def nvmlDeviceGetUUID(handle): return "GPU-0"
+def nvmlDeviceGetMemoryInfo(handle): return Thing(total=1, used=0, free=1)
+def nvmlDeviceGetTemperature(handle, kind): return 40
+def nvmlDeviceGetUtilizationRates(handle): return Thing(gpu=50)
+def nvmlDeviceGetComputeMode(handle): return 0
+def nvmlDeviceGetGraphicsRunningProcesses(handle): return []
+def nvmlDeviceGetComputeRunningProcesses(handle):
+    return [Thing(pid=os.getpid(), usedGpuMemory=0), Thing(pid=1, usedGpuMemory=0)]
+"""
+METERED = """
+import json, time, warnings
+from helpers.resources import Meter
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    with Meter() as meter, meter.phase("train"):
+        time.sleep(2.5)
+print(json.dumps({"record": meter.record("train"), "samples": meter.samples(), "said": [str(s.message) for s in said]}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("counter", "mode"), [(True, "measured (NVML counter)"), (False, "measured (NVML power, sampled)")]
+)
+def test_a_gpus_energy_is_its_counters_and_where_it_has_none_its_power(tmp_path, counter, mode):
+    """codecarbon's own way to a GPU, with a driver of ours: no GPU is needed to see that the numbers arrive."""
+    (tmp_path / "pynvml.py").write_text(GPU_OF_100_WATTS)
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    found = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{SOURCE}", "WITHOUT_COUNTER": "" if counter else "yes"}
+    found["PATH"] = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run([sys.executable, "-c", METERED], env=found, capture_output=True, text=True, check=True)
+    seen = json.loads(done.stdout.splitlines()[-1])
+    record = seen["record"]
+    assert record["energy_modes"]["gpu"] == mode
+    assert record["gpu_wh"] * 3600 / record["seconds"] == pytest.approx(100, rel=0.05)
+    assert record["energy_wh"] == pytest.approx(record["cpu_wh"] + record["ram_wh"] + record["gpu_wh"])
+    assert record["idle"]["gpu_w"] == pytest.approx(100, rel=0.1)
+    assert [sample["gpu_w"] for sample in seen["samples"]][-1] == pytest.approx(100, rel=0.2)
+    assert record["gpu_shared_with"] == 1
+    assert any("1 other process(es) use the GPU" in message for message in seen["said"])
 
 
 def test_a_tracker_that_fails_on_the_way_costs_the_energy_and_not_the_run(monkeypatch):

@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from helpers.questions import Question, read_questions
-from helpers.tables.answers import of_protocol, of_variant, read_answers
+from helpers.tables.answers import MAIN, of_protocol, of_variant, read_answers
 from helpers.tables.files import find
 
 MODES = ("base", "text_only", "image_text")
@@ -52,12 +52,13 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The cards of one model and domain, all of one seed."""
+    """The cards of one model and domain, all of one seed, and the files of answers that they are from."""
 
     model: str
     domain: str
     seed: int
     cards: tuple[Card, ...]
+    files: tuple[Path, ...]
 
 
 def galleries(run: Path, type1: int = TYPE1, type2: int = TYPE2, seed: int = 0) -> list[Gallery]:
@@ -74,8 +75,18 @@ def galleries(run: Path, type1: int = TYPE1, type2: int = TYPE2, seed: int = 0) 
         training_seed = int(group.loc[group["mode"] != "base", "seed"].min()) if (group["mode"] != "base").any() else 0
         of_seed = group[(group["mode"] == "base") | (group["seed"] == training_seed)]
         cards = tuple(_card(of_seed[of_seed["question_id"] == name], asked.get(name)) for name in chosen)
-        found.append(Gallery(str(model), str(domain), training_seed, cards))
+        there = _files(run, of_seed[["model", "domain", "mode", "seed"]].drop_duplicates())
+        found.append(Gallery(str(model), str(domain), training_seed, cards, there))
     return found
+
+
+def _files(run: Path, of: pd.DataFrame) -> tuple[Path, ...]:
+    """The answers of some runs, where the workflow puts them."""
+    named = (
+        run / "evaluation" / row.model / row.domain / row.mode / MAIN / f"seed{row.seed}" / "answers.jsonl"
+        for row in of.itertuples()
+    )
+    return tuple(file for file in named if file.is_file())
 
 
 def choose(rows: pd.DataFrame, type1: int, type2: int, seed: int) -> list[str]:

@@ -12,18 +12,21 @@ Item = TypeVar("Item")
 
 
 class Ticker:
-    """Prints "progress: what 12/40, 31 s left" at most every ``SECONDS_BETWEEN`` seconds."""
+    """Prints "progress: what 12/40, 31 s left" at most every ``SECONDS_BETWEEN`` seconds.
 
-    def __init__(self, what: str, total: int) -> None:
-        self.what, self.total, self.begin = what, total, time.monotonic()
+    ``before``: how much of the total was done earlier, by a run that this one goes on from; it took no time here.
+    """
+
+    def __init__(self, what: str, total: int, before: int = 0) -> None:
+        self.what, self.total, self.before, self.begin = what, total, before, time.monotonic()
         self.last = self.begin
 
     def tick(self, done: int, more: str = "") -> None:
         now = time.monotonic()
-        if now - self.last < SECONDS_BETWEEN or not done:
+        if now - self.last < SECONDS_BETWEEN or done <= self.before:
             return
         self.last = now
-        left = (now - self.begin) / done * (self.total - done)
+        left = (now - self.begin) / (done - self.before) * (self.total - done)
         print(f"progress: {self.what} {done}/{self.total}{more}, {duration(left)} left", flush=True)
 
 

@@ -92,19 +92,30 @@ def write_sidecar(folder: str | Path, name: str, inputs: Iterable[str | Path]) -
     The code is every module of this package that is loaded in this process: what could have shaped the figure. It holds
     no date and nothing of the machine, so that a figure drawn again from the same data has the same sidecar.
     """
-    folder = Path(folder)
+    folder, inputs = Path(folder), list(inputs)
     files = [folder / f"{name}.{kind}" for kind in ("csv", "pdf", "png", "svg")]
-    run = os.environ.get(MANIFEST)
     return write_json(
         folder / f"{name}.json",
         {
             "figure": name,
-            "manifest": run,
+            "manifest": manifest_in_progress(),
+            "manifests_of_inputs": manifests_beside(inputs),
             "inputs": hashes(inputs),
             "code": hashes(loaded_code()),
             "files": {file.name: sha256(file) for file in files if file.is_file()},
         },
     )
+
+
+def manifest_in_progress() -> str | None:
+    """Where the manifest of the notebook that runs here will lie, from the root; None outside of the workflow."""
+    return os.environ.get(MANIFEST)
+
+
+def manifests_beside(files: Iterable[str | Path]) -> list[str]:
+    """The manifests of the runs that made some files, where they lie in the folders of their results; sorted."""
+    found = {resolve(file).parent / "manifest.json" for file in files}
+    return sorted(portable(path) for path in found if path.is_file())
 
 
 def loaded_code() -> list[Path]:

@@ -9,7 +9,7 @@
 
 Energy comes from codecarbon (offline: no network, nothing written), and is in most places an estimate; what it rests
 on is recorded with it. Read `Meter` before comparing numbers of two machines. `helpers.work` counts what was
-done for it; `benchmarks/bench_meter.py` says what the measuring itself costs (about 1 %).
+done for it; `benchmarks/bench_meter.py` says what the measuring itself costs.
 """
 
 import logging
@@ -31,8 +31,8 @@ from helpers.paths import atomic_write
 from helpers.provenance import hardware
 
 MB = 1_000_000  # bytes
-MEMORY_SAMPLES = 20  # a second
-POWER_SECONDS = 1.0  # between two readings of the energy; each costs about 5 ms of one core
+MEMORY_SAMPLES = 20  # a second; one costs a few microseconds
+POWER_SECONDS = 2.0  # between two readings of the energy; one costs 5 to 10 ms, for codecarbon looks at all processes
 IDLE_SECONDS = 0.5
 OUTSIDE = "other"  # the phase of what lies in no phase
 
@@ -242,6 +242,30 @@ def _sample(interval: Interval) -> dict[str, Any]:
     }
 
 
+class Resident:
+    """How much physical memory (RSS) this process holds, asked for twenty times a second.
+
+    On Linux one read of a file that stays open. psutil opens it anew each time; each of its system calls lets go of the
+    interpreter's lock, and each time that this thread wants it back, the one that computes is held up.
+    """
+
+    def __init__(self) -> None:
+        there = Path("/proc/self/statm").is_file()
+        self._file = os.open("/proc/self/statm", os.O_RDONLY) if there else None
+        self._page, self._process = os.sysconf("SC_PAGE_SIZE") if there else 0, psutil.Process()
+
+    def bytes(self) -> int:
+        """Right now."""
+        if self._file is None:
+            return self._process.memory_info().rss
+        return int(os.pread(self._file, 64, 0).split()[1]) * self._page
+
+    def close(self) -> None:
+        """Give the file back; nothing can be asked for after it."""
+        if self._file is not None:
+            os.close(self._file)
+
+
 class _Sampler(threading.Thread):
     """Cuts the time into intervals, a second each or shorter where the phase changes.
 
@@ -254,13 +278,13 @@ class _Sampler(threading.Thread):
         self.tracker, self.phase = tracker, OUTSIDE
         self.intervals: list[Interval] = []
         self._gpu: dict[str, tuple[int, int]] = {}  # peaks by phase
-        self._process = psutil.Process()
+        self._resident = Resident()
         self._lock, self._end = threading.Lock(), threading.Event()
 
     def start(self) -> None:
         _reset_gpu_peaks()
         self._before = read_tracker(self.tracker)
-        self._peak = self._process.memory_info().rss
+        self._peak = self._resident.bytes()
         self._begin = self._cut = time.perf_counter()
         self._cpu = time.process_time()
         super().start()
@@ -285,6 +309,7 @@ class _Sampler(threading.Thread):
         with self._lock:
             self._close()
             self._keep_gpu_peaks()
+        self._resident.close()
 
     def gpu_peaks(self, phase: str | None) -> tuple[int | None, int | None]:
         """Most bytes allocated and reserved, summed over the GPUs; of one phase, or the largest of all."""
@@ -292,7 +317,7 @@ class _Sampler(threading.Thread):
         return (max(p[0] for p in peaks), max(p[1] for p in peaks)) if peaks else (None, None)
 
     def _see_memory(self) -> None:
-        self._peak = max(self._peak, self._process.memory_info().rss)
+        self._peak = max(self._peak, self._resident.bytes())
 
     def _close(self) -> None:
         now, cpu = time.perf_counter(), time.process_time()
@@ -311,7 +336,7 @@ class _Sampler(threading.Thread):
             )
         )
         self._cut, self._cpu, self._before = now, cpu, after
-        self._peak = self._process.memory_info().rss
+        self._peak = self._resident.bytes()
 
     def _keep_gpu_peaks(self) -> None:
         allocated, reserved = _on_gpus("max_memory_allocated"), _on_gpus("max_memory_reserved")
@@ -407,10 +432,20 @@ def energy_modes(devices: Sequence[Any]) -> dict[str, str]:
     kinds = {"intel_rapl": "measured (RAPL)", "cpu_load": "estimated (TDP)", "constant": "estimated (TDP)"}
     modes = [device._mode for device in devices if hasattr(device, "_mode")]
     cpu = kinds.get(modes[0], f"measured ({modes[0]})") if modes else "estimated (TDP)"
-    with_gpu = any(type(device).__name__ == "GPU" for device in devices)
-    return {"cpu": cpu, "ram": "estimated (size)", "gpu": "measured (NVML counter)" if with_gpu else "none"}
+    return {"cpu": cpu, "ram": "estimated (size)", "gpu": _gpu_mode(devices)}
+
+
+def _gpu_mode(devices: Sequence[Any]) -> str:
+    """By the GPUs' own counters of energy; or, where one has none, by its power each time that it is looked at."""
+    groups = [device for device in devices if type(device).__name__ == "GPU"]
+    if not groups:
+        return "none"
+    gpus = [gpu for group in groups for gpu in getattr(getattr(group, "devices", None), "devices", ())]
+    counted = not any(getattr(gpu, "_use_power_fallback", False) for gpu in gpus)
+    return "measured (NVML counter)" if counted else "measured (NVML power, sampled)"
 
 
 def energy_source(modes: dict[str, str]) -> str:
     """The modes in the words of a figure's axis; RAM is always an estimate, so it is not repeated there."""
-    return f"{modes['cpu']}; GPU measured (its own counter)" if modes["gpu"] != "none" else modes["cpu"]
+    how = "its own counter" if "counter" in modes["gpu"] else "its power, sampled"
+    return f"{modes['cpu']}; GPU measured ({how})" if modes["gpu"] != "none" else modes["cpu"]

@@ -172,7 +172,7 @@ class ProgressLine(TrainerCallback):
     """A line of progress every few seconds, with the last loss."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.ticker = Ticker("step", state.max_steps)
+        self.ticker = Ticker("step", state.max_steps, state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if logs and "loss" in logs:

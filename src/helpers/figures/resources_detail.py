@@ -15,7 +15,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from helpers.figures.costs import COSTS
-from helpers.figures.style import FAINT, INK, SMALL, SOFT, TEXT_WIDTH, colour, label, marker, notice, styled, values_of
+from helpers.figures.style import (
+    FAINT,
+    INK,
+    SMALL,
+    SOFT,
+    STYLE,
+    TEXT_WIDTH,
+    colour,
+    label,
+    marker,
+    notice,
+    styled,
+    values_of,
+)
 from helpers.statistics.accuracy import CHANCE
 from helpers.tables.answers import MAIN
 from helpers.tables.order import in_order
@@ -56,22 +69,29 @@ def tradeoff_table(resources: pd.DataFrame, accuracies: pd.DataFrame) -> pd.Data
 def tradeoff_figure(table: pd.DataFrame) -> Figure:
     """Cost (time, energy) against Type-1 accuracy with its interval; colour: mode, shape: way of asking.
 
-    Up and to the left is better. ``table`` as `tradeoff_table` makes it; a row of panels a model and domain.
+    Up and to the left is better. ``table`` as `tradeoff_table` makes it; a column of panels a model and domain.
     """
     if table.empty:
         return notice("No trained model was evaluated: no cost to set against an accuracy.")
     groups = list(table.groupby(["model", "domain"], sort=False))
-    figure = Figure((TEXT_WIDTH, 0.5 + 1.75 * len(groups)), layout="constrained")
-    panels = figure.subplots(len(groups), len(TRADED), squeeze=False, sharey=True, sharex="col")
+    figure = Figure((TEXT_WIDTH, 0.75 + 1.6 * len(TRADED)), layout="constrained")
+    panels = figure.subplots(len(TRADED), len(groups), squeeze=False, sharey=True, sharex="row")
     modes, answerings = values_of(table, "mode"), values_of(table, "answering")
-    for row, ((model, domain), group) in zip(panels, groups, strict=True):
-        for axes, cost in zip(row, TRADED, strict=True):
+    for column, (place, group) in zip(panels.T, groups, strict=True):
+        column[0].set_title(_place(place), loc="left", linespacing=1.1)
+        for axes, cost in zip(column, TRADED, strict=True):
             _points(axes, group, cost, modes, answerings)
-        row[0].set_ylabel(f"{label(model)}, {label(domain)}\nType 1 (%)")
-    for axes, words in zip(panels[-1], TRADED.values(), strict=True):
-        axes.set_xlabel(words)
+    for row, words in zip(panels, TRADED.values(), strict=True):
+        row[0].set_ylabel("Type 1 (%)")
+        for axes in row:
+            axes.set_xlabel(words)
     figure.legend(handles=_keys(modes, answerings), loc="outside upper center", ncols=len(modes) + len(answerings) + 1)
     return figure
+
+
+def _place(place: tuple[str, str]) -> str:
+    """A model and domain on two lines, for panels that stand side by side."""
+    return "\n".join(map(label, place))
 
 
 def _points(axes: Axes, group: pd.DataFrame, cost: str, modes: Sequence[str], answerings: Sequence[str]) -> None:
@@ -116,13 +136,13 @@ def saving_figure(table: pd.DataFrame, of: str = "text_only", to: str = "image_t
     groups = list(table.groupby(["model", "domain"], sort=False))
     shown = [cause for cause in SHARES if cause in set(table["cause"])]
     places = {cause: place + GAP * (cause in EFFECTS) for place, cause in enumerate(shown)}
-    figure = Figure((TEXT_WIDTH, 0.8 + 0.19 * len(shown)), layout="constrained")
+    figure = Figure((TEXT_WIDTH, 0.95 + 0.19 * len(shown)), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
-    for axes, ((model, domain), group) in zip(panels, groups, strict=True):
+    for axes, (place, group) in zip(panels, groups, strict=True):
         shares = group.set_index("cause")["share"].to_dict()
         _shares(axes, shares, places, colour(of, [of]))
-        axes.set_title(f"{label(model)}, {label(domain)}", loc="left")
-        axes.set_xlabel(f"{label(of)} as a share of {label(to)}")
+        axes.set_title(_place(place), loc="left", linespacing=1.1)
+    figure.supxlabel(f"{label(of)} as a share of {label(to)}", fontsize=STYLE["axes.labelsize"])
     panels[0].set_yticks(list(places.values()), [SHARES[cause] for cause in places])
     panels[0].invert_yaxis()
     return figure
@@ -153,13 +173,13 @@ def time_figure(samples: pd.DataFrame) -> Figure:
     figure = Figure((TEXT_WIDTH, 3.1), layout="constrained")
     panels = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
     modes = values_of(samples, "mode")
-    for column, ((model, domain), group) in zip(panels.T, groups, strict=True):
+    for column, (place, group) in zip(panels.T, groups, strict=True):
         for mode, run in group.groupby("mode", sort=False):
             power, memory = run["cpu_w"] + run["gpu_w"].fillna(0), run["gpu_mb"].fillna(run["process_mb"])
             line: Any = {"color": colour(str(mode), modes), "linewidth": 1.1, "label": label(str(mode))}
             column[0].plot(run["seconds"], power, drawstyle="steps-pre", **line)
             column[1].plot(run["seconds"], memory, **line)
-        column[0].set_title(f"{label(model)}, {label(domain)}", loc="left")
+        column[0].set_title(_place(place), loc="left", linespacing=1.1)
         column[1].set_xlabel("time (s)")
         for axes in column:
             axes.set_xlim(left=0)

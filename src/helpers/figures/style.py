@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.paths import ROOT, atomic_write
-from helpers.provenance import write_sidecar
+from helpers.provenance import manifest_in_progress, write_sidecar
 from helpers.tables.files import write_csv
 
 INK, SOFT, FAINT = "#222222", "#6E6E6E", "#D9D9D9"
@@ -148,16 +148,19 @@ def save(figure: Figure, folder: Path, name: str, data: pd.DataFrame, inputs: It
 
     Returns the PNG's path.
 
-    The files' metadata name the `inputs`, relative to the repository, and hold no date: a figure that is drawn again
-    from the same data is the same file, so that version control and the workflow see no change.
+    The files' metadata name the `inputs`, relative to the repository, and the manifest of the run that draws it (no
+    manifest outside of the workflow). They hold no date: a figure that is drawn again from the same data is the same
+    file, so that version control and the workflow see no change.
     """
     inputs = list(inputs)
     sources = "; ".join(_relative(path) for path in inputs)
+    made_by = f"manifest: {manifest_in_progress() or 'none'}"
     write_csv(data, folder / f"{name}.csv")
     with atomic_write(folder / f"{name}.pdf") as temporary:
-        figure.savefig(temporary, metadata={"Title": name, "Keywords": sources, "CreationDate": None})
+        about = {"Title": name, "Subject": made_by, "Keywords": sources, "CreationDate": None}
+        figure.savefig(temporary, metadata=about)
     with atomic_write(folder / f"{name}.png") as temporary:
-        figure.savefig(temporary, dpi=300, metadata={"Title": name, "Source": sources})
+        figure.savefig(temporary, dpi=300, metadata={"Title": name, "Description": made_by, "Source": sources})
     write_sidecar(folder, name, inputs)
     return folder / f"{name}.png"
 

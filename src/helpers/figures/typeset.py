@@ -15,7 +15,7 @@ LINE = 0.165  # from one line to the next
 MARGIN = 0.06
 LABELS_AT = {"mode": MARGIN + 0.08, "answering": 0.87, "seeds": 1.58}  # where each column of words begins
 NUMBERS_FROM = 2.02
-WIDTHS = {3: 1.15, 6: 0.845}  # a column of numbers, by how many there are: a number, its interval and a gap
+WIDTHS = {3: 1.15, 6: 0.83}  # a column of numbers, by how many there are: a number, its interval and a gap
 NUMBER = 0.27  # the number's share of it
 GAP = 0.12  # between two blocks' rules
 

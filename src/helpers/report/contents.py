@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,10 @@ IMAGE_TABLES = {"table1", "table2"}  # figures that are pictures of tables: the 
 
 @dataclass(frozen=True)
 class Source:
-    """Where something on the page is from: files beside the page (shown name, address) and the command."""
+    """Where something on the page is from: files beside the page (shown name, address), and what made them."""
 
     links: tuple[tuple[str, str], ...]
-    command: str | None
-    notebook: str | None
+    makers: tuple[tuple[str, str], ...]  # notebook and command
 
 
 @dataclass(frozen=True)
@@ -90,17 +89,19 @@ class Shelf:
         return address
 
     def source(self, files: Iterable[Path]) -> Source:
-        """Links to the files that are there, and to the manifest and command of the run that made them."""
+        """Links to the files that are there, and the manifests and commands of the runs that made them."""
         there = [file for file in files if file.is_file()]
-        links = [(file.name, self.put(file)) for file in there]
-        owner = next(
-            (self.owners[name] for file in there if (name := str(provenance.portable(file))) in self.owners), None
-        )
-        if owner is None:
-            return Source(tuple(links), None, None)
-        links.append(("manifest", self.put(owner)))
-        content = self.manifests[owner]
-        return Source(tuple(links), content.get("command"), content.get("notebook"))
+        links = [(self._shown(file, there), self.put(file)) for file in there]
+        named = (str(provenance.portable(file)) for file in there)
+        owners = list(dict.fromkeys(self.owners[name] for name in named if name in self.owners))
+        links += [(self._shown(owner, [owner]), self.put(owner)) for owner in owners]
+        makers = ((str(self.manifests[o].get("notebook")), str(self.manifests[o].get("command"))) for o in owners)
+        return Source(tuple(links), tuple(makers))
+
+    def _shown(self, file: Path, among: Sequence[Path]) -> str:
+        """A file's name, or its path in the run where several have the same."""
+        twice = [other.name for other in among].count(file.name) > 1
+        return file.relative_to(self.run).as_posix() if twice else file.name
 
 
 def open_shelf(run: Path) -> Shelf:

@@ -11,6 +11,8 @@ from helpers.paths import atomic_write
 
 # Beside what bleach allows by itself. Everything else is taken out: what a notebook shows may come from data.
 TAGS = "p br hr div span pre table thead tbody tr th td h1 h2 h3 h4 h5 h6 img dl dt dd sub sup small del figure".split()
+NO_WORDS = "No description has been provided for this image"  # nbconvert's, for a picture without words
+HEADING_OR_PICTURE = re.compile(rf'<h[1-6][^>]*>(?P<heading>.*?)</h[1-6]>|alt="{NO_WORDS}"', re.DOTALL)
 WHOLLY_OUT = re.compile(r"<(style|script)\b.*?(</\1\s*>|$)", re.DOTALL | re.IGNORECASE)  # with their content
 
 
@@ -18,10 +20,24 @@ def convert(notebook: Path, target: Path, frame: jinja2.Template, home: str) -> 
     """Write a notebook as HTML, unless the page is newer than it; ``home`` is the report's address from the page."""
     if target.is_file() and target.stat().st_mtime >= notebook.stat().st_mtime:
         return target
-    body, _ = exporter().from_filename(str(notebook))
+    body = with_words(exporter().from_filename(str(notebook))[0])
     with atomic_write(target) as temporary:
         temporary.write_text(frame.render(title=notebook.stem, body=body, home=home), encoding="utf-8")
     return target
+
+
+def with_words(body: str) -> str:
+    """The markup with words for each picture that has none: the section that it stands in."""
+    section = ""
+
+    def named(found: re.Match[str]) -> str:
+        nonlocal section
+        if found["heading"] is not None:
+            section = re.sub(r"<[^>]*>", "", found["heading"]).strip()
+            return found[0]
+        return f'alt="A picture{f" of the section “{section}”" if section else ""}"'
+
+    return HEADING_OR_PICTURE.sub(named, body)
 
 
 @cache

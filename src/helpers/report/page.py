@@ -53,13 +53,16 @@ def environment() -> jinja2.Environment:
 def _everything(
     run: Path, tables: claims.Tables, shelf: contents.Shelf, pages: list[tuple[str, str]]
 ) -> dict[str, Any]:
+    shown = gallery.galleries(run)
+    behind = [resolve(file) for file in tables.files.values() if file]
     return {
         "name": run.name,
         "command": f"python -m helpers.report {portable(run)}",
         "abstract": claims.abstract(tables),
         "claims": [(claim, _taken(run, claim.file, shelf)) for claim in claims.claims(tables)],
         "not_tried": claims.NOT_TRIED,
-        "galleries": gallery.galleries(run),
+        "behind_claims": shelf.source(behind),
+        "galleries": [(one, shelf.source(one.files)) for one in shown],
         "tables": contents.tables(run, shelf),
         "figures": contents.figures(run / "figures", shelf),
         "grids": contents.grids(run, shelf),

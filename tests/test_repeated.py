@@ -1,0 +1,108 @@
+"""The same commit, machine and seeds give the same files; another machine's accuracies are compared by a tolerance."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from helpers import repeated
+from helpers.tables.files import write_csv
+
+SCRIPT = Path(__file__).with_name("small_run.py")
+
+
+def small_run(folder, **environment):
+    """Start the chain at smoke size in a process of its own."""
+    one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
+    silent = {"MPLBACKEND": "Agg", "PYTHONHASHSEED": "random", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen(
+        [sys.executable, SCRIPT, folder],
+        env={**os.environ, **one_thread, **silent, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs of the same, and one that computes as another processor would: without AVX, in another order."""
+    folders = {name: tmp_path_factory.mktemp("runs") / name for name in ("first", "again", "elsewhere")}
+    other = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    started = [small_run(folder, **(other if name == "elsewhere" else {})) for name, folder in folders.items()]
+    for process in started:
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors[-3000:]
+    return folders
+
+
+@pytest.mark.slow
+def test_the_same_run_again_has_the_same_bytes(runs):
+    compared = repeated.files_of(runs["first"])
+    kinds = {Path(name).suffix for name in compared}
+    assert kinds == {".csv", ".jsonl", ".parquet", ".safetensors", ".png", ".pdf"}
+    assert {"results/table1.csv", "results/table2.csv", "results/bootstrap.csv", "figures/accuracy.pdf"} <= set(
+        compared
+    )
+    assert repeated.differences(runs["first"], runs["again"]) == []
+
+
+@pytest.mark.slow
+def test_another_processor_gives_the_same_texts_and_nearly_the_same_answers(runs):
+    assert repeated.beyond(runs["first"], runs["elsewhere"], points=100.0) == []  # samples, questions: to the byte
+    answers = [
+        pd.concat(pd.read_json(file, lines=True) for file in sorted((runs[name] / "evaluation").rglob("answers.jsonl")))
+        for name in ("first", "elsewhere")
+    ]
+    same = answers[0]["parsed"].to_numpy() == answers[1]["parsed"].to_numpy()
+    assert same.mean() >= 0.9  # four steps of training leave little room to drift apart
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Two small folders of results: a table of accuracies and one of costs."""
+    table = pd.DataFrame([{"model": "m", "domain": "d", "mode": "text_only", "answering": "direct"}]).assign(
+        type1=50.0, type2=40.0, overall=45.0
+    )
+    costs = pd.DataFrame({"mode": ["text_only"], "tokens": [7], "seconds": [1.0], "energy_wh": [0.1]})
+    for name in ("one", "two"):
+        write_csv(table, tmp_path / name / "results/table1.csv")
+        write_csv(costs.assign(seconds=len(name) * (name == "two")), tmp_path / name / "results/resources.csv")
+        (tmp_path / name / "datasets").mkdir()
+        (tmp_path / name / "datasets/text_only.jsonl").write_text("{}\n")
+    return tmp_path / "one", tmp_path / "two"
+
+
+def test_costs_are_set_aside_and_nothing_else(pair, capsys):
+    one, two = pair
+    assert repeated.main([str(one), str(two)]) == 0
+    assert "3 of 3 files are the same" in capsys.readouterr().out
+    write_csv(pd.DataFrame({"mode": ["text_only"], "tokens": [8], "seconds": [1.0]}), two / "results/resources.csv")
+    (two / "results/paired.csv").write_text("x\n")
+    assert repeated.differences(one, two) == [
+        "only in the second: results/paired.csv",
+        "differs: results/resources.csv",
+    ]
+    assert repeated.main([str(one), str(two)]) == 1
+    assert repeated.main([str(one / "datasets" / "none"), str(two / "none")]) == 2
+
+
+def test_a_saving_keeps_its_causes_and_loses_its_costs(tmp_path):
+    for name, seconds in (("one", 0.7), ("two", 0.8)):
+        rows = pd.DataFrame({"cause": ["tokens", "seconds", "peak_memory_mb"], "share": [0.5, seconds, seconds]})
+        write_csv(rows, tmp_path / name / "resources_saving.csv")
+    assert repeated.differences(tmp_path / "one", tmp_path / "two") == []
+    assert b"tokens,0.5" in repeated.content(tmp_path / "one/resources_saving.csv")
+
+
+def test_another_machine_is_held_to_a_tolerance_and_to_the_same_texts(pair, capsys):
+    one, two = pair
+    write_csv(pd.read_csv(one / "results/table1.csv").assign(type1=52.0), two / "results/table1.csv")
+    assert repeated.main([str(one), str(two), "--tolerance", "2"]) == 0
+    assert repeated.main([str(one), str(two), "--tolerance", "1.9"]) == 1
+    assert "table1: m, d, text_only, direct: type1 50.0 and 52.0" in capsys.readouterr().out
+    (two / "datasets/text_only.jsonl").write_text("{ }\n")
+    assert repeated.beyond(one, two, 2.0) == ["differs: datasets/text_only.jsonl"]
