@@ -1,6 +1,7 @@
 """Properties that hold for every input, sought with random ones (hypothesis; the same in every run under CI).
 
-A longer search: ``PROPERTY_EXAMPLES=2000 pytest tests/test_properties.py``.
+A longer search: ``PROPERTY_EXAMPLES=2000 pytest tests/test_properties.py``; with PROPERTY_DATABASE=FOLDER it keeps
+there what it found, and begins with it the next time. tests/fuzz/ searches by coverage.
 """
 
 import csv
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 from helpers import grids
 from helpers.domains.butterfly_vqa import answer_of, label_of, lettered
@@ -29,12 +31,14 @@ from helpers.writer import gates
 from helpers.writer.cache import Cache, Reply
 from helpers.writer.prompts import as_data
 
+DATABASE = os.environ.get("PROPERTY_DATABASE")
+
 settings.register_profile(
     "project",
     max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "25")),
     deadline=None,
     derandomize=os.environ.get("CI", "") not in ("", "0", "false"),
-    database=None,
+    database=DirectoryBasedExampleDatabase(DATABASE) if DATABASE else None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("project")

@@ -128,37 +128,42 @@ def test_a_folder_that_must_not_or_cannot_be_loaded_is_told_with_the_remedy(spoi
     refused(error, rule, check_checkpoint, model, ARCHITECTURE)
 
 
-def gap(reason: str):
-    """Known, told to whoever keeps helpers.models; passes as soon as it is mended."""
-    return pytest.mark.xfail(reason=reason, strict=False)
-
-
 @pytest.mark.parametrize(
     ("spoil", "rule"),
     [
-        pytest.param(lambda f: write(f / "config.json", [1]), "config.json", marks=gap("AttributeError")),
-        pytest.param(lambda f: write(f / INDEX, {}), INDEX, marks=gap("KeyError")),
-        pytest.param(lambda f: (f / INDEX).write_text("{"), INDEX, marks=gap("does not name the file")),
-        pytest.param(
-            lambda f: sharded(f, files=("../../outside.safetensors",), kept=0),
-            "outside the folder|leads out",
-            marks=gap("a weight file may be named outside the folder"),
+        (lambda f: write(f / "config.json", [1]), r"config\.json is not what a model's file is .*download it again"),
+        (lambda f: write(f / "config.json", CONFIG | {"architectures": 7}), r"config\.json .*architectures: .*array"),
+        (
+            lambda f: write(f / "config.json", CONFIG | {"text_config": {"vocab_size": -1}}),
+            r"config\.json .*vocab_size",
         ),
-        pytest.param(
-            lambda f: (f / "model.safetensors").write_bytes(weights(b"not json", b"")),
-            "model.safetensors",
-            marks=gap("does not name the file"),
+        (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), r"config\.json is no valid JSON"),
+        (lambda f: (f / "config.json").write_text("[" * 10**5), r"config\.json is no valid JSON .*recursion"),
+        (lambda f: write(f / INDEX, {}), f"{INDEX} .*weight_map: Field required.*download it again"),
+        (lambda f: (f / INDEX).write_text("{"), f"{INDEX} is no valid JSON"),
+        (lambda f: write(f / INDEX, {"weight_map": {"a": 7}}), rf"{INDEX} .*weight_map\.a: "),
+        *(
+            (lambda f, name=name: sharded(f, files=(name,), kept=0), f"{INDEX} names the weight file .* same folder")
+            for name in ("../../outside.safetensors", "/etc/x.safetensors", "a\\b.safetensors", "pickle.bin", "")
         ),
-        pytest.param(
-            lambda f: (f / "model.safetensors").write_bytes(weights({"a": {"shape": [1]}}, b"")),
-            "model.safetensors",
-            marks=gap("KeyError: data_offsets"),
+        *(
+            (lambda f, header=header: (f / "model.safetensors").write_bytes(weights(header, b"")), rule)
+            for header, rule in [
+                (b"not json", r"model\.safetensors is no valid JSON"),
+                (b"[]", r"model\.safetensors is not what a model's file is"),
+                ({"a": {"shape": [1]}}, r"model\.safetensors .*a\.data_offsets: Field required"),
+                ({"a": 7}, r"model\.safetensors .*a: "),
+                ({"a": {"shape": [1], "data_offsets": [4]}}, r"model\.safetensors .*a\.data_offsets: "),
+                ({"a": {"shape": ["x"], "data_offsets": [0, 0]}}, r"model\.safetensors .*a\.shape\.0: "),
+            ]
         ),
-        pytest.param(lambda f: (f / "tokenizer.json").write_text("{"), "tokenizer.json", marks=gap("names no file")),
-        pytest.param(
-            lambda f: write(f / "tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.T", None]}}),
-            "tokenizer_config.json has an auto_map",
-            marks=gap("only config.json is looked into; transformers does not run it without trust_remote_code"),
+        (lambda f: (f / "tokenizer.json").write_text("{"), r"tokenizer\.json is no valid JSON"),
+        (lambda f: write(f / "tokenizer.json", []), r"tokenizer\.json is not what a model's file is"),
+        (lambda f: write(f / "tokenizer.json", {"model": {"vocab": {"a": "b"}}}), r"tokenizer\.json .*model\.vocab"),
+        (lambda f: write(f / "tokenizer.json", {"added_tokens": [{}]}), r"tokenizer\.json .*added_tokens\.0\.id"),
+        *(
+            (lambda f, name=name: write(f / name, {"auto_map": {"AutoX": ["evil.T", None]}}), f"{name} has an auto_map")
+            for name in ("tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
         ),
     ],
 )
