@@ -14,6 +14,15 @@ def test_the_criterion_of_a_matrix_worked_out_by_hand():
     assert unbiased_hsic(ones, ones) == pytest.approx((12 + 144 / 6 - 2 * 36 / 2) / 4)
 
 
+def test_the_alignment_of_two_groupings_worked_out_by_hand():
+    pairs = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])  # 1 with 2, 3 with 4
+    across = pairs[[0, 2, 1, 3]]  # 1 with 3, 2 with 4
+    # of either: tr(KK) = 4, 1'K1 = 4, 1'KK1 = 4; of both: tr(KL) = 0, 1'KL1 = 4
+    assert unbiased_hsic(pairs @ pairs.T, pairs @ pairs.T) == pytest.approx((4 + 16 / 6 - 2 * 4 / 2) / 4)
+    assert unbiased_hsic(pairs @ pairs.T, across @ across.T) == pytest.approx((0 + 16 / 6 - 2 * 4 / 2) / 4)
+    assert linear_cka(pairs, across) == pytest.approx(-1 / 2)
+
+
 def test_things_are_wholly_like_themselves_turned_scaled_and_shifted():
     turn = np.linalg.qr(RNG.normal(size=(6, 6)))[0]
     assert linear_cka(THINGS, THINGS) == pytest.approx(1)

@@ -181,6 +181,14 @@ def test_accuracy_by_category_is_that_of_its_own_questions():
     assert table.set_index("category")["type1"].round(1).to_dict() == {"wing": 66.7, "border": 100}
 
 
+def test_accuracy_by_class_has_each_classs_own_interval():
+    found = accuracy_table(rows("1111100000" "1", class_id=["a"] * 10 + ["b"]), [*BY, "class_id"]).set_index("class_id")
+    assert found["type1"].to_dict() == {"a": 50, "b": 100}
+    assert found.loc["a", ["type1_low", "type1_high"]].tolist() == pytest.approx([23.66, 76.34], abs=5e-3)
+    z2 = 1.959964**2  # one right of one: z²/(1 + z²) is what misses from 1, by Wilson's formula at p = n = 1
+    assert found.loc["b", ["type1_low", "type1_high"]].tolist() == pytest.approx([100 / (1 + z2), 100], abs=1e-3)
+
+
 def test_the_spread_over_seeds_is_their_sample_standard_deviation():
     found = seed_table(pd.concat([rows("1110000000"), rows("1111111000", seed=1)]), BY).iloc[0]
     assert (found["seeds"], found["type1"], found["type1_min"], found["type1_max"]) == (2, 50, 30, 70)
@@ -191,6 +199,13 @@ def test_the_spread_over_seeds_is_their_sample_standard_deviation():
 def test_two_pictures_right_and_wrong_give_every_share_from_0_to_1():
     # Of the four equally likely draws one has only the first picture, one only the second.
     assert cluster_interval([1, 1, 0, 0], ["a", "a", "b", "b"], method="percentile") == (0, 1)
+
+
+def test_three_pictures_one_of_them_wrong_give_the_quantiles_counted_by_hand():
+    # Of 27 equally likely draws 1 has no right picture, 6 have one, 12 two, 8 three: 3.7, 22, 44 and 30 %.
+    drawn = ([1, 1, 1, 1, 0, 0], ["a", "a", "b", "b", "c", "c"])
+    assert cluster_interval(*drawn, confidence=0.95, method="percentile") == (0, 1)  # 2.5 % lies within the first
+    assert cluster_interval(*drawn, confidence=0.9, method="percentile") == pytest.approx((1 / 3, 1))  # 5 % does not
 
 
 def test_of_independent_questions_the_bootstrap_agrees_with_the_normal_interval():
@@ -226,6 +241,7 @@ def test_a_question_without_a_picture_is_drawn_by_itself():
 
 def test_holm_multiplies_by_what_is_left_and_never_falls():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.02, 0.001, 0.9, 0.02]) == pytest.approx([0.06, 0.004, 0.9, 0.06])  # times 4, 3, 2 (kept at 0.06), 1
     assert holm([0.04, math.nan]) == pytest.approx([0.04, math.nan], nan_ok=True)
     assert holm([]).tolist() == []
 
@@ -283,6 +299,13 @@ def test_200_paired_questions_at_30_percent_discordance_can_show_10_8_points():
     assert found == pytest.approx(0.107867, abs=1e-5)
     needed = (1.959964 * math.sqrt(0.3) + 0.841621 * math.sqrt(0.3 - found**2)) ** 2 / found**2  # Connor's n
     assert needed == pytest.approx(200, abs=0.01)
+
+
+def test_the_detectable_difference_solves_connors_equation_by_hand():
+    # n = 100, a quarter discordant; d = 0.14: 10 d = 1.4 against 1.96 * 0.5 + 0.8416 * sqrt(0.25 - 0.14²) = 1.384
+    found = detectable_paired(100, 0.25)
+    assert 10 * found == pytest.approx(1.959964 * 0.5 + 0.841621 * math.sqrt(0.25 - found**2), abs=1e-5)
+    assert found == pytest.approx(0.1384, abs=1e-4)
 
 
 def test_a_difference_cannot_exceed_the_discordance():

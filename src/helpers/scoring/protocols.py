@@ -9,6 +9,7 @@
 
 With ``circular`` a lettered question is asked in its four rotations and is right only if it is right in all of them
 (CircularEval, arXiv 2307.06281). Options that are scored as sentences have no order: nothing changes for them.
+Of equal scores the option listed first is taken, so that a model with no preference is not right in every rotation.
 """
 
 import re
@@ -69,7 +70,7 @@ def choose(
         scores = [guided(whole, less, guidance) for whole, less in zip(scores, hidden, strict=True)]
         others = [{**columns, "alternative_parsed": None} if columns else {} for columns in others]
     return [
-        _likeliest(rotations, answer, circular, columns)
+        _likeliest(rotations, answer, circular, protocol in LETTERED, columns)
         for rotations, answer, columns in zip(scores, answers, others, strict=True)
     ]
 
@@ -92,8 +93,9 @@ def right_in_all(parsed: Sequence[int | None], answer: int) -> int | None:
     return next((option for option in parsed if option != answer), answer)
 
 
-def _likeliest(rotated: Scores, answer: int, circular: bool, columns: dict[str, Any]) -> Choice:
-    each = [max(range(4), key=scores.__getitem__) for scores in rotated]
+def _likeliest(rotated: Scores, answer: int, circular: bool, listed: bool, columns: dict[str, Any]) -> Choice:
+    orders = [[(place + by * listed) % 4 for place in range(4)] for by in range(len(rotated))]  # options by their place
+    each = [max(order, key=scores.__getitem__) for order, scores in zip(orders, rotated, strict=True)]
     if not circular:
         return Choice(rotated[0], None, each[0], columns=columns)
     saved = {"rotation_scores": rotated, "rotation_parsed": each}
