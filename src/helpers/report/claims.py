@@ -191,6 +191,19 @@ def _recognised(name: str, of: pd.DataFrame) -> str:
     )
 
 
+def describing(tables: Tables) -> list[str]:
+    """What describing first changes in recognition, a sentence a mode: who gains, and how much."""
+    said = []
+    for mode in ("text_only", "image_text", "base"):
+        changes = []
+        for name, of in _groups(tables.table1):
+            direct, described = (_cell(of, mode, answering) for answering in ("direct", "describe"))
+            if direct is not None and described is not None:
+                changes.append(f"{name} {described['type1'] - direct['type1']:+.1f}")
+        said += [f"{label(mode).capitalize()}: {'; '.join(changes)}."] if changes else []
+    return said
+
+
 def _asked(answering: str) -> str:
     return {"direct": "asked directly", "describe": "describing first"}.get(answering, label(answering))
 

@@ -11,7 +11,7 @@ from helpers import gallery, verify
 from helpers.figures.style import COLOURS, label
 from helpers.paths import resolve
 from helpers.provenance import portable
-from helpers.report import claims, contents
+from helpers.report import claims, contents, findings
 from helpers.report.executed import convert, executed_notebooks
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -60,6 +60,8 @@ def _everything(
         "command": f"python -m helpers.report {portable(run)}",
         "abstract": claims.abstract(tables),
         "claims": [(claim, _taken(run, claim.file, shelf)) for claim in claims.claims(tables)],
+        "describing": claims.describing(tables),
+        "findings": [(f, _taken(run, f.file, shelf)) for f in findings.findings(run) if f.file],
         "not_tried": claims.NOT_TRIED,
         "behind_claims": shelf.source(behind),
         "galleries": [(one, shelf.source(one.files)) for one in shown],
