@@ -16,6 +16,7 @@ import fcntl
 import glob
 import json
 import os
+import pathlib
 import re
 import sys
 
@@ -25,7 +26,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ
 from snakemake.iocontainers import Wildcards
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from helpers import grids, notebooks, preflight, profiles
+from helpers import execute, grids, notebooks, preflight, profiles
+from helpers.warm import client as warm
 
 workdir: workflow.basedir
 
@@ -344,6 +346,7 @@ STEPS = {  # rule: notebook, its parameters
     "report": ("notebooks/10_report.ipynb", lambda wildcards: {"run_dir": RUN}),
     "own_classes": ("notebooks/09_own_classes.ipynb", own_classes_parameters),
 }
+USE_TORCH = {"base_models", "finetune", "evaluate", "ablate", "baselines", "playground"}
 NOTEBOOK = {rule: notebook for rule, (notebook, _) in STEPS.items()}
 
 
@@ -419,21 +422,46 @@ def lock():
     return file
 
 
-def count_runs():
+def count_runs(rules):
     """Each run adds a byte to the counter and so knows which of how many it is."""
     open(f"{RUN}/.counter", "wb").close()
     os.environ["RUN_COUNTER"] = os.path.abspath(f"{RUN}/.counter")
-    os.environ["RUN_TOTAL"] = str(sum(job.rule.name in STEPS for job in workflow.dag.needrun_jobs()))
+    os.environ["RUN_TOTAL"] = str(len(rules))
+
+
+def start_warm(rules):
+    """A server of warm starts for the runs on this machine (`helpers.warm`), where there are runs enough to gain by it."""
+    heavy = len([rule for rule in rules if rule in USE_TORCH]) > 1
+    if not (heavy or len(rules) > 2) or not workflow.local_exec or not warm.can_serve():
+        return None
+    server = warm.Server(execute.environment(PROFILE.jobs.threads), heavy, pathlib.Path(LOGS) / "warm.log")
+    os.environ[warm.VARIABLE] = server.folder
+    return server
 
 
 onstart:
-    global LOCK  # held as long as this process lives
+    global LOCK, WARM  # held as long as this process lives
     LOCK = lock()
     try:
         preflight.check_room(RUN, PROFILE.disk_gb)
     except preflight.PreflightError as error:
         raise WorkflowError(str(error))
-    count_runs()
+    runs = [job.rule.name for job in workflow.dag.needrun_jobs() if job.rule.name in STEPS]
+    count_runs(runs)
+    WARM = start_warm(runs)
+
+
+def stop_warm():
+    if "WARM" in globals() and WARM:
+        WARM.stop()
+
+
+onsuccess:
+    stop_warm()
+
+
+onerror:
+    stop_warm()
 
 
 # ---- the graph -----------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ import yaml
 
 from helpers import notebooks, paths, preflight, provenance
 from helpers.runs import RunRecord
+from helpers.warm import client
 
 PROGRESS = "progress:"  # a notebook prints lines that start so
 PROGRESS_SECONDS = 10  # at most one such line in so many seconds reaches the terminal
@@ -83,7 +84,7 @@ def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any],
     notebooks.check_parameters(notebook, parameters)
     preflight.check_kernel()
     record = RunRecord(notebook, output, parameters)
-    _set_environment(threads)
+    os.environ.update(environment(threads))
     os.environ[provenance.MANIFEST] = str(provenance.portable(record.path.resolve()))
     running, failed = output.with_suffix(".running.ipynb"), output.with_suffix(".failed.ipynb")
     for folder in (output.parent, log.parent):
@@ -108,13 +109,17 @@ def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any],
         print(f"{label} {time.monotonic() - started:.0f} s", file=terminal, flush=True)
 
 
-def _set_environment(threads: int) -> None:
+def environment(threads: int) -> dict[str, str]:
     """What the kernel inherits: its share of the cores, the package, and silence about what nobody can act on."""
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would come on top of the share
-    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     source = str(paths.ROOT / "src")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", source)]
+    return {
+        **os.environ,
+        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+        "TOKENIZERS_PARALLELISM": "false",  # its threads would come on top of the share
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "PYTHONPATH": os.pathsep.join([source, *others]),
+    }
 
 
 @contextmanager
@@ -146,6 +151,9 @@ def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log
     from papermill.log import logger
     from traitlets.config import Config
 
+    from helpers.warm import kernel
+
+    kernel.use()
     logger.setLevel("ERROR")  # its warnings are about parameters, which were checked more strictly before
     # Sockets in a short-lived folder of our own instead of TCP ports: two kernels that start at once cannot take the
     # same one, and nobody else on the machine can listen. The prefix `ip` is needed: the library's own is a name in the
@@ -253,5 +261,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def command() -> int:
+    """`main`, in a copy of a process that has the imports behind it where there is one (`helpers.warm`)."""
+    os.environ.update(environment(_options(None).threads))
+    status = client.call("helpers.execute:main", sys.argv[1:])
+    return main() if status is None else status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

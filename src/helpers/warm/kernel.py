@@ -1,0 +1,43 @@
+"""Jupyter kernels from the server of warm starts, by the library's own extension point, a kernel provisioner."""
+
+import os
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
+
+from helpers.warm import client
+
+NAME = "warm-provisioner"
+LAUNCHER = "ipykernel_launcher"
+
+
+class WarmProvisioner(LocalProvisioner):
+    """Forks the kernel where there is a server, and starts it as ever where there is none."""
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Start the process."""
+        process = self._forked(cmd, kwargs.get("env") or os.environ, str(kwargs.get("cwd") or Path.cwd()))
+        if process is None:
+            return await super().launch_kernel(cmd, **kwargs)
+        self.process, self.pid = process, process.pid  # type: ignore[assignment]
+        self.pgid = None  # signals go through the process, to its whole group
+        self.cwd = kwargs.get("cwd") or Path.cwd()
+        return self.connection_info
+
+    def _forked(self, cmd: list[str], environment: Any, cwd: str) -> client.Process | None:
+        if LAUNCHER not in cmd or Path(cmd[0]).parent != Path(sys.executable).parent:
+            return None
+        arguments = cmd[cmd.index(LAUNCHER) + 1 :]
+        return client.fork(LAUNCHER, arguments, environment, cwd)
+
+
+def use() -> None:
+    """Let all kernels of this process be started so."""
+    factory = KernelProvisionerFactory.instance()
+    value = f"{WarmProvisioner.__module__}:{WarmProvisioner.__name__}"
+    factory.provisioners[NAME] = EntryPoint(NAME, value, factory.GROUP_NAME)
+    factory.default_provisioner_name = NAME
