@@ -60,7 +60,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as words. ``cut`` is how many rows the page leaves out, ``throughout`` what all of them have in common."""
+    """A table as words. ``cut``: how many rows the page leaves out; ``throughout``: what all of them have in common."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
