@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
         asked["evaluation"] = settings["evaluation"]
         if mode != "base":
             run("03_qlora_finetuning", **common, mode=mode, output_dir=str(trained), training=settings["training"])
-        run("04_evaluation", **asked, output_dir=str(folder / "evaluation" / end))
+        run("04_evaluation", **asked, retention=False, output_dir=str(folder / "evaluation" / end))
         run("05_ablation", **asked, output_dir=str(folder / "ablation" / end))
     run("06_resources", run_dir=str(folder))
     run("07_paper", run_dir=str(folder))

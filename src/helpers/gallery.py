@@ -68,13 +68,12 @@ def galleries(run: Path, type1: int = TYPE1, type2: int = TYPE2, seed: int = 0) 
         return []
     rows = of_protocol(of_variant(read_answers(files)))
     rows = rows[(rows["image"] == "with") & rows["mode"].isin(MODES)]
-    found = []
+    found, asked_in = [], {domain: _questions(run, str(domain)) for domain in rows["domain"].unique()}
     for (model, domain), group in rows.groupby(["model", "domain"], sort=False):
-        asked = _questions(run, str(domain))
         chosen = choose(group, type1, type2, seed)
         training_seed = int(group.loc[group["mode"] != "base", "seed"].min()) if (group["mode"] != "base").any() else 0
         of_seed = group[(group["mode"] == "base") | (group["seed"] == training_seed)]
-        cards = tuple(_card(of_seed[of_seed["question_id"] == name], asked.get(name)) for name in chosen)
+        cards = tuple(_card(of_seed[of_seed["question_id"] == name], asked_in[domain].get(name)) for name in chosen)
         there = _files(run, of_seed[["model", "domain", "mode", "seed"]].drop_duplicates())
         found.append(Gallery(str(model), str(domain), training_seed, cards, there))
     return found

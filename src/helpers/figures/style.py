@@ -159,6 +159,7 @@ def save(figure: Figure, folder: Path, name: str, data: pd.DataFrame, inputs: It
     with atomic_write(folder / f"{name}.pdf") as temporary:
         about = {"Title": name, "Subject": made_by, "Keywords": sources, "CreationDate": None}
         figure.savefig(temporary, metadata=about)
+    figure.set_layout_engine("none")  # it is laid out by now; once more would take as long as drawing it
     with atomic_write(folder / f"{name}.png") as temporary:
         figure.savefig(temporary, dpi=300, metadata={"Title": name, "Description": made_by, "Source": sources})
     write_sidecar(folder, name, inputs)

@@ -14,6 +14,16 @@ from helpers.figures.style import label
 from helpers.gallery import data_address
 
 LONGEST = 60  # rows of a table on the page; the file has all
+CIRCUMSTANCES = {
+    "domain",
+    "protocol",
+    "variant",
+    "seeds",
+    "seed",
+    "n_type1",
+    "n_type2",
+    "image",
+}  # said once if the same
 WORDS = {
     "figure1": ("Figure 1: the idea", "Four panels: training by text alone, the test with a picture, training by image "
                 "and text, and the test in two steps, describing first. Drawn, not measured."),
@@ -50,11 +60,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as words. ``cut`` is how many rows the page leaves out."""
+    """A table as words. ``cut``: how many rows the page leaves out; ``throughout``: what all of them have in common."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     cut: int = 0
+    throughout: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,12 +192,20 @@ def as_grid(file: Path) -> Grid:
     ]
     for column in known:
         table[column] = table[column].map(label)
+    same = [column for column in table.columns if column in CIRCUMSTANCES and table[column].nunique() == 1]
+    same = same if len(table) > 1 else []
+    throughout = tuple((_head(column), _short(table[column].iloc[0])) for column in same)
+    table = table.drop(columns=same)
     rows = tuple(tuple(map(_short, row)) for row in table.head(LONGEST).to_numpy())
-    return Grid(
-        tuple(label(c) if c in {"type1", "type2", "overall"} else c.replace("_", " ") for c in table.columns),
-        rows,
-        max(0, len(table) - LONGEST),
-    )
+    return Grid(tuple(map(_head, table.columns)), rows, max(0, len(table) - LONGEST), throughout)
+
+
+def _head(column: str) -> str:
+    """A column's name in words."""
+    known = {"n_type1": "n (Type 1)", "n_type2": "n (Type 2)", "mode": "trained on", "answering": "asked"}
+    if column in {"type1", "type2", "overall"}:
+        return label(column)
+    return known.get(column, column.replace("_", " "))
 
 
 def _with_interval(value: str, low: str, high: str) -> str:
