@@ -182,7 +182,7 @@ def test_accuracy_by_category_is_that_of_its_own_questions():
 
 
 def test_accuracy_by_class_has_each_classs_own_interval():
-    found = accuracy_table(rows("1111100000" "1", class_id=["a"] * 10 + ["b"]), [*BY, "class_id"]).set_index("class_id")
+    found = accuracy_table(rows("11111000001", class_id=["a"] * 10 + ["b"]), [*BY, "class_id"]).set_index("class_id")
     assert found["type1"].to_dict() == {"a": 50, "b": 100}
     assert found.loc["a", ["type1_low", "type1_high"]].tolist() == pytest.approx([23.66, 76.34], abs=5e-3)
     z2 = 1.959964**2  # one right of one: z²/(1 + z²) is what misses from 1, by Wilson's formula at p = n = 1
