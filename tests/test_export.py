@@ -13,7 +13,7 @@ from PIL import Image
 from helpers.pictures import open_picture
 from helpers.questions import write_questions
 from helpers.scoring import export
-from helpers.scoring.protocols import lettered
+from helpers.scoring.protocols import LETTER_TOKENS, lettered
 
 
 def test_the_tsv_holds_the_same_questions_and_pictures(butterflies, tmp_path):
@@ -47,21 +47,38 @@ def test_options_that_the_tool_would_lose_are_refused(butterflies, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_lmms_task_asks_and_scores_as_protocol_letter_does(butterflies, tmp_path):
-    questions = butterflies.questions[:4]
-    path = export.write_lmms_eval(tmp_path / "drawn", questions, butterflies.folder, "drawn")
-    task = yaml.load(path.read_text().replace("!function ", ""), yaml.SafeLoader)
+def functions_beside(path: Path):
     spec = importlib.util.spec_from_file_location("exported_utils", path.parent / "utils.py")
     utils = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(utils)
+    return utils
+
+
+@pytest.mark.parametrize(("tool", "pictures"), [("lmms-eval", "doc_to_visual"), ("lm-eval", "doc_to_image")])
+def test_a_task_asks_and_scores_as_protocol_letter_does(butterflies, tmp_path, tool, pictures):
+    questions = butterflies.questions[:4]
+    path = export.TASKS[tool](tmp_path / "drawn", questions, butterflies.folder, "drawn")
+    task = yaml.load(path.read_text().replace("!function ", ""), yaml.SafeLoader)
+    utils = functions_beside(path)
     lines = Path(task["dataset_kwargs"]["data_files"]["test"]).read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     assert task["task"] == "drawn"
+    assert LETTER_TOKENS in task["generation_kwargs"].values()
+    assert task[pictures] == f"utils.{pictures}"
     for row, question in zip(rows, questions, strict=True):
-        assert utils.doc_to_text(row) == lettered(question.question, question.options)
-        assert utils.doc_to_visual(row)[0].size == (56, 56)
+        place = "<image>" if tool == "lm-eval" else ""  # where that tool puts the picture
+        assert utils.doc_to_text(row) == place + lettered(question.question, question.options)
+        assert getattr(utils, pictures)(row)[0].size == (56, 56)
         right = "ABCD"[question.answer]
         assert [utils.process_results(row, [r])["accuracy"] for r in (right, f"({right})", "Well")] == [1.0, 1.0, 0.0]
+
+
+def test_a_question_without_picture_shows_none(butterflies, tmp_path):
+    question = butterflies.questions[0].model_copy(update={"picture": None})
+    path = export.write_lm_eval(tmp_path / "drawn", [question], butterflies.folder, "drawn")
+    row, utils = json.loads((path.parent / "questions.jsonl").read_text()), functions_beside(path)
+    assert utils.doc_to_image(row) == []
+    assert utils.doc_to_text(row) == lettered(question.question, question.options)
 
 
 def test_the_command_line_writes_the_split_asked_for(butterflies, tmp_path, capsys):

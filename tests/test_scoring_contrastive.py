@@ -55,3 +55,33 @@ def test_the_option_whose_description_fits_is_taken(comparer, butterflies, monke
     assert {max(row["scores"]) for row in named} == {0.5}  # the mean over two sentences, of which one fits
     assert len(rows) == len(questions)
     assert {(row["model"], row["mode"], row["image"]) for row in rows} == {("baseline", "contrastive", "with")}
+
+
+def test_a_siglip_checkpoint_loads_and_answers_as_a_clip_does(butterflies, tmp_path):
+    """A random tiny one: its answers are chance, its path is that of a real one."""
+    from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipModel, SiglipProcessor
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(contrastive.TOKENIZER_FROM, model_max_length=64)
+    shared = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+    none = dict(bos_token_id=None, eos_token_id=None)  # the defaults lie outside this vocabulary
+    config = SiglipConfig(
+        text_config=dict(**shared, **none, vocab_size=len(tokenizer), max_position_embeddings=64, projection_size=32),
+        vision_config=dict(**shared, image_size=56, patch_size=14),
+    )
+    torch.manual_seed(0)
+    SiglipModel(config).save_pretrained(tmp_path)
+    SiglipProcessor(SiglipImageProcessorPil(size={"height": 56, "width": 56}), tokenizer).save_pretrained(tmp_path)
+    loaded = contrastive.load_comparer(tmp_path)
+    sentences = ["It is orange.", "It has white spots on the border of its wings."]
+    together, alone = loaded.sentences(sentences), loaded.sentences(sentences[:1])
+    torch.testing.assert_close(together[:1], alone, atol=1e-5, rtol=1e-4)
+    full = loaded.processor.tokenizer(sentences[0], padding="max_length", return_tensors="pt")["input_ids"]
+    assert full.shape == (1, 64)  # as SigLIP was trained: padded to full length, no mask
+    with torch.inference_mode():
+        by_hand = loaded.model.get_text_features(input_ids=full).pooler_output[0]
+    torch.testing.assert_close(alone[0], by_hand / by_hand.norm(), atol=1e-5, rtol=1e-4)
+    looks = contrastive.looks_by_option(butterflies.texts)
+    rows = contrastive.by_description(loaded, butterflies.questions, butterflies.folder, looks, "butterfly")
+    assert len(rows) == len(butterflies.questions)
+    assert all(len(set(row["scores"])) == 4 for row in rows)

@@ -50,13 +50,15 @@ class Comparer:
 
     @torch.inference_mode()
     def sentences(self, sentences: Sequence[str]) -> torch.Tensor:
-        """sentences x width, of length 1. SigLIP was trained with padding to full length and needs it."""
-        padding = "max_length" if self.model.config.model_type.startswith("siglip") else True
+        """sentences x width, of length 1. SigLIP was trained with padding to full length, unmasked, and needs it."""
+        siglip = self.model.config.model_type.startswith("siglip")
         found = []
         for start in range(0, len(sentences), self.batch_size):
             some = list(sentences[start : start + self.batch_size])
+            padding = "max_length" if siglip else True
             tokens = self.processor.tokenizer(some, padding=padding, truncation=True, return_tensors="pt")
-            found.append(_unit(self.model.get_text_features(**_text_inputs(tokens))))
+            given = {"input_ids": tokens["input_ids"]} if siglip else _text_inputs(tokens)
+            found.append(_unit(self.model.get_text_features(**given)))
         return torch.cat(found)
 
 

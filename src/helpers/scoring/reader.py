@@ -87,9 +87,11 @@ class Reader:
         write = self._written_by_passes if learns_a_prompt(self.model, self.state) else self._generated
         ticker = Ticker(what, len(asked))
         for chunk in self._chunks(asked):
+            seen = self._seen([asked[i] for i in chunk])  # once, as one picture's prompts may fall into several batches
+            chunk.sort(key=lambda i: len(asked[i].text))  # a batch is padded to its longest
             for start in range(0, len(chunk), self.batch_size):
                 rows = [asked[i] for i in chunk[start : start + self.batch_size]]
-                replies = write(rows, max_new_tokens or self.max_new_tokens)
+                replies = write(rows, max_new_tokens or self.max_new_tokens, seen)
                 told.update(zip(map(_identity, rows), replies, strict=True))
                 ticker.tick(len(told))
         return [told[_identity(prompt)] for prompt in prompts]
@@ -273,9 +275,11 @@ class Reader:
         return found
 
     @torch.inference_mode()
-    def _written_by_passes(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Reply]:
+    def _written_by_passes(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, seen: dict[str, Features]
+    ) -> list[Reply]:
         """Greedy, a pass for each token."""
-        seen, ends = self._seen(prompts), self._end_tokens()
+        ends = self._end_tokens()
         rows = self._tokens(prompts, seen)
         starts, going = [len(row) for row in rows], list(range(len(rows)))
         for _ in range(max_new_tokens):
@@ -302,8 +306,8 @@ class Reader:
     # ---- writing -----------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def _generated(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Reply]:
-        tokenizer, seen = self.processor.tokenizer, self._seen(prompts)
+    def _generated(self, prompts: Sequence[Prompt], max_new_tokens: int, seen: dict[str, Features]) -> list[Reply]:
+        tokenizer = self.processor.tokenizer
         rows = self._tokens(prompts, seen)
         padded = tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
         given = {name: tensor.to(unwrapped(self.model).device) for name, tensor in padded.items()}
