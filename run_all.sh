@@ -205,7 +205,7 @@ pip_install() { quietly "$PY" -m pip install --quiet --no-input --disable-pip-ve
 
 installed_state() { # what an installation depends on; kept beside it, so that nothing is done when nothing changed
     printf '%s %s\n' "$ROOT" "$(version_of "$PY")"
-    cat requirements.txt pyproject.toml
+    cat requirements.txt requirements.hashes.txt pyproject.toml
 }
 
 install() {
@@ -216,7 +216,9 @@ install() {
     [[ -z $DRY_RUN ]] || return 0
     rm -f "$stamp"
     "$PY" -c 'import pip' 2>/dev/null || quietly "$PY" -m ensurepip
-    pip_install --no-compile --requirement requirements.txt # compiling all of it would take longer than the first run
+    # not compiled, as compiling all of it would take longer than the first run; torch alone comes in builds of its own
+    pip_install --no-compile --no-deps --require-hashes --requirement requirements.hashes.txt
+    pip_install --no-compile --requirement requirements.txt
     pip_install --no-deps --no-build-isolation --editable .
     printf '%s\n' "$state" >"$stamp"
     say "environment ready"

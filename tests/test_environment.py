@@ -60,6 +60,41 @@ def test_packages_of_the_mission_are_in_all_three(package: str) -> None:
     assert pins(conda()[1])[package] == DIRECT[package] == LOCK[package]
 
 
+def hashed() -> dict[str, tuple[Requirement, list[str]]]:
+    """Name to requirement and hashes, from requirements.hashes.txt."""
+    text = (ROOT / "requirements.hashes.txt").read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = [line.split("--hash=") for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    made = [(Requirement(first), [value.strip() for value in values]) for first, *values in blocks]
+    return {canonicalize_name(requirement.name): (requirement, values) for requirement, values in made}
+
+
+def test_all_of_the_lock_but_torch_has_hashes() -> None:
+    """torch comes in builds of its own, for CUDA versions or none, and each build is another file."""
+    found = {name: str(requirement.specifier).removeprefix("==") for name, (requirement, _) in hashed().items()}
+    assert found == {name: version for name, version in LOCK.items() if name != "torch"}
+    every = [value for _, values in hashed().values() for value in values]
+    assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", value) for value in every)
+    assert all(values for _, values in hashed().values())
+
+
+@pytest.mark.parametrize("python", ["3.11.9", "3.12.4", "3.13.1"])
+@pytest.mark.parametrize("system", ["linux", "darwin"])
+def test_hashes_are_asked_for_where_the_lock_asks_for_a_package(python: str, system: str) -> None:
+    here = {"python_full_version": python, "python_version": python.rpartition(".")[0], "sys_platform": system}
+    here["platform_system"] = {"linux": "Linux", "darwin": "Darwin"}[system]
+    wanted = {
+        canonicalize_name(r.name)
+        for r in map(Requirement, lines_of("requirements.txt"))
+        if r.name != "torch" and (r.marker is None or r.marker.evaluate(here))
+    }
+    assert {name for name, (r, _) in hashed().items() if r.marker is None or r.marker.evaluate(here)} == wanted
+
+
+def test_no_address_of_an_index_is_written_down() -> None:
+    for file in ("requirements.in", "requirements.txt", "requirements.hashes.txt", "environment.yml"):
+        assert not re.search(r"https?://|--(extra-)?index-url|--find-links", (ROOT / file).read_text(encoding="utf-8"))
+
+
 def test_lock_leaves_cuda_to_torch() -> None:
     assert [name for name in LOCK if LEFT_TO_TORCH.match(name)] == []
 

@@ -19,7 +19,14 @@ SCRIPT = (ROOT / "run_all.sh").read_text(encoding="utf-8")
 WORDS = re.search(r'^WORDS="(.+)"$', SCRIPT, re.MULTILINE)[1].split()
 OPTIONS = re.search(r'^OPTIONS="(.+)"$', SCRIPT, re.MULTILINE)[1].split()
 PYTHONS = ("python3", "python3.13", "python3.12", "python3.11")
-FILES = ("run_all.sh", "requirements.txt", "requirements.in", "pyproject.toml", "profiles/demo.yaml")
+FILES = (
+    "run_all.sh",
+    "requirements.txt",
+    "requirements.hashes.txt",
+    "requirements.in",
+    "pyproject.toml",
+    "profiles/demo.yaml",
+)
 
 # Answers the questions that run_all.sh has for a Python, and notes everything else that it is called with.
 PYTHON = """#!/bin/sh
