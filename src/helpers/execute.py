@@ -153,7 +153,7 @@ def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log
 
     from helpers.warm import kernel
 
-    kernel.use()
+    kernel.use(notebook)
     logger.setLevel("ERROR")  # its warnings are about parameters, which were checked more strictly before
     # Sockets in a short-lived folder of our own instead of TCP ports: two kernels that start at once cannot take the
     # same one, and nobody else on the machine can listen. The prefix `ip` is needed: the library's own is a name in the
