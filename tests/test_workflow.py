@@ -122,6 +122,7 @@ def test_a_failed_run_leaves_no_result_behind_and_says_where_to_look(finished, c
     assert status == 1
     assert "FAILED notebooks/06_resources.ipynb, cell 3 (from pathlib import Path): NameError" in output
     assert "log: runs/small/logs/resources.log; partial copy: runs/small/notebooks/resources.failed.ipynb" in output
+    assert "1 run failed:\n  failed cell  FAILED notebooks/06_resources.ipynb, cell 3" in output
     assert (finished / "runs/small/notebooks/resources.failed.ipynb").exists()
     assert not (finished / "runs/small/results/resources.csv").exists()
 

@@ -121,8 +121,13 @@ def fork(
     if folder == "off":
         return None
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    request = {"function": function, "arguments": [*arguments], "environment": dict(environment), "cwd": cwd}
-    request |= {"after": after}
+    request: dict[str, Any] = {
+        "function": function,
+        "arguments": [*arguments],
+        "environment": dict(environment),
+        "cwd": cwd,
+    }
+    request["after"] = after
     try:
         connection.connect(str(Path(folder) / SOCKET))
         with Path(os.devnull).open() as nothing:

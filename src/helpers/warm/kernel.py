@@ -22,6 +22,14 @@ class WarmProvisioner(LocalProvisioner):
     """Forks the kernel where there is a server, and starts it as ever where there is none."""
 
     after: str | None = None  # the last of the modules that the notebook waits for
+    status: int | None = None  # with which a kernel of this process has ended; negative: by that signal
+
+    async def poll(self) -> int | None:
+        """Its exit status, which is kept."""
+        status = await super().poll()
+        if self.has_process and status is not None:
+            WarmProvisioner.status = status
+        return status
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the process."""
