@@ -548,6 +548,7 @@ rule finetune:
         resources=f"{TRAINING}/resources.json",
         losses=f"{TRAINING}/losses.csv",
         notebook=f"{EXECUTED}/finetune/{TRAINED}.ipynb",
+    cache: True  # with --cache, several clones share a store (docs/scaling.md)
     log:
         f"{LOGS}/finetune/{TRAINED}.log",
     params:
@@ -575,6 +576,7 @@ rule evaluate:
         answers=f"{EVALUATION}/answers.jsonl",
         timings=f"{EVALUATION}/timings.json",
         notebook=f"{EXECUTED}/evaluate/{TRAINED}.ipynb",
+    cache: True  # with --cache, several clones share a store (docs/scaling.md)
     log:
         f"{LOGS}/evaluate/{TRAINED}.log",
     params:
