@@ -28,7 +28,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ
 from snakemake.iocontainers import Wildcards
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from helpers import execute, failures, grids, notebooks, preflight, profiles
+from helpers import execute, failures, grids, notebooks, preflight, profiles, trackers
 from helpers.warm import client as warm
 
 workdir: workflow.basedir
@@ -364,6 +364,8 @@ def check_notebooks():
 # Before the graph is built, so that nothing that is missing is found out after hours
 try:
     check_notebooks()
+    for settings in VARIANTS.values():
+        trackers.check(settings.training.report_to)
     HELPERS = notebooks.helper_files(NOTEBOOK.values())
     MODELS = {name: model_files(model.path) for name, model in PROFILE.models.items()}
     SOURCES = {name: source_files(name, domain) for name, domain in PROFILE.domains.items()}
