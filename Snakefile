@@ -5,6 +5,7 @@
 #     snakemake --config seeds=0,1,2 -- publish     three seeds, figures copied into figures/demo/
 #     snakemake --config set="training.epochs=3"    another setting, for this run
 #     snakemake --config grids=methods,controls -- all_grids  grids of grids/: their runs, tables and figures
+#     snakemake --config grids=methods only=seed0 -- all_grids  of these the runs with that in their name
 #     snakemake base_models                         train the tiny base models anew (on demand only)
 #     snakemake -n                                  what would run, and why
 #
@@ -19,6 +20,7 @@ import os
 import pathlib
 import re
 import sys
+import time
 
 sys.path.insert(0, os.path.join(workflow.basedir, "src"))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
@@ -26,7 +28,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ
 from snakemake.iocontainers import Wildcards
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from helpers import execute, grids, notebooks, preflight, profiles
+from helpers import execute, failures, grids, notebooks, preflight, profiles, trackers
 from helpers.warm import client as warm
 
 workdir: workflow.basedir
@@ -53,7 +55,7 @@ def load_grids():
 try:
     GRIDS = load_grids()
     PROFILE = load_settings(next((grid.profile for grid in GRIDS.values()), str(config.get("profile", "demo"))))
-    GRID_RUNS = {name: grids.runs(grid, PROFILE) for name, grid in GRIDS.items()}
+    GRID_RUNS = {name: grids.runs(grid, PROFILE, str(config.get("only") or "")) for name, grid in GRIDS.items()}
     # By its name, in what each variant differs from the profile. A run has one name a step (see helpers.grids).
     OVERRIDES = {grids.MAIN: {}} | {
         run.key(step): grids.of_step(run.overrides, step, run.mode)
@@ -380,6 +382,8 @@ def check_notebooks():
 # Before the graph is built, so that nothing that is missing is found out after hours
 try:
     check_notebooks()
+    for settings in VARIANTS.values():
+        trackers.check(settings.training.report_to)
     HELPERS = notebooks.helper_files(NOTEBOOK.values())
     MODELS = {name: model_files(model.path) for name, model in PROFILE.models.items()}
     SOURCES = {name: source_files(name, domain) for name, domain in PROFILE.domains.items()}
@@ -424,8 +428,10 @@ def lock():
 
 def count_runs(rules):
     """Each run adds a byte to the counter and so knows which of how many it is."""
-    open(f"{RUN}/.counter", "wb").close()
+    for name in (".counter", f".counter{execute.DONE}"):
+        open(f"{RUN}/{name}", "wb").close()
     os.environ["RUN_COUNTER"] = os.path.abspath(f"{RUN}/.counter")
+    os.environ["RUN_BEGAN"] = str(time.time())
     os.environ["RUN_TOTAL"] = str(len(rules))
 
 
@@ -440,7 +446,8 @@ def start_warm(rules):
 
 
 onstart:
-    global LOCK, WARM  # held as long as this process lives
+    global LOCK, WARM, STARTED  # the first two are held as long as this process lives
+    STARTED = time.time()
     LOCK = lock()
     try:
         preflight.check_room(RUN, PROFILE.disk_gb)
@@ -462,6 +469,8 @@ onsuccess:
 
 onerror:
     stop_warm()
+    if text := failures.summary(pathlib.Path(EXECUTED), STARTED):
+        print(text, file=sys.stderr, flush=True)
 
 
 # ---- the graph -----------------------------------------------------------------------------------------------------
@@ -559,6 +568,7 @@ rule finetune:
         resources=f"{TRAINING}/resources.json",
         losses=f"{TRAINING}/losses.csv",
         notebook=f"{EXECUTED}/finetune/{TRAINED}.ipynb",
+    cache: True  # with --cache, several clones share a store (docs/scaling.md)
     log:
         f"{LOGS}/finetune/{TRAINED}.log",
     params:
@@ -588,6 +598,7 @@ rule evaluate:
         timings=f"{EVALUATION}/timings.json",
         descriptions=f"{EVALUATION}/descriptions.jsonl",
         notebook=f"{EXECUTED}/evaluate/{TRAINED}.ipynb",
+    cache: True  # with --cache, several clones share a store (docs/scaling.md)
     log:
         f"{LOGS}/evaluate/{TRAINED}.log",
     params:

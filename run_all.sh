@@ -7,7 +7,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 cd "$ROOT"
 
 WORDS="demo smoke real paper publish ablations grid own figures verify report base-models lab test lint setup"
-OPTIONS="--profile --jobs --set --dry-run --help"
+OPTIONS="--profile --jobs --set --only --keep-going --slurm --dry-run --help"
 SETUP_GB=6 # a new environment: the packages, their copies in pip's cache, and room to unpack
 
 usage() {
@@ -43,6 +43,11 @@ Options:
   --profile NAME     takes the settings of a run from profiles/NAME.yaml
   --set KEY=VALUE    changes one of them; may be given several times
   --jobs N           works on N models at once, each with its share of the cores
+                     (with --slurm: N jobs in the cluster's queue)
+  --only PATTERN     of a grid, the runs with this in their name, which is
+                     MODEL/DOMAIN/MODE/VARIANT/seedN; * stands for anything
+  --keep-going       after a failure, goes on with what does not need it
+  --slurm            sends the runs to a cluster (docs/scaling.md)
   --dry-run          says what would be done, and changes nothing
   --help             prints this text
   --                 what follows goes to Snakemake, to pytest (test), or to
@@ -56,6 +61,7 @@ Examples:
   ./run_all.sh                              set up, then the demo
   ./run_all.sh demo --set 'seeds=[0,1]'     the demo with two seeds
   ./run_all.sh smoke -- --forceall          everything again, small
+  ./run_all.sh grid methods --only seed0    some runs of a grid
   ./run_all.sh test -- -k statistics        some of the tests
 TEXT
 }
@@ -70,18 +76,20 @@ fail() {
 
 # ---- what was asked for ------------------------------------------------------------------------------------------
 
-WORD="" OPERANDS=() PROFILE="" JOBS="" DRY_RUN="" PYTHON="" PREFIX="" PY="" CORES="" GRIDS=""
-SETTINGS=() EXTRA=()
+WORD="" OPERANDS=() PROFILE="" JOBS="" DRY_RUN="" PYTHON="" PREFIX="" PY="" CORES="" GRIDS="" ONLY="" KEEP_GOING="" SLURM=""
+SETTINGS=() EXTRA=() CLUSTER=()
 
 read_arguments() {
     while (($#)); do
         case "$1" in
             --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}"; continue ;; # --jobs=2 is --jobs 2
-            --profile | --set | --jobs)
+            --profile | --set | --jobs | --only)
                 (($# >= 2)) || fail "$1 needs a value, as in: $(example "$1")"
                 take "$1" "$2"
                 shift ;;
             --dry-run) DRY_RUN=yes ;;
+            --keep-going) KEEP_GOING=yes ;;
+            --slurm) SLURM=yes ;;
             -h | --help) usage; exit 0 ;;
             --) EXTRA=("${@:2}"); break ;;
             -*) fail "unknown option '$1'; known: $OPTIONS (what Snakemake or pytest shall read comes after --)" ;;
@@ -96,6 +104,7 @@ example() {
         --profile) echo "--profile demo" ;;
         --set) echo "--set training.epochs=10" ;;
         --jobs) echo "--jobs 2" ;;
+        --only) echo "--only seed0" ;;
     esac
 }
 
@@ -103,7 +112,8 @@ take() { # take OPTION VALUE
     local rule
     case "$1" in
         --profile) rule='^[A-Za-z0-9_-]+$' PROFILE="$2" ;;
-        --jobs) rule='^[1-9][0-9]?$' JOBS="$2" ;;
+        --jobs) rule='^[1-9][0-9]{0,2}$' JOBS="$2" ;;
+        --only) rule='^[A-Za-z0-9_./=+~*-]+$' ONLY="$2" ;;
         --set) rule='^[A-Za-z_][A-Za-z0-9_.]*=.+$' && SETTINGS+=("$2") ;;
     esac
     [[ $2 =~ $rule ]] || fail "$1 cannot be '$2'; it is given as in: $(example "$1")"
@@ -241,9 +251,10 @@ set_up() {
 workflow() { # workflow TARGET
     local arguments=() started=$SECONDS
     [[ $PROFILE == paper ]] || export HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}" # only the paper's models are downloaded
-    [[ -z $JOBS ]] || share_cores
-    arguments=(--directory "$ROOT" ${CORES:+--cores "$CORES"} ${EXTRA[@]+"${EXTRA[@]}"}
-        --config "profile=$PROFILE" ${GRIDS:+"grids=$GRIDS"} ${SETTINGS[@]+"set=$(printf '%q ' "${SETTINGS[@]}")"} -- "$1")
+    if [[ -n $SLURM ]]; then use_slurm; elif [[ -n $JOBS ]]; then share_cores; fi
+    arguments=(--directory "$ROOT" ${CORES:+--cores "$CORES"} ${KEEP_GOING:+--keep-going}
+        ${CLUSTER[@]+"${CLUSTER[@]}"} ${EXTRA[@]+"${EXTRA[@]}"}
+        --config "profile=$PROFILE" ${GRIDS:+"grids=$GRIDS"} ${ONLY:+"only=$ONLY"} ${SETTINGS[@]+"set=$(printf '%q ' "${SETTINGS[@]}")"} -- "$1")
     say "running '$1' with profile $PROFILE"
     if [[ -n $DRY_RUN ]]; then
         dry_run "${arguments[@]}"
@@ -264,6 +275,15 @@ share_cores() { # for --jobs; without it, the profile says how many threads a jo
     SETTINGS+=("jobs.threads=$threads")
 }
 
+use_slurm() { # jobs are followed by squeue where SLURM keeps no accounts, which sacct then says by failing
+    local requirements=profiles/slurm/requirements.txt
+    command -v sbatch >/dev/null || fail "--slurm needs SLURM's sbatch, which is not here; start this on the cluster's login node"
+    "$PY" -c 'import snakemake_executor_plugin_slurm' 2>/dev/null ||
+        fail "--slurm needs Snakemake's plugin for it: $PY -m pip install -r $requirements"
+    CLUSTER=(--workflow-profile profiles/slurm ${JOBS:+--jobs "$JOBS"})
+    sacct --noheader >/dev/null 2>&1 || CLUSTER+=(--slurm-status-command squeue)
+}
+
 dry_run() { # the runs that Snakemake would start, if there is a Snakemake yet to ask
     if "$PY" -c 'import snakemake' 2>/dev/null; then
         "$PY" -m snakemake --dry-run --quiet rules host reason "$@"
@@ -277,7 +297,7 @@ dry_run() { # the runs that Snakemake would start, if there is a Snakemake yet t
 run_grid() {
     ((${#OPERANDS[@]})) || fail "grid needs a name of grids/ or a file, as in: ./run_all.sh grid methods"
     GRIDS="$(IFS=, && echo "${OPERANDS[*]}")"
-    "$PY" -m helpers.grids plan "${OPERANDS[@]}" || exit 2
+    "$PY" -m helpers.grids plan "${OPERANDS[@]}" ${ONLY:+--only "$ONLY"} || exit 2
     workflow all_grids
 }
 
@@ -326,6 +346,7 @@ run_lint() {
 main() {
     read_arguments "$@"
     : "${WORD:=demo}"
+    [[ -z $ONLY || $WORD == grid ]] || fail "--only takes some runs of a grid, as in: ./run_all.sh grid methods --only seed0"
     choose_profile
     set_up
     case "$WORD" in

@@ -138,5 +138,7 @@ def results(run: Path) -> dict[str, str]:
     """
     passing = {"notebooks", "logs"}
     files = [file for file in run.rglob("*") if file.is_file() and not passing & set(file.relative_to(run).parts)]
-    final = [file for file in files if file.name not in {"manifest.json", ".lock", ".running", ".counter"}]
+    final = [
+        file for file in files if file.name not in {"manifest.json", ".lock", ".running", ".counter", ".counter.done"}
+    ]
     return {str(file.relative_to(run)): hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(final)}

@@ -5,13 +5,14 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat import v4
 
-from helpers import execute, notebooks, paths, preflight, progress, provenance
+from helpers import execute, failures, notebooks, paths, preflight, progress, provenance
 
 REPORT_THREADS = "import os\nprint('seed', seed, 'threads', os.environ['OMP_NUM_THREADS'], 'in', os.getcwd())"
 
@@ -118,11 +119,32 @@ def test_a_failing_cell_is_named_and_the_partial_copy_kept(tmp_path):
     assert not (tmp_path / "out.manifest.json").exists()
 
 
-def test_a_dead_kernel_is_told_from_an_error(tmp_path):
-    notebook = write_notebook(tmp_path / "dead.ipynb", "import os\nos.kill(os.getpid(), 9)")
-    status, _, stderr = finish(start(notebook, tmp_path / "out.ipynb"))
+@pytest.mark.parametrize(
+    ("cell", "kind", "words"),
+    [
+        ("import os\nos.kill(os.getpid(), 9)", failures.DEAD, "cell 3 (import os): the kernel was killed (SIGKILL)"),
+        ("import os\nos.abort()", failures.DEAD, "cell 3 (import os): the kernel died of SIGABRT"),
+        ("bytes(2**62)", failures.MEMORY, "cell 3 (bytes(2**62)): MemoryError"),
+    ],
+)
+def test_a_dead_kernel_too_little_memory_and_an_error_are_told_apart(tmp_path, cell, kind, words):
+    status, _, stderr = finish(start(write_notebook(tmp_path / "dead.ipynb", cell), tmp_path / "out.ipynb"))
     assert status == 1
-    assert "cell 3 (import os): the kernel died without a Python error" in stderr
+    assert words in stderr
+    manifest = json.loads((tmp_path / "out.failed.manifest.json").read_text())
+    assert manifest["failure"] == kind
+    assert words in failures.summary(tmp_path, 0)
+
+
+def test_a_run_that_is_told_to_end_says_so(tmp_path):
+    notebook = write_notebook(tmp_path / "n.ipynb", "print('begun', flush=True)\nwhile True: pass")
+    process = start(notebook, tmp_path / "out.ipynb")
+    log, end = tmp_path / "out.log", time.monotonic() + 60
+    while not (log.exists() and "begun" in log.read_text()) and time.monotonic() < end:
+        time.sleep(0.1)
+    process.terminate()
+    assert finish(process)[0] == 130
+    assert failures.summary(tmp_path, 0).startswith(f"1 run failed:\n  {failures.STOPPED}  FAILED {notebook}, cell 3 ")
 
 
 def test_an_undeclared_parameter_is_refused_before_anything_runs(tmp_path, capsys):

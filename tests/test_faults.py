@@ -1,39 +1,50 @@
 """SIGKILL at random moments: the same command goes on, and ends in the same files as if nothing had happened.
 
 Killed are, by turns, a kernel, the process around it (`helpers.execute`) and Snakemake with all that it started, which
-is what a machine that loses its power does. FAULT_KILLS says how often (3; the full test is FAULT_KILLS=20, minutes),
-FAULT_SEED when and what. The notebooks are stubs (stub_tree): no training here goes on from a checkpoint, which is
-the business of test_training.py.
+is what a machine that loses its power does; with a warm start also its server. FAULT_KILLS says how often (3; the full
+test is FAULT_KILLS=20, minutes), FAULT_SEED when and what. The notebooks are stubs (stub_tree); with FAULT_REAL=1 the
+shipped grid `smoke` is run as well, on the real notebooks and models, twice: an hour of two cores.
 """
 
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pandas
 import psutil
 import pytest
+
+from helpers import paths
+from helpers.warm import client
 
 sys.path.insert(0, str(Path(__file__).parent))
 import stub_tree
 
 KILLS = int(os.environ.get("FAULT_KILLS", "3"))
 SEED = int(os.environ.get("FAULT_SEED", "0"))
+REAL = os.environ.get("FAULT_REAL")
 SECONDS = 0.2  # that a stub works before it writes
-VICTIMS = ("ipykernel_launcher", "helpers.execute", "snakemake")  # as their command lines have it
+COLD = ("ipykernel_launcher", "helpers.execute", "snakemake")  # as their command lines have it
+SERVER = "helpers.warm.server"
+FORK = "a fork of it"
+WARM = (FORK, "helpers.execute", SERVER, "snakemake")
 FINAL = [f"evaluation/qwen2_vl/butterfly/text_only/main/seed{seed}/answers.jsonl" for seed in (0, 1)]
 CONFIG = ("--cores", "2", "--config", "profile=small", "seeds=0,1")
 COMMAND = stub_tree.command(*CONFIG, "--", *(f"runs/small/{file}" for file in FINAL))  # six runs
+GRID = stub_tree.command("--cores", "2", "--config", "grids=smoke", "--", "all_grids")  # ten
 
 
-def start(tree: Path) -> "subprocess.Popen[str]":
+def start(tree: Path, command: list[str], warm: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        COMMAND,
+        command,
         cwd=tree,
-        env=stub_tree.environment(),
+        env=stub_tree.environment(WARM_START=warm),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -51,13 +62,14 @@ def below(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 
 def named(processes: list[psutil.Process], name: str) -> list[psutil.Process]:
+    """Those whose command line has the name; forks have that of their server, which comes first."""
     found = []
     for each in processes:
         try:
-            found += [each] if name in " ".join(each.cmdline()) else []
+            found += [each] if (SERVER if name == FORK else name) in " ".join(each.cmdline()) else []
         except psutil.Error:  # it has ended meanwhile
             continue
-    return found
+    return found[1:] if name == FORK else found
 
 
 def kill(process: "subprocess.Popen[str]", victim: str, moment: float) -> bool:
@@ -75,37 +87,83 @@ def kill(process: "subprocess.Popen[str]", victim: str, moment: float) -> bool:
     return bool(chosen)
 
 
-def run_with_kills(tree: Path, kills: int, rng: random.Random) -> int:
-    """The same command over and over until it succeeds, and how many kills that took."""
-    done = 0
-    for _ in range(5 * kills + 5):
-        process = start(tree)
-        if done < kills:
-            done += kill(process, VICTIMS[done % len(VICTIMS)], rng.uniform(0, 1.5))
-        output, _ = process.communicate(timeout=600)
-        if process.returncode == 0 and done == kills:
-            return done
+def run_with_kills(tree: Path, victims: tuple[str, ...], command: list[str], final: list[str], longest: float) -> None:
+    """The same command over and over until it succeeds after so many kills, up to `longest` seconds into a victim."""
+    rng, done = random.Random(SEED), 0
+    for _ in range(5 * KILLS + 5):
+        process = start(tree, command, "off" if victims == COLD else "on")
+        if done < KILLS:
+            done += kill(process, victims[done % len(victims)], rng.uniform(0, longest))
+        output, _ = process.communicate(timeout=1800)
+        if process.returncode == 0 and done == KILLS:
+            return
         if process.returncode == 0:  # it came to its end before all kills were spent: again
-            forget_final(tree)
+            for file in final:
+                (tree / "runs" / file).unlink(missing_ok=True)
     raise AssertionError(f"not finished after {done} kills:\n{output}")
 
 
-def forget_final(tree: Path) -> None:
-    """Take the results away, so that there is work again."""
-    for file in FINAL:
-        (tree / "runs/small" / file).unlink(missing_ok=True)
+def undisturbed(tree: Path, command: list[str], warm: str) -> None:
+    status, output = stub_tree.snakemake(tree, *command[3:], timeout=1800, WARM_START=warm)
+    assert status == 0, output
+
+
+def after_it_all(tree: Path, command: list[str], run: str) -> None:
+    """Nothing half-written is left, no process, and nothing to do."""
+    assert [str(file) for file in (tree / "runs" / run).rglob("*.running.ipynb")] == []
+    status, output = stub_tree.snakemake(tree, *command[3:])
+    assert status == 0, output
+    assert "Nothing to be done" in output
 
 
 @pytest.mark.slow
-def test_after_kills_the_same_command_ends_in_the_same_files(tmp_path):
-    undisturbed, disturbed = (stub_tree.make_tree(tmp_path / name, SECONDS, imports=False) for name in ("a", "b"))
-    status, output = stub_tree.snakemake(undisturbed, *COMMAND[3:])
-    assert status == 0, output
-    assert run_with_kills(disturbed, KILLS, random.Random(SEED)) == KILLS
-    expected = stub_tree.results(undisturbed / "runs/small")
+@pytest.mark.parametrize("victims", [COLD, WARM], ids=["cold", "warm"])
+def test_after_kills_the_same_command_ends_in_the_same_files(tmp_path, victims):
+    if victims == WARM and not client.can_serve():
+        pytest.skip("no warm start here")
+    calm, disturbed = (stub_tree.make_tree(tmp_path / name, SECONDS, imports=False) for name in ("a", "b"))
+    undisturbed(calm, COMMAND, "off")
+    run_with_kills(disturbed, victims, COMMAND, [f"small/{file}" for file in FINAL], 1.5)
+    expected = stub_tree.results(calm / "runs/small")
     assert len(expected) > 15
     assert stub_tree.results(disturbed / "runs/small") == expected
-    left = [str(file) for file in (disturbed / "runs/small").rglob("*.running.ipynb")]
-    assert left == []
-    status, output = stub_tree.snakemake(disturbed, *COMMAND[3:])
-    assert "Nothing to be done" in output
+    after_it_all(disturbed, COMMAND, "small")
+
+
+COSTS = re.compile(r"second|memory|_mb|energy|_wh|watt|carbon|time", re.IGNORECASE)
+MEASURED = {"resources.json", "timings.json", "samples.parquet"}
+
+
+def real_tree(folder: Path) -> Path:
+    """A copy of what the workflow reads."""
+    for name in ("src", "profiles", "grids", "notebooks", "data"):
+        shutil.copytree(paths.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("Snakefile", "requirements.txt"):
+        shutil.copy(paths.ROOT / name, folder)
+    return folder
+
+
+def tables(run: Path) -> dict[str, object]:
+    """Hashes of the final files; of tables with costs in them, all other columns. Drawings and measurements are out."""
+    found: dict[str, object] = {}
+    for name, digest in stub_tree.results(run).items():
+        file = run / name
+        if file.name in MEASURED or "figures" in Path(name).parts or file.suffix in (".html", ".pdf", ".png"):
+            continue
+        found[name] = digest
+        if file.suffix == ".csv":
+            table = pandas.read_csv(file)
+            found[name] = table[[column for column in table if not COSTS.search(column)]].to_csv()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL, reason="an hour of two cores: FAULT_REAL=1")
+def test_after_kills_a_real_grid_ends_in_the_same_tables(tmp_path):
+    calm, disturbed = real_tree(tmp_path / "a"), real_tree(tmp_path / "b")
+    undisturbed(calm, GRID, "on")
+    run_with_kills(disturbed, WARM, GRID, ["smoke/grids/smoke/smoke.csv"], 12)
+    expected = tables(calm / "runs/smoke")
+    assert "grids/smoke/smoke.csv" in expected
+    assert tables(disturbed / "runs/smoke") == expected
+    after_it_all(disturbed, GRID, "smoke")

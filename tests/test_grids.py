@@ -1,8 +1,10 @@
 """Grids: the shipped ones can be planned, and a variant is named by what it changes."""
 
+import json
+
 import pytest
 
-from helpers import grids, paths
+from helpers import estimates, grids, paths
 from helpers.grids import Grid, load_grid
 from helpers.profiles import SettingsError, load_profile
 
@@ -105,3 +107,42 @@ def test_list_and_plan_from_the_command_line(capsys):
     assert grids.main(["plan", "epochs"]) == 0
     assert "4 runs: 4 trainings, 4 evaluations" in capsys.readouterr().out
     assert grids.main(["plan", "nothing"]) == 1
+
+
+def test_a_part_of_a_grid_is_chosen_by_its_runs_names_and_no_run_is_an_error():
+    some = grid(seeds=[0, 1], axes={"training.epochs": [1, 2]})
+    assert [run.seed for run in grids.runs(some, DEMO, "seed1")] == [1, 1]
+    assert [run.name("training") for run in grids.runs(some, DEMO, "qwen2_vl/*epochs=2/seed0")] == [
+        "qwen2_vl/butterfly/text_only/training.epochs=2/seed0"
+    ]
+    with pytest.raises(
+        SettingsError, match=r"grid g has no run with 'seed7' in its name; one of its names is qwen2_vl/"
+    ):
+        grids.runs(some, DEMO, "seed7")
+
+
+def write(file, content):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+def test_a_plan_says_what_is_finished_and_what_the_rest_will_cost(tmp_path):
+    runs = grids.runs(grid(axes={"training.epochs": [1, 2]}), DEMO)
+    steps = estimates.steps(runs, pictures=False)
+    assert "other 4: unknown one after the other; energy of the training unknown; disk unknown" in estimates.describe(
+        tmp_path, steps, None
+    )
+    assert "about 2 min and evaluation, which is unknown one" in estimates.describe(tmp_path, steps, 1)
+    done = runs[0].name("training")
+    write(tmp_path / "training" / done / "resources.json", {"energy_wh": 0.5})
+    write(tmp_path / "notebooks/finetune" / f"{done}.manifest.json", {"seconds": 60})
+    write(tmp_path / "notebooks/finetune" / f"{done}.failed.manifest.json", {"seconds": 1})
+    write(tmp_path / "evaluation" / done / "answers.jsonl", {})
+    write(tmp_path / "notebooks/evaluate" / f"{done}.manifest.json", {"seconds": 30})
+    said = estimates.describe(tmp_path, steps, None)
+    assert "finished: 2 of 4 notebooks" in said
+    assert "the other 2: about 90 s one after the other; energy of the training about 0.5 Wh; disk about" in said
+    for run in runs:
+        write(tmp_path / "training" / run.name("training") / "resources.json", {})
+        write(tmp_path / "evaluation" / run.name("evaluation") / "answers.jsonl", {})
+    assert estimates.describe(tmp_path, steps, None) == "  finished: all 4 notebooks"

@@ -140,6 +140,11 @@ def test_dry_run_changes_nothing(clone: Clone) -> None:
         (["real"], "unknown profile 'real_sample'"),
         (["--jobs", "0"], "--jobs cannot be '0'; it is given as in: --jobs 2"),
         (["--jobs", "two"], "--jobs cannot be 'two'"),
+        (["grid", "methods", "--only", "seed 0"], "--only cannot be 'seed 0'; it is given as in: --only seed0"),
+        (
+            ["demo", "--only", "seed0"],
+            "--only takes some runs of a grid, as in: ./run_all.sh grid methods --only seed0",
+        ),
         (["--set", "epochs"], "--set cannot be 'epochs'; it is given as in: --set training.epochs=10"),
         (["--set", "=3"], "--set cannot be '=3'"),
     ],
@@ -272,6 +277,45 @@ def test_settings_reach_the_profile_as_they_were_given(clone: Clone) -> None:
     assert parse_overrides(settings)["description"] == 'it is: $(touch evil) `x` "so" #1'
     assert "jobs.threads=" in settings
     assert "--forceall" in called
+
+
+def test_a_grid_is_planned_then_run_and_a_part_of_it_is_the_same_part_in_both(clone: Clone) -> None:
+    assert clone.run_active("grid", "methods", "--only", "qwen2_vl/*/seed0").returncode == 0
+    called = clone.called()
+    planned = called.index("helpers.grids")
+    assert called[planned : planned + 5] == ["helpers.grids", "plan", "methods", "--only", "qwen2_vl/*/seed0"]
+    assert config_of(called) == ["profile=demo", "grids=methods", "only=qwen2_vl/*/seed0"]
+    assert called[-1] == "all_grids"
+    result = clone.run_active("grid", "methods", "--dry-run")
+    assert result.returncode == 0
+    assert "--dry-run" in clone.called()
+
+
+def test_keep_going_reaches_snakemake_and_is_off_by_default(clone: Clone) -> None:
+    assert clone.run_active().returncode == 0
+    assert "--keep-going" not in clone.called()
+    assert clone.run_active("--keep-going").returncode == 0
+    assert "--keep-going" in clone.called()
+
+
+@pytest.mark.parametrize(("accounts", "followed"), [(0, []), (1, ["--slurm-status-command", "squeue"])])
+def test_slurm_takes_its_own_profile_and_squeue_where_there_are_no_accounts(clone, accounts, followed) -> None:
+    executable(clone.bin / "sbatch", "#!/bin/sh\n")
+    executable(clone.bin / "sacct", f"#!/bin/sh\nexit {accounts}\n")
+    assert clone.run_active("--slurm", "--jobs", "40").returncode == 0
+    called = clone.called()
+    begin, end = called.index("--workflow-profile"), called.index("--config")
+    assert called[begin:end] == ["--workflow-profile", "profiles/slurm", "--jobs", "40", *followed]
+    assert "--cores" not in called
+
+
+def test_slurm_is_refused_where_it_is_not(clone: Clone) -> None:
+    tools = clone.root.parent / "tools"  # what the script needs, and no SLURM
+    tools.mkdir()
+    for name in ("bash", "env", "df", "awk", "find", "sed", "sort", "tr", "cat", "dirname", "rm", "grep", "sh"):
+        (tools / name).symlink_to(shutil.which(name))
+    result = clone.run("--slurm", VIRTUAL_ENV=str(clone.environment), PATH=str(tools))
+    clone.refuses(result, "--slurm needs SLURM's sbatch, which is not here; start this on the cluster's login node")
 
 
 def test_arguments_behind_two_dashes_reach_pytest(clone: Clone) -> None:

@@ -122,6 +122,7 @@ def test_a_failed_run_leaves_no_result_behind_and_says_where_to_look(finished, c
     assert status == 1
     assert "FAILED notebooks/06_resources.ipynb, cell 3 (from pathlib import Path): NameError" in output
     assert "log: runs/small/logs/resources.log; partial copy: runs/small/notebooks/resources.failed.ipynb" in output
+    assert "1 run failed:\n  failed cell  FAILED notebooks/06_resources.ipynb, cell 3" in output
     assert (finished / "runs/small/notebooks/resources.failed.ipynb").exists()
     assert not (finished / "runs/small/results/resources.csv").exists()
 
@@ -164,3 +165,26 @@ def test_two_workflows_do_not_write_to_one_profile(fresh):
     shutil.rmtree(fresh / "runs")
     assert status == 1
     assert "another workflow is writing to runs/smoke" in output
+
+
+@pytest.mark.slow
+def test_two_clones_with_one_store_train_and_evaluate_once(tmp_path):
+    answers = "runs/small/evaluation/qwen2_vl/butterfly/text_only/main/seed0/answers.jsonl"
+    (tmp_path / "store").mkdir()
+
+    def run(clone: str, *settings: str) -> str:
+        tree = tmp_path / clone
+        if not tree.exists():
+            make_tree(tree, imports=False)
+        arguments = ("--cores", "2", "--cache", *SMALL, *settings, "--", answers)
+        status, output = snakemake(tree, *arguments, SNAKEMAKE_OUTPUT_CACHE=str(tmp_path / "store"))
+        assert status == 0, output
+        return output
+
+    steps = ("03_qlora_finetuning qwen2_vl", "04_evaluation qwen2_vl")
+    assert all(step in run("first") for step in steps[:1])
+    second = run("second")
+    assert not any(step in second for step in steps)
+    assert (tmp_path / "second" / answers).read_bytes() == (tmp_path / "first" / answers).read_bytes()
+    third = run("second", "set=evaluation.batch_size=3")
+    assert [step in third for step in steps] == [False, True]

@@ -11,8 +11,10 @@ import argparse
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -22,13 +24,14 @@ from typing import IO, Any
 
 import yaml
 
-from helpers import notebooks, paths, preflight, provenance
+from helpers import failures, notebooks, paths, preflight, progress, provenance
 from helpers.runs import RunRecord
 from helpers.warm import client
 
 PROGRESS = "progress:"  # a notebook prints lines that start so
 PROGRESS_SECONDS = 10  # at most one such line in so many seconds reaches the terminal
 BAR = 20  # characters
+DONE = ".done"  # beside the counter of runs that have started
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -53,8 +56,8 @@ class Log:
     def write(self, text: str) -> None:
         self.file.write(text)
         *lines, self.unfinished = (self.unfinished + text).split("\n")
-        if progress := [line for line in lines if line.startswith(PROGRESS)]:
-            self._report(progress[-1].removeprefix(PROGRESS).strip())
+        if reports := [line for line in lines if line.startswith(PROGRESS)]:
+            self._report(reports[-1].removeprefix(PROGRESS).strip())
 
     def flush(self) -> None:
         self.file.flush()
@@ -90,23 +93,25 @@ def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any],
     for folder in (output.parent, log.parent):
         folder.mkdir(parents=True, exist_ok=True)
     with _output_to(log) as (file, terminal):
-        started = time.monotonic()
+        started, kills = time.monotonic(), failures.memory_kills()
         print(f"{label} started", file=terminal, flush=True)
         try:
             _run_papermill(notebook, running, parameters, Log(file, terminal, label))
         except Exception as error:
             _keep(running, failed)
-            line = _line(error, notebook, failed, log)
-            record.finish(1, line)
+            kind, reason = _reason(error, kills)
+            line = _line(reason, notebook, failed, log)
+            record.finish(1, line, kind)
             raise NotebookFailed(line) from error
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             _keep(running, failed)
-            record.finish(130, "interrupted")
+            kind, reason = failures.of_interrupt(error)
+            record.finish(130, _line(reason, notebook, failed, log), kind)
             raise
         _keep(running, output)
         failed.unlink(missing_ok=True)
         record.finish(0)
-        print(f"{label} {time.monotonic() - started:.0f} s", file=terminal, flush=True)
+        print(f"{label} {time.monotonic() - started:.0f} s{_whole()}", file=terminal, flush=True)
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -153,7 +158,7 @@ def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log
 
     from helpers.warm import kernel
 
-    kernel.use()
+    kernel.use(notebook)
     logger.setLevel("ERROR")  # its warnings are about parameters, which were checked more strictly before
     # Sockets in a short-lived folder of our own instead of TCP ports: two kernels that start at once cannot take the
     # same one, and nobody else on the machine can listen. The prefix `ip` is needed: the library's own is a name in the
@@ -184,19 +189,24 @@ def _keep(running: Path, kept: Path) -> None:
         running.replace(kept)
 
 
-def _line(error: Exception, notebook: Path, failed: Path, log: Path) -> str:
-    """A failure as one line: notebook, cell, error, log, partial copy. The traceback goes to the log."""
+def _reason(error: Exception, kills: int) -> tuple[str, str]:
+    """Kind of a failure and what happened; the traceback goes to the log. ``kills`` as counted before the run."""
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError, strip_color
 
+    from helpers.warm.kernel import WarmProvisioner
+
     if isinstance(error, PapermillExecutionError):
         print(strip_color("\n".join(error.traceback)), flush=True)
-        reason = f"{error.ename}: {error.evalue}"
-    elif isinstance(error, DeadKernelError):
-        reason = "the kernel died without a Python error: most often it ran out of memory, or a native library crashed"
-    else:
-        traceback.print_exception(error)
-        reason = f"{type(error).__name__}: {error}"
+        return failures.of_cell(error.ename, error.evalue), f"{error.ename}: {error.evalue}"
+    if isinstance(error, DeadKernelError):
+        return failures.of_kernel(WarmProvisioner.status, failures.memory_kills() > kills)
+    traceback.print_exception(error)
+    return failures.CELL, f"{type(error).__name__}: {error}"
+
+
+def _line(reason: str, notebook: Path, failed: Path, log: Path) -> str:
+    """A failure as one line: notebook, cell, what happened, log, partial copy."""
     return f"FAILED {notebook}, {_last_cell(failed)}: {reason}; log: {log}; partial copy: {failed}"
 
 
@@ -222,6 +232,18 @@ def _position() -> str:
         return f"[{file.tell():{len(total)}}/{total}] "
 
 
+def _whole() -> str:
+    """How far the whole workflow is, with the time left if its other runs take as long; nothing outside of one."""
+    counter, total, began = (os.environ.get(name) for name in ("RUN_COUNTER", "RUN_TOTAL", "RUN_BEGAN"))
+    if not counter or not total or not began:
+        return ""
+    with Path(counter + DONE).open("ab", buffering=0) as file:
+        file.write(b".")
+        done = file.tell()
+    left = (time.time() - float(began)) / done * (int(total) - done)
+    return f" | {with_bar(f'{done}/{total}')} done" + (f", {progress.duration(left)} left" if left > 0 else "")
+
+
 def _read_parameters(text: str) -> dict[str, Any]:
     """Parameters from JSON or YAML, given directly or as a file. JSON is tried first: YAML takes 1e-05 for a word."""
     content = Path(text).read_text(encoding="utf-8") if text.endswith((".json", ".yaml", ".yml")) else text
@@ -245,9 +267,15 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _terminate(*_: object) -> None:
+    raise failures.Terminated
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed or refused, 130 interrupted."""
     given = _options(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     label = _position() + (given.label or given.notebook.stem)
     log = given.log or given.output.with_suffix(".log")
     try:

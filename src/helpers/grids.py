@@ -7,6 +7,7 @@ profile, so two grids that ask for the same run get the same one: `main` where n
 """
 
 import argparse
+import fnmatch
 import hashlib
 import itertools
 import re
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, ValidationError
 
-from helpers import paths
+from helpers import estimates, paths
 from helpers.profiles import Profile, SettingsError, check_name, describe_problem, load_profile, read_yaml, replaced
 from helpers.settings import Settings
 from helpers.settings.build import Mode
@@ -86,6 +87,10 @@ class Run:
         """The variant's name as far as this step's result depends on it."""
         return key(of_step(self.overrides, step, self.mode))
 
+    def name(self, step: str) -> str:
+        """Where this step's result lies, below the step's folder."""
+        return f"{self.model}/{self.domain}/{self.mode}/{self.key(step)}/seed{self.seed}"
+
 
 def load_grid(path: str | Path) -> Grid:
     """Read a grid file; a bare name is looked for in `grids/`. Raises `SettingsError` with field, value and rule."""
@@ -108,8 +113,10 @@ def load_grid(path: str | Path) -> Grid:
         raise SettingsError(f"grid {file.name} cannot be used:\n{problems}\nCorrect the file.") from None
 
 
-def runs(grid: Grid, profile: Profile) -> list[Run]:
+def runs(grid: Grid, profile: Profile, only: str = "") -> list[Run]:
     """Every run of the grid, each once; settings equal to the profile's own are no difference.
+
+    ``only``: those whose `Run.name` has this in it; ``*`` stands for anything, as in ``qwen2_vl/*/seed0``.
 
     Raises `SettingsError` for a model, domain or setting that the profile does not have, or for a grid without a run.
     """
@@ -124,7 +131,11 @@ def runs(grid: Grid, profile: Profile) -> list[Run]:
             found.setdefault((run.model, run.domain, run.mode, str(run.seed), run.key("ablation")), run)
     if not found:
         raise SettingsError(f"grid {grid.name} leaves no run: its exclude takes out everything")
-    return list(found.values())
+    kept = [run for run in found.values() if fnmatch.fnmatchcase(run.name("ablation"), f"*{only}*")]
+    if not kept:
+        example = next(iter(found.values())).name("ablation")
+        raise SettingsError(f"grid {grid.name} has no run with {only!r} in its name; one of its names is {example}")
+    return kept
 
 
 def _check_exclude(grid: Grid) -> None:
@@ -205,17 +216,16 @@ def _slug(value: Any) -> str:
     return f"{plain}~{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
-def plan(grid: Grid, profile: Profile) -> str:
-    """A grid in words: what it varies, and how many notebooks that is before anything is found finished."""
-    cells = runs(grid, profile)
-    trainings = {(r.model, r.domain, r.mode, r.seed, r.key("training")) for r in cells if r.mode != "base"}
-    evaluations = {(r.model, r.domain, r.mode, r.seed, r.key("evaluation")) for r in cells}
+def plan(grid: Grid, profile: Profile, only: str = "") -> str:
+    """A grid in words: what it varies, how many notebooks that is, how many are there already, what the rest costs."""
+    cells = runs(grid, profile, only)
+    steps = estimates.steps(cells, grid.pictures)
     varied = ", ".join(sorted({field for run in cells for field in run.overrides})) or "nothing"
-    time = f", about {grid.minutes * len(trainings):.0f} min of training" if grid.minutes else ""
+    counts = f"{len(steps['training'])} trainings, {len(steps['evaluation'])} evaluations"
+    pictures = f", {len(steps['ablation'])} with the picture changed" if grid.pictures else ""
     return (
-        f"{grid.name}: {grid.title}\n  varies {varied}\n"
-        f"  {len(cells)} runs: {len(trainings)} trainings, {len(evaluations)} evaluations"
-        f"{', each also with the picture changed' if grid.pictures else ''}{time}"
+        f"{grid.name}: {grid.title}\n  varies {varied}\n  {len(cells)} runs: {counts}{pictures}\n"
+        f"{estimates.describe(paths.RUNS / profile.name, steps, grid.minutes)}"
     )
 
 
@@ -224,13 +234,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m helpers.grids", description=main.__doc__)
     parser.add_argument("what", choices=["list", "plan"])
     parser.add_argument("names", nargs="+")
+    parser.add_argument("--only", default="", help="of their runs those with this in their names")
     given = parser.parse_args(arguments)
     try:
         if given.what == "list":
             every = [load_grid(file) for file in sorted((paths.ROOT / "grids").glob("*.yaml"))]
             print(*[grid.name for grid in every if grid.profile in given.names])
         for grid in map(load_grid, given.names if given.what == "plan" else []):
-            print(plan(grid, load_profile(grid.profile)))
+            print(plan(grid, load_profile(grid.profile), given.only))
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1

@@ -30,10 +30,11 @@ class RunRecord:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hashes")
         self._start = self._pool.submit(self._at_start)
 
-    def finish(self, status: int, error: str | None = None) -> Path:
+    def finish(self, status: int, error: str | None = None, failure: str | None = None) -> Path:
         """Write the manifest beside the executed copy and, of a success, into the folder of its results.
 
-        A failure's manifest has another name, since the results and the manifest of an earlier run may still be there.
+        A failure's manifest has another name, since the results and the manifest of an earlier run may still be there;
+        ``failure`` is its kind (`helpers.failures`).
         """
         executed = self.output if status == 0 else self.output.with_suffix(".failed.ipynb")
         content = self._start.result() | {
@@ -45,6 +46,7 @@ class RunRecord:
             "seconds": round(time.time() - self._began, 1),
             "exit": status,
             "error": error,
+            **({"failure": failure} if failure else {}),
         }
         self._pool.shutdown()
         content = {"notebook": provenance.portable(self.notebook.resolve()), **content}

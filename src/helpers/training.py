@@ -21,6 +21,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from helpers import trackers
 from helpers.batches import PICTURE_KEYS, Message, Tensors, packed_batch, training_batch
 from helpers.models.card import write_card
 from helpers.models.families import Family
@@ -157,7 +158,7 @@ def trainer_arguments(settings: Training, output_dir: Path, seed: int) -> Traini
         save_steps=settings.checkpoint_steps,
         save_total_limit=1,
         logging_steps=1,
-        report_to="none",
+        report_to=trackers.chosen(settings.report_to, output_dir.parent),
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_num_workers=0,

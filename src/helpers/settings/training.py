@@ -31,6 +31,7 @@ class Training(Settings):
     packing: bool = True  # samples of a batch in one row, without padding: the same loss and gradients, in less time
     tower_cache: bool = False  # compute a picture's tower features once; off where costs are compared as in the paper
     gradient_checkpointing: bool = False  # less memory for about a third more time
+    report_to: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(default_factory=list)  # see helpers.trackers
 
     @property
     def four_bit(self) -> bool:

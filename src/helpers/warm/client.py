@@ -105,20 +105,29 @@ class Process:
         self.send_signal(signal.SIGTERM)
 
 
-def fork(function: str, arguments: Sequence[str], environment: Mapping[str, str], cwd: str) -> Process | None:
+def fork(
+    function: str, arguments: Sequence[str], environment: Mapping[str, str], cwd: str, after: str | None = None
+) -> Process | None:
     """Have ``module:function`` called, or ``module`` run as by ``python -m``, in a fork of the server.
 
     The fork has these arguments and this environment, as a command would have, and its output goes where this process's
     goes. None where there is no server, or it refuses: then start a new Python.
 
     The server refuses if the environment differs in what a library reads while it is imported, such as the number of
-    threads. It answers when it has finished the import that it is at, so within seconds.
+    threads. It answers when it has finished the import that it is at, or that of the module ``after`` if this is among
+    those that it imports, so within seconds.
     """
     folder = os.environ.get(VARIABLE, "off")
     if folder == "off":
         return None
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    request = {"function": function, "arguments": [*arguments], "environment": dict(environment), "cwd": cwd}
+    request: dict[str, Any] = {
+        "function": function,
+        "arguments": [*arguments],
+        "environment": dict(environment),
+        "cwd": cwd,
+    }
+    request["after"] = after
     try:
         connection.connect(str(Path(folder) / SOCKET))
         with Path(os.devnull).open() as nothing:

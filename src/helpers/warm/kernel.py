@@ -1,6 +1,7 @@
 """Jupyter kernels from the server of warm starts, by the library's own extension point, a kernel provisioner."""
 
 import os
+import re
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -13,10 +14,22 @@ from helpers.warm import client
 
 NAME = "warm-provisioner"
 LAUNCHER = "ipykernel_launcher"
+LARGE = re.compile(r"\btorch\b|\bhelpers\.playground\b")  # most notebooks that use torch print its version
+LAST = "peft"  # of what the server imports
 
 
 class WarmProvisioner(LocalProvisioner):
     """Forks the kernel where there is a server, and starts it as ever where there is none."""
+
+    after: str | None = None  # the last of the modules that the notebook waits for
+    status: int | None = None  # with which a kernel of this process has ended; negative: by that signal
+
+    async def poll(self) -> int | None:
+        """Its exit status, which is kept."""
+        status = await super().poll()
+        if self.has_process and status is not None:
+            WarmProvisioner.status = status
+        return status
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the process."""
@@ -32,11 +45,15 @@ class WarmProvisioner(LocalProvisioner):
         if LAUNCHER not in cmd or Path(cmd[0]).parent != Path(sys.executable).parent:
             return None
         arguments = cmd[cmd.index(LAUNCHER) + 1 :]
-        return client.fork(LAUNCHER, arguments, environment, cwd)
+        return client.fork(LAUNCHER, arguments, environment, cwd, self.after)
 
 
-def use() -> None:
-    """Let all kernels of this process be started so."""
+def use(notebook: Path) -> None:
+    """Let all kernels of this process be started so; they are for this notebook.
+
+    One that needs torch waits until the server has it: imported a second time beside it, it would come later still.
+    """
+    WarmProvisioner.after = LAST if LARGE.search(notebook.read_text(encoding="utf-8")) else None
     factory = KernelProvisionerFactory.instance()
     value = f"{WarmProvisioner.__module__}:{WarmProvisioner.__name__}"
     factory.provisioners[NAME] = EntryPoint(NAME, value, factory.GROUP_NAME)

@@ -2,7 +2,8 @@
 
 It has one thread and never computes anything, as locks and threads do not survive a fork; it checks that before each.
 It listens first and then imports, one library after the other; a request that comes in between gets a copy with what
-there is by then. A fork that has ended is reported to whoever asked for it; one whose asker has died is killed.
+there is by then, or waits for the library that it names. A fork that has ended is reported to whoever asked for it; one
+whose asker has died is killed.
 """
 
 import argparse
@@ -31,7 +32,7 @@ HEAVY = """codecarbon torch torch.utils.data transformers transformers.modeling_
 transformers.trainer transformers.models.auto.modeling_auto transformers.models.auto.processing_auto
 transformers.models.qwen2_vl.modeling_qwen2_vl transformers.models.qwen2_vl.processing_qwen2_vl
 transformers.models.llava_next.modeling_llava_next transformers.models.llava_next.processing_llava_next
-accelerate safetensors.torch peft bitsandbytes""".split()
+accelerate safetensors.torch bitsandbytes peft""".split()
 # What the libraries above read while they are imported, or Python and the C library when they start
 READ_AT_START = """PYTHON LD_ GLIBC_ MALLOC_ OMP_ GOMP_ KMP_ MKL_ OPENBLAS_ NUMEXPR_ VECLIB_ ARROW_ JE_ MPL HF_
 HUGGINGFACE_ TRANSFORMERS_ TORCH PYTORCH CUDA NVIDIA_ HIP_ ROCR_ BNB_ ACCELERATE_ USE_ IPYTHON JUPYTER_CONFIG""".split()
@@ -54,9 +55,12 @@ class Server:
         self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
         self.selector.register(sys.stdin.fileno(), selectors.EVENT_READ, self._leave)
         self.living: dict[socket.socket, int] = {}  # process ids
+        self.modules: list[str] = []  # still to be imported
+        self.waiting: list[tuple[socket.socket, Request, list[int]]] = []  # for one of them
 
     def serve(self, modules: list[str]) -> Fork:
         """Import the modules one by one, and answer."""
+        self.modules = modules
         while True:
             for key, _ in self.selector.select(0 if modules else None):
                 act: Callable[[Any], Fork | None] = key.data
@@ -64,6 +68,10 @@ class Server:
                     return fork
             if modules:
                 self._import(modules.pop(0))
+            for asked in [asked for asked in self.waiting if asked[1].get("after") not in modules]:
+                self.waiting.remove(asked)
+                if fork := self._fork(*asked):
+                    return fork
 
     def _import(self, name: str) -> None:
         try:
@@ -85,17 +93,17 @@ class Server:
         except (OSError, ValueError):  # the asker has given up meanwhile
             connection.close()
             return None
-        fork = self._fork(connection, request, fds)
-        if not fork:
-            for fd in fds:
-                os.close(fd)
-        return fork
+        if request.get("after") in self.modules:
+            self.waiting.append((connection, request, fds))
+            return None
+        return self._fork(connection, request, fds)
 
     def _fork(self, connection: socket.socket, request: Request, fds: list[int]) -> Fork | None:
         if reason := self._objection(request):
             print(f"refused {request['function']}: {reason}", flush=True)
-            connection.sendall(_line({"refused": reason}))
+            self._say(connection, {"refused": reason})
             connection.close()
+            _close(fds)
             return None
         sys.stdout.flush()
         sys.stderr.flush()
@@ -106,6 +114,7 @@ class Server:
             self._forget()
             connection.close()
             return request, fds
+        _close(fds)
         pidfd = os.pidfd_open(pid)
         self.living[connection] = pid
         self.selector.register(pidfd, selectors.EVENT_READ, lambda _: self._ended(connection, pidfd))
@@ -156,7 +165,7 @@ class Server:
             self.selector.unregister(connection)
         connection.close()
 
-    def _say(self, connection: socket.socket, content: dict[str, int]) -> None:
+    def _say(self, connection: socket.socket, content: dict[str, Any]) -> None:
         with suppress(OSError):  # nobody listens any more; `_told` learns it too
             connection.sendall(_line(content))
 
@@ -167,6 +176,9 @@ class Server:
                 key.fileobj.close()
             elif key.fd != sys.stdin.fileno():
                 os.close(key.fd)
+        for connection, _, fds in self.waiting:
+            connection.close()
+            _close(fds)
         self.selector.close()
 
 
@@ -197,6 +209,11 @@ def _die_with_parent() -> None:
     os.setsid()
     if parent == 1 or os.getppid() != parent:
         os._exit(1)
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _line(content: dict[str, Any]) -> bytes:
