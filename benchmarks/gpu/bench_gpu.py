@@ -308,12 +308,13 @@ def saved(model: Path, folder: Path, given: argparse.Namespace) -> Path:
     return save_quantised(model, folder / model.name, settings(given.small, 1, {}).dtype)
 
 
-def ways(mode: str, pythons: dict[str, str]) -> list[str]:
-    """What is run in a mode: each peer that there is an environment for."""
+def ways(mode: str, pythons: dict[str, str], asked: list[str] | None) -> list[str]:
+    """What is run in a mode: of the ways asked for (None: all), each peer that there is an environment for."""
     ours = [
         way for way in OURS if SAME_AS_OURS.get(way) != mode and (way != "ours_no_liger" or find_spec("liger_kernel"))
     ]
-    return [*ours, *(peer for peer in PEERS if pythons.get(peer.partition("_")[0]))]
+    found = [*ours, *(peer for peer in PEERS if pythons.get(peer.partition("_")[0]))]
+    return [way for way in found if way == "ours" or asked is None or way in asked]
 
 
 def main(given: argparse.Namespace) -> None:
@@ -326,12 +327,12 @@ def main(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         make_data(folder, 8 if given.small else 100, 448, ("name_to_description",))
-        for name in MODELS:
+        for name in given.models:
             model = ROOT / "data" / "models" / "rehearse" / (f"{name}-shrunk" if given.small else name)
             copy = {"saved": saved(model, folder, given)} if given.unsloth else {}
-            for mode in MODES:
+            for mode in given.modes:
                 found = {}
-                for way in ways(mode, pythons):
+                for way in ways(mode, pythons, given.ways):
                     python = pythons.get(way.partition("_")[0]) or sys.executable
                     found[way] = measure(python, way, model, mode, folder, given, **(copy if way == "unsloth" else {}))
                     print(way, model.name, mode, found[way], flush=True)
@@ -396,6 +397,9 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     parser.add_argument("--small", action="store_true", help="shrunk models and eight samples")
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument("--ways", nargs="+", choices=[*OURS, *PEERS], help="beside ours; default: all")
     parser.add_argument("--trl", help="the Python of an environment with trl")
     parser.add_argument("--unsloth", help="the Python of an environment with unsloth")
     for name in ("worker", "mode"):

@@ -22,7 +22,7 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from helpers.batches import PICTURE_KEYS, Message, Tensors, packed_batch, training_batch
-from helpers.models.card import write_card
+from helpers.models.card import revision_of, write_card
 from helpers.models.families import Family
 from helpers.models.features import TowerFeatures
 from helpers.models.fused import fuse_lora
@@ -246,6 +246,7 @@ def finetune(
         "steps": outcome.global_step,
         "trainable_parameters": sum(trainable_groups(model, family).values()),
         "resumed": checkpoint is not None,
+        **revision_of(model),
     }
     meter.write_samples(output / "resources.parquet")
     write_card(output / "adapter", model, settings, resources)
