@@ -43,12 +43,13 @@ def make_data(folder: Path, classes: int, side: int = 56, directions: tuple[str,
     """Samples and pictures (``side`` pixels) of drawn butterflies, in both modes; no directions: those of the demo."""
     from helpers.datasets import build_samples
     from helpers.domains import open_domain
+    from helpers.domains.drawn import save_pictures
     from helpers.profiles import load_profile
     from helpers.samples import write_samples
     from helpers.writer import offline
 
     domain = open_domain("butterfly", "drawn", None, classes, 1, side, 0, distractors="random")
-    domain.bring_pictures(folder)
+    save_pictures(domain.classes, "train", 1, folder, side, 0)
     texts = list(offline.write(domain, 1))
     build = load_profile("demo", {"build.directions": list(directions)} if directions else {}).build
     for mode in ("text_only", "image_text"):
@@ -194,7 +195,7 @@ def main(arguments: argparse.Namespace) -> None:
     from helpers.paths import atomic_write
     from helpers.provenance import hardware, package_versions
 
-    ways = [*OURS, *(TRL if arguments.peer else {})]
+    ways = [way for way in (*OURS, *(TRL if arguments.peer else {})) if not arguments.ways or way in arguments.ways]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
@@ -244,6 +245,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="the Python of an environment with trl; without it only our own ways are run")
     parser.add_argument("--models", nargs="+", default=["tiny-qwen2-vl", "tiny-llava-next"])
+    parser.add_argument("--ways", nargs="+", choices=[*OURS, *TRL], help="default: all")
     parser.add_argument("--classes", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)

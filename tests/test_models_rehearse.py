@@ -29,6 +29,7 @@ SMALL = load_profile("rehearse_small").training
 
 
 # Parameters of the published checkpoints; LoRA: rank x (in + out) of seven layers, times the number of blocks.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parameters", "layers", "lora"),
     [
@@ -46,6 +47,7 @@ def test_the_architectures_have_the_published_size(name, parameters, layers, lor
     assert groups["vision_tower"] == groups["other"] == 0
 
 
+@pytest.mark.slow
 def test_more_costs_more_and_checkpointing_less():
     path = FOLDERS / "qwen2-vl-7b"
     text, pictures = estimate(path, TEXT), estimate(path, Load(64, 4, 300, 1280, False))
@@ -109,6 +111,7 @@ def test_a_7b_model_is_refused_on_a_cpu_before_a_weight_is_made(monkeypatch):
         load_model(FOLDERS / "qwen2-vl-7b", "bfloat16")
 
 
+@pytest.mark.slow
 def test_a_rehearsal_says_before_it_starts_whether_it_can_run(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ValueError, match=r"nothing of profile rehearse can run without a CUDA device"):
@@ -118,6 +121,7 @@ def test_a_rehearsal_says_before_it_starts_whether_it_can_run(monkeypatch):
     assert all("small enough for the CPU" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_on_a_card_the_modes_that_fit_are_told_from_those_that_do_not(monkeypatch):
     monkeypatch.setattr("helpers.models.rehearse.card", lambda: ("a card", 24.0))
     profile = load_profile("rehearse", {"training.gradient_checkpointing": False})
