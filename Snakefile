@@ -110,7 +110,9 @@ def trained(pattern):
 
 
 def evaluated(pattern):
-    """The same and the untuned models, which have no training seed."""
+    """The same and the untuned models, which have no training seed; nothing where random weights are rehearsed."""
+    if PROFILE.rehearsal:
+        return []
     base = dict(model=PROFILE.models, domain=PROFILE.domains, mode="base", seed=0)
     return expand(pattern, **base, variant=grids.MAIN) + trained(pattern)
 
@@ -481,7 +483,7 @@ EXECUTE = (
 )
 
 
-localrules: all, everything, publish, all_grids, publish_grids, publish_baselines, ablations
+localrules: all, everything, rehearsal, publish, all_grids, publish_grids, publish_baselines, ablations
 
 
 rule all:
@@ -646,6 +648,12 @@ rule resources:
         **given("resources"),
     shell:
         EXECUTE
+
+
+rule rehearsal:
+    """What training costs, of models with random weights: no accuracy, so none of the paper's tables."""
+    input:
+        rules.resources.output,
 
 
 rule paper:

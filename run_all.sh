@@ -6,7 +6,7 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 cd "$ROOT"
 
-WORDS="demo smoke real paper publish ablations grid own figures verify report base-models lab test lint setup"
+WORDS="demo smoke real paper rehearse publish ablations grid own figures verify report base-models lab test lint setup"
 OPTIONS="--profile --jobs --set --only --keep-going --slurm --dry-run --help"
 SETUP_GB=6 # a new environment: the packages, their copies in pip's cache, and room to unpack
 
@@ -23,6 +23,8 @@ Words:
   smoke          every notebook, as small as it can be: does everything run?
   real           the same notebooks on a sample of real photographs
   paper          the paper's own models and data: a GPU, downloads and hours
+  rehearse       will the paper's models fit this GPU, how long will they take?
+                 Their true shapes with random weights, before any download
   publish        the demo with three seeds, its figures put into figures/demo
   ablations      every grid of grids/ for this profile, and the baselines
   grid           some of them by name, or files of yours: says what would run,
@@ -133,7 +135,7 @@ choose_profile() { # the word's own profile, unless --profile names another; it 
     case "$WORD" in
         real) : "${PROFILE:=real_sample}" ;;
         own) : "${PROFILE:=own}" ;;
-        smoke | paper) : "${PROFILE:=$WORD}" ;;
+        smoke | paper | rehearse) : "${PROFILE:=$WORD}" ;;
         *) : "${PROFILE:=demo}" ;;
     esac
     [[ -f profiles/$PROFILE.yaml ]] && return
@@ -322,6 +324,12 @@ run_own() { # own FOLDER | own validate FOLDER | own verdict
     esac
 }
 
+run_rehearse() { # what to expect, the trainings, what they took
+    "$PY" -m helpers.models.rehearse check "$PROFILE" || exit 2
+    workflow rehearsal
+    [[ -n $DRY_RUN ]] || "$PY" -m helpers.models.rehearse verdict "runs/$PROFILE"
+}
+
 run_verify() { "$PY" -m helpers.verify "runs/$PROFILE" "figures/$PROFILE"; }
 
 run_report() { "$PY" -m helpers.report "runs/$PROFILE"; }
@@ -355,7 +363,7 @@ main() {
         publish) SETTINGS=('seeds=[0,1,2]' ${SETTINGS[@]+"${SETTINGS[@]}"}) && workflow publish ;;
         base-models) workflow base_models ;;
         figures) EXTRA=(--forcerun resources paper report --allowed-rules all resources paper report ${EXTRA[@]+"${EXTRA[@]}"}) && workflow all ;;
-        grid | ablations) run_"$WORD" ;;
+        grid | ablations | rehearse) run_"$WORD" ;;
         *) if [[ -n $DRY_RUN ]]; then say "then: $WORD"; else run_"${WORD//-/_}"; fi ;;
     esac
 }

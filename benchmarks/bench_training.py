@@ -3,9 +3,10 @@
     python benchmarks/bench_training.py --peer ../trl/bin/python --out benchmarks/training.csv
 
 TRL wants an environment of its own: `python -m venv ../trl && ../trl/bin/pip install trl==1.16.0 torch==2.13.0
-transformers==5.23.0 peft==0.21.2 bitsandbytes==0.50.2 pydantic pandas psutil`. Each run is a process of its own, with
-one thread; rounds alternate between the ways, so that a machine that is busy with other things slows all of them. CPU
-seconds are those of the process during `Trainer.train`, and say more than wall seconds where others use the cores.
+transformers==5.23.0 peft==0.21.2 bitsandbytes==0.50.2 pydantic pandas psutil pyyaml`. Each run is a process of its
+own, with one thread; rounds alternate between the ways, so that a machine that is busy with other things slows all of
+them. CPU seconds are those of the process during `Trainer.train`, and say more than wall seconds where others use the
+cores.
 
 | way | what |
 |---|---|
@@ -38,19 +39,21 @@ TRL = {"trl": {}, "trl_tuned": {"gradient_checkpointing": False}}
 RANK, ALPHA, BATCH, RATE = 16, 32, 8, 1e-3
 
 
-def make_data(folder: Path, classes: int) -> None:
-    """Samples and pictures of drawn butterflies, in both modes."""
+def make_data(folder: Path, classes: int, side: int = 56, directions: tuple[str, ...] = ()) -> None:
+    """Samples and pictures (``side`` pixels) of drawn butterflies, in both modes; no directions: those of the demo."""
     from helpers.datasets import build_samples
     from helpers.domains import open_domain
+    from helpers.domains.drawn import save_pictures
     from helpers.profiles import load_profile
     from helpers.samples import write_samples
     from helpers.writer import offline
 
-    domain = open_domain("butterfly", "drawn", None, classes, 1, 56, 0, distractors="random")
-    domain.bring_pictures(folder)
+    domain = open_domain("butterfly", "drawn", None, classes, 1, side, 0, distractors="random")
+    save_pictures(domain.classes, "train", 1, folder, side, 0)
     texts = list(offline.write(domain, 1))
+    build = load_profile("demo", {"build.directions": list(directions)} if directions else {}).build
     for mode in ("text_only", "image_text"):
-        write_samples(folder / f"{mode}.jsonl", build_samples(texts, mode, load_profile("demo").build))
+        write_samples(folder / f"{mode}.jsonl", build_samples(texts, mode, build))
 
 
 class Clock:
@@ -135,14 +138,14 @@ def run_trl(way: str, model_path: Path, data: Path, mode: str, epochs: int) -> N
             **TRL[way],
         )
         processor = load_processor(model_path)
-        trainer = SFTTrainer(tuned, arguments, train_dataset=_trl_data(data, mode), processing_class=processor)
+        trainer = SFTTrainer(tuned, arguments, train_dataset=trl_data(data, mode), processing_class=processor)
         for parameter in trainer.model.parameters():  # SFTTrainer makes an adapter on 4-bit weights bfloat16
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
         trainer.train()
 
 
-def _trl_data(data: Path, mode: str) -> Any:
+def trl_data(data: Path, mode: str) -> Any:
     """The samples in TRL's own format of prompt and completion, with the picture beside them."""
     from datasets import Dataset, Image, Sequence
 
@@ -192,7 +195,7 @@ def main(arguments: argparse.Namespace) -> None:
     from helpers.paths import atomic_write
     from helpers.provenance import hardware, package_versions
 
-    ways = [*OURS, *(TRL if arguments.peer else {})]
+    ways = [way for way in (*OURS, *(TRL if arguments.peer else {})) if not arguments.ways or way in arguments.ways]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
@@ -242,6 +245,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="the Python of an environment with trl; without it only our own ways are run")
     parser.add_argument("--models", nargs="+", default=["tiny-qwen2-vl", "tiny-llava-next"])
+    parser.add_argument("--ways", nargs="+", choices=[*OURS, *TRL], help="default: all")
     parser.add_argument("--classes", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)

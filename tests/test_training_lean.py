@@ -258,6 +258,14 @@ def test_the_card_says_what_was_trained_and_how(model_path, butterflies, tmp_pat
     assert str(model_path.parent) not in card or "data/models" in card
 
 
+def test_the_revision_of_a_base_from_the_hub_is_recorded(model_path, butterflies, tmp_path):
+    model, family = load_model(model_path)
+    model.config._commit_hash = "0123abc"  # as `from_pretrained` notes it for a hub id
+    _, result = run(model, family, model_path, butterflies, tmp_path, settings(max_steps=1), mode="text_only")
+    assert result.resources["base_revision"] == "0123abc"
+    assert "| base_revision | 0123abc |" in (tmp_path / "adapter" / "README.md").read_text(encoding="utf-8")
+
+
 def test_memory_that_runs_out_is_reported_with_what_to_lower(model_path, butterflies, tmp_path, monkeypatch):
     import helpers.training as training
 

@@ -76,6 +76,7 @@ class Profile(Settings):
     base_models: BaseModels
     jobs: Jobs
     disk_gb: PositiveFloat  # free room asked for before the first run
+    rehearsal: bool = False  # models of random weights, trained for their cost alone: nothing is evaluated
 
     @field_validator("domains", "models")
     @classmethod

@@ -23,7 +23,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from helpers import trackers
 from helpers.batches import PICTURE_KEYS, Message, Tensors, packed_batch, training_batch
-from helpers.models.card import write_card
+from helpers.models.card import revision_of, write_card
 from helpers.models.families import Family
 from helpers.models.features import TowerFeatures
 from helpers.models.fused import fuse_lora
@@ -137,8 +137,9 @@ class CountingTrainer(Trainer):
             return packed_loss(model, inputs) / labels
 
 
-def trainer_arguments(settings: Training, output_dir: Path, seed: int) -> TrainingArguments:
-    """The profile's training settings in the Trainer's words."""
+def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures: bool = False) -> TrainingArguments:
+    """The profile's training settings in the Trainer's words; ``pictures``: whether the samples have any."""
+    checkpointed = settings.checkpointed(pictures)
     return TrainingArguments(
         output_dir=str(output_dir),
         num_train_epochs=settings.epochs,
@@ -153,8 +154,8 @@ def trainer_arguments(settings: Training, output_dir: Path, seed: int) -> Traini
         # Paged 8-bit states save memory where there is a GPU; bitsandbytes has no such optimiser for a CPU.
         optim="paged_adamw_8bit" if torch.cuda.is_available() else "adamw_torch_fused",
         bf16=settings.dtype == "bfloat16",
-        activation_checkpointing=settings.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
+        activation_checkpointing=checkpointed,
+        activation_checkpointing_kwargs={"use_reentrant": False} if checkpointed else None,
         save_steps=settings.checkpoint_steps,
         save_total_limit=1,
         logging_steps=1,
@@ -211,7 +212,7 @@ def finetune(
     packed = settings.packing and not model.active_peft_config.is_prompt_learning
     trainer = CountingTrainer(
         model=model,
-        args=trainer_arguments(settings, checkpoints, seed),
+        args=trainer_arguments(settings, checkpoints, seed, any(sample.pictures for sample in samples)),
         train_dataset=Conversations(samples, folder),
         data_collator=_collator(model, family, processor, settings, packed),
         callbacks=[ProgressLine()],
@@ -246,6 +247,7 @@ def finetune(
         "steps": outcome.global_step,
         "trainable_parameters": sum(trainable_groups(model, family).values()),
         "resumed": checkpoint is not None,
+        **revision_of(model),
     }
     meter.write_samples(output / "resources.parquet")
     write_card(output / "adapter", model, settings, resources)

@@ -21,6 +21,12 @@ def write_card(folder: str | Path, model: Any, settings: Training, resources: di
     return path
 
 
+def revision_of(model: Any) -> dict[str, str]:
+    """Which revision a base model from the hub was, as the hub resolved it; nothing for a local folder."""
+    revision = getattr(model.config, "_commit_hash", None)
+    return {"base_revision": revision} if revision else {}
+
+
 def _card(base: str, settings: Training, resources: dict[str, Any]) -> str:
     return f"""---
 library_name: peft

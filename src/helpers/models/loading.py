@@ -1,6 +1,7 @@
 """Load a checkpoint of any known family, for training in 4 bit or for scoring, and count what its tower does.
 
-The same code loads the demo's tiny models and the 7B ones: a folder or a hub id, safetensors only, no remote code.
+The same code loads the demo's tiny models and the 7B ones: a folder or a hub id, safetensors only, no remote code; or,
+for a rehearsal, a folder that asks for random weights (`helpers.models.random_weights`).
 """
 
 import json
@@ -15,6 +16,7 @@ from transformers import BitsAndBytesConfig
 
 from helpers.models.checkpoints import check_checkpoint, checkpoint_bytes
 from helpers.models.families import Family, family_of
+from helpers.models.random_weights import bytes_in_files, is_random, random_state
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -43,7 +45,8 @@ def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) 
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; known: {', '.join(DTYPES)}")
     family = family_of(path)
-    if Path(path).is_dir():
+    drawn = is_random(path)
+    if Path(path).is_dir() and not drawn:
         check_checkpoint(path, family.model_class)
     check_machine(path, dtype, four_bit)
     transformers.utils.logging.disable_progress_bar()  # a bar of carriage returns, unreadable in a log
@@ -51,8 +54,14 @@ def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) 
     if stored and not four_bit:
         raise ValueError(f"{path}: its weights are in 4 bit; full precision needs the checkpoint that it was made from")
     quantisation = _four_bit_config(family, DTYPES[dtype]) if four_bit and not stored else None
-    model, report = getattr(transformers, family.model_class).from_pretrained(
-        str(path),
+    model_class = getattr(transformers, family.model_class)
+    weights: dict[str, Any] = {}
+    if drawn:
+        config = model_class.config_class.from_pretrained(path)
+        weights = {"config": config, "state_dict": random_state(path, DTYPES[dtype], device())}
+    model, report = model_class.from_pretrained(
+        None if drawn else str(path),
+        **weights,
         dtype=DTYPES[dtype],
         quantization_config=quantisation,
         device_map={"": device()},
@@ -63,6 +72,8 @@ def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) 
         attn_implementation="sdpa" if device().type == "cuda" else "eager",
     )
     _check_report(path, report)
+    if drawn:
+        model.name_or_path = model.config.name_or_path = str(path)  # what an adapter's card names
     if four_bit:
         check_quantisation(model, family)
         _keep_weights_as_trained(model)
@@ -78,7 +89,8 @@ def is_quantised(path: str | Path) -> bool:
 def check_machine(path: str | Path, dtype: str, four_bit: bool) -> None:
     """Raise ``ValueError`` where this machine cannot do what is asked, with the way out."""
     if device().type == "cpu":
-        if four_bit and (size := checkpoint_bytes(path)) > LARGEST_ON_CPU:
+        size = bytes_in_files(path) if is_random(path) else checkpoint_bytes(path)
+        if four_bit and size > LARGEST_ON_CPU:
             raise ValueError(
                 f"{path}: {size / 1e9:.0f} GB of weights and no CUDA device: bitsandbytes would take days. Run on a "
                 "GPU (`nvidia-smi` and a CUDA build of torch have to find it), or use the demo's models"

@@ -1,25 +1,35 @@
-"""Will a 7B run fit a card? Asked of the true architecture with no weights at all, before 15 GB are downloaded.
+"""Will a 7B run fit a card, and how long will it take? Asked before 15 GB of weights are downloaded.
 
-    python -m helpers.models.rehearse [--model qwen2-vl-7b] [--rank 64] [--batch 4] [--tokens 300] [--picture-tokens 0]
+    ./run_all.sh rehearse                                        the estimate, then measured trainings, then the verdict
+    python -m helpers.models.rehearse estimate [--batch 4] ...   the estimate alone, on any machine
+    python -m helpers.models.rehearse verdict runs/rehearse      the verdict on trainings that have been measured
 
-The model is built on torch's meta device: all shapes, no numbers. Parameters, 4-bit layers and LoRA's size are counted
-there and are exact; bytes of activations come from a formula and are estimates. Every number says which it is. With
-``--steps N`` on a GPU, random weights take the place of real ones and time and memory are measured.
+The estimate builds the model on torch's meta device: all shapes, no numbers. Parameters, 4-bit layers and LoRA's size
+are counted there and are exact; bytes of activations come from a formula. The measured trainings are notebooks 01 to 03
+and 06 on the profile `rehearse`, whose models have the true architecture and random weights
+(`helpers.models.random_weights`): they cost what real ones cost, and nothing is said of accuracy.
 """
 
 import argparse
 import json
-import math
+import os
+import platform
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from helpers.models.families import Family, families
+from helpers.models.families import Family, family_of
+from helpers.models.loading import LARGEST_ON_CPU, load_processor
 from helpers.models.lora import add_lora, trainable_groups
-from helpers.paths import DATA
+from helpers.models.random_weights import FOLDERS, bytes_in_files, is_random
+from helpers.models.random_weights import on_meta as architecture
+from helpers.paths import atomic_write, resolve
+from helpers.profiles import Profile, SettingsError, load_profile
 
-CONFIGS = DATA / "models" / "configs"
 GB = 1e9
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight, its share of an 8-bit scale of 64, and of a scale of 256 scales
 CARDS = {"12 GB": 12, "16 GB": 16, "24 GB": 24, "40 GB": 40, "80 GB": 80, "141 GB": 141}
@@ -39,27 +49,13 @@ class Load:
 
 
 def architectures() -> list[str]:
-    """The names of the architectures that can be rehearsed."""
-    return sorted(path.stem for path in CONFIGS.glob("*.json"))
+    """The names of the architectures that come with the project, in their true size."""
+    return sorted(f.name for f in FOLDERS.iterdir() if (f / "config.json").is_file() and not f.name.endswith("-shrunk"))
 
 
-def on_meta(name: str) -> tuple[Any, Family]:
-    """The architecture without weights. Raises ``ValueError`` for an unknown name."""
-    model, family = _built(name, torch.device("meta"))
-    return model.requires_grad_(False), family
-
-
-def _built(name: str, where: torch.device) -> tuple[Any, Family]:
-    import transformers
-
-    path = CONFIGS / f"{name}.json"
-    if not path.is_file():
-        raise ValueError(f"model is {name!r}; known: {', '.join(architectures())}")
-    values = json.loads(path.read_text(encoding="utf-8"))
-    family = families()[values["model_type"]]
-    model_class = getattr(transformers, family.model_class)
-    with where:
-        return model_class(model_class.config_class(**values)), family
+def on_meta(path: str | Path) -> tuple[Any, Family]:
+    """The architecture of a folder without numbers, and its family."""
+    return architecture(path).requires_grad_(False), family_of(path)
 
 
 def linear_layers(model: Any, family: Family) -> dict[str, Any]:
@@ -68,9 +64,9 @@ def linear_layers(model: Any, family: Family) -> dict[str, Any]:
     return {name: layer for name, layer in inner.named_modules() if isinstance(layer, torch.nn.Linear)}
 
 
-def estimate(name: str, load: Load) -> dict[str, float]:
+def estimate(path: str | Path, load: Load) -> dict[str, float]:
     """GB by purpose, for training in bfloat16 with 8-bit optimiser states; counts are under their own names."""
-    model, family = on_meta(name)
+    model, family = on_meta(path)
     layers = linear_layers(model, family)
     parameters = sum(p.numel() for p in model.parameters())
     in_four_bit = sum(layer.weight.numel() for layer in layers.values())
@@ -112,116 +108,160 @@ def smallest_card(total: float) -> str:
     return next((card for card, size in CARDS.items() if size >= total), "none of the usual cards")
 
 
-def measure(name: str, load: Load, steps: int) -> dict[str, float]:
-    """Seconds a step and peak GB of text-only steps on random 4-bit weights. Raises ``ValueError`` without a GPU."""
+def picture_tokens(path: str | Path, side: int) -> int:
+    """How many tokens a square picture becomes, by the model's own processor."""
+    from PIL import Image
+
+    from helpers.batches import encode, prompt_texts, user
+
+    processor = load_processor(path)
+    prompt = prompt_texts(processor, [[user("?", picture=True)]])
+    tokens = encode(processor, prompt, [Image.new("RGB", (side, side))])["input_ids"]
+    return int((tokens == processor.image_token_id).sum())
+
+
+def card() -> tuple[str, float] | None:
+    """Name and GB of the first GPU."""
     if not torch.cuda.is_available():
-        raise ValueError("no CUDA device here: leave out --steps for the estimate, or run on a machine with a GPU")
-    from helpers.models.packed import attention_by_sample, packed_loss
-
-    model, family = random_four_bit(name)
-    tuned = add_lora(model, family, load.rank, 2 * load.rank, 0.0, True, 0).train()
-    if load.checkpointing:
-        tuned.gradient_checkpointing_enable({"use_reentrant": False})
-        tuned.enable_input_require_grads()
-    optimiser = torch.optim.AdamW([p for p in tuned.parameters() if p.requires_grad], lr=1e-5, fused=True)
-    batch = _batch(tuned, load)
-    torch.cuda.reset_peak_memory_stats()
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    with attention_by_sample(tuned, family), torch.autocast("cuda", torch.bfloat16):
-        for step in range(steps + 2):
-            if step == 2:  # the first two are for warming up
-                begin.record()
-            (packed_loss(tuned, batch) / len(batch["supervised"])).backward()
-            optimiser.step()
-            optimiser.zero_grad()
-    end.record()
-    torch.cuda.synchronize()
-    seconds = begin.elapsed_time(end) / 1000 / steps
-    tokens = load.batch * load.tokens
-    return {
-        "seconds_a_step": seconds,
-        "tokens_a_second": tokens / seconds,
-        "peak_gb": torch.cuda.max_memory_allocated() / GB,
-    }
+        return None
+    return torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory / GB
 
 
-def random_four_bit(name: str) -> tuple[Any, Family]:
-    """The architecture on the GPU, the language model's layers quantised one by one; never all in bfloat16 at once."""
-    import bitsandbytes
+def loads(profile: Profile, path: str | Path, tokens: int) -> Iterator[tuple[str, Load]]:
+    """What each mode of a profile asks a step to hold, for a text of so many tokens."""
+    training = profile.training
+    for mode in profile.modes:
+        seen = 0 if mode == "text_only" else picture_tokens(path, profile.data.picture_size)
+        yield mode, Load(training.lora_rank, training.batch_size, tokens, seen, training.checkpointed(seen > 0))
 
-    model, family = on_meta(name)
-    for path in linear_layers(model, family):
-        full = f"{family.language_model}.{path}"
-        parent, _, last = full.rpartition(".")
-        layer = model.get_submodule(full)
-        shape, bias = layer.weight.shape, layer.bias is not None
-        four_bit = bitsandbytes.nn.Linear4bit(
-            shape[1], shape[0], bias=bias, compute_dtype=torch.bfloat16, quant_type="nf4"
+
+def look_ahead(profile: Profile, tokens: int = 300) -> list[str]:
+    """A line a model and mode; raises ``ValueError`` where no run of the profile can work on this machine."""
+    lines, at_hand, fits = [], card(), False
+    for model in profile.models.values():
+        path = resolve(model.path)
+        small = (bytes_in_files(path) if is_random(path) else 0) <= LARGEST_ON_CPU
+        for mode, load in loads(profile, path, tokens):
+            total = estimate(path, load)["total"]
+            needed = f"{model.display}, {mode}: about {total:.1f} GB, smallest usual card {smallest_card(total)}"
+            if at_hand is None:
+                fits |= small
+                lines.append(f"{needed}; no GPU here{', small enough for the CPU' if small else ''}")
+            else:
+                fits |= (fit := total <= at_hand[1])
+                lines.append(f"{needed}; {at_hand[0]} has {at_hand[1]:.0f} GB: {'fits' if fit else 'does not fit'}")
+    if not fits:
+        where = f"on {at_hand[0]}" if at_hand else "without a CUDA device"
+        raise ValueError(
+            "\n".join(lines) + f"\nnothing of profile {profile.name} can run {where}: use a machine with a larger GPU, "
+            "lower training.batch_size, set training.gradient_checkpointing=true, or see the same code at work on a "
+            "CPU with `./run_all.sh rehearse --profile rehearse_small`"
         )
-        weight = torch.randn(shape, dtype=torch.bfloat16) / math.sqrt(shape[1])
-        four_bit.weight = bitsandbytes.nn.Params4bit(weight, requires_grad=False, quant_type="nf4")
-        if bias:
-            four_bit.bias.data = torch.zeros(shape[0], dtype=torch.bfloat16)
-        setattr(model.get_submodule(parent), last, four_bit.requires_grad_(False).to("cuda"))
-    _fill_rest(model)
-    return model.requires_grad_(False), family
+    return lines
 
 
-def _fill_rest(model: Any) -> None:
-    """What is still without numbers: small random weights in bfloat16; buffers, such as rotary tables, made anew."""
-    for module in model.modules():
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            if parameter.is_meta:
-                value = torch.empty(parameter.shape, dtype=torch.bfloat16, device="cuda").normal_(std=0.02)
-                setattr(module, name, torch.nn.Parameter(value, requires_grad=False))
-        for name, buffer in list(module.named_buffers(recurse=False)):
-            if buffer.is_meta:
-                setattr(module, name, torch.zeros(buffer.shape, dtype=buffer.dtype, device="cuda"))
-        if hasattr(module, "rope_init_fn") and hasattr(module, "inv_freq"):
-            module.inv_freq = module.rope_init_fn(module.config, "cuda")[0]
+def measured(run: Path) -> list[dict[str, Any]]:
+    """A row a training below ``run``: its speed, its peak memory, and what the profile `paper` would take at it."""
+    files = sorted((run / "training").rglob("resources.json"))
+    if not files:
+        raise FileNotFoundError(f"{run}: no training/**/resources.json; run ./run_all.sh rehearse first")
+    return [_row(json.loads(file.read_text(encoding="utf-8"))) for file in files]
 
 
-def _batch(model: Any, load: Load) -> dict[str, Any]:
-    total = load.batch * load.tokens
-    ids = torch.randint(0, model.config.text_config.vocab_size, (1, total), device="cuda")
-    place = torch.arange(load.tokens, device="cuda").repeat(load.batch)
-    axes = 4 if model.config.model_type == "qwen2_vl" else 1
-    positions = place.expand(axes, 1, total) if axes > 1 else place.unsqueeze(0)
-    supervised = (torch.arange(total - 1, device="cuda") % load.tokens >= load.tokens // 2).nonzero().squeeze(1)
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    seconds = record["seconds"]
+    peak, reserved = (record.get(name) for name in ("peak_gpu_mb", "peak_gpu_reserved_mb"))
     return {
-        "input_ids": ids,
-        "labels": ids,
-        "position_ids": positions,
-        "supervised": supervised,
-        "lengths": (load.tokens,) * load.batch,
+        **{name: record[name] for name in ("model", "domain", "mode", "seed", "samples", "steps", "tokens")},
+        "image_tokens": record["image_tokens"],
+        "seconds": round(seconds, 2),
+        "samples_per_second": round(record["samples"] / seconds, 3),
+        "tokens_per_second": round(record["tokens"] / seconds, 1),
+        "tflop_per_second": round(record["flops"] / seconds / 1e12, 3),
+        "peak_gpu_gb": None if peak is None else round(peak / 1000, 2),
+        "peak_gpu_reserved_gb": None if reserved is None else round(reserved / 1000, 2),
+        "peak_memory_gb": round(record["peak_memory_mb"] / 1000, 2),
+        "smallest_card": "" if reserved is None else smallest_card(reserved / 1000 + ROOM),
+        "paper_minutes": None if peak is None else round(_paper_samples() / (record["samples"] / seconds) / 60, 1),
+        "accuracy": None,  # of random weights there is none
+        "hardware": record.get("hardware", platform.machine()),
     }
+
+
+def _paper_samples() -> int:
+    """Samples that a training of the profile `paper` goes through: 237 keywords, each reading direction, all epochs."""
+    paper = load_profile("paper")
+    return 237 * paper.data.wordings_per_class * len(paper.build.directions) * paper.training.epochs
+
+
+def verdict(run: Path) -> list[str]:
+    """Write ``results/rehearsal.csv`` and say in a line a training what was measured."""
+    import pandas
+
+    from helpers.provenance import now, package_versions
+
+    rows = measured(run)
+    versions = json.dumps(package_versions(("torch", "transformers", "peft", "bitsandbytes")))
+    with atomic_write(run / "results" / "rehearsal.csv") as temporary:
+        pandas.DataFrame(rows).assign(versions=versions, date=now()).to_csv(temporary, index=False)
+    return [_said(row) for row in rows]
+
+
+def _said(row: dict[str, Any]) -> str:
+    said = (
+        f"{row['model']}, {row['mode']}: {row['samples']} samples in {row['seconds']} s "
+        f"({row['tokens_per_second']:.0f} tokens/s, {row['tflop_per_second']} TFLOP/s); "
+    )
+    if row["peak_gpu_gb"] is None:
+        return f"{said}peak {row['peak_memory_gb']} GB of main memory; no GPU, so no verdict on the profile paper"
+    return (
+        f"{said}peak {row['peak_gpu_gb']} GB allocated, {row['peak_gpu_reserved_gb']} GB reserved: a card of "
+        f"{row['smallest_card']} would do; one training of profile paper at this speed: {row['paper_minutes']} min"
+    )
+
+
+def print_estimate(path: Path, load: Load) -> None:
+    """GB by purpose, and the card that they need."""
+    print(f"{path.name}, estimated:")
+    numbers = estimate(path, load)
+    for part, value in numbers.items():
+        counted = part in ("parameters", "linear4bit", "trained")
+        print(f"  {part:12} {value:14,.0f}" if counted else f"  {part:12} {value:14.2f} GB")
+    print(f"  smallest usual card: {smallest_card(numbers['total'])}")
 
 
 def main(given: argparse.Namespace) -> None:
-    """Print the estimate, the card that it needs, and what was measured if asked for."""
-    load = Load(given.rank, given.batch, given.tokens, given.picture_tokens, given.checkpointing)
-    for name in given.models:
-        print(f"{name}, estimated:")
-        numbers = estimate(name, load)
-        for part, value in numbers.items():
-            print(
-                f"  {part:12} {value:14.2f} GB"
-                if value < 1e3 and part != "linear4bit"
-                else f"  {part:12} {value:14,.0f}"
-            )
-        print(f"  smallest usual card: {smallest_card(numbers['total'])}")
-        if given.steps:
-            print(f"{name}, measured on {torch.cuda.get_device_name()}:" if torch.cuda.is_available() else "")
-            print(json.dumps(measure(name, load, given.steps)))
+    """Print what was asked for."""
+    if given.what == "estimate":
+        load = Load(given.rank, given.batch, given.tokens, given.picture_tokens, given.checkpointing)
+        for name in given.models:
+            print_estimate(resolve(name) if resolve(name).is_dir() else FOLDERS / name, load)
+    else:
+        lines = look_ahead(load_profile(given.profile)) if given.what == "check" else verdict(resolve(given.run))
+        print("\n".join(lines))
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Will it fit, and how long will it take?")
+    commands = parser.add_subparsers(dest="what", required=True)
+    guess = commands.add_parser("estimate", help="memory by formula, on any machine")
+    guess.add_argument("--models", nargs="+", default=architectures(), help="names in data/models/rehearse, or folders")
+    guess.add_argument("--rank", type=int, default=64)
+    guess.add_argument("--batch", type=int, default=4)
+    guess.add_argument("--tokens", type=int, default=300)
+    guess.add_argument("--picture-tokens", type=int, default=0)
+    guess.add_argument("--checkpointing", action="store_true")
+    check = commands.add_parser("check", help="can a profile run on this machine?")
+    check.add_argument("profile")
+    after = commands.add_parser("verdict", help="on trainings that have been measured")
+    after.add_argument("run", help="the profile's folder, such as runs/rehearse")
+    return parser
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Will it fit, and how long does a step take?")
-    parser.add_argument("--models", nargs="+", default=architectures())
-    parser.add_argument("--rank", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--tokens", type=int, default=300)
-    parser.add_argument("--picture-tokens", type=int, default=0)
-    parser.add_argument("--checkpointing", action="store_true")
-    parser.add_argument("--steps", type=int, default=0, help="real steps on a GPU, beside the estimate")
-    main(parser.parse_args())
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        main(arguments().parse_args())
+    except (ValueError, FileNotFoundError, SettingsError) as error:
+        sys.exit(f"rehearse: {error}")

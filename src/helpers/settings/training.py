@@ -30,8 +30,13 @@ class Training(Settings):
     checkpoint_steps: PositiveInt  # a killed run loses at most so many steps
     packing: bool = True  # samples of a batch in one row, without padding: the same loss and gradients, in less time
     tower_cache: bool = False  # compute a picture's tower features once; off where costs are compared as in the paper
-    gradient_checkpointing: bool = False  # less memory for about a third more time
+    # Less memory for about a third more time; with_pictures: where the samples have pictures, whose tokens are many
+    gradient_checkpointing: bool | Literal["with_pictures"] = False
     report_to: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(default_factory=list)  # see helpers.trackers
+
+    def checkpointed(self, pictures: bool) -> bool:
+        """Whether a training on samples with or without pictures recomputes its activations."""
+        return pictures if self.gradient_checkpointing == "with_pictures" else self.gradient_checkpointing
 
     @property
     def four_bit(self) -> bool:

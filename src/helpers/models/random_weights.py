@@ -1,0 +1,182 @@
+"""Models of true shape with random weights, loaded like any checkpoint: for a rehearsal before anything is downloaded.
+
+    python -m helpers.models.random_weights SOURCE OUT
+    python -m helpers.models.random_weights            makes the folders in data/models/rehearse anew
+
+A folder whose ``config.json`` says ``"random_weights": true`` has no tensors: they are drawn while the model is loaded,
+one at a time and where it will be used, through the same code of `transformers` and bitsandbytes that would read them
+from a file. So a 7B model never lies anywhere in full precision. Such a model costs what a real one costs and knows
+nothing: what is said of it is time and memory, never accuracy.
+
+The folders in ``data/models/rehearse`` come with the project. Their tokenizers are stand-ins (`stand_in`), as those of
+the 7B models are not ours to ship: pictures are cut into exactly as many tokens as with the real ones, words not quite.
+The first command makes such a folder from a model folder or hub id of which configuration and tokenizer are there (a
+few MB), and then words are cut as the real model cuts them.
+"""
+
+import argparse
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from helpers.paths import DATA, atomic_write
+
+MARK = "random_weights"
+FOLDERS = DATA / "models" / "rehearse"
+CONFIGS = DATA / "models" / "configs"  # as the 7B models publish them
+
+
+def is_random(path: str | Path) -> bool:
+    """Whether a model folder asks for random weights."""
+    config = Path(path) / "config.json"
+    return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get(MARK) is True
+
+
+class RandomTensor:
+    """A tensor that is drawn when it is asked for, as a slice of a safetensors file is read when it is asked for."""
+
+    def __init__(self, name: str, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> None:
+        self.name, self.shape, self.dtype, self.device = name, shape, dtype, device
+
+    def __getitem__(self, _: Any) -> torch.Tensor:
+        """The whole tensor, the same each time: as at the start of a training from scratch."""
+        if self.name.endswith(".bias"):
+            return torch.zeros(self.shape, dtype=self.dtype, device=self.device)
+        if len(self.shape) == 1 and self.name.endswith(".weight"):  # a norm's
+            return torch.ones(self.shape, dtype=self.dtype, device=self.device)
+        generator = torch.Generator(self.device).manual_seed(zlib.crc32(self.name.encode()))
+        empty = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+        return empty.normal_(std=0.02, generator=generator)
+
+
+def on_meta(path: str | Path) -> Any:
+    """The folder's architecture without numbers, on torch's meta device."""
+    import transformers
+
+    from helpers.models.families import family_of
+
+    model_class = getattr(transformers, family_of(path).model_class)
+    with torch.device("meta"):
+        return model_class(model_class.config_class.from_pretrained(path))
+
+
+def random_state(path: str | Path, dtype: torch.dtype, device: torch.device) -> dict[str, RandomTensor]:
+    """What `from_pretrained` takes as ``state_dict``: all tensors of the architecture, none of them made yet."""
+    tensors = on_meta(path).state_dict()
+    return {name: RandomTensor(name, tensor.shape, dtype, device) for name, tensor in tensors.items()}
+
+
+def bytes_in_files(path: str | Path) -> int:
+    """How large the checkpoint would be in half precision."""
+    return sum(2 * parameter.numel() for parameter in on_meta(path).parameters())
+
+
+def make_folder(source: str | Path, out: str | Path) -> Path:
+    """A folder for a rehearsal: a model folder's or hub id's configuration, marked, and its processor; no weights."""
+    from transformers import AutoConfig
+
+    from helpers.models.loading import load_processor
+
+    config = AutoConfig.from_pretrained(str(source), trust_remote_code=False).to_dict()
+    load_processor(source).save_pretrained(out)
+    return write_config(out, config)
+
+
+def write_config(folder: str | Path, config: dict[str, Any]) -> Path:
+    """Write ``config.json`` with the mark."""
+    with atomic_write(Path(folder) / "config.json") as temporary:
+        temporary.write_text(json.dumps({**config, MARK: True}, indent=1) + "\n", encoding="utf-8")
+    return Path(folder)
+
+
+def stand_in(config: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Configuration and processor for an architecture whose tokenizer is not at hand.
+
+    Pictures are treated as the published processors do: Qwen2-VL at its own resolution, 28 x 28 pixels a token;
+    LLaVA-NeXT as one picture of 336 pixels and up to four tiles. Words are cut by the tokenizer of the project's tiny
+    models, so the ids of the special tokens are that tokenizer's; the embedding keeps its true size.
+    """
+    from transformers import AutoTokenizer, LlavaNextProcessor
+    from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    from helpers.models.qwen2_vl import Qwen2VLPictureProcessor
+
+    qwen = config["model_type"] == "qwen2_vl"
+    tokenizer = AutoTokenizer.from_pretrained(DATA / "models" / ("tiny-qwen2-vl" if qwen else "tiny-llava-next"))
+    tokenizer.model_max_length = config["text_config"]["max_position_embeddings"]
+    if qwen:
+        tokenizer.chat_template = QWEN2_VL_SYSTEM + tokenizer.chat_template
+        names = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
+        names |= {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
+        pictures = Qwen2VLImageProcessorPil(
+            patch_size=14,
+            merge_size=2,
+            temporal_patch_size=2,
+            size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280 * 10},
+        )
+        processor: Any = Qwen2VLPictureProcessor(pictures, tokenizer, chat_template=tokenizer.chat_template)
+    else:
+        names = {"image_token_index": "<image>"}
+        side, grid = config["vision_config"]["image_size"], config["image_grid_pinpoints"]
+        shown = LlavaNextImageProcessorPil(
+            size={"shortest_edge": side}, crop_size={"height": side, "width": side}, image_grid_pinpoints=grid
+        )
+        processor = LlavaNextProcessor(
+            shown,
+            tokenizer,
+            patch_size=config["vision_config"]["patch_size"],
+            vision_feature_select_strategy="default",
+            num_additional_image_tokens=1,
+            chat_template=tokenizer.chat_template,
+        )
+    ids = {field: tokenizer.convert_tokens_to_ids(token) for field, token in names.items()}
+    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    return {**config, **ids, "text_config": {**config["text_config"], **ends}}, processor
+
+
+QWEN2_VL_SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"  # as the 7B model's template has it
+
+
+def shrunk(config: dict[str, Any]) -> dict[str, Any]:
+    """The architecture with two narrow layers a part: same pictures, same tokens, same code, for two CPU cores."""
+    qwen = config["model_type"] == "qwen2_vl"
+    text = {
+        "vocab_size": 2048,
+        "hidden_size": 256,
+        "intermediate_size": 512,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,  # of the true width, 128
+        "num_key_value_heads": 1 if qwen else 2,
+    }
+    tower = {"depth": 2, "embed_dim": 64, "num_heads": 2, "hidden_size": 256}
+    if not qwen:
+        tower = {"num_hidden_layers": 3, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2}
+    return {
+        **config,
+        "text_config": {**config["text_config"], **text},
+        "vision_config": {**config["vision_config"], **tower},
+    }
+
+
+def write_stand_ins(out: Path = FOLDERS) -> Iterator[Path]:
+    """The folders that come with the project, two an architecture of `CONFIGS`: of true size and shrunk."""
+    for path in sorted(CONFIGS.glob("*.json")):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        for name, variant in ((path.stem, config), (f"{path.stem}-shrunk", shrunk(config))):
+            changed, processor = stand_in(variant)
+            processor.save_pretrained(out / name)
+            yield write_config(out / name, changed)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Make a folder for a rehearsal from a model's configuration.")
+    parser.add_argument("source", nargs="?", help="model folder or hub id; its weights are not read")
+    parser.add_argument("out", nargs="?", type=Path)
+    given = parser.parse_args()
+    made = [make_folder(given.source, given.out)] if given.source and given.out else write_stand_ins()
+    print(*made, sep="\n")
