@@ -201,3 +201,20 @@ def test_trees_do_not_grow_without_end():
     trees, _ = plant(prompts, [[[5]]] * 29, [""] * 29)
     assert max(len(tree.tokens) for tree in trees) <= 91 + 1 + GROWTH + 92
     assert len(trees) < 29
+
+
+def test_replies_are_written_in_batches_of_like_length_with_each_picture_seen_once(loaded, prompts, monkeypatch):
+    reader = Reader(*loaded, batch_size=2, max_new_tokens=2)
+    lengths, write = [], Reader._generated
+
+    def noting(self, some, rows, *more):
+        lengths.append([len(row) for row in rows])
+        return write(self, some, rows, *more)
+
+    monkeypatch.setattr(Reader, "_generated", noting)
+    longer = [Prompt(f"{prompt.text} " * (1 + i % 3), prompt.picture) for i, prompt in enumerate(prompts)]
+    reader.replies(longer, "test")
+    every = [length for batch in lengths for length in batch]
+    assert len(every) == len(prompts)
+    assert every == sorted(every)
+    assert reader.features.computed == 3

@@ -87,12 +87,15 @@ class Reader:
         write = self._written_by_passes if learns_a_prompt(self.model, self.state) else self._generated
         ticker = Ticker(what, len(asked))
         for chunk in self._chunks(asked):
-            seen = self._seen([asked[i] for i in chunk])  # once, as one picture's prompts may fall into several batches
-            chunk.sort(key=lambda i: len(asked[i].text))  # a batch is padded to its longest
-            for start in range(0, len(chunk), self.batch_size):
-                rows = [asked[i] for i in chunk[start : start + self.batch_size]]
-                replies = write(rows, max_new_tokens or self.max_new_tokens, seen)
-                told.update(zip(map(_identity, rows), replies, strict=True))
+            some = [asked[i] for i in chunk]
+            seen = self._seen(some)  # of the whole chunk: a picture's prompts may fall into several batches
+            tokens = self._tokens(some, seen)
+            order = sorted(range(len(some)), key=lambda i: len(tokens[i]))  # a batch is padded to its longest
+            for start in range(0, len(order), self.batch_size):
+                rows = order[start : start + self.batch_size]
+                batch = [some[i] for i in rows]
+                replies = write(batch, [tokens[i] for i in rows], max_new_tokens or self.max_new_tokens, seen)
+                told.update(zip(map(_identity, batch), replies, strict=True))
                 ticker.tick(len(told))
         return [told[_identity(prompt)] for prompt in prompts]
 
@@ -276,11 +279,10 @@ class Reader:
 
     @torch.inference_mode()
     def _written_by_passes(
-        self, prompts: Sequence[Prompt], max_new_tokens: int, seen: dict[str, Features]
+        self, prompts: Sequence[Prompt], rows: list[list[int]], max_new_tokens: int, seen: dict[str, Features]
     ) -> list[Reply]:
-        """Greedy, a pass for each token."""
+        """Greedy, a pass for each token, which ``rows``, the prompts' tokens, grow by."""
         ends = self._end_tokens()
-        rows = self._tokens(prompts, seen)
         starts, going = [len(row) for row in rows], list(range(len(rows)))
         for _ in range(max_new_tokens):
             logits = self._full_pass([prompts[i] for i in going], [rows[i] for i in going], seen)
@@ -306,9 +308,10 @@ class Reader:
     # ---- writing -----------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def _generated(self, prompts: Sequence[Prompt], max_new_tokens: int, seen: dict[str, Features]) -> list[Reply]:
+    def _generated(
+        self, prompts: Sequence[Prompt], rows: list[list[int]], max_new_tokens: int, seen: dict[str, Features]
+    ) -> list[Reply]:
         tokenizer = self.processor.tokenizer
-        rows = self._tokens(prompts, seen)
         padded = tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
         given = {name: tensor.to(unwrapped(self.model).device) for name, tensor in padded.items()}
         given |= self._given_pictures(prompts, given["input_ids"], seen)
