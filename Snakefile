@@ -98,7 +98,7 @@ PAPER_TABLES = (
 PAPER_FIGURES = expand("{name}.{kind}", name=PAPER_FIGURE_NAMES, kind=FIGURE_KINDS)
 COST_FIGURES = expand(
     "{name}.{kind}",
-    name=["figure2", "resources_tradeoff", "resources_saving", "resources_time"],
+    name=["figure2", "figure2_column", "resources_tradeoff", "resources_saving", "resources_time"],
     kind=FIGURE_KINDS,
 )
 

@@ -1,9 +1,10 @@
-"""The chain from texts to figures at smoke size, in one process: `python tests/small_run.py FOLDER`.
+"""The chain from texts to the report at smoke size, in one process: `python tests/small_run.py FOLDER [HOST]`.
 
 The notebooks' own cells are executed, with the smoke profile's values; only the kernels between them are left out, so
-that a whole chain takes half a minute. For tests that compare runs.
+that a whole chain takes half a minute. For tests that compare runs, and that look for the name HOST in what is left.
 """
 
+import socket
 import sys
 from pathlib import Path
 
@@ -42,7 +43,10 @@ def main(folder: Path) -> None:
         run("05_ablation", **asked, output_dir=str(folder / "ablation" / end))
     run("06_resources", run_dir=str(folder))
     run("07_paper", run_dir=str(folder))
+    run("10_report", run_dir=str(folder))
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        socket.gethostname = lambda: sys.argv[2]
     main(Path(sys.argv[1]).resolve())

@@ -170,6 +170,15 @@ def test_figure2_says_how_energy_was_found_where_the_records_do():
     assert "estimated (TDP)" in words(figures.figure2(costs().assign(energy_source="estimated (TDP)")))
 
 
+def test_figure2_for_one_column_is_as_wide_as_a_column_and_a_domain_is_a_column():
+    drawn = figures.figure2(costs(), one_column=True)
+    assert drawn.get_size_inches()[0] == 3.3
+    drawn.draw_without_rendering()
+    whole, canvas = drawn.get_tightbbox(), drawn.bbox_inches
+    assert whole.x0 >= canvas.x0 - 0.01 and whole.x1 <= canvas.x1 + 0.01  # nothing is cut off
+    assert len(drawn.axes) == 3 * costs()["domain"].nunique()
+
+
 def test_figure2_has_a_row_of_panels_for_each_domain():
     assert len(figures.figure2(costs(domains=("butterfly", "culture"))).axes) == 6
 

@@ -1,26 +1,33 @@
-"""The same commit, machine and seeds give the same files; another machine's accuracies are compared by a tolerance."""
+"""The same commit, machine and seeds give the same files, and nothing private in any of them; another machine's
+accuracies are compared by a tolerance."""
 
 import os
+import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from helpers import repeated
+from helpers.paths import ROOT
 from helpers.tables.files import write_csv
 
 SCRIPT = Path(__file__).with_name("small_run.py")
+HOST, USER, KEY = "planted-host-name", "planteduser", "sk-planted-key-4711"
 
 
 def small_run(folder, **environment):
     """Start the chain at smoke size in a process of its own."""
     one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
     silent = {"MPLBACKEND": "Agg", "PYTHONHASHSEED": "random", "HF_HUB_OFFLINE": "1"}
+    planted = {"HOME": str(folder.parent / "planted-home"), "LOGNAME": USER, "USER": USER, "SOME_API_KEY": KEY}
     return subprocess.Popen(
-        [sys.executable, SCRIPT, folder],
-        env={**os.environ, **one_thread, **silent, **environment},
+        [sys.executable, SCRIPT, folder, HOST],
+        env={**os.environ, **one_thread, **silent, **planted, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -48,6 +55,32 @@ def test_the_same_run_again_has_the_same_bytes(runs):
         compared
     )
     assert repeated.differences(runs["first"], runs["again"]) == []
+
+
+def legible(file):
+    """A file's bytes and what is packed in them: a table's words, a PDF's streams, a picture's metadata."""
+    content = file.read_bytes()
+    if file.suffix == ".parquet":
+        return content + pd.read_parquet(file).to_csv().encode()
+    if file.suffix == ".png":
+        with Image.open(file) as picture:
+            return content + repr(picture.info).encode()
+    if file.suffix == ".pdf":
+        streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL)
+        return content + b"".join(zlib.decompressobj().decompress(part) for part in streams if part[:1] == b"x")
+    return content
+
+
+@pytest.mark.slow
+def test_nothing_private_is_in_anything_that_a_run_leaves(runs):
+    folder = runs["first"]
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    kinds = {file.suffix for file in files}
+    assert {".html", ".json", ".jsonl", ".parquet", ".csv", ".png", ".pdf", ".safetensors", ".md"} <= kinds
+    assert (folder / "report/index.html") in files
+    private = [HOST, USER, KEY, "planted-home", str(ROOT) + "/"]
+    found = {(str(file), word) for file in files for word in private if word.encode() in legible(file)}
+    assert not found
 
 
 @pytest.mark.slow

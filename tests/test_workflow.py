@@ -98,6 +98,12 @@ def test_a_changed_file_makes_anew_what_depends_on_it_and_nothing_else(finished,
     assert plan(finished, *SMALL) == {rule: count for rule, count in made_anew.items() if count}
 
 
+@pytest.mark.parametrize(("figure", "drawn_by"), [("figure2.pdf", "resources"), ("accuracy.png", "paper")])
+def test_a_deleted_figure_is_drawn_again_by_its_notebook_alone(finished, change, figure, drawn_by):
+    change(finished / "runs/small/figures" / figure, lambda _: None)
+    assert plan(finished, *SMALL) == {drawn_by: 1, "report": 1}
+
+
 def test_an_evaluation_setting_trains_nothing_anew(finished):
     assert plan(finished, *SMALL, "set=evaluation.batch_size=3") == {"evaluate": 2, "ablate": 2, **DRAWN_AGAIN}
 

@@ -30,6 +30,7 @@ MANIFEST = "HELPERS_MANIFEST"  # environment: where the manifest of the run in p
 SUFFIX = ".manifest.json"  # beside an executed notebook
 BOOKKEEPING = {"manifest.json", ".DS_Store"}  # no part of a folder's contents
 SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
+STARTERS = "helpers.warm"
 PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf"}  # in a notebook's outputs
 Substitution = tuple[re.Pattern[str], Mapping[str, str]]
 GENERIC_USERS = {"root", "user", "admin", "ubuntu", "debian", "runner", "jovyan", "nobody", "home", "mambauser"}
@@ -119,11 +120,13 @@ def manifests_beside(files: Iterable[str | Path]) -> list[str]:
 
 
 def loaded_code() -> list[Path]:
-    """Files of the modules of this package that this process has imported."""
+    """Files of the modules of this package that this process has imported.
+
+    Without those that only start processes, `helpers.warm`: they are there or not by the way that a kernel was started.
+    """
     package = ROOT / "src" / "helpers"
-    files = (
-        getattr(module, "__file__", None) for name, module in list(sys.modules.items()) if name.startswith("helpers")
-    )
+    found = {name: module for name, module in list(sys.modules.items()) if name.startswith("helpers")}
+    files = (getattr(module, "__file__", None) for name, module in found.items() if not name.startswith(STARTERS))
     return sorted(path for path in {Path(file) for file in files if file} if path.is_relative_to(package))
 
 

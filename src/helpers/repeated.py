@@ -22,7 +22,9 @@ MEASURED = (  # columns and causes, by what their names hold
     *("seconds", "memory", "_mb", "_wh", "_w", "carbon", "hardware", "energy", "idle", "machine"),
 )
 MEASURED_FILES = {"phases", "resources_time"}  # nothing else is in them
-OF_COSTS = {"figure2", "resources_tradeoff", "resources_saving", "resources_time", "answering"}  # figures that draw it
+OF_COSTS = {  # figures that draw it
+    *("figure2", "figure2_column", "resources_tradeoff", "resources_saving", "resources_time", "answering"),
+}
 BEFORE_A_MODEL = {"data", "datasets"}  # folders of what no model has made
 TABLES = ("table1", "table2")
 ACCURACIES = ("type1", "type2", "overall")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from helpers.figures.style import INK, SMALL, TEXT_WIDTH, colour, label, styled, values_of
+from helpers.figures.style import COLUMN_WIDTH, INK, SMALL, STYLE, TEXT_WIDTH, colour, label, styled, values_of
 
 COSTS = {"seconds": "Time (s)", "peak_memory_mb": "Peak memory (MB)", "energy_wh": "Energy (Wh)"}
 BARS = 0.8  # what all bars of a model take up of the distance between two models
@@ -18,27 +18,34 @@ SEED: Any = {"marker": "o", "markersize": 2.5, "color": INK, "markerfacecolor": 
 
 
 @styled
-def figure2(resources: pd.DataFrame) -> Figure:
+def figure2(resources: pd.DataFrame, one_column: bool = False) -> Figure:
     """Figure 2: time, peak memory and energy of a training run; a group of bars a model, a row of panels a domain.
 
     A bar is the mean over the seeds, its whisker the sample standard deviation, each dot a seed. The other modes' bars
-    also carry their ratio to image-text, where that was trained.
+    also carry their ratio to image-text, where that was trained. ``one_column``: for one column of a two-column page
+    instead of both; then a column of panels is a domain.
     """
     domains = values_of(resources, "domain")
-    figure = Figure(figsize=(TEXT_WIDTH, 0.5 + 1.75 * len(domains)), layout="constrained")
-    panels = figure.subplots(len(domains), len(COSTS), squeeze=False)
+    size = (COLUMN_WIDTH, 1.0 + 1.15 * len(COSTS)) if one_column else (TEXT_WIDTH, 0.5 + 1.75 * len(domains))
+    figure = Figure(figsize=size, layout="constrained")
+    shape = (len(COSTS), len(domains)) if one_column else (len(domains), len(COSTS))
+    share: Any = {"sharex": "col", "sharey": "row"} if one_column else {}
+    drawn = figure.subplots(*shape, squeeze=False, **share)
+    panels = drawn.T if one_column else drawn  # a row of them is a domain
     for row, domain in zip(panels, domains, strict=True):
         runs = resources[resources["domain"] == domain]
         for axes, cost in zip(row, COSTS, strict=True):
             _bars(axes, runs, cost)
-            axes.set_ylabel(COSTS[cost] + _how_measured(runs, cost))
+            axes.tick_params(axis="x", labelsize=SMALL if one_column else STYLE["xtick.labelsize"])
+            if not one_column or domain == domains[0]:
+                axes.set_ylabel(COSTS[cost] + _how_measured(runs, cost))
         if len(domains) > 1:
             row[0].set_title(label(domain), loc="left", fontweight="bold")
     modes = _cost_modes(resources)
     keys: list[Artist] = [Patch(facecolor=colour(mode, modes), label=f"trained on {label(mode)}") for mode in modes]
     if resources["seed"].nunique() > 1:
         keys.append(Line2D([], [], **SEED, linestyle="", label="one seed; whisker: standard deviation"))
-    figure.legend(handles=keys, loc="outside upper center", ncols=min(3, len(keys)))
+    figure.legend(handles=keys, loc="outside upper center", ncols=1 if one_column else min(3, len(keys)))
     return figure
 
 

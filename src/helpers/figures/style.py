@@ -30,7 +30,8 @@ OTHER_COLOURS = ("#D55E00", "#56B4E9", "#8A7B00")  # for modes that this file do
 MARKERS = {"direct": "o", "describe": "s", "describe_tuned": "D"}  # a way of asking has one shape in every figure
 OTHER_MARKERS = ("^", "v", "P")
 
-TEXT_WIDTH = 7.0  # inches: both columns of a two-column page (AAAI)
+TEXT_WIDTH = 7.0  # inches: both columns of a two-column page (AAAI); a figure is drawn as wide as it is printed
+COLUMN_WIDTH = 3.3  # inches: one of them
 SMALL = 6.5  # points: the smallest type in any figure
 
 STYLE: Any = {

@@ -47,7 +47,7 @@ TABLE_TITLES = {
     "unreadable": "Replies that could not be read",
     "resources": "What each training cost",
 }
-IMAGE_TABLES = {"table1", "table2"}  # figures that are pictures of tables: the page has the table itself
+NOT_SHOWN = {"table1", "table2", "figure2_column"}  # pictures of tables that the page has, and a figure in another form
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,12 @@ def tables(run: Path, shelf: Shelf) -> list[Exhibit]:
 
 
 def figures(folder: Path, shelf: Shelf) -> list[Exhibit]:
-    """The figures of a folder, in the paper's order; a picture of a table is left to `tables`."""
+    """The figures of a folder, in the paper's order; without those that only a paper needs."""
     order = list(WORDS)
     pictures = sorted(
         folder.glob("*.png"), key=lambda f: (f.stem not in order, order.index(f.stem) if f.stem in order else 0, f.stem)
     )
-    return [_figure(picture, shelf) for picture in pictures if picture.stem not in IMAGE_TABLES]
+    return [_figure(picture, shelf) for picture in pictures if picture.stem not in NOT_SHOWN]
 
 
 def _figure(picture: Path, shelf: Shelf) -> Exhibit:
