@@ -72,7 +72,8 @@ def declared_parameters(notebook: str | Path) -> list[str]:
 
 
 def _tags(cell: dict[str, Any]) -> list[str]:
-    return _entry(cell, "metadata", "tags") or []
+    tags = _entry(cell, "metadata", "tags")
+    return tags if isinstance(tags, list) else []
 
 
 def check_parameters(notebook: str | Path, given: Iterable[str]) -> None:
@@ -101,6 +102,8 @@ def _parse(notebook: str | Path, source: str) -> ast.Module:
         return ast.parse("\n".join(lines))
     except SyntaxError as error:
         raise NotebookError(f"{notebook}: syntax error in a cell: {error.msg}: {error.text}") from None
+    except (ValueError, MemoryError, RecursionError) as error:  # half a character; brackets or sums without end
+        raise NotebookError(f"{notebook}: a cell cannot be read as Python ({error or type(error).__name__})") from None
 
 
 def _assigned(statement: ast.stmt) -> list[str]:

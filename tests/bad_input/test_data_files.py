@@ -223,6 +223,14 @@ def test_a_spoiled_table_of_attributions_is_named_with_the_columns(refused, tmp_
     refused(ValueError, "the columns must be keyword, file, title", read_attribution, tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", b'"' + b"a" * 200_000], ids=["another encoding", "an endless cell"])
+def test_attributions_that_are_no_table_are_named(content, refused, tmp_path):
+    (tmp_path / "attribution.csv").write_bytes(content)
+    refused(
+        ValueError, r"attribution\.csv: cannot be read as CSV in UTF-8 .*put the file back", read_attribution, tmp_path
+    )
+
+
 # ---- a folder of one's own -----------------------------------------------------------------------------------------
 
 HEADER = "class_id,name,fact:place\n"

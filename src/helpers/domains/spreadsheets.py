@@ -169,7 +169,7 @@ def read_json_lines(path: Path, required: tuple[str, ...], findings: Findings) -
             continue
         try:
             row = json.loads(content)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # a number of more than 4,300 digits is no JSONDecodeError
             findings.problem(path.name, line, f"is not JSON ({error})", 'write {"class_id": "...", "look": "...", ...}')
             continue
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in required):

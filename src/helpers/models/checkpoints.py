@@ -124,7 +124,7 @@ def _weight_map(folder: Path) -> dict[str, str]:
     """Which file each tensor is in. A name that leads elsewhere is refused; a link is not: the hub's cache has them."""
     listed = _read(folder / INDEX, _Index).weight_map
     for name in listed.values():
-        if not name.endswith(".safetensors") or set(name) & set("/\\\0"):
+        if not name.endswith(".safetensors") or set(name) & set("/\\\0") or len(name.encode()) > 255:
             raise ValueError(
                 f"{folder / INDEX} names the weight file {name!r}; it must be a .safetensors file in the same folder, "
                 "as files elsewhere may be outside the folder and others may run code; download the checkpoint again"
