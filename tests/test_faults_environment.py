@@ -85,7 +85,6 @@ class Run:
         _, said = process.communicate(timeout=120)
         assert process.returncode == 1, said
         assert "Traceback" not in said
-        self.assert_nothing_looks_finished()
         return said
 
     def finish(self) -> None:
@@ -144,6 +143,7 @@ def test_ended_interrupted_or_short_of_memory_nothing_looks_finished_and_the_sam
     said = run.fail("sh", "-c", 'ulimit -v 8000000 && exec "$@"', "sh", memory_mb=16_000)
     assert "FAILED" in said
     assert "MemoryError" in said
+    run.assert_nothing_looks_finished()
     run.finish()
 
 
@@ -153,8 +153,10 @@ def test_where_a_result_cannot_be_written_there_is_none_and_once_it_can_the_same
     run = Run(tmp_path / "run", disk / "made")
     assert "No space left on device" in run.fail()
     assert not list(run.made.iterdir())
+    run.assert_nothing_looks_finished()
     subprocess.run(["mount", "-o", "remount,ro,size=4m", str(disk)], check=True)
     assert "Read-only file system" in run.fail()
+    run.assert_nothing_looks_finished()
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     run.finish()
 
@@ -164,6 +166,8 @@ def test_a_full_disk_for_the_executed_copy_is_told_in_words_too(tmp_path, small_
     disk = small_disk("size=8k")
     run = Run(disk / "run", tmp_path / "made")
     assert "No space left on device" in run.fail()
+    assert {file.name for file in run.output.parent.iterdir()} <= {"work.ipynb", "begun", "out.log"}
+    assert {file.name for file in run.made.iterdir()} == {"result.csv"}  # whole, as the notebook came to its end
     subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
     run.finish()
 

@@ -28,7 +28,7 @@ def code_cells(notebook: str | Path) -> list[dict[str, Any]]:
     """The code cells of a notebook file as in its JSON, with `source` as one string."""
     path = Path(notebook)
     if not path.is_file():
-        raise NotebookError(f"there is no notebook {notebook}")
+        raise NotebookError(f"there is no notebook {notebook}; correct its name")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         cells = [
@@ -103,7 +103,9 @@ def _parse(notebook: str | Path, source: str) -> ast.Module:
     except SyntaxError as error:
         raise NotebookError(f"{notebook}: syntax error in a cell: {error.msg}: {error.text}") from None
     except (ValueError, MemoryError, RecursionError) as error:  # half a character; brackets or sums without end
-        raise NotebookError(f"{notebook}: a cell cannot be read as Python ({error or type(error).__name__})") from None
+        raise NotebookError(
+            f"{notebook}: a cell cannot be read as Python ({error or type(error).__name__}); correct it in JupyterLab"
+        ) from None
 
 
 def _assigned(statement: ast.stmt) -> list[str]:

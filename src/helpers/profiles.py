@@ -144,8 +144,8 @@ def check_name(what: str, name: str) -> None:
     """Raise `SettingsError` for a name that is no plain folder name, such as one with a space or a slash."""
     if not FOLDER_NAME.fullmatch(name):
         raise SettingsError(
-            f"{what} name {name!r} becomes the name of a folder: at most 60 letters, digits, '_', '-' and '.', none of "
-            "the last two first; rename the file"
+            f"{what} name {name!r} becomes the name of a folder: at most 60 letters, digits, '_', '-' and '.', and "
+            "neither '-' nor '.' at its beginning; rename the file"
         )
 
 

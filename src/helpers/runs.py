@@ -53,9 +53,10 @@ class RunRecord:
         if status != 0:
             return provenance.write_json(failed, content)
         failed.unlink(missing_ok=True)
+        written = provenance.write_json(self.path, content)
         if self.parameters.get("output_dir") and (folder := resolve(self.parameters["output_dir"])).is_dir():
             provenance.write_json(folder / "manifest.json", content)
-        return provenance.write_json(self.path, content)
+        return written
 
     @property
     def path(self) -> Path:

@@ -373,7 +373,8 @@ def test_a_class_called_as_a_command_is_a_class_and_keys_are_nowhere(tmp_path):
             check=False,
         )
         assert (done.returncode, wanted in done.stdout) == (0, True), done.stdout + done.stderr
-    settings = " ".join(shlex.quote(line) for line in done.stdout.splitlines())
+    quote = ["bash", "-c", 'printf "%q " "$@"', "bash", *done.stdout.splitlines()]  # as run_all.sh does
+    settings = subprocess.run(quote, text=True, capture_output=True, check=True).stdout
     made = "runs/own/datasets/own/main"
     config = ("--config", "profile=own", f"set={settings}")
     status, output = stub_tree.snakemake(tree, "--cores", "1", *config, "--", f"{made}/text_only.jsonl", **given)

@@ -482,7 +482,7 @@ def _reply(response: httpx.Response, content: bytes, url: str) -> dict[str, Any]
     if error := reply.get("error"):
         code = error.get("code") if isinstance(error, dict) else None
         if code in {"maxlag", "ratelimited", "readonly"}:
-            raise Unavailable(f"{url}: {code}", _asked_pause(response))
+            raise Unavailable(f"{url} is too busy to answer ({code})", _asked_pause(response))
         raise httpx.DecodingError(f"{url} refused the question: {error}", request=response.request)
     return reply
 

@@ -90,7 +90,7 @@ def _read(path: Path, form: type[Form], content: bytes | None = None) -> Form:
         fault = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, fault["loc"]))[:200]
         what = f"{where}: {fault['msg']}" if where else fault["msg"]
-        kind = "is no valid JSON" if fault["type"] == "json_invalid" else "is not what a model's file is"
+        kind = "is no valid JSON" if fault["type"] == "json_invalid" else "does not have the form of such a file"
         raise ValueError(f"{path} {kind} ({what}); download it again") from None
 
 
