@@ -428,7 +428,7 @@ def kviscuit(tmp_path):
         (b"\xef\xbb\xbf" + lines(ANNOTATION), "begins with a byte-order mark; save the file as UTF-8 without one"),
         (lines({**ANNOTATION, "options": ANNOTATION["options"][:3]}), "options: must be four different options"),
         (lines({**ANNOTATION, "answer": 4}), "answer: Input should be less than or equal to 3"),
-        (lines(ANNOTATION, ANNOTATION), "each picture needs exactly one Type-1 question; a\.png has 2"),
+        (lines(ANNOTATION, ANNOTATION), r"each picture needs exactly one Type-1 question; a\.png has 2"),
         (lines({**ANNOTATION, "question_type": 2}), "each picture needs exactly one Type-1 question"),
         (lines({**ANNOTATION, "image_path": "../../etc/passwd"}), "image_path: must be a path.*inside that folder"),
         (lines({**ANNOTATION, "image_path": "/etc/passwd"}), "image_path: must be a path.*inside that folder"),
