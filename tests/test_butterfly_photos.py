@@ -295,7 +295,9 @@ def test_answers_counted_from_1_are_known_by_a_4(tmp_path):
     rows = [row("ADONIS", 1, NAMES_OF_FOUR, place, place) for place in range(4)]
     counted = [{**old, "answer": place + 1} for place, old in enumerate(rows)]
     assert [q.answer for q in opened(vqa(tmp_path / "a", counted), None).questions()] == [0, 1, 2, 3]
-    with pytest.raises(ValueError, match=r"answers are \[1, 2, 3\]; from 0 or from 1\? Write letters instead"):
+    with pytest.raises(
+        ValueError, match=r"answers are \[1, 2, 3\]: is the first option 0 or 1\? Write the letters A to D"
+    ):
         opened(vqa(tmp_path / "b", counted[:3]), None)
 
 

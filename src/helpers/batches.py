@@ -99,6 +99,6 @@ def _answer_length(tokenizer: Any, chat: str, prompt: str) -> int:
     if whole[: len(start)] != start:
         raise ValueError(
             f"the chat template's prompt is not a prefix of the whole chat in tokens, so the answer cannot be told "
-            f"from the prompt: {prompt!r}"
+            f"from the prompt; use a checkpoint of a known family, or correct its chat template: {prompt!r}"
         )
     return len(whole) - len(start)

@@ -272,8 +272,8 @@ def _shuffled(read: Callable[[], Iterator[ClassText]]) -> Iterator[ClassText]:
     for text, other in zip(read(), others, strict=True):
         if other.class_id == text.class_id:
             raise ValueError(
-                f"shuffled: class {text.class_id!r} would get its own text; the control needs two classes or more, "
-                "with about equal numbers of wordings, those of a class next to each other"
+                f"build.shuffled: class {text.class_id!r} would get its own text; the control needs two classes or "
+                "more, with about equal numbers of wordings, those of a class next to each other"
             )
         own = {key: getattr(text, key) for key in ("class_id", "name", "wording", "picture")}
         yield other.model_copy(update={**own, "background": nameless(other.background, other)})

@@ -108,9 +108,13 @@ def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any],
             kind, reason = failures.of_interrupt(error)
             record.finish(130, _line(reason, notebook, failed, log), kind)
             raise
-        _keep(running, output)
+        try:
+            _keep(running, output)
+            record.finish(0)
+        except OSError:
+            output.unlink(missing_ok=True)  # a copy without its manifest would be taken for a run that has ended
+            raise
         failed.unlink(missing_ok=True)
-        record.finish(0)
         print(f"{label} {time.monotonic() - started:.0f} s{_whole()}", file=terminal, flush=True)
 
 
@@ -282,6 +286,9 @@ def main(arguments: list[str] | None = None) -> int:
         execute(given.notebook, given.output, log, _read_parameters(given.parameters), label, given.threads)
     except (NotebookFailed, notebooks.NotebookError, preflight.PreflightError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:  # of what this process writes itself: copy, manifest, log
+        print(f"FAILED {given.notebook}: {error}; see to that disk or folder, and run the same again", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{label} interrupted", file=sys.stderr)

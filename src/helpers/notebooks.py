@@ -28,7 +28,7 @@ def code_cells(notebook: str | Path) -> list[dict[str, Any]]:
     """The code cells of a notebook file as in its JSON, with `source` as one string."""
     path = Path(notebook)
     if not path.is_file():
-        raise NotebookError(f"there is no notebook {notebook}")
+        raise NotebookError(f"there is no notebook {notebook}; correct its name")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         cells = [
@@ -72,7 +72,8 @@ def declared_parameters(notebook: str | Path) -> list[str]:
 
 
 def _tags(cell: dict[str, Any]) -> list[str]:
-    return _entry(cell, "metadata", "tags") or []
+    tags = _entry(cell, "metadata", "tags")
+    return tags if isinstance(tags, list) else []
 
 
 def check_parameters(notebook: str | Path, given: Iterable[str]) -> None:
@@ -101,6 +102,10 @@ def _parse(notebook: str | Path, source: str) -> ast.Module:
         return ast.parse("\n".join(lines))
     except SyntaxError as error:
         raise NotebookError(f"{notebook}: syntax error in a cell: {error.msg}: {error.text}") from None
+    except (ValueError, MemoryError, RecursionError) as error:  # half a character; brackets or sums without end
+        raise NotebookError(
+            f"{notebook}: a cell cannot be read as Python ({error or type(error).__name__}); correct it in JupyterLab"
+        ) from None
 
 
 def _assigned(statement: ast.stmt) -> list[str]:

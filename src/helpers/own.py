@@ -35,7 +35,9 @@ def settings(folder: str | Path) -> dict[str, object]:
     """What a run on the folder sets: where it lies, and the modes that its pictures allow."""
     own = read_folder(resolve(folder))
     if own.findings.problems:
-        raise ValueError(f"{folder} has {len(own.findings.problems)} problem(s); validate lists them")
+        raise ValueError(
+            f"{folder} has {len(own.findings.problems)} problem(s); `./run_all.sh own validate FOLDER` lists them"
+        )
     modes = ["text_only", *(["image_text"] if own.trains_on_pictures() else [])]
     return {"domains.own.path": str(folder), "modes": modes}
 

@@ -26,7 +26,7 @@ def model_files(path: str) -> list[str]:
         return []
     raise PreflightError(
         f"no model in {path}: a model folder holds config.json and *.safetensors. The demo's models come with the "
-        "repository (`git checkout -- data/models` brings them back) or are made by `snakemake base_models`"
+        "repository (`git checkout -- data/models` brings them back) or are made by `./run_all.sh base-models`"
     )
 
 
@@ -36,7 +36,7 @@ def source_files(path: str) -> list[str]:
         return []
     if not paths.resolve(path).is_dir():
         raise PreflightError(
-            f"no data folder {path}; give yours by --config set='domains.<name>.path=FOLDER', or correct the profile"
+            f"no data folder {path}; give yours by --set domains.NAME.path=FOLDER, or correct the profile"
         )
     return _files_in(path)
 

@@ -109,7 +109,7 @@ def replaced(profile: Profile, overrides: Mapping[str, Any], where: str) -> Prof
 
 def _checked(settings: dict[str, Any], overrides: Mapping[str, Any], where: str) -> Profile:
     for field, value in overrides.items():
-        _replace(settings, field, value)
+        _replace(settings, field, value, where)
     try:
         return Profile.model_validate(settings)
     except ValidationError as error:
@@ -123,7 +123,7 @@ def parse_overrides(text: str) -> dict[str, Any]:
         pairs = [part.partition("=") for part in shlex.split(text)]
         if without_value := [field for field, equals, _ in pairs if not equals]:
             raise ValueError(f"{without_value[0]!r} has no value")
-        return {field: yaml.safe_load(value) for field, _, value in pairs}
+        return {field: parse_yaml(value) for field, _, value in pairs}
     except (ValueError, yaml.YAMLError) as error:
         given, why = (f"{SECRET}...", "its quotes or brackets") if SECRET in text else (text, error)
         raise SettingsError(f"cannot read the setting {given!r}: {why}; write e.g. training.epochs=3") from None
@@ -145,8 +145,8 @@ def check_name(what: str, name: str) -> None:
     """Raise `SettingsError` for a name that is no plain folder name, such as one with a space or a slash."""
     if not FOLDER_NAME.fullmatch(name):
         raise SettingsError(
-            f"{what} name {name!r} becomes the name of a folder: at most 60 letters, digits, '_', '-' and '.', none of "
-            "the last two first; rename the file"
+            f"{what} name {name!r} becomes the name of a folder: at most 60 letters, digits, '_', '-' and '.', and "
+            "neither '-' nor '.' at its beginning; rename the file"
         )
 
 
@@ -160,23 +160,37 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def parse_yaml(text: str) -> Any:
+    """What a text in YAML holds. Whatever is wrong with it is a ``yaml.YAMLError``: PyYAML alone lets through what
+    ``int``, ``date`` and their like raise, as for the day 2026-99-99.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deep") from None
+    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
+        raise yaml.YAMLError(f"a value is not of the kind that it looks like ({error}); put it in quotes") from None
+
+
 def read_yaml(path: Path) -> Any:
     """What a YAML file of settings holds. Raises `SettingsError` for one that cannot be read."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise SettingsError(f"{path.parent.name}/{path.name} is not valid YAML: {error}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
-        why = "is nested too deep" if isinstance(error, RecursionError) else f"is not UTF-8 ({error.reason})"
-        raise SettingsError(f"{path.parent.name}/{path.name} {why}; save it as plain text in UTF-8") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{path.parent.name}/{path.name} is not UTF-8 ({error.reason}); save it as plain text in UTF-8"
+        ) from None
 
 
-def _replace(settings: dict[str, Any], field: str, value: Any) -> None:
+def _replace(settings: dict[str, Any], field: str, value: Any, where: str) -> None:
     *groups, last = field.split(".")
     for group in groups:
         settings = settings.setdefault(group, {})
         if not isinstance(settings, dict):
-            raise SettingsError(f"cannot set {field}: {_single(groups, group, settings)}, not a group of fields")
+            why = f"{_single(groups, group, settings)}, not a group of fields"
+            raise SettingsError(f"cannot set {field}: {why}. Correct {where}.")
     settings[last] = value
 
 

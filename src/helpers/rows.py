@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from helpers.paths import atomic_write
 
 LONGEST = 2**20  # bytes of a line; the longest of this project's rows have a few thousand
+LONGEST_PATH, LONGEST_NAME = 1_000, 255  # bytes; no file system that is in use takes a longer name
 FAULTS = 3  # so many of a row are told; a row of another kind has as many as it has fields
 HALVES = re.compile("[\ud800-\udfff]")
 HALF = r"must hold whole characters; it has half of one (a lone surrogate, such as \ud800)"
@@ -58,7 +59,9 @@ def _inside(path: str) -> str:
     """Lexically inside the folder. Where a link leads is only seen when the file is looked for (`check_picture`)."""
     if not path or "\\" in path or ":" in path or path.startswith(("/", "~")) or ".." in path.split("/"):
         raise ValueError("must be a path, relative to the file's folder and with '/', that stays inside that folder")
-    return _whole(path)
+    if len(_whole(path).encode()) > LONGEST_PATH or max(len(part.encode()) for part in path.split("/")) > LONGEST_NAME:
+        raise ValueError(f"must have at most {LONGEST_PATH} bytes, and {LONGEST_NAME} between one '/' and the next")
+    return path
 
 
 Text = Annotated[str, AfterValidator(_trimmed)]

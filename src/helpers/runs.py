@@ -26,7 +26,8 @@ class RunRecord:
     def __init__(self, notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
         self.notebook, self.output, self.given = notebook, output, dict(parameters)
         self.parameters = {**default_parameters(notebook), **parameters}
-        self.started, self._began = provenance.now(), time.time()
+        self.started, self._began = provenance.now(), time.monotonic()
+        self._before = {file: _state(file) for file in self._results()}
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hashes")
         self._start = self._pool.submit(self._at_start)
 
@@ -43,7 +44,7 @@ class RunRecord:
             "outputs": provenance.hashes(self._made()) if status == 0 else {},
             "started": self.started,
             "ended": provenance.now(),
-            "seconds": round(time.time() - self._began, 1),
+            "seconds": round(time.monotonic() - self._began, 1),
             "exit": status,
             "error": error,
             **({"failure": failure} if failure else {}),
@@ -54,9 +55,10 @@ class RunRecord:
         if status != 0:
             return provenance.write_json(failed, content)
         failed.unlink(missing_ok=True)
+        written = provenance.write_json(self.path, content)
         if self.parameters.get("output_dir") and (folder := resolve(self.parameters["output_dir"])).is_dir():
             provenance.write_json(folder / "manifest.json", content)
-        return provenance.write_json(self.path, content)
+        return written
 
     @property
     def path(self) -> Path:
@@ -78,16 +80,27 @@ class RunRecord:
         }
 
     def _made(self) -> Iterator[Path]:
-        """Files in the folders of results that are newer than the start of the run."""
+        """Files in the folders of results that were not there at the start, or were others. Their times alone would
+        not tell: a clock can be set back.
+        """
+        return (file for file in self._results() if self._before.get(file) != _state(file))
+
+    def _results(self) -> Iterator[Path]:
         for name, parts in OUTPUT_FOLDERS.items():
             for part in parts if self.parameters.get(name) else ():
                 folder = resolve(self.parameters[name]) / part
                 files = (file for file in folder.rglob("*") if not NO_RESULTS & set(file.relative_to(folder).parts))
-                yield from (file for file in files if file.is_file() and self._is_new(file))
+                yield from (file for file in files if file.is_file() and not _is_bookkeeping(file))
 
-    def _is_new(self, file: Path) -> bool:
-        bookkeeping = file.name in provenance.BOOKKEEPING or file.name.startswith(".")
-        return not bookkeeping and file.stat().st_mtime >= self._began - 0.05  # file times are coarser than the clock
+
+def _is_bookkeeping(file: Path) -> bool:
+    return file.name in provenance.BOOKKEEPING or file.name.startswith(".")
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    """Changes whenever a file is replaced, and nearly always when it is written over."""
+    found = file.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def default_parameters(notebook: Path) -> dict[str, Any]:

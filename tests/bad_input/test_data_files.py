@@ -223,6 +223,14 @@ def test_a_spoiled_table_of_attributions_is_named_with_the_columns(refused, tmp_
     refused(ValueError, "the columns must be keyword, file, title", read_attribution, tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", b'"' + b"a" * 200_000], ids=["another encoding", "an endless cell"])
+def test_attributions_that_are_no_table_are_named(content, refused, tmp_path):
+    (tmp_path / "attribution.csv").write_bytes(content)
+    refused(
+        ValueError, r"attribution\.csv: cannot be read as CSV in UTF-8 .*put the file back", read_attribution, tmp_path
+    )
+
+
 # ---- a folder of one's own -----------------------------------------------------------------------------------------
 
 HEADER = "class_id,name,fact:place\n"
@@ -420,7 +428,7 @@ def kviscuit(tmp_path):
         (b"\xef\xbb\xbf" + lines(ANNOTATION), "begins with a byte-order mark; save the file as UTF-8 without one"),
         (lines({**ANNOTATION, "options": ANNOTATION["options"][:3]}), "options: must be four different options"),
         (lines({**ANNOTATION, "answer": 4}), "answer: Input should be less than or equal to 3"),
-        (lines(ANNOTATION, ANNOTATION), "each picture needs exactly one Type-1 question; there are .*a.png.: 2"),
+        (lines(ANNOTATION, ANNOTATION), r"each picture needs exactly one Type-1 question; a\.png has 2"),
         (lines({**ANNOTATION, "question_type": 2}), "each picture needs exactly one Type-1 question"),
         (lines({**ANNOTATION, "image_path": "../../etc/passwd"}), "image_path: must be a path.*inside that folder"),
         (lines({**ANNOTATION, "image_path": "/etc/passwd"}), "image_path: must be a path.*inside that folder"),

@@ -131,7 +131,10 @@ def test_a_folder_that_must_not_or_cannot_be_loaded_is_told_with_the_remedy(spoi
 @pytest.mark.parametrize(
     ("spoil", "rule"),
     [
-        (lambda f: write(f / "config.json", [1]), r"config\.json is not what a model's file is .*download it again"),
+        (
+            lambda f: write(f / "config.json", [1]),
+            r"config\.json does not have the form of such a file .*download it again",
+        ),
         (lambda f: write(f / "config.json", CONFIG | {"architectures": 7}), r"config\.json .*architectures: .*array"),
         (
             lambda f: write(f / "config.json", CONFIG | {"text_config": {"vocab_size": -1}}),
@@ -150,7 +153,7 @@ def test_a_folder_that_must_not_or_cannot_be_loaded_is_told_with_the_remedy(spoi
             (lambda f, header=header: (f / "model.safetensors").write_bytes(weights(header, b"")), rule)
             for header, rule in [
                 (b"not json", r"model\.safetensors is no valid JSON"),
-                (b"[]", r"model\.safetensors is not what a model's file is"),
+                (b"[]", r"model\.safetensors does not have the form of such a file"),
                 ({"a": {"shape": [1]}}, r"model\.safetensors .*a\.data_offsets: Field required"),
                 ({"a": 7}, r"model\.safetensors .*a: "),
                 ({"a": {"shape": [1], "data_offsets": [4]}}, r"model\.safetensors .*a\.data_offsets: "),
@@ -158,7 +161,7 @@ def test_a_folder_that_must_not_or_cannot_be_loaded_is_told_with_the_remedy(spoi
             ]
         ),
         (lambda f: (f / "tokenizer.json").write_text("{"), r"tokenizer\.json is no valid JSON"),
-        (lambda f: write(f / "tokenizer.json", []), r"tokenizer\.json is not what a model's file is"),
+        (lambda f: write(f / "tokenizer.json", []), r"tokenizer\.json does not have the form of such a file"),
         (lambda f: write(f / "tokenizer.json", {"model": {"vocab": {"a": "b"}}}), r"tokenizer\.json .*model\.vocab"),
         (lambda f: write(f / "tokenizer.json", {"added_tokens": [{}]}), r"tokenizer\.json .*added_tokens\.0\.id"),
         *(
@@ -198,7 +201,7 @@ def test_a_model_that_is_not_there_is_told_before_anything_runs(path, refused):
 @pytest.mark.parametrize("path", ["none/at/all", "/none", "data/own/examples", "$(rm -rf ~)", ""])
 def test_a_data_folder_that_is_not_there_is_told_before_anything_runs(path, refused, tmp_path, monkeypatch):
     monkeypatch.setattr("helpers.paths.ROOT", tmp_path / "clone")
-    refused(preflight.PreflightError, "no data folder .*; give yours by --config", preflight.source_files, path)
+    refused(preflight.PreflightError, "no data folder .*; give yours by --set", preflight.source_files, path)
 
 
 @pytest.mark.parametrize("gigabytes", [1e9, 1e300])

@@ -35,6 +35,10 @@ GOOD = cell("seed = 1  # such as 2\nmodel: str = 'm'", "parameters")
         ([cell("sead = 1", "parameters")], "does not declare the parameter seed; it declares sead. Correct the name"),
         ([cell("print(seed)", "parameters")], "does not declare the parameter seed"),
         ([cell("if True:\n    seed = 1", "parameters")], "does not declare the parameter seed"),
+        ([cell("seed = '\ud800'", "parameters")], "a cell cannot be read as Python .*surrogates not allowed"),
+        ([cell("seed = " + "-" * 20_000 + "1", "parameters")], "a cell cannot be read as Python"),
+        ([cell("seed = " + "1+" * 20_000 + "1", "parameters")], "a cell cannot be read as Python"),
+        ([{**GOOD, "metadata": {"tags": 7}}], "has 0 cells tagged"),
     ],
 )
 def test_cells_that_do_not_declare_what_is_given_are_named_with_the_remedy(cells, rule, refused, tmp_path):

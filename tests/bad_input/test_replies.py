@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.domains import commons
 from helpers.settings.writer import Writer
 from helpers.writer.cache import Reply
 from helpers.writer.openai_compatible import Endpoint
@@ -113,3 +114,42 @@ def test_any_reply_is_read_or_its_faults_are_told(text):
     reply = Reply(request="k", model="m", text=text, finish="length", tokens_in=1, tokens_out=1, cost=0.0)
     value, faults = task().read(reply)
     assert value is not None or faults
+
+
+# ---- Wikimedia Commons ---------------------------------------------------------------------------------------------
+
+FREE = {"LicenseShortName": {"value": "CC0"}}
+GOOD_PAGE = {"title": "File:A.png", "index": 2, "imageinfo": [{"url": "https://x/a.png", "extmetadata": FREE}]}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({"index": "first"}, {"index": None}, {"title": 7}, {"imageinfo": 7}, {"imageinfo": {"a": 1}}),
+        *({"imageinfo": [7]}, {"imageinfo": [{"extmetadata": 7}]}, {"imageinfo": [{"url": 7}]}),
+    ],
+    ids=str,
+)
+def test_a_page_that_is_none_is_passed_over_and_the_others_are_taken(odd):
+    pages = commons._pages({"query": {"pages": [GOOD_PAGE | odd, GOOD_PAGE, 7, None]}})
+    assert [page["title"] for page in pages] == ["File:A.png"]
+
+
+@pytest.mark.parametrize("reply", [{}, {"query": 7}, {"query": []}, {"query": {"pages": 7}}, {"query": {"pages": {}}}])
+def test_an_answer_without_pages_has_none(reply):
+    assert commons._pages(reply) == []
+
+
+def test_an_answer_nested_without_end_is_asked_for_again():
+    with pytest.raises(commons.Unavailable, match="something that is no JSON"):
+        commons._reply(SimpleNamespace(request=None), b"[" * 10**5, "https://x")
+
+
+@pytest.mark.parametrize("link", ["javascript:alert(1)", "file:///etc", "https://x/ y", 7, None, "https://x/\ud800 "])
+def test_where_a_page_should_be_and_no_address_is_nothing_is_written_down(link):
+    assert commons._link(link) == ""
+
+
+def test_half_a_character_in_an_address_is_a_picture_that_is_not_taken():
+    with commons._Commons(commons.Manners(user_agent="test (me@example.org)")) as asked, pytest.raises(commons.Refused):
+        asked.picture("\ud800")

@@ -207,7 +207,11 @@ UNREADABLE = [
     ("description: Größe\n".encode("latin-1"), r"cut\.yaml is not UTF-8"),
     ("description: x\n".encode("utf-16"), r"cut\.yaml is not UTF-8"),
     (b"\x00\x01\x02", "not valid YAML"),
-    (b"[" * 5000, r"cut\.yaml is (nested too deep|not valid YAML)"),
+    (b"[" * 5000, r"cut\.yaml is not valid YAML: it is nested too deep"),
+    *(
+        (b"seeds: " + value, r"cut\.yaml is not valid YAML: a value is not of the kind that it looks like .*in quotes")
+        for value in (b"2026-99-99", b"1" * 5000, b"!!bool x", b"!!int ''", b"!!timestamp x")
+    ),
 ]
 
 

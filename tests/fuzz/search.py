@@ -13,10 +13,10 @@ import argparse
 import base64
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 import traceback
@@ -28,8 +28,8 @@ HERE = Path(__file__).resolve().parent
 CORPUS = HERE / "corpus"
 sys.path.insert(0, str(HERE))
 
-SLICE = 60  # seconds of the clock that a process searches before the next target has its turn
-SLOWEST = 10  # seconds for one input; more is a finding
+SLICE = 30  # seconds of the clock that a target is searched before the next has its turn
+SLOWEST = 60  # seconds for one input; more is a finding
 MEMORY_MB = 2_048  # more is a finding
 LONGEST = 8_192  # bytes of an input; Python reads whole numbers of up to 4,300 digits
 KEPT = 64  # inputs a target, at most
@@ -47,9 +47,8 @@ def kept(target: str) -> list[bytes]:
 def search_one(target: str, folder: Path, seconds: int) -> None:
     """Never returns: libFuzzer ends the process. A finding is noted once for each place, and the search goes on."""
     import atheris
+    import targets
 
-    with atheris.instrument_imports(include=["helpers", "yaml", "bleach"]):
-        import targets
     test = targets.TARGETS[target]
 
     def once(data: bytes) -> None:
@@ -62,15 +61,9 @@ def search_one(target: str, folder: Path, seconds: int) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for seed in (*targets.seeds(target), *kept(target)):
         (corpus / hashlib.sha1(seed).hexdigest()).write_bytes(seed)
-    options = [
-        f"-max_total_time={seconds}",
-        f"-timeout={SLOWEST}",
-        f"-rss_limit_mb={MEMORY_MB}",
-        "-print_final_stats=1",
-        "-len_control=20",
-    ]
+    limits = [f"-max_total_time={seconds}", f"-timeout={SLOWEST}", f"-rss_limit_mb={MEMORY_MB}", f"-max_len={LONGEST}"]
     where = f"-artifact_prefix={folder}/{target}-"
-    atheris.Setup(["search", *options, f"-max_len={LONGEST}", "-close_fd_mask=0", where, str(corpus)], once)
+    atheris.Setup(["search", *limits, "-len_control=20", "-print_final_stats=1", where, str(corpus)], once)
     atheris.Fuzz()
 
 
@@ -90,15 +83,20 @@ def note(folder: Path, target: str, data: bytes, error: Exception) -> None:
 
 def search(names: list[str], minutes: float, folder: Path) -> dict[str, Any]:
     """Turn by turn until each has had its share of the processor."""
+    import atheris
+
+    with atheris.instrument_imports(include=["helpers", "yaml", "bleach"]):
+        targets = importlib.import_module("targets")  # once for all: each turn is a fork of this process
+    names = names or [*targets.TARGETS]
     folder.mkdir(parents=True, exist_ok=True)
     record_file = folder / "findings.json"
     record = json.loads(record_file.read_text()) if record_file.is_file() else {}
-    record = {name: record.get(name, {"inputs": 0, "cpu_seconds": 0.0, "stopped": []}) for name in names} | record
+    record = {name: {"inputs": 0, "cpu_seconds": 0.0, "stopped": []} for name in names} | record
     share = minutes * 60 / len(names)
     had = dict.fromkeys(names, 0.0)
     while waiting := [name for name in names if had[name] < share]:
         for name in waiting:
-            cpu, inputs, stopped = turn(name, folder, int(min(SLICE, max(10, share - had[name]))))
+            cpu, inputs, stopped = turn(name, folder)
             had[name] += cpu
             record[name]["cpu_seconds"] = round(record[name]["cpu_seconds"] + cpu, 1)
             record[name]["inputs"] += inputs
@@ -107,20 +105,22 @@ def search(names: list[str], minutes: float, folder: Path) -> dict[str, Any]:
     return record
 
 
-def turn(name: str, folder: Path, seconds: int) -> tuple[float, int, list[str]]:
+def turn(name: str, folder: Path) -> tuple[float, int, list[str]]:
     """Seconds of the processor, inputs tried, and with which words the process ended, if not by itself."""
-    command = [sys.executable, __file__, "--one", name, "--folder", str(folder), "--seconds", str(seconds)]
     log = folder / f"{name}.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | {"CI": "1"})
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        search_one(name, folder, SLICE)
+        os._exit(0)
+    _, status, used = os.wait4(child, 0)
     said = log.read_text(errors="replace")
     tried = re.findall(r"number_of_executed_units:\s*(\d+)", said) or re.findall(r"^#(\d+)\s", said, re.M)
-    ended = (
-        [] if process.returncode == 0 else [next(iter(re.findall(r"^(?:==\d+== )?ERROR: .*", said, re.M)), said[-300:])]
-    )
-    return used.ru_utime + used.ru_stime, int(tried[-1]) if tried else 0, ended
+    words = next(iter(re.findall(r"^(?:==\d+== )?ERROR: .*", said, re.M)), said[-300:])
+    return used.ru_utime + used.ru_stime, int(tried[-1]) if tried else 0, [words] if status else []
 
 
 # ---- what is kept ----------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def keep(names: Iterable[str], folder: Path) -> None:
     import targets
 
     CORPUS.mkdir(exist_ok=True)
-    for name in names:
+    for name in names or targets.TARGETS:
         found = {file.read_bytes() for file in (folder / "corpus" / name).glob("*")} | set(kept(name))
         broke = {file.read_bytes() for file in folder.glob(f"{name}-*.input")}
         chosen: list[bytes] = []
@@ -178,18 +178,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10, help="of the processor, all targets together")
     parser.add_argument("--folder", type=Path, default=Path("runs/fuzz"))
     parser.add_argument("--keep", action="store_true", help="only renew corpus/ from the folder")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.one:
-        search_one(given.one, given.folder, given.seconds)
-    import targets
-
-    names = given.targets or [*targets.TARGETS]
     if given.keep:
-        return keep(names, given.folder)
+        return keep(given.targets, given.folder)
     started = time.monotonic()
-    record = search(names, given.minutes, given.folder)
+    record = search(given.targets, given.minutes, given.folder)
     for name, row in record.items():
         findings = len([*given.folder.glob(f"{name}-*.input")]) + len(row["stopped"])
         print(f"{name}: {row['inputs']} inputs in {row['cpu_seconds']:.0f} s of the processor, {findings} findings")

@@ -315,7 +315,7 @@ def markup(data: bytes) -> None:
     """HTML in a notebook's output: nothing that acts or loads is left."""
     cleaned = executed.clean(data.decode("utf-8", "replace"))
     assert not ACTING.search(cleaned), cleaned
-    assert not re.search(r"<[^>]*(?:src|href)=[\"']?\s*(?:javascript|data:text|vbscript)", cleaned, re.I), cleaned
+    assert not re.search(r"<[^>]*(?:src|href)=[\"']?\s*(?:javascript|vbscript)\s*:", cleaned, re.I), cleaned
 
 
 TARGETS: dict[str, Callable[[bytes], Any]] = {

@@ -95,7 +95,7 @@ def open_domain(
     Raises ``ValueError`` for an unknown source or drawn domain, and what the readers raise.
     """
     if source not in SOURCES:
-        raise ValueError(f"source is {source!r}; known: {', '.join(SOURCES)}")
+        raise ValueError(f"a domain's source is {source!r}; known: {', '.join(SOURCES)}")
     if source_path is None and source != "drawn":
         raise ValueError(f"source {source} without a path; name the folder that it is read from")
     path = "" if source_path is None else source_path

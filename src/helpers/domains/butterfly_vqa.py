@@ -138,7 +138,9 @@ def _first_number(files: Sequence[Path], columns: Columns) -> int:
     if numbers <= {1, 2, 3, 4} and 4 in numbers:
         return 1
     if numbers <= {1, 2, 3}:
-        raise ValueError(f"{files[0]}: answers are {sorted(numbers)}; from 0 or from 1? Write letters instead")
+        raise ValueError(
+            f"{files[0]}: answers are {sorted(numbers)}: is the first option 0 or 1? Write the letters A to D instead"
+        )
     return 0  # not places but options, such as years
 
 

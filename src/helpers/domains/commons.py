@@ -10,6 +10,7 @@ Source of the API: https://www.mediawiki.org/wiki/API:Imageinfo; of the manners:
 """
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import html
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+from pydantic import BaseModel, Field, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from helpers.audit import NEAR, is_near, perceptual_hash
@@ -171,8 +173,11 @@ def read_attribution(folder: Path) -> list[Attribution]:
     path = folder / ATTRIBUTION
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: cannot be read as CSV in UTF-8 ({error}); put the file back as it was") from None
     names = [column.name for column in fields(Attribution)]
     if any(set(row) != set(names) for row in rows):
         raise ValueError(f"{path}: the columns must be {', '.join(names)}; put the file back as it was written")
@@ -237,7 +242,7 @@ def _take(
             title=_words(page.get("title")),
             author=_words(_meta(info, "Artist")) or "unknown",
             licence=licence,
-            url=str(info.get("descriptionurl") or ""),
+            url=_link(info.get("descriptionurl")),
             sha256=digest,
         )
         _write_attribution(folder, rows.values())
@@ -256,6 +261,34 @@ def _write_attribution(folder: Path, rows: Iterable[Attribution]) -> None:
 # ---- what Commons says of a picture --------------------------------------------------------------------------------
 
 
+class _Info(BaseModel):
+    """What is used of ``imageinfo``."""
+
+    url: str = ""
+    thumburl: str = ""
+    descriptionurl: str = ""
+    extmetadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Page(BaseModel):
+    """What is used of a page."""
+
+    title: str = ""
+    index: float = 0  # its place among the pages found
+    imageinfo: list[_Info] = Field(default_factory=list)
+
+
+def _pages(reply: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pages of an answer, best first, without those that are not in the form that the API promises."""
+    query = reply.get("query")
+    pages = query.get("pages") if isinstance(query, dict) else None
+    found = []
+    for page in pages if isinstance(pages, list) else []:
+        with contextlib.suppress(ValidationError):
+            found.append(_Page.model_validate(page).model_dump())
+    return sorted(found, key=lambda page: page["index"])
+
+
 def _meta(info: dict[str, Any], name: str) -> str:
     entry = (info.get("extmetadata") or {}).get(name)
     return str(entry.get("value") or "") if isinstance(entry, dict) else ""
@@ -266,6 +299,12 @@ def _words(text: Any) -> str:
     plain = html.unescape(re.sub(r"<[^>]*>", " ", str(text or "")))
     plain = " ".join(plain.encode("utf-8", "replace").decode().split())[:300]
     return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain
+
+
+def _link(text: Any) -> str:
+    """An address of the web as it is, anything else as nothing."""
+    plain = str(text or "").encode("utf-8", "replace").decode()
+    return plain if re.fullmatch(r"https?://\S+", plain) else ""
 
 
 def _licence(info: dict[str, Any], allowed: Sequence[str]) -> str:
@@ -349,14 +388,13 @@ class _Commons:
             "iiextmetadatafilter": "License|LicenseShortName|Artist",
         }
         reply = self._get(self.manners.api, LARGEST_REPLY, query, as_json=True)
-        pages = (reply.get("query") or {}).get("pages") or []
-        return sorted((page for page in pages if isinstance(page, dict)), key=lambda page: page.get("index", 0))
+        return _pages(reply)
 
     def picture(self, url: str) -> bytes:
         """The bytes at that address; `Refused` if they cannot be had."""
         try:
             return bytes(self._get(url, self.manners.largest, {}, as_json=False))
-        except (httpx.HTTPError, httpx.InvalidURL, Unavailable) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, Unavailable) as error:  # ValueError: half a character
             raise Refused(f"{type(error).__name__}: {error}") from None
 
     def _get(self, url: str, largest: int, query: dict[str, Any], as_json: bool) -> Any:
@@ -437,14 +475,14 @@ def _reply(response: httpx.Response, content: bytes, url: str) -> dict[str, Any]
     """The API's JSON. It says 200 even when it is too busy to answer."""
     try:
         reply = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unavailable(f"{url} answered with something that is no JSON: {content[:80]!r}") from None
     if not isinstance(reply, dict):
         raise httpx.DecodingError(f"{url} answered with {content[:80]!r}", request=response.request)
     if error := reply.get("error"):
         code = error.get("code") if isinstance(error, dict) else None
         if code in {"maxlag", "ratelimited", "readonly"}:
-            raise Unavailable(f"{url}: {code}", _asked_pause(response))
+            raise Unavailable(f"{url} is too busy to answer ({code})", _asked_pause(response))
         raise httpx.DecodingError(f"{url} refused the question: {error}", request=response.request)
     return reply
 

@@ -21,6 +21,7 @@ from helpers.rows import AnyRow
 ROWS_AT_ONCE = 4  # each may hold a picture of several megabytes
 MAX_PICTURE_BYTES = 64 * 2**20  # sixteen times the largest of K-VISCUIT
 MAX_GROUP_BYTES = 8 * 2**30  # unpacked, of one row group; a small file can unpack to far more than the memory holds
+NO_BYTES = "the picture has no bytes; fetch a copy of the data set that has its pictures inside"
 SUFFIXES = {"JPEG": ".jpg"}  # of other formats: their names
 
 
@@ -178,7 +179,7 @@ class PictureBook:
         content = picture_bytes(value)
         if content is None:
             if name not in self.places:
-                self.faults.setdefault(name, f"{where(self.files, place)}: the picture has no bytes")
+                self.faults.setdefault(name, f"{where(self.files, place)}: {NO_BYTES}")
             return
         if self.hashes.setdefault(name, digest(content)) != digest(content):
             raise ValueError(f"{where(self.files, place)}: {name!r} is another picture than in an earlier row")
@@ -200,7 +201,7 @@ class PictureBook:
         """
         content = picture_bytes(value)
         if content is None:
-            raise ValueError(f"{where(self.files, place)}: the picture has no bytes")
+            raise ValueError(f"{where(self.files, place)}: {NO_BYTES}")
         known = digest(content)
         if known not in self._names:
             ending = suffix(picture_format(content, where(self.files, place)))

@@ -190,7 +190,8 @@ def _keywords(annotations: Sequence[Annotation], path: Path) -> dict[str, str]:
     number = Counter(row.image_path for row in first)
     wrong = {row.image_path: number[row.image_path] for row in annotations if number[row.image_path] != 1}
     if wrong:
-        raise ValueError(f"{path}: each picture needs exactly one Type-1 question; there are {wrong}")
+        listed = ", ".join(f"{name} has {count}" for name, count in wrong.items())
+        raise ValueError(f"{path}: each picture needs exactly one Type-1 question; {listed}. Fetch the file again")
     return {row.image_path: row.options[row.answer] for row in first}
 
 

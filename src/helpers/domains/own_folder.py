@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from helpers.domains.spreadsheets import Cells, Findings, read_json_lines, read_table
 from helpers.pictures import check_picture_file
+from helpers.profiles import parse_yaml
 from helpers.questions import Question
 from helpers.rows import Text
 from helpers.settings import Settings
@@ -131,7 +132,7 @@ def _read_language(own: OwnFolder) -> Language:
     try:
         if path.stat().st_size > 100_000:
             raise ValueError(f"has {path.stat().st_size} bytes, more than 100000")
-        language = Language.model_validate(yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {})
+        language = Language.model_validate(parse_yaml(path.read_text(encoding="utf-8-sig")) or {})
     except ValidationError as error:
         for fault in error.errors():
             where = ".".join(map(str, fault["loc"])) or "it"

@@ -127,8 +127,15 @@ def _good_header(columns: list[str], required: Iterable[str], known: str, file: 
             findings.problem(file, 1, f"the column {column!r} is there {times} times", "rename or remove one")
     for column in columns:
         if column not in required and not re.fullmatch(known, column):
-            findings.note(file, 1, f"the column {column!r} is read by nobody", f"known: {', '.join(required)}, {known}")
+            findings.note(
+                file, 1, f"the column {column!r} is read by nobody", f"known: {', '.join(required)}, {_readable(known)}"
+            )
     return not missing
+
+
+def _readable(pattern: str) -> str:
+    """The pattern of the known columns in words: ``noun|fact:.+`` as "noun, fact:..."."""
+    return pattern.replace("|", ", ").replace(".+", "...")
 
 
 def _row(cells: list[str], columns: list[str], line: int, file: str, findings: Findings) -> list[tuple[int, Cells]]:
@@ -169,7 +176,7 @@ def read_json_lines(path: Path, required: tuple[str, ...], findings: Findings) -
             continue
         try:
             row = json.loads(content)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # a number of more than 4,300 digits is no JSONDecodeError
             findings.problem(path.name, line, f"is not JSON ({error})", 'write {"class_id": "...", "look": "...", ...}')
             continue
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in required):

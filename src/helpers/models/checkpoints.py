@@ -90,7 +90,7 @@ def _read(path: Path, form: type[Form], content: bytes | None = None) -> Form:
         fault = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, fault["loc"]))[:200]
         what = f"{where}: {fault['msg']}" if where else fault["msg"]
-        kind = "is no valid JSON" if fault["type"] == "json_invalid" else "is not what a model's file is"
+        kind = "is no valid JSON" if fault["type"] == "json_invalid" else "does not have the form of such a file"
         raise ValueError(f"{path} {kind} ({what}); download it again") from None
 
 
@@ -124,7 +124,7 @@ def _weight_map(folder: Path) -> dict[str, str]:
     """Which file each tensor is in. A name that leads elsewhere is refused; a link is not: the hub's cache has them."""
     listed = _read(folder / INDEX, _Index).weight_map
     for name in listed.values():
-        if not name.endswith(".safetensors") or set(name) & set("/\\\0"):
+        if not name.endswith(".safetensors") or set(name) & set("/\\\0") or len(name.encode()) > 255:
             raise ValueError(
                 f"{folder / INDEX} names the weight file {name!r}; it must be a .safetensors file in the same folder, "
                 "as files elsewhere may be outside the folder and others may run code; download the checkpoint again"

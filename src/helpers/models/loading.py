@@ -166,7 +166,7 @@ def check_quantisation(model: Any, family: Family) -> None:
         wrong = sorted(found ^ inside)
         raise RuntimeError(
             f"{len(wrong)} layers are not quantised as they should be, the first is {wrong[0]}: expected 4 bit in "
-            f"{family.language_model} and nowhere else"
+            f"{family.language_model} and nowhere else; install the versions of requirements.txt (./run_all.sh setup)"
         )
 
 

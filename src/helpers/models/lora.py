@@ -172,7 +172,12 @@ def check_adapter(model: PeftModel, folder: Path) -> None:
     with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
         saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     if wrong := set(saved) ^ set(loaded):
-        raise RuntimeError(f"{folder}: {len(wrong)} tensors are in the file or in the model only, e.g. {min(wrong)}")
+        raise RuntimeError(
+            f"{folder}: {len(wrong)} tensors are in the file or in the model only, e.g. {min(wrong)}; "
+            "use the base model that it was trained on"
+        )
     for name, tensor in saved.items():
         if not torch.equal(tensor.to(loaded[name]), loaded[name]):
-            raise RuntimeError(f"{folder}: tensor {name} was not loaded into the model")
+            raise RuntimeError(
+                f"{folder}: tensor {name} was not loaded into the model; install the versions of requirements.txt"
+            )

@@ -1,5 +1,6 @@
 """Executed notebooks as pages beside the report: nbconvert's plain form in our frame, no script, no network."""
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -17,12 +18,17 @@ WHOLLY_OUT = re.compile(r"<(style|script)\b.*?(</\1\s*>|$)", re.DOTALL | re.IGNO
 
 
 def convert(notebook: Path, target: Path, frame: jinja2.Template, home: str) -> Path:
-    """Write a notebook as HTML, unless the page is newer than it; ``home`` is the report's address from the page."""
-    if target.is_file() and target.stat().st_mtime >= notebook.stat().st_mtime:
+    """Write a notebook as HTML, unless that has been done; ``home`` is the report's address from the page.
+
+    A page gets its notebook's time, and is written anew whenever the two differ: a clock can be set back.
+    """
+    time = notebook.stat().st_mtime_ns
+    if target.is_file() and target.stat().st_mtime_ns == time:
         return target
     body = with_words(exporter().from_filename(str(notebook))[0])
     with atomic_write(target) as temporary:
         temporary.write_text(frame.render(title=notebook.stem, body=body, home=home), encoding="utf-8")
+        os.utime(temporary, ns=(time, time))
     return target
 
 

@@ -17,7 +17,9 @@ from helpers.world import language as say
 @singledispatch
 def write(domain: Any, wordings: int) -> Iterator[ClassText]:
     """The texts of a domain's classes, ``wordings`` of each."""
-    raise TypeError(f"the offline writer knows nothing of a {type(domain).__name__}")
+    raise TypeError(
+        f"the offline writer knows nothing of a {type(domain).__name__}; set writer.backend to openai or local"
+    )
 
 
 @write.register(DrawnDomain)

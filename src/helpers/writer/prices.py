@@ -106,7 +106,7 @@ class Account:
             if not self._promised:
                 raise OverBudget(
                     f"a request of up to {most:.4f} would exceed the budget of {self.budget:g}; "
-                    f"{self.spent:.4f} are spent"
+                    f"{self.spent:.4f} are spent, in the currency of the prices; to go on, raise writer.budget"
                 )
             self._freed.clear()
             await self._freed.wait()

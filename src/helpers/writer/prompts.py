@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from helpers.paths import DATA
+from helpers.profiles import parse_yaml
 
 FOLDER = DATA / "prompts"
 HASH_DIGITS = 12  # as for the prompts in the rows of answers
@@ -51,7 +52,7 @@ def load_prompt(name: str, folder: Path = FOLDER) -> Prompt:
         found = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise ValueError(f"unknown prompt {name!r}; found in {folder.name}/: {found}")
     try:
-        return Prompt.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Prompt.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, ValidationError) as error:
         raise ValueError(f"{path.name} is not a usable prompt: {error}") from None
 
