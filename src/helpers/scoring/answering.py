@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from helpers.questions import Question
 from helpers.scoring.descriptions import Descriptions
 from helpers.scoring.prompts import Prompt, Shown, other_pictures
-from helpers.scoring.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose
+from helpers.scoring.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose, lettered
 from helpers.scoring.reader import Reader, Reply
 from helpers.world import language as say
 
@@ -125,6 +125,8 @@ def protocol_rows(
     answers = [q.answer for q in questions]
     choices = choose(protocol, reader, prompts, options, answers, exam.circular, against, exam.guidance)
     fixed = {"image": image, "answering": answering, "protocol": protocol}
+    if protocol in LETTERED:  # the row's prompt is the one that was asked, its options listed
+        prompts = [Prompt(lettered(p.text, q.options), p.picture) for p, q in zip(prompts, questions, strict=True)]
     return [
         {**fixed, **row(q, prompt, choice), "description": w.description, "named": w.named}
         | {"new_tokens": choice.new_tokens + w.tokens, **choice.columns}

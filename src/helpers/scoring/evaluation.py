@@ -83,7 +83,7 @@ def answer_rows(
                 found = protocol_rows(reader, exam, image, answering, protocol, words)
                 seconds = writing + time.perf_counter() - begin
                 timings[f"{answering}/{protocol}/{image}"] = _timing(found, seconds)
-                rows.extend({**run, **row} for row in found)
+                rows.extend({"run_id": "/".join(map(str, run.values())), **run, **row} for row in found)
     return Answers(rows, timings)
 
 
