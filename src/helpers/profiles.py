@@ -193,7 +193,7 @@ def _replace(settings: dict[str, Any], field: str, value: Any, where: str) -> No
 
 
 def _single(groups: list[str], group: str, value: Any) -> str:
-    return f"{group} is a single value" + ("" if groups[0] == SECRET else f" ({SHORT.repr(value)})") + ", no group"
+    return f"{group} is a single value" + ("" if groups[0] == SECRET else f" ({SHORT.repr(value)})") + ", not a group of fields"
 
 
 def describe_problem(problem: Any) -> str:
