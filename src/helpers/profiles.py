@@ -193,7 +193,8 @@ def _replace(settings: dict[str, Any], field: str, value: Any, where: str) -> No
 
 
 def _single(groups: list[str], group: str, value: Any) -> str:
-    return f"{group} is a single value" + ("" if groups[0] == SECRET else f" ({SHORT.repr(value)})") + ", not a group of fields"
+    received = "" if groups[0] == SECRET else f" ({SHORT.repr(value)})"
+    return f"{group} is a single value{received}, not a group of fields"
 
 
 def describe_problem(problem: Any) -> str:
