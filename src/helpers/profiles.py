@@ -150,7 +150,7 @@ def check_name(what: str, name: str) -> None:
         )
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML in which a field that is there twice is an error; PyYAML alone takes the last one without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -189,13 +189,13 @@ def _replace(settings: dict[str, Any], field: str, value: Any, where: str) -> No
     for group in groups:
         settings = settings.setdefault(group, {})
         if not isinstance(settings, dict):
-            why = f"{_single(groups, group, settings)}, not a group of fields"
-            raise SettingsError(f"cannot set {field}: {why}. Correct {where}.")
+            raise SettingsError(f"cannot set {field}: {_single(groups, group, settings)}. Correct {where}.")
     settings[last] = value
 
 
 def _single(groups: list[str], group: str, value: Any) -> str:
-    return f"{group} is a single value" + ("" if groups[0] == SECRET else f" ({SHORT.repr(value)})")
+    received = "" if groups[0] == SECRET else f" ({SHORT.repr(value)})"
+    return f"{group} is a single value{received}, not a group of fields"
 
 
 def describe_problem(problem: Any) -> str:

@@ -50,7 +50,7 @@ class Conversation:
     picture: Path | None
 
 
-class Conversations(torch.utils.data.Dataset):
+class Conversations(torch.utils.data.Dataset[Any]):
     """Training samples of one file, by index; pictures are opened when a batch is made, not before."""
 
     def __init__(self, samples: Sequence[Sample], folder: str | Path) -> None:

@@ -190,7 +190,7 @@ def model(data: bytes) -> None:
     try:
         check_checkpoint(FOLDER / "model", ARCHITECTURE)
     except (ValueError, FileNotFoundError) as error:
-        refused(error, name, *(("tokenizer", "embedding") if name != INDEX else ()))
+        refused(error, name, "weight files are missing", *(("tokenizer", "embedding") if name != INDEX else ()))
 
 
 def chat(data: bytes) -> None:

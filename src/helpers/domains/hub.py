@@ -109,9 +109,16 @@ def iterate_parquet(files: Sequence[Path], names: Iterable[str]) -> Iterator[tup
     """The rows, only the columns named. ``ValueError`` for a file that cannot be read or would unpack to too much."""
     wanted = list(names)
     for number, path in enumerate(files):
-        rows = (row for batch in _batches(path, wanted) for row in batch.to_pylist())
-        for place, row in enumerate(rows):
+        for place, row in enumerate(_rows(path, wanted)):
             yield Place(number, place), row
+
+
+def _rows(path: Path, names: list[str]) -> Iterator[dict[str, Any]]:
+    try:
+        for batch in _batches(path, names):
+            yield from batch.to_pylist()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: holds a text that is not UTF-8 ({error.reason}); fetch it again") from None
 
 
 def _batches(path: Path, names: list[str]) -> Iterator[Any]:

@@ -115,7 +115,7 @@ def marker(answering: str, answerings: Sequence[str]) -> str:
     return MARKERS.get(answering) or OTHER_MARKERS[others.index(answering) % len(OTHER_MARKERS)]
 
 
-def values_of(table: pd.DataFrame, column: str) -> list:
+def values_of(table: pd.DataFrame, column: str) -> list[Any]:
     """The values of a column, each once, as the table orders them."""
     return list(table[column].unique())
 

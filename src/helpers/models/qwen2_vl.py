@@ -14,7 +14,9 @@ from helpers.models.families import Family, Memory
 class Qwen2VLPictureProcessor(Qwen2VLProcessor):
     """The library's processor without its video half, which needs torchvision; pictures go through PIL everywhere."""
 
-    def __init__(self, image_processor=None, tokenizer=None, chat_template=None, **kwargs):
+    def __init__(
+        self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(image_processor, tokenizer, None, chat_template=chat_template, **kwargs)
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -71,7 +72,7 @@ def _lines(path: Path) -> list[str]:
     return [line for line in text.split("\n") if line.strip()]  # splitlines would cut at signs within a reply
 
 
-def _row(path: Path, number: int, line: str) -> dict:
+def _row(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:

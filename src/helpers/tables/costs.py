@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -32,7 +33,7 @@ def read_resources(paths: Iterable[str | Path], variant: str | None = MAIN) -> p
     return in_order(frame if variant is None else frame[frame["variant"] == variant].reset_index(drop=True))
 
 
-def _resource_record(path: Path) -> dict:
+def _resource_record(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; run the fine-tuning that writes it, or correct the name")
     record = {"variant": MAIN, **json.loads(path.read_text(encoding="utf-8"))}
@@ -65,7 +66,7 @@ def read_timings(paths: Iterable[str | Path]) -> pd.DataFrame:
     return in_order(pd.DataFrame(found, columns=list(TIMING_COLUMNS)))
 
 
-def _timing_records(path: Path) -> list[dict]:
+def _timing_records(path: Path) -> list[dict[str, Any]]:
     """Keys are ``answering/protocol/image``."""
     answers = path.with_name("answers.jsonl")
     for file in (path, answers):

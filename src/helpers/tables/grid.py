@@ -193,7 +193,7 @@ def _training_key(key: str, mode: str, variant: Variant) -> str:
 
 def _retained(retention: pd.DataFrame) -> pd.DataFrame:
     """Accuracy by old ability in percent, with Wilson's interval; n is the number of questions, as everywhere."""
-    found: dict[tuple, dict[str, float]] = {}
+    found: dict[tuple[Any, ...], dict[str, float]] = {}
     for (*run, category), group in retention.groupby([*RUN, "category"]):
         n = len(group) // group["seed"].nunique()
         low, high = wilson(group["correct"].mean(), n)
