@@ -145,7 +145,7 @@ class Meter:
         }
 
     def samples(self) -> list[dict[str, Any]]:
-        """Power (W) and memory (MB) over time: one row a second or so, and one at each change of phase."""
+        """Power (W) and memory (MB) over time: one row every two seconds or so, and one at each change of phase."""
         return [_sample(interval) for interval in self._intervals() if interval.metered_seconds > 0]
 
     def write_samples(self, path: str | Path) -> Path:
@@ -267,7 +267,7 @@ class Resident:
 
 
 class _Sampler(threading.Thread):
-    """Cuts the time into intervals, a second each or shorter where the phase changes.
+    """Cuts the time into intervals, `POWER_SECONDS` each or shorter where the phase changes.
 
     It alone drives the tracker, under a lock: with a scheduler of codecarbon's own beside it, a reading at the end of a
     phase could count the same second twice.
