@@ -414,6 +414,11 @@ def _start_tracker(country: str) -> Any:
     tracker.start()
     if getattr(tracker, "_start_time", None) is None:
         raise RuntimeError("codecarbon did not start; its own message is above. Try `codecarbon detect` in a shell")
+    # Beside what it is asked for it looks at all processes once a second, which costs more than all else. Only a GPU
+    # without a counter of its energy gains by that: the processor's load is that since the last look, however long ago
+    monitor = getattr(tracker, "_scheduler_monitor_power", None)
+    if monitor is not None and "power" not in _gpu_mode(tracker._hardware):
+        monitor.stop()
     return tracker
 
 
