@@ -164,7 +164,22 @@ def test_phases_do_not_nest():
         pass
 
 
-def test_power_and_memory_over_time_are_kept_in_a_small_file(tmp_path):
+def test_readings_that_cost_much_are_made_less_often(monkeypatch):
+    def dear(_):
+        until = time.thread_time() + 0.03
+        while time.thread_time() < until:
+            pass
+
+    monkeypatch.setattr(resources, "read_tracker", dear)
+    sampler = resources._Sampler(None)
+    sampler.start()
+    sampler.enter("train")
+    assert sampler._pause >= 6  # 30 ms are half a percent of 6 s
+    sampler.stop()
+
+
+def test_power_and_memory_over_time_are_kept_in_a_small_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(resources, "READING_SHARE", 1.0)  # on a busy machine too
     with Meter(idle_seconds=0) as meter, meter.phase("train"):
         time.sleep(1.3 * resources.POWER_SECONDS)
     rows = pd.read_parquet(meter.write_samples(tmp_path / "samples.parquet"))

@@ -86,7 +86,7 @@ def beyond(first: Path, second: Path, points: float) -> list[str]:
     for table in TABLES:
         files = [run / "results" / f"{table}.csv" for run in (first, second)]
         if all(file.is_file() for file in files):
-            lines += _apart(table, *map(pd.read_csv, files), points)
+            lines += _apart(table, pd.read_csv(files[0]), pd.read_csv(files[1]), points)
     return lines
 
 

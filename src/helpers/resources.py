@@ -32,7 +32,8 @@ from helpers.provenance import hardware
 
 MB = 1_000_000  # bytes
 MEMORY_SAMPLES = 20  # a second; one costs a few microseconds
-POWER_SECONDS = 2.0  # between two readings of the energy; one costs 5 to 10 ms, for codecarbon looks at all processes
+POWER_SECONDS = 2.0  # at least, between two readings of the energy
+READING_SHARE = 0.005  # of a core's time, at most: codecarbon looks at all processes, 5 to 50 ms a reading
 IDLE_SECONDS = 0.5
 OUTSIDE = "other"  # the phase of what lies in no phase
 
@@ -145,7 +146,7 @@ class Meter:
         }
 
     def samples(self) -> list[dict[str, Any]]:
-        """Power (W) and memory (MB) over time: one row a second or so, and one at each change of phase."""
+        """Power (W) and memory (MB) over time: one row every two seconds or so, and one at each change of phase."""
         return [_sample(interval) for interval in self._intervals() if interval.metered_seconds > 0]
 
     def write_samples(self, path: str | Path) -> Path:
@@ -267,7 +268,7 @@ class Resident:
 
 
 class _Sampler(threading.Thread):
-    """Cuts the time into intervals, a second each or shorter where the phase changes.
+    """Cuts the time into intervals: `POWER_SECONDS`, longer where a reading is dear, shorter where the phase changes.
 
     It alone drives the tracker, under a lock: with a scheduler of codecarbon's own beside it, a reading at the end of a
     phase could count the same second twice.
@@ -279,6 +280,7 @@ class _Sampler(threading.Thread):
         self.intervals: list[Interval] = []
         self._gpu: dict[str, tuple[int, int]] = {}  # peaks by phase
         self._resident = Resident()
+        self._pause = POWER_SECONDS
         self._lock, self._end = threading.Lock(), threading.Event()
 
     def start(self) -> None:
@@ -293,7 +295,7 @@ class _Sampler(threading.Thread):
         while not self._end.wait(1 / MEMORY_SAMPLES):
             with self._lock:
                 self._see_memory()
-                if time.perf_counter() - self._cut >= POWER_SECONDS:
+                if time.perf_counter() - self._cut >= self._pause:
                     self._close()
 
     def enter(self, phase: str) -> None:
@@ -322,7 +324,9 @@ class _Sampler(threading.Thread):
     def _close(self) -> None:
         now, cpu = time.perf_counter(), time.process_time()
         self._see_memory()
+        begin = time.thread_time()
         after = read_tracker(self.tracker)
+        self._pause = max(POWER_SECONDS, (time.thread_time() - begin) / READING_SHARE)
         self.intervals.append(
             Interval(
                 phase=self.phase,
@@ -410,6 +414,11 @@ def _start_tracker(country: str) -> Any:
     tracker.start()
     if getattr(tracker, "_start_time", None) is None:
         raise RuntimeError("codecarbon did not start; its own message is above. Try `codecarbon detect` in a shell")
+    # Beside what it is asked for it looks at all processes once a second, which costs more than all else. Only a GPU
+    # without a counter of its energy gains by that: the processor's load is that since the last look, however long ago
+    monitor = getattr(tracker, "_scheduler_monitor_power", None)
+    if monitor is not None and "power" not in _gpu_mode(tracker._hardware):
+        monitor.stop()
     return tracker
 
 

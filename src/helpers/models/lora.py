@@ -23,6 +23,7 @@ from safetensors import safe_open
 
 from helpers.models.families import Family, family_of_model
 from helpers.models.loading import quantised_layers, tower_modules
+from helpers.provenance import portable
 from helpers.settings.training import Training
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -84,6 +85,8 @@ def _beside(family: Family, projector: bool) -> list[str] | None:
 def _wrapped(model: Any, family: Family, config: PeftConfig, seed: int) -> PeftModel:
     torch.manual_seed(seed)  # the first matrix of LoRA and the vectors of a prompt are random
     tuned = get_peft_model(model, config)
+    named = tuned.active_peft_config  # the saved adapter names its base: from the root, not as a folder of this machine
+    named.base_model_name_or_path = portable(named.base_model_name_or_path)
     if isinstance(config, LoraConfig) and config.target_modules != family.lora_targets:
         for name, parameter in tuned.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and "lora_" not in name)

@@ -19,6 +19,7 @@ from helpers.models.families import Family, family_of
 from helpers.models.fused import unpacked
 from helpers.models.loading import DTYPES, load_model, load_processor
 from helpers.models.lora import load_adapter, was_quantised
+from helpers.paths import resolve
 
 
 def merge(adapter: str | Path, out: str | Path, base: str | Path | None = None, dtype: str = "float32") -> Path:
@@ -29,7 +30,8 @@ def merge(adapter: str | Path, out: str | Path, base: str | Path | None = None, 
     settings = json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))
     if settings["peft_type"] not in ("LORA", "IA3"):
         raise ValueError(f"{adapter}: a {settings['peft_type']} adapter is no change of weights and cannot be merged")
-    path = base or settings["base_model_name_or_path"]
+    named = settings["base_model_name_or_path"]
+    path = base or (resolve(named) if resolve(named).is_dir() else named)  # else of the hub
     model = plain_weights(*load_model(path, "float32", four_bit=was_quantised(adapter)))
     merged = _merged(load_adapter(model, adapter)).to(DTYPES[dtype])
     merged.save_pretrained(out)
