@@ -230,7 +230,7 @@ def plan(grid: Grid, profile: Profile, only: str = "") -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``list PROFILE``: the names of its grids; ``plan GRID...``: what they are; ``profile GRID...``: of which profile."""
+    """``list PROFILE``: the names of its grids; ``plan GRID...``: what they are; ``profile GRID``: of which profile."""
     parser = argparse.ArgumentParser(prog="python -m helpers.grids", description=main.__doc__)
     parser.add_argument("what", choices=["list", "plan", "profile"])
     parser.add_argument("names", nargs="+")
