@@ -300,6 +300,8 @@ run_grid() {
     ((${#OPERANDS[@]})) || fail "grid needs a name of grids/ or a file, as in: ./run_all.sh grid methods"
     GRIDS="$(IFS=, && echo "${OPERANDS[*]}")"
     "$PY" -m helpers.grids plan "${OPERANDS[@]}" ${ONLY:+--only "$ONLY"} || exit 2
+    local own
+    own="$("$PY" -m helpers.grids profile "${OPERANDS[@]}")" && PROFILE="${own:-$PROFILE}" # the grid says which
     workflow all_grids
 }
 

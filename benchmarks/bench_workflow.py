@@ -13,7 +13,10 @@ training, evaluation and ablation a seed, as many seeds as give that many runs.
 | papermill alone | its command line on empty notebooks, two at once: the yardstick |
 | helpers.execute alone | the same through the project's own wrapper |
 | workflow | the same through Snakemake on two cores; `over_papermill_percent` is what that adds |
+| workflow, warm start | the same with the warm start, the start of its server included |
 | kernel start | from the start of an empty kernel to its first answer, in the median |
+| one notebook, large imports | one that imports torch, transformers and peft, by `helpers.execute`, in the median |
+| the same, warm start | the same as a fork of a server that has them; its own imports are not counted |
 
 Made files are not computed: each is written once, then `snakemake --touch` records it as made. CPU seconds, which
 other work on the machine disturbs less than wall seconds, include child processes.
@@ -23,6 +26,7 @@ import argparse
 import os
 import platform
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -34,11 +38,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pandas as pd
+from nbformat import v4
 
+from helpers import execute
 from helpers.paths import ROOT, resolve
 from helpers.provenance import hardware, package_versions
 from helpers.tables import write_csv
+from helpers.warm import client
 
 sys.path.insert(0, str(ROOT / "tests"))
 import stub_tree
@@ -48,6 +56,7 @@ STEPS_A_SEED = 3
 OTHER_RUNS = 8  # data, data set, both evaluations of the untuned model, tables, report
 AT_ONCE = 2
 KERNELS = 7
+NOTEBOOKS = 5
 PACKAGES = ("snakemake", "papermill", "ipykernel", "jupyter-client", "nbclient")
 
 
@@ -60,7 +69,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         tree = stub_tree.make_tree(Path(folder), imports=False)
-        rows = [*graph(tree, given.runs), *notebooks(tree, given.notebooks), kernel_start()]
+        rows = [*graph(tree, given.runs), *notebooks(tree, given.notebooks), kernel_start(), *starts(Path(folder))]
     table = pd.DataFrame(rows).assign(**circumstances())
     print(table.iloc[:, :7].to_string(index=False))
     write_csv(table, resolve(given.output))
@@ -89,10 +98,12 @@ def timed(work: str, runs: int, act: Callable[[], object]) -> dict[str, Any]:
     return row | {"goal_seconds": GOALS.get(work)}
 
 
-def snakemake(tree: Path, *arguments: str, config: list[str], target: list[str] | None = None) -> str:
+def snakemake(
+    tree: Path, *arguments: str, config: list[str], target: list[str] | None = None, warm: str = "off"
+) -> str:
     """What it prints; its failure is an error here."""
     options = ["--cores", str(AT_ONCE), *arguments, "--config", "profile=small", *config, "--", *(target or ["all"])]
-    status, output = stub_tree.snakemake(tree, *options, timeout=3600)
+    status, output = stub_tree.snakemake(tree, *options, timeout=3600, WARM_START=warm)
     if status:
         raise RuntimeError(f"snakemake {' '.join(options)} failed:\n{output}")
     return output
@@ -148,6 +159,9 @@ def notebooks(tree: Path, count: int) -> list[dict[str, Any]]:
         timed("helpers.execute alone", count, lambda: at_once(tree, wrapped)),
         timed("workflow", count, lambda: snakemake(tree, config=config, target=made)),
     ]
+    for file in made:
+        shutil.rmtree((tree / file).parent)
+    rows.append(timed("workflow, warm start", count, lambda: snakemake(tree, config=config, target=made, warm="on")))
     yardstick = rows[0]
     for row in rows[1:]:
         for kind in ("wall", "cpu"):
@@ -182,6 +196,36 @@ def kernel_start() -> dict[str, Any]:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     return {"work": "kernel start (median)", "runs": KERNELS, "wall_seconds": round(statistics.median(seconds), 2)}
+
+
+def starts(folder: Path) -> list[dict[str, Any]]:
+    """A notebook with the large imports, in a new Python and as a fork."""
+    notebook = v4.new_notebook(
+        cells=[
+            v4.new_code_cell("seed: int = 0", metadata={"tags": ["parameters"]}),
+            v4.new_code_cell("import torch, transformers, peft\nfrom transformers import Trainer"),
+        ]
+    )
+    nbformat.write(notebook, folder / "large.ipynb")
+    environment = execute.environment(1) | {"WARM_START": "off"}
+    command = [sys.executable, "-m", "helpers.execute", str(folder / "large.ipynb"), str(folder / "large.out.ipynb")]
+
+    def median(variable: str) -> float:
+        seconds = []
+        for _ in range(NOTEBOOKS + 1):  # the first finds nothing in the disk's cache, or waits for the server
+            started = time.perf_counter()
+            subprocess.run(command, env=environment | {"WARM_START": variable}, check=True, capture_output=True)
+            seconds.append(time.perf_counter() - started)
+        return round(statistics.median(seconds[1:]), 2)
+
+    rows = [{"work": "one notebook, large imports (median)", "runs": NOTEBOOKS, "wall_seconds": median("off")}]
+    if client.can_serve():
+        server = client.Server(environment, heavy=True, log=folder / "warm.log")
+        client.wait_until_ready(server.folder, 60)
+        warm = {"work": "the same, warm start (median)", "runs": NOTEBOOKS, "wall_seconds": median(server.folder)}
+        server.stop()
+        rows.append(warm)
+    return rows
 
 
 if __name__ == "__main__":

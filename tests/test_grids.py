@@ -146,3 +146,8 @@ def test_a_plan_says_what_is_finished_and_what_the_rest_will_cost(tmp_path):
         write(tmp_path / "training" / run.name("training") / "resources.json", {})
         write(tmp_path / "evaluation" / run.name("evaluation") / "answers.jsonl", {})
     assert estimates.describe(tmp_path, steps, None) == "  finished: all 4 notebooks"
+
+
+def test_a_grid_says_which_profile_it_is_of(capsys):
+    assert grids.main(["profile", "smoke"]) == 0
+    assert capsys.readouterr().out == "smoke\n"

@@ -4,6 +4,7 @@ The notebooks are stubs of the real ones: their parameters and their imports, bu
 workflow waits for. So the workflow is tested against what the real notebooks declare, in seconds.
 """
 
+import json
 import re
 import shutil
 import sys
@@ -171,6 +172,21 @@ def test_two_workflows_do_not_write_to_one_profile(fresh):
     shutil.rmtree(fresh / "runs")
     assert status == 1
     assert "another workflow is writing to runs/smoke" in output
+
+
+@pytest.mark.slow
+def test_two_jobs_that_need_the_card_never_run_at_once(tmp_path):
+    tree = make_tree(tmp_path / "t", seconds=1, imports=False)
+    names = [f"qwen2_vl/butterfly/text_only/main/seed{seed}" for seed in (0, 1)]
+    target = [f"runs/small/training/{name}/resources.json" for name in names]
+    config = ["--config", "profile=small", "seeds=0,1", "set=jobs.gpus=1"]
+    status, output = snakemake(tree, "--cores", "2", *config, "--", *target)
+    assert status == 0, output
+    manifests = [
+        json.loads((tree / f"runs/small/notebooks/finetune/{name}.manifest.json").read_text()) for name in names
+    ]
+    first, second = sorted(manifests, key=lambda manifest: manifest["started"])
+    assert first["ended"] <= second["started"]
 
 
 @pytest.mark.slow

@@ -230,9 +230,9 @@ def plan(grid: Grid, profile: Profile, only: str = "") -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``list PROFILE``: the names of its grids; ``plan GRID...``: what they are."""
+    """``list PROFILE``: the names of its grids; ``plan GRID...``: what they are; ``profile GRID``: of which profile."""
     parser = argparse.ArgumentParser(prog="python -m helpers.grids", description=main.__doc__)
-    parser.add_argument("what", choices=["list", "plan"])
+    parser.add_argument("what", choices=["list", "plan", "profile"])
     parser.add_argument("names", nargs="+")
     parser.add_argument("--only", default="", help="of their runs those with this in their names")
     given = parser.parse_args(arguments)
@@ -240,6 +240,8 @@ def main(arguments: list[str] | None = None) -> int:
         if given.what == "list":
             every = [load_grid(file) for file in sorted((paths.ROOT / "grids").glob("*.yaml"))]
             print(*[grid.name for grid in every if grid.profile in given.names])
+        if given.what == "profile":
+            print(load_grid(given.names[0]).profile)
         for grid in map(load_grid, given.names if given.what == "plan" else []):
             print(plan(grid, load_profile(grid.profile), given.only))
     except SettingsError as error:
