@@ -169,6 +169,7 @@ def train_trl(model: Any, processor: Any, given: argparse.Namespace, chosen: Any
             per_device_train_batch_size=chosen.batch_size,
             learning_rate=chosen.learning_rate,
             lr_scheduler_type="cosine",
+            warmup_steps=chosen.warmup_share,  # below 1 it is a share
             max_length=None,
             completion_only_loss=True,
             bf16=chosen.dtype == "bfloat16",
