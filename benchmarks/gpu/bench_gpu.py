@@ -269,6 +269,8 @@ def _version(package: str) -> str | None:
 
 def measure(python: str, way: str, model: Path, mode: str, data: Path, given: argparse.Namespace, **more: Path) -> Any:
     """One run in a process of its own; what went wrong is a result too, and the next run goes on."""
+    from helpers.provenance import scrub
+
     command = [python, __file__, given.out, "--worker", way, "--model", model, "--mode", mode, "--data", data]
     command += ["--epochs", str(given.epochs), *(["--small"] if given.small else [])]
     command += [part for name, value in more.items() for part in (f"--{name}", value)]
@@ -277,7 +279,7 @@ def measure(python: str, way: str, model: Path, mode: str, data: Path, given: ar
     for line in done.stdout.splitlines():
         if line.startswith("MEASURED "):
             return json.loads(line.removeprefix("MEASURED "))
-    last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+    last = scrub((done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1])
     print(f"{way}, {model.name}, {mode}: {last}", file=sys.stderr, flush=True)
     return {"failed": last[:300]}
 
