@@ -3,10 +3,10 @@
     python benchmarks/bench_training.py --peer ../trl/bin/python --out benchmarks/training.csv
 
 TRL wants an environment of its own: `python -m venv ../trl && ../trl/bin/pip install trl==1.16.0 torch==2.13.0
-transformers==5.23.0 peft==0.21.2 bitsandbytes==0.50.2 pydantic pandas psutil pyyaml`. Each run is a process of its
-own, with one thread; rounds alternate between the ways, so that a machine that is busy with other things slows all of
-them. CPU seconds are those of the process during `Trainer.train`, and say more than wall seconds where others use the
-cores.
+transformers==5.23.0 peft==0.21.2 bitsandbytes==0.50.2 pydantic pandas psutil pyyaml pillow`. Each run is a process of
+its own, with one thread; rounds alternate between the ways, so that a machine that is busy with other things slows all
+of them. CPU seconds are those of the process during `Trainer.train`, and say more than wall seconds where others use
+the cores.
 
 | way | what |
 |---|---|

@@ -169,6 +169,7 @@ def train_trl(model: Any, processor: Any, given: argparse.Namespace, chosen: Any
             per_device_train_batch_size=chosen.batch_size,
             learning_rate=chosen.learning_rate,
             lr_scheduler_type="cosine",
+            warmup_steps=chosen.warmup_share,  # below 1 it is a share
             max_length=None,
             completion_only_loss=True,
             bf16=chosen.dtype == "bfloat16",
@@ -268,6 +269,8 @@ def _version(package: str) -> str | None:
 
 def measure(python: str, way: str, model: Path, mode: str, data: Path, given: argparse.Namespace, **more: Path) -> Any:
     """One run in a process of its own; what went wrong is a result too, and the next run goes on."""
+    from helpers.provenance import scrub
+
     command = [python, __file__, given.out, "--worker", way, "--model", model, "--mode", mode, "--data", data]
     command += ["--epochs", str(given.epochs), *(["--small"] if given.small else [])]
     command += [part for name, value in more.items() for part in (f"--{name}", value)]
@@ -276,7 +279,7 @@ def measure(python: str, way: str, model: Path, mode: str, data: Path, given: ar
     for line in done.stdout.splitlines():
         if line.startswith("MEASURED "):
             return json.loads(line.removeprefix("MEASURED "))
-    last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+    last = scrub((done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1])
     print(f"{way}, {model.name}, {mode}: {last}", file=sys.stderr, flush=True)
     return {"failed": last[:300]}
 

@@ -17,6 +17,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import torch
 from helpers.models.families import Family, family_of
 from helpers.models.loading import LARGEST_ON_CPU, load_processor
 from helpers.models.lora import add_lora, trainable_groups
-from helpers.models.random_weights import FOLDERS, bytes_in_files, is_random
+from helpers.models.random_weights import FOLDERS
 from helpers.models.random_weights import on_meta as architecture
 from helpers.paths import atomic_write, resolve
 from helpers.profiles import Profile, SettingsError, load_profile
@@ -64,31 +65,32 @@ def linear_layers(model: Any, family: Family) -> dict[str, Any]:
     return {name: layer for name, layer in inner.named_modules() if isinstance(layer, torch.nn.Linear)}
 
 
-def estimate(path: str | Path, load: Load) -> dict[str, float]:
-    """GB by purpose, for training in bfloat16 with 8-bit optimiser states; counts are under their own names."""
+@cache
+def counts(path: Path, rank: int) -> tuple[dict[str, int], Any]:
+    """An architecture's parameters, those in 4 bit, 4-bit layers, trained parameters; and its text configuration."""
     model, family = on_meta(path)
     layers = linear_layers(model, family)
     parameters = sum(p.numel() for p in model.parameters())
     in_four_bit = sum(layer.weight.numel() for layer in layers.values())
-    tuned = add_lora(model, family, load.rank, 2 * load.rank, 0.0, True, 0)
+    tuned = add_lora(model, family, rank, 2 * rank, 0.0, True, 0)
     trained = sum(trainable_groups(tuned, family).values())
-    text = tuned.config.text_config
+    found = {"parameters": parameters, "in_four_bit": in_four_bit, "linear4bit": len(layers), "trained": trained}
+    return found, tuned.config.text_config
+
+
+def estimate(path: str | Path, load: Load) -> dict[str, float]:
+    """GB by purpose, for training in bfloat16 with 8-bit optimiser states; counts are under their own names."""
+    found, text = counts(Path(path), load.rank)
     parts = {
-        "base": (in_four_bit * NF4_BYTES + (parameters - in_four_bit) * 2) / GB,
-        "adapter": trained * 4 / GB,
-        "gradients": trained * 4 / GB,
-        "optimiser": trained * 2 / GB,
+        "base": (found["in_four_bit"] * NF4_BYTES + (found["parameters"] - found["in_four_bit"]) * 2) / GB,
+        "adapter": found["trained"] * 4 / GB,
+        "gradients": found["trained"] * 4 / GB,
+        "optimiser": found["trained"] * 2 / GB,
         "activations": _activations(text, load) / GB,
         "logits": 2 * min(load.batch * load.tokens, LOGIT_ROWS) * text.vocab_size * 4 / GB,
         "cuda": ROOM,
     }
-    return {
-        "parameters": parameters,
-        "linear4bit": len(layers),
-        "trained": trained,
-        **parts,
-        "total": sum(parts.values()),
-    }
+    return {**found, **parts, "total": sum(parts.values())}
 
 
 def _activations(text: Any, load: Load) -> float:
@@ -140,7 +142,7 @@ def look_ahead(profile: Profile, tokens: int = 300) -> list[str]:
     lines, at_hand, fits = [], card(), False
     for model in profile.models.values():
         path = resolve(model.path)
-        small = (bytes_in_files(path) if is_random(path) else 0) <= LARGEST_ON_CPU
+        small = 2 * counts(path, profile.training.lora_rank)[0]["parameters"] <= LARGEST_ON_CPU
         for mode, load in loads(profile, path, tokens):
             total = estimate(path, load)["total"]
             needed = f"{model.display}, {mode}: about {total:.1f} GB, smallest usual card {smallest_card(total)}"
@@ -225,7 +227,7 @@ def print_estimate(path: Path, load: Load) -> None:
     print(f"{path.name}, estimated:")
     numbers = estimate(path, load)
     for part, value in numbers.items():
-        counted = part in ("parameters", "linear4bit", "trained")
+        counted = part in ("parameters", "in_four_bit", "linear4bit", "trained")
         print(f"  {part:12} {value:14,.0f}" if counted else f"  {part:12} {value:14.2f} GB")
     print(f"  smallest usual card: {smallest_card(numbers['total'])}")
 
