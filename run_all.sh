@@ -157,7 +157,7 @@ version_of() { # version_of PYTHON: "3.12.4", or nothing where it does not start
     "$1" -c 'import platform; print(platform.python_version())' 2>/dev/null || true
 }
 
-is_suitable() { [[ $1 =~ ^3\.1[123]\. ]]; } # the range of pyproject.toml
+is_suitable() { [[ $1 =~ ^3\.(11\.([5-9]|[1-9][0-9])|1[23]\.) ]]; } # the range of pyproject.toml
 
 find_python() { # sets PYTHON: the user's own python3 if it fits, else the newest that does
     local candidate version seen=""
@@ -173,7 +173,7 @@ find_python() { # sets PYTHON: the user's own python3 if it fits, else the newes
             return
         fi
     done
-    fail "no suitable Python: ${seen:-none found; }Python 3.11, 3.12 or 3.13 is needed." \
+    fail "no suitable Python: ${seen:-none found; }Python 3.11.5 to 3.13 is needed." \
         "Install one from python.org or your package manager, or activate a conda environment that has it"
 }
 
@@ -190,7 +190,7 @@ use_active() { # use_active PREFIX
     local version
     version="$(version_of "$PY")"
     is_suitable "$version" || fail "the active environment $PREFIX has a Python that is ${version:-broken};" \
-        "3.11, 3.12 or 3.13 is needed: deactivate it, and .venv will be used, or activate another"
+        "3.11.5 to 3.13 is needed: deactivate it, and .venv will be used, or activate another"
     say "using the active environment $PREFIX (Python $version)"
 }
 

@@ -164,7 +164,7 @@ def test_python_is_accepted_exactly_in_the_range_of_pyproject(clone: Clone, mino
         assert f"making .venv with python3 (Python {version})" in result.stdout
     else:
         clone.refuses(result, f"no suitable Python: python3 is {version}; ")
-        assert "Python 3.11, 3.12 or 3.13 is needed. Install one" in result.stderr
+        assert "Python 3.11.5 to 3.13 is needed. Install one" in result.stderr
 
 
 def test_newest_suitable_python_is_taken_where_python3_is_not(clone: Clone) -> None:
@@ -190,7 +190,7 @@ def test_disk_without_room_is_refused(clone: Clone) -> None:
 def test_unsuitable_active_environment_is_refused(clone: Clone) -> None:
     clone.python(clone.environment / "bin/python", "3.10.2")
     clone.refuses(
-        clone.run_active(), f"the active environment {clone.environment} has a Python that is 3.10.2; 3.11, 3.12"
+        clone.run_active(), f"the active environment {clone.environment} has a Python that is 3.10.2; 3.11.5 to 3.13"
     )
 
 
