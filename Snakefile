@@ -38,6 +38,9 @@ PYTHON = sys.executable
 # ---- settings ----------------------------------------------------------------------------------------------------
 
 
+SHARED = bool(os.environ.get("SNAKEMAKE_OUTPUT_CACHE"))  # with --cache, several clones share a store (docs/scaling.md)
+
+
 def load_settings(name):
     overrides = profiles.parse_overrides(str(config.get("set") or ""))
     if "seeds" in config:
@@ -483,7 +486,7 @@ EXECUTE = (
 )
 
 
-localrules: all, everything, rehearsal, publish, all_grids, publish_grids, publish_baselines, ablations
+localrules: all, everything, rehearsal, publish, grid_runs, all_grids, publish_grids, publish_baselines, ablations
 
 
 rule all:
@@ -569,8 +572,11 @@ rule finetune:
         adapter=directory(f"{TRAINING}/adapter"),
         resources=f"{TRAINING}/resources.json",
         losses=f"{TRAINING}/losses.csv",
+        samples=f"{TRAINING}/resources.parquet",
+        manifest=f"{TRAINING}/manifest.json",
         notebook=f"{EXECUTED}/finetune/{TRAINED}.ipynb",
-    cache: True  # with --cache, several clones share a store (docs/scaling.md)
+        record=f"{EXECUTED}/finetune/{TRAINED}.manifest.json",
+    cache: SHARED
     log:
         f"{LOGS}/finetune/{TRAINED}.log",
     params:
@@ -599,8 +605,12 @@ rule evaluate:
         answers=f"{EVALUATION}/answers.jsonl",
         timings=f"{EVALUATION}/timings.json",
         descriptions=f"{EVALUATION}/descriptions.jsonl",
+        times=f"{EVALUATION}/descriptions.seconds.json",
+        retention=f"{EVALUATION}/retention_answers.jsonl",
+        manifest=f"{EVALUATION}/manifest.json",
         notebook=f"{EXECUTED}/evaluate/{TRAINED}.ipynb",
-    cache: True  # with --cache, several clones share a store (docs/scaling.md)
+        record=f"{EXECUTED}/evaluate/{TRAINED}.manifest.json",
+    cache: SHARED
     log:
         f"{LOGS}/evaluate/{TRAINED}.log",
     params:
@@ -625,7 +635,10 @@ use rule evaluate as ablate with:
     output:
         answers=f"{ABLATION}/answers.jsonl",
         timings=f"{ABLATION}/timings.json",
+        representations=f"{ABLATION}/representations.csv",
+        manifest=f"{ABLATION}/manifest.json",
         notebook=f"{EXECUTED}/ablate/{TRAINED}.ipynb",
+        record=f"{EXECUTED}/ablate/{TRAINED}.manifest.json",
     log:
         f"{LOGS}/ablate/{TRAINED}.log",
     params:
@@ -780,6 +793,13 @@ rule grid:
         **given("grid"),
     shell:
         EXECUTE
+
+
+rule grid_runs:
+    """The runs of the grids that were asked for, and no table: what `--only` leaves may not be the whole."""
+    input:
+        [file for name in GRIDS for file in grid_answers(name)],
+        [file for name in GRIDS for file in of_grid(name, f"{TRAINING}/resources.json", "training")],
 
 
 rule all_grids:

@@ -56,8 +56,8 @@ Options:
                      JupyterLab (lab)
 
 Environment: an active venv or conda environment is used as it is (but conda's
-"base" is left alone); otherwise .venv is made here, with Python 3.11, 3.12 or
-3.13. The packages are those of requirements.txt.
+"base" is left alone); otherwise .venv is made here, with Python 3.11.5
+to 3.13. The packages are those of requirements.txt.
 
 Examples:
   ./run_all.sh                              set up, then the demo
@@ -256,7 +256,7 @@ workflow() { # workflow TARGET
     if [[ -n $SLURM ]]; then use_slurm; elif [[ -n $JOBS ]]; then share_cores; fi
     arguments=(--directory "$ROOT" ${CORES:+--cores "$CORES"} ${KEEP_GOING:+--keep-going}
         ${CLUSTER[@]+"${CLUSTER[@]}"} ${EXTRA[@]+"${EXTRA[@]}"}
-        --config "profile=$PROFILE" ${GRIDS:+"grids=$GRIDS"} ${ONLY:+"only=$ONLY"} ${SETTINGS[@]+"set=$(printf '%q ' "${SETTINGS[@]}")"} -- "$1")
+        --config "profile=$PROFILE" ${GRIDS:+"grids=$GRIDS"} ${ONLY:+"only=*$ONLY*"} ${SETTINGS[@]+"set=$(overrides)"} -- "$1")
     say "running '$1' with profile $PROFILE"
     if [[ -n $DRY_RUN ]]; then
         dry_run "${arguments[@]}"
@@ -296,20 +296,23 @@ dry_run() { # the runs that Snakemake would start, if there is a Snakemake yet t
 
 # ---- the words that are more than one target ---------------------------------------------------------------------
 
+overrides() { if ((${#SETTINGS[@]})); then printf '%q ' "${SETTINGS[@]}"; fi; } # as one word, for Python to read
+
 run_grid() {
     ((${#OPERANDS[@]})) || fail "grid needs a name of grids/ or a file, as in: ./run_all.sh grid methods"
     GRIDS="$(IFS=, && echo "${OPERANDS[*]}")"
-    "$PY" -m helpers.grids plan "${OPERANDS[@]}" ${ONLY:+--only "$ONLY"} || exit 2
+    "$PY" -m helpers.grids plan "${OPERANDS[@]}" ${ONLY:+--only "$ONLY"} --set "$(overrides)" || exit 2
     local own
     own="$("$PY" -m helpers.grids profile "${OPERANDS[@]}")" && PROFILE="${own:-$PROFILE}" # the grid says which
-    workflow all_grids
+    if [[ -n $ONLY ]]; then workflow grid_runs; else workflow all_grids; fi # a table is of the whole grid
 }
 
 run_ablations() {
     read -r -a OPERANDS <<<"$("$PY" -m helpers.grids list "$PROFILE")"
     GRIDS="$(IFS=, && echo "${OPERANDS[*]}")"
-    "$PY" -m helpers.grids plan "${OPERANDS[@]}" || exit 2
+    "$PY" -m helpers.grids plan "${OPERANDS[@]}" --set "$(overrides)" || exit 2
     workflow ablations
+    [[ -n $DRY_RUN ]] || run_report # with the new findings on it
 }
 
 run_own() { # own FOLDER | own validate FOLDER | own verdict
@@ -327,9 +330,12 @@ run_own() { # own FOLDER | own validate FOLDER | own verdict
 }
 
 run_rehearse() { # what to expect, the trainings, what they took
-    "$PY" -m helpers.models.rehearse check "$PROFILE" || exit 2
-    workflow rehearsal
+    "$PY" -m helpers.models.rehearse check "$PROFILE" --set "$(overrides)" || exit 2
+    local failed=""
+    KEEP_GOING=yes # what fits is measured, whatever does not
+    (workflow rehearsal) || failed=yes
     [[ -n $DRY_RUN ]] || "$PY" -m helpers.models.rehearse verdict "runs/$PROFILE"
+    [[ -z $failed ]] || exit 1
 }
 
 run_verify() { "$PY" -m helpers.verify "runs/$PROFILE" "figures/$PROFILE"; }

@@ -39,9 +39,15 @@ WRITES = {  # below output_dir or, where there is none, run_dir
     "00_base_models": ["tiny/config.json"],
     "01_data_generation": ["texts.jsonl", "questions.jsonl"],
     "02_dataset_build": [*(f"{mode}.jsonl" for mode in MODES), "questions.jsonl", "audit.json"],
-    "03_qlora_finetuning": ["adapter/weights", "resources.json", "losses.csv", "checkpoints/last"],
-    "04_evaluation": ["answers.jsonl", "timings.json", "descriptions.jsonl"],
-    "05_ablation": ["answers.jsonl", "timings.json"],
+    "03_qlora_finetuning": ["adapter/weights", "resources.json", "losses.csv", "resources.parquet", "checkpoints/last"],
+    "04_evaluation": [
+        "answers.jsonl",
+        "timings.json",
+        "descriptions.jsonl",
+        "descriptions.seconds.json",
+        "retention_answers.jsonl",
+    ],
+    "05_ablation": ["answers.jsonl", "timings.json", "representations.csv"],
     "06_resources": [
         *(f"results/{name}.csv" for name in ("resources", "phases", "operations")),
         *_figures(COST_FIGURES),

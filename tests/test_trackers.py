@@ -37,7 +37,7 @@ def test_tensorboard_gets_the_losses_below_the_runs_folder(tmp_path, monkeypatch
     from helpers.training import trainer_arguments
 
     settings = load_profile("smoke", {"training.report_to": ["tensorboard"]}).training
-    arguments = trainer_arguments(settings, tmp_path / "checkpoints", seed=0)
+    arguments = trainer_arguments(settings, tmp_path / "checkpoints" / "run", seed=0)
     assert arguments.report_to == ["tensorboard"]
     callback = get_reporting_integration_callbacks(arguments.report_to)[0]()
     state, control = TrainerState(is_world_process_zero=True), TrainerControl()

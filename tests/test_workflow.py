@@ -77,7 +77,13 @@ def test_nothing_is_made_anew_when_nothing_or_only_a_time_stamp_changed(finished
 
 def test_a_finished_training_leaves_no_checkpoints(finished):
     run = finished / "runs/small/training/qwen2_vl/butterfly/text_only/main/seed0"
-    assert sorted(file.name for file in run.iterdir()) == ["adapter", "losses.csv", "manifest.json", "resources.json"]
+    assert sorted(file.name for file in run.iterdir()) == [
+        "adapter",
+        "losses.csv",
+        "manifest.json",
+        "resources.json",
+        "resources.parquet",
+    ]
 
 
 @pytest.mark.parametrize(

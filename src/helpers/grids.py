@@ -20,7 +20,16 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt, ValidationError
 
 from helpers import estimates, paths
-from helpers.profiles import Profile, SettingsError, check_name, describe_problem, load_profile, read_yaml, replaced
+from helpers.profiles import (
+    Profile,
+    SettingsError,
+    check_name,
+    describe_problem,
+    load_profile,
+    parse_overrides,
+    read_yaml,
+    replaced,
+)
 from helpers.settings import Settings
 from helpers.settings.build import Mode
 
@@ -235,6 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("what", choices=["list", "plan", "profile"])
     parser.add_argument("names", nargs="+")
     parser.add_argument("--only", default="", help="of their runs those with this in their names")
+    parser.add_argument("--set", default="", help="settings that differ from the profile's, as KEY=VALUE KEY=VALUE")
     given = parser.parse_args(arguments)
     try:
         if given.what == "list":
@@ -243,7 +253,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.what == "profile":
             print(load_grid(given.names[0]).profile)
         for grid in map(load_grid, given.names if given.what == "plan" else []):
-            print(plan(grid, load_profile(grid.profile), given.only))
+            print(plan(grid, load_profile(grid.profile, parse_overrides(given.set)), given.only))
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1

@@ -159,7 +159,7 @@ def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures:
         save_steps=settings.checkpoint_steps,
         save_total_limit=1,
         logging_steps=1,
-        report_to=trackers.chosen(settings.report_to, output_dir.parent),
+        report_to=trackers.chosen(settings.report_to, output_dir.parents[1]),
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_num_workers=0,

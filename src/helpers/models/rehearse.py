@@ -29,7 +29,7 @@ from helpers.models.lora import add_lora, trainable_groups
 from helpers.models.random_weights import FOLDERS
 from helpers.models.random_weights import on_meta as architecture
 from helpers.paths import atomic_write, resolve
-from helpers.profiles import Profile, SettingsError, load_profile
+from helpers.profiles import Profile, SettingsError, load_profile, parse_overrides
 
 GB = 1e9
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight, its share of an 8-bit scale of 64, and of a scale of 256 scales
@@ -239,7 +239,11 @@ def main(given: argparse.Namespace) -> None:
         for name in given.models:
             print_estimate(resolve(name) if resolve(name).is_dir() else FOLDERS / name, load)
     else:
-        lines = look_ahead(load_profile(given.profile)) if given.what == "check" else verdict(resolve(given.run))
+        lines = (
+            look_ahead(load_profile(given.profile, parse_overrides(given.set)))
+            if given.what == "check"
+            else verdict(resolve(given.run))
+        )
         print("\n".join(lines))
 
 
@@ -256,6 +260,7 @@ def arguments() -> argparse.ArgumentParser:
     guess.add_argument("--checkpointing", action="store_true")
     check = commands.add_parser("check", help="can a profile run on this machine?")
     check.add_argument("profile")
+    check.add_argument("--set", default="", help="settings that differ from the profile's, as KEY=VALUE KEY=VALUE")
     after = commands.add_parser("verdict", help="on trainings that have been measured")
     after.add_argument("run", help="the profile's folder, such as runs/rehearse")
     return parser

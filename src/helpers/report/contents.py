@@ -105,7 +105,7 @@ class Shelf:
         links = [(self._shown(file, there), self.put(file)) for file in there]
         named = (str(provenance.portable(file)) for file in there)
         owners = list(dict.fromkeys(self.owners[name] for name in named if name in self.owners))
-        links += [(self._shown(owner, [owner]), self.put(owner)) for owner in owners]
+        links += [(self._shown(owner, owners), self.put(owner)) for owner in owners]
         makers = ((str(self.manifests[o].get("notebook")), str(self.manifests[o].get("command"))) for o in owners)
         return Source(tuple(links), tuple(makers))
 

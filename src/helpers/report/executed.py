@@ -39,7 +39,7 @@ def with_words(body: str) -> str:
     def named(found: re.Match[str]) -> str:
         nonlocal section
         if found["heading"] is not None:
-            section = re.sub(r"<[^>]*>", "", found["heading"]).strip()
+            section = re.sub(r"<[^>]*>", "", found["heading"]).strip().replace('"', "&quot;")
             return found[0]
         return f'alt="A picture{f" of the section “{section}”" if section else ""}"'
 

@@ -51,7 +51,10 @@ class Descriptions:
             rows = [json.loads(line) for line in lines]
             if rows[0]["made_by"] != self.made_by:
                 return 0
-            found = {row["asked"]: Description(row["text"], row["tokens"], row["seconds"]) for row in rows[1:]}
+            times = json.loads(times_of(path).read_text(encoding="utf-8")) if times_of(path).is_file() else {}
+            found = {
+                row["asked"]: Description(row["text"], row["tokens"], times.get(row["asked"], 0.0)) for row in rows[1:]
+            }
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise ValueError(
                 f"{path} is not a file of descriptions ({error!r}); delete it and run the evaluation that makes it"
@@ -60,8 +63,11 @@ class Descriptions:
         return len(found)
 
     def write(self, path: str | Path) -> None:
-        """Write what was used, all or nothing."""
-        rows = [{"asked": asked, **description._asdict()} for asked, description in sorted(self._used.items())]
+        """Write what was used, all or nothing; times go beside it, so that the same run writes the same file."""
+        used = dict(sorted(self._used.items()))
+        with atomic_write(times_of(path)) as temporary:
+            temporary.write_text(json.dumps({asked: d.seconds for asked, d in used.items()}) + "\n", encoding="utf-8")
+        rows = [{"asked": asked, "text": d.text, "tokens": d.tokens} for asked, d in used.items()]
         with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             for row in [{"made_by": self.made_by}, *rows]:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -85,6 +91,11 @@ class Descriptions:
         share = round((time.perf_counter() - begin) / len(missing), 4)
         for name, reply in zip(missing, replies, strict=True):
             self._known[name] = Description(reply.text, reply.tokens, share)
+
+
+def times_of(path: str | Path) -> Path:
+    """Where the seconds that each description took lie, beside a file of descriptions."""
+    return Path(path).with_suffix(".seconds.json")
 
 
 def _name(prompt: Prompt) -> str:

@@ -20,6 +20,7 @@ def read_representations(answers: Iterable[str | Path]) -> pd.DataFrame:
         rows = pd.read_csv(file)
         if missing := [column for column in REPRESENTATION_COLUMNS if column not in rows.columns]:
             raise ValueError(f"{file} lacks {', '.join(missing)}; run its notebook 05 again")
-        found.append(rows[REPRESENTATION_COLUMNS])
+        if len(rows):
+            found.append(rows[REPRESENTATION_COLUMNS])
     table = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=REPRESENTATION_COLUMNS)
     return table.assign(stage=["before" if mode == "base" else "after" for mode in table["mode"]])

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "WARM_START"  # the server's folder, for the runs of the workflow that started it; "off": start none
-GPUS = ("/dev/nvidiactl", "/dev/kfd")  # NVIDIA's and AMD's
+GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, and any in WSL
 SOCKET = "socket"
 
 
