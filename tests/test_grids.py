@@ -151,3 +151,10 @@ def test_a_plan_says_what_is_finished_and_what_the_rest_will_cost(tmp_path):
 def test_a_grid_says_which_profile_it_is_of(capsys):
     assert grids.main(["profile", "smoke"]) == 0
     assert capsys.readouterr().out == "smoke\n"
+
+
+def test_the_projector_is_not_trained_on_text_alone(tmp_path):
+    file = tmp_path / "alone.yaml"
+    file.write_text("title: t\nprofile: smoke\nmodes: [text_only]\nvariants: {alone: {training.method: projector}}\n")
+    with pytest.raises(SettingsError, match="no picture reaches the projector"):
+        grids.runs(grids.load_grid(file), load_profile("smoke"))

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -140,11 +140,23 @@ def runs(grid: Grid, profile: Profile, only: str = "") -> list[Run]:
             found.setdefault((run.model, run.domain, run.mode, str(run.seed), run.key("ablation")), run)
     if not found:
         raise SettingsError(f"grid {grid.name} leaves no run: its exclude takes out everything")
+    _check_methods(grid, profile, found.values())
     kept = [run for run in found.values() if fnmatch.fnmatchcase(run.name("ablation"), f"*{only}*")]
     if not kept:
         example = next(iter(found.values())).name("ablation")
         raise SettingsError(f"grid {grid.name} has no run with {only!r} in its name; one of its names is {example}")
     return kept
+
+
+def _check_methods(grid: Grid, profile: Profile, cells: Iterable[Run]) -> None:
+    """No text passes through the projector, so that alone it has nothing to learn from text."""
+    field = "training.method"
+    for run in cells:
+        if run.mode == "text_only" and run.overrides.get(field, value_of(profile, field)) == "projector":
+            raise SettingsError(
+                f"grid {grid.name}: {field} is projector in mode text_only, where no picture reaches the projector and "
+                "nothing could be learned; leave it out: exclude: [{mode: text_only, training.method: projector}]"
+            )
 
 
 def _check_exclude(grid: Grid) -> None:

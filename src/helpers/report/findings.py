@@ -142,14 +142,14 @@ RULES = (
     Rule(
         "Prompt tuning learns the classes as LoRA does",
         "methods",
-        {"variant": "method prompt_tuning"},
+        {**TEXT, "variant": "method prompt_tuning"},
         "not below",
-        {"variant": "method lora"},
+        {**TEXT, "variant": "method lora"},
     ),
     Rule(
-        "The projector alone cannot learn them",
+        "The projector alone cannot learn them, even from pictures",
         "methods",
-        {"variant": "method projector"},
+        {**BOTH, "variant": "method projector"},
         "at chance",
     ),
     Rule("A rank of 4 is enough", "ranks", {"x": 4.0}, "not below", {"x": 16.0}),
