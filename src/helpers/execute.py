@@ -111,7 +111,7 @@ def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any],
         except KeyboardInterrupt as error:
             _keep(running, failed)
             kind, reason = failures.of_interrupt(error)
-            record.finish(130, _line(reason, notebook, failed, log), kind)
+            record.finish(_status(error), _line(reason, notebook, failed, log), kind)
             raise
         try:
             _keep(running, output)
@@ -277,12 +277,16 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _status(error: KeyboardInterrupt) -> int:
+    return 128 + (signal.SIGTERM if isinstance(error, failures.Terminated) else signal.SIGINT)
+
+
 def _terminate(*_: object) -> None:
     raise failures.Terminated
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 failed or refused, 130 interrupted."""
+    """Exit status: 0 done, 1 failed or refused, 130 interrupted, 143 terminated, as a shell has it."""
     given = _options(arguments)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
@@ -296,9 +300,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:  # of what this process writes itself: copy, manifest, log
         print(f"FAILED {given.notebook}: {error}; see to that disk or folder, and run the same again", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"{label} interrupted", file=sys.stderr)
-        return 130
+        return _status(error)
     return 0
 
 
