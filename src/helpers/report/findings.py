@@ -135,9 +135,9 @@ RULES = (
     Rule(
         "4-bit base weights cost nothing",
         "methods",
-        {"variant": "method qlora"},
+        {**TEXT, "variant": "method qlora"},
         "not below",
-        {"variant": "method lora"},
+        {**TEXT, "variant": "method lora"},
     ),
     Rule(
         "Prompt tuning learns the classes as LoRA does",
