@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from nbformat import v4
 
 from helpers import execute, paths
 from helpers.warm import client
+from helpers.warm.server import Server
 
 pytestmark = pytest.mark.skipif(not client.can_serve(), reason="no warm start here: needs Linux, and no GPU")
 WAIT = 60
@@ -182,3 +184,15 @@ def test_a_machine_with_a_gpu_or_a_wish_to_the_contrary_has_no_warm_start(monkey
     assert client.can_serve()
     monkeypatch.setenv(client.VARIABLE, "off")
     assert not client.can_serve()
+
+
+def test_an_end_that_fork_and_asker_tell_at_once_does_not_end_the_server(monkeypatch, tmp_path):
+    reading, writing = os.pipe()
+    monkeypatch.setattr(sys, "stdin", os.fdopen(reading))
+    made = Server(str(tmp_path))
+    asker, other = socket.socketpair()
+    asker.close()  # as after `_ended`
+    made._told(asker)
+    for file in (other, made.listener, made.selector, sys.stdin):
+        file.close()
+    os.close(writing)

@@ -139,6 +139,8 @@ class Server:
 
     def _told(self, connection: socket.socket) -> None:
         """A signal to pass on, or the end of who asked."""
+        if connection not in self.living:  # its fork's end was seen a moment ago, in the same look at all of them
+            return
         try:
             lines = connection.recv(4096).splitlines()
         except OSError:
