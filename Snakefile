@@ -817,7 +817,7 @@ rule publish_grids:
     params:
         folders=[f"{RUN}/grids/{grid}/figures/" for grid in GRIDS],
     shell:
-        "for folder in {params.folders:q}; do cp $folder* {PUBLISHED}/ablations/; done"
+        "for folder in {params.folders:q}; do cp \"$folder\"* {PUBLISHED}/ablations/; done"
 
 
 rule publish_baselines:
