@@ -486,15 +486,21 @@ EXECUTE = (
 )
 
 
-localrules: all, everything, rehearsal, publish, grid_runs, all_grids, publish_grids, publish_baselines, ablations
+localrules: all, figures, everything, rehearsal, publish, grid_runs, all_grids, publish_grids, publish_baselines, ablations
+
+
+rule figures:
+    """Tables and figures of a profile."""
+    input:
+        expand(f"{FIGURES}/{{file}}", file=PAPER_FIGURES + COST_FIGURES),
+        expand(f"{RESULTS}/{{name}}.csv", name=["table1", "table2", "resources"]),
 
 
 rule all:
     """Tables and figures of a profile, and the page that shows them."""
     default_target: True
     input:
-        expand(f"{FIGURES}/{{file}}", file=PAPER_FIGURES + COST_FIGURES),
-        expand(f"{RESULTS}/{{name}}.csv", name=["table1", "table2", "resources"]),
+        rules.figures.input,
         f"{RUN}/report/index.html",
 
 

@@ -3,7 +3,12 @@
     python benchmarks/bench_peer.py [--peer FOLDER] [--questions 646] [--rounds 3] [--models tiny-qwen2-vl ...]
 
 Makes the peer's environment from `peer_requirements.txt` (in ``--peer``, once; about a gigabyte), draws questions as
-`bench_scoring.py` does, and exports them by `python -m helpers.scoring.export lm-eval`. Two protocols:
+`bench_scoring.py` does, and exports them by `python -m helpers.scoring.export lm-eval`.
+
+| questions | |
+|---|---|
+| demo | pictures of 56 pixels, two questions each: as in the demo; a picture is fewer tokens than its question |
+| photographs | pictures of 224 pixels, three questions each, about as K-VISCUIT has them (657 on 237 pictures) |
 
 | protocol | what both do |
 |---|---|
@@ -21,8 +26,8 @@ nothing else.
 
 CPU seconds are the process's own and say more than wall seconds where others use the cores.
 
-Writes benchmarks/peer_agreement.csv (a row a question) and benchmarks/peer.csv (a row a model and protocol); those of
-other models and protocols stay.
+Writes benchmarks/peer_agreement.csv (a row a question) and benchmarks/peer.csv (a row a model, kind of questions and
+protocol); those of others stay.
 """
 
 import argparse
@@ -49,6 +54,7 @@ REQUIREMENTS = ROOT / "benchmarks" / "peer_requirements.txt"
 WORKER = ROOT / "benchmarks" / "peer_worker.py"
 AGREEMENT, SUMMARY = "peer_agreement.csv", "peer.csv"
 PROTOCOLS = ("letter", "written", "option_likelihood")
+KINDS = {"demo": (56, 2), "photographs": (224, 3)}  # pixels, questions a picture
 WRITTEN_TOKENS = 24
 MARK = "@@ "
 FEW = 160  # the smaller size that memory is compared at
@@ -86,6 +92,8 @@ generation_kwargs:
   do_sample: false
 metric_list:
   - metric: accuracy
+    aggregation: mean
+    higher_is_better: true
 metadata:
   version: 1.0
 """
@@ -205,12 +213,12 @@ def side(command: Sequence[str | Path]) -> Iterator[Side]:
 # ---- questions -------------------------------------------------------------------------------------------------------
 
 
-def exported(number: int, folder: Path) -> Path:
+def exported(number: int, folder: Path, kind: str) -> Path:
     """Drawn questions, as this project keeps them and as a task folder for the harness, which is returned."""
     from helpers.questions import write_questions
     from helpers.scoring import export
 
-    questions = drawn_questions(number, folder)
+    questions = drawn_questions(number, folder, *KINDS[kind])
     write_questions(folder / "questions.jsonl", questions)
     tasks = folder / "letter"
     export.main(["lm-eval", str(folder), str(tasks)])
@@ -325,11 +333,11 @@ def measured(
 
 def written_into(file: Path, rows: Sequence[dict[str, Any]]) -> None:
     """The table with these rows; those of other models and protocols stay."""
-    new = {(row["model"], row["protocol"]) for row in rows}
+    new = {(row["model"], row["kind"], row["protocol"]) for row in rows}
     kept: list[dict[str, Any]] = []
     if file.is_file():
         with file.open(encoding="utf-8", newline="") as lines:
-            kept = [row for row in csv.DictReader(lines) if (row["model"], row["protocol"]) not in new]
+            kept = [row for row in csv.DictReader(lines) if (row["model"], row["kind"], row["protocol"]) not in new]
     with file.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, rows[0], lineterminator="\n")
         writer.writeheader()
@@ -347,6 +355,7 @@ def main() -> None:
     parser.add_argument(
         "--models", nargs="+", default=["tiny-qwen2-vl", "tiny-llava-next"], help="of data/models, or paths"
     )
+    parser.add_argument("--kinds", nargs="+", default=[*KINDS], choices=[*KINDS])
     parser.add_argument("--protocols", nargs="+", default=PROTOCOLS, choices=PROTOCOLS)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks", help="where the two tables are")
     given = parser.parse_args()
@@ -354,6 +363,7 @@ def main() -> None:
     from helpers.paths import DATA
     from helpers.questions import read_questions
 
+    given.output.mkdir(parents=True, exist_ok=True)
     python = peer_python(given.peer)
     versions = " ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
     about = {
@@ -361,23 +371,26 @@ def main() -> None:
         "versions": f"{versions} lm-eval 0.4.13",
         "date": datetime.now(UTC).date().isoformat(),
     }
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        tasks = exported(given.questions, folder)
-        questions = read_questions(folder / "questions.jsonl")
-        for model in given.models:
-            path = (DATA / "models" / model) if (DATA / "models" / model).is_dir() else Path(model).resolve()
-            add_likelihood_task(tasks, path, folder)
-            commands: dict[str, list[str | Path]] = {
-                "ours": [sys.executable, __file__, "--ours", path, folder, str(BATCH)],
-                "peer": [python, WORKER, path, tasks, str(BATCH)],
-            }
-            for protocol in given.protocols:
-                rows, line = measured(commands, questions, protocol, given.rounds)
-                line = {"model": path.name, "protocol": protocol, **line, **about}
-                written_into(given.output / AGREEMENT, [{"model": path.name, **row} for row in rows])
-                written_into(given.output / SUMMARY, [line])
-                print(json.dumps(line), flush=True)
+    for kind in given.kinds:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            tasks = exported(given.questions, folder, kind)
+            questions = read_questions(folder / "questions.jsonl")
+            for model in given.models:
+                path = (DATA / "models" / model) if (DATA / "models" / model).is_dir() else Path(model).resolve()
+                add_likelihood_task(tasks, path, folder)
+                commands: dict[str, list[str | Path]] = {
+                    "ours": [sys.executable, __file__, "--ours", path, folder, str(BATCH)],
+                    "peer": [python, WORKER, path, tasks, str(BATCH)],
+                }
+                for protocol in given.protocols:
+                    if protocol == "option_likelihood" and kind != given.kinds[0]:
+                        continue  # without pictures, it is the same again
+                    rows, line = measured(commands, questions, protocol, given.rounds)
+                    named = {"model": path.name, "kind": kind}
+                    written_into(given.output / AGREEMENT, [named | row for row in rows])
+                    written_into(given.output / SUMMARY, [named | {"protocol": protocol} | line | about])
+                    print(json.dumps(named | {"protocol": protocol} | line), flush=True)
 
 
 if __name__ == "__main__":

@@ -35,15 +35,23 @@ CASES = (("full passes", 160), ("full passes", 646), ("trees", 160), ("trees", 6
 BATCH = 50  # of the demo
 
 
-def drawn_questions(number: int, folder: Path) -> list[Any]:
-    """Two questions on each of ``number / 2`` drawn butterflies, whose pictures are put into ``folder``."""
+def drawn_questions(number: int, folder: Path, size: int = 56, each: int = 2) -> list[Any]:
+    """``each`` questions (up to four) on each of ``number / each`` drawn butterflies, put into ``folder``."""
     from helpers.domains import drawn
 
     classes = drawn.load_classes("butterfly")
-    each = -(-number // (2 * len(classes)))
-    drawn.save_pictures(classes, "test", each, folder, 56, 0)
-    asked = list(drawn.questions(classes, "test", each, 0))
-    return sorted(asked, key=lambda q: str(q.picture).rpartition("-")[2])[:number]
+    pictures = -(-number // (each * len(classes)))
+    drawn.save_pictures(classes, "test", pictures, folder, size, 0)
+    asked = [
+        question.model_copy(update={"question_id": f"{question.question_id}-{again}"})
+        for again in range(-(-each // 2))  # a naming question and one on a fact each time
+        for question in drawn.questions(classes, "test", pictures, again)
+    ]
+    by_picture: dict[str, list[Any]] = {}
+    for question in asked:
+        by_picture.setdefault(str(question.picture), []).append(question)
+    order = sorted(by_picture, key=lambda picture: picture.rpartition("-")[2])
+    return [question for picture in order for question in by_picture[picture][:each]][:number]
 
 
 def by_full_passes(model: Any, processor: Any) -> Callable[[Sequence[Any], Path], list[list[float]]]:

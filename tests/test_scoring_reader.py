@@ -199,8 +199,14 @@ def test_a_tree_holds_a_common_beginning_once():
 def test_trees_do_not_grow_without_end():
     prompts = [[1, *range(100 * i, 100 * i + 90)] for i in range(1, 30)]
     trees, _ = plant(prompts, [[[5]]] * 29, [""] * 29)
-    assert max(len(tree.tokens) for tree in trees) <= 91 + 1 + GROWTH + 92
+    assert max(len(tree.tokens) for tree in trees) <= 91 + 1 + max(GROWTH, 91) + 92
     assert len(trees) < 29
+
+
+def test_a_prompt_without_a_key_stands_alone():
+    trees, branches = plant([[1, 2], [1, 2], [1, 2]], [[[3]], [[]], [[]]], ["", None, None])
+    assert sorted(tree.tokens for tree in trees) == [[1, 2], [1, 2], [1, 2, 3]]
+    assert [(branch.end, branch.nodes) for (branch,) in branches] == [(1, [2]), (1, []), (1, [])]
 
 
 def test_replies_are_written_in_batches_of_like_length_with_each_picture_seen_once(loaded, prompts, monkeypatch):
@@ -212,9 +218,31 @@ def test_replies_are_written_in_batches_of_like_length_with_each_picture_seen_on
         return write(self, some, rows, *more)
 
     monkeypatch.setattr(Reader, "_generated", noting)
-    longer = [Prompt(f"{prompt.text} " * (1 + i % 3), prompt.picture) for i, prompt in enumerate(prompts)]
+    once = [prompt for i, prompt in enumerate(prompts) if i % 2 == 0 or i > 5]  # one a picture
+    longer = [Prompt(f"{prompt.text} " * (1 + i % 3), prompt.picture) for i, prompt in enumerate(once)]
     reader.replies(longer, "test")
     every = [length for batch in lengths for length in batch]
-    assert len(every) == len(prompts)
+    assert len(every) == len(once)
     assert every == sorted(every)
     assert reader.features.computed == 3
+
+
+def test_a_picture_that_is_asked_about_several_times_is_read_once(reader, prompts, monkeypatch):
+    sizes, read = [], Reader._grown
+
+    def noting(self, trees, *more):
+        sizes.extend(len(tree.tokens) for tree in trees)
+        return read(self, trees, *more)
+
+    monkeypatch.setattr(Reader, "_grown", noting)
+    reader.replies(prompts, "test")
+    pictures = sum(len(features.embeddings) for features in reader.features._held.values())
+    alone = sum(map(len, reader._tokens(prompts, reader._seen(prompts))))
+    assert len(sizes) == 5  # three pictures, and two prompts without
+    assert sum(sizes) < alone - pictures
+
+
+def test_a_model_that_is_not_plainly_greedy_is_left_to_the_library(reader, prompts, monkeypatch):
+    monkeypatch.setattr(reader.model.generation_config, "repetition_penalty", 1.5)
+    monkeypatch.setattr(Reader, "_grown", None)
+    assert len(reader.replies(prompts, "test")) == len(prompts)

@@ -330,6 +330,17 @@ def test_two_protocols_agree_on_an_option_or_on_reading_nothing():
     assert agreement_table(one, BY).empty
 
 
+def test_letters_with_and_without_a_space_are_compared():
+    one = rows("1100", protocol="letter_likelihood").assign(
+        answer=0, parsed=[0, 0, 1, 2], alternative_parsed=[0, 3, 1, 1]
+    )
+    found = agreement_table(one, BY).iloc[0]
+    assert found[["first", "second", "n", "same"]].tolist() == [
+        *("letter_likelihood", "letter_likelihood, other form", 4, 50),
+    ]
+    assert found[["accuracy_first", "accuracy_second"]].tolist() == [50, 25]
+
+
 def chosen(*parsed: int | None) -> pd.DataFrame:
     """Type-1 answers to one question after another; the right option is always A."""
     answers = rows("0" * len(parsed)).assign(answer=0, parsed=[math.nan if p is None else float(p) for p in parsed])

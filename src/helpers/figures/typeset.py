@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -138,29 +139,33 @@ def _group(axes: Axes, at: float, title: str, group: pd.DataFrame, columns: Sequ
         _rule(axes, at, 0.3)
     at += 0.8 * LINE
     axes.text(MARGIN, at, title, fontweight="bold", va="center")
-    for column in columns:
-        if len(cells := column.of(group)):
-            n = questions(cells, column.measure)
-            axes.text(column.end + 0.03, at, f"n = {n}", fontsize=SMALL, color=SOFT, va="center")
+    standing = [(column, cells) for column in columns if len(cells := column.of(group))]
+    for column, cells in standing:
+        n = questions(cells, column.measure)
+        axes.text(column.end + 0.03, at, f"n = {n}", fontsize=SMALL, color=SOFT, va="center")
     for line in _lines(group):
         at += LINE
-        _line(axes, at, line, group, columns)
+        _line(axes, at, line, group, standing)
     return at + 0.7 * LINE
 
 
-def _line(axes: Axes, at: float, line: tuple[str, str], group: pd.DataFrame, columns: Sequence[Column]) -> None:
+def _line(
+    axes: Axes, at: float, line: tuple[str, str], group: pd.DataFrame, standing: Sequence[tuple[Column, pd.DataFrame]]
+) -> None:
+    """Draw one line of a group; ``standing``: the group's cells by column."""
     mode, answering = line
-    cells = group[(group["mode"] == mode) & (group["answering"] == answering)]
+    seeds = group.loc[(group["mode"] == mode) & (group["answering"] == answering), "seeds"].max()
     axes.text(LABELS_AT["mode"], at, label(mode), va="center")
     axes.text(LABELS_AT["answering"], at, ASKED.get(answering, answering), va="center")
-    axes.text(LABELS_AT["seeds"] + 0.13, at, str(cells["seeds"].max()), ha="center", va="center")
-    for column in columns:
-        best = column.of(group)[column.measure].max() if column.image == "with" else None
-        for _, cell in column.of(cells).dropna(subset=column.measure).iterrows():
-            _cell(axes, column.end, at, cell, column.measure, bold=cell[column.measure] == best)
+    axes.text(LABELS_AT["seeds"] + 0.13, at, str(seeds), ha="center", va="center")
+    for column, cells in standing:
+        best = cells[column.measure].max() if column.image == "with" else None
+        for cell in cells.dropna(subset=column.measure).to_dict("records"):
+            if (cell["mode"], cell["answering"]) == line:
+                _cell(axes, column.end, at, cell, column.measure, bold=cell[column.measure] == best)
 
 
-def _cell(axes: Axes, end: float, at: float, cell: pd.Series, measure: str, bold: bool) -> None:
+def _cell(axes: Axes, end: float, at: float, cell: dict[Any, Any], measure: str, bold: bool) -> None:
     low, high = cell[f"{measure}_low"], cell[f"{measure}_high"]
     axes.text(end, at, f"{cell[measure]:.1f}", ha="right", va="center", fontweight="bold" if bold else "normal")
     axes.text(end + 0.03, at, f"[{low:.1f}, {high:.1f}]", fontsize=SMALL, color=SOFT, va="center")

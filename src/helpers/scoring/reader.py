@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from helpers.batches import Tensors, assistant, prompt_texts, user
 from helpers.progress import Ticker
 from helpers.scoring.features import FeatureCache, Features, adapts_pictures, unwrapped
 from helpers.scoring.prompts import Prompt
-from helpers.scoring.trees import Tree, plant
+from helpers.scoring.trees import Branch, Tree, plant
 
 LOGITS_AT_ONCE = 2**25  # numbers; 128 MB in float32
 CHUNK = 8  # batches whose features are held together; lengths are sorted within
@@ -84,18 +85,11 @@ class Reader:
         distinct = {_identity(prompt): prompt for prompt in prompts}
         asked = list(distinct.values())
         told: dict[tuple[str, str], Reply] = {}
-        write = self._written_by_passes if learns_a_prompt(self.model, self.state) else self._generated
         ticker = Ticker(what, len(asked))
         for chunk in self._chunks(asked):
             some = [asked[i] for i in chunk]
-            seen = self._seen(some)  # of the whole chunk: a picture's prompts may fall into several batches
-            tokens = self._tokens(some, seen)
-            order = sorted(range(len(some)), key=lambda i: len(tokens[i]))  # a batch is padded to its longest
-            for start in range(0, len(order), self.batch_size):
-                rows = order[start : start + self.batch_size]
-                batch = [some[i] for i in rows]
-                replies = write(batch, [tokens[i] for i in rows], max_new_tokens or self.max_new_tokens, seen)
-                told.update(zip(map(_identity, batch), replies, strict=True))
+            for several, replies in self._written(some, max_new_tokens or self.max_new_tokens):
+                told.update((_identity(some[i]), reply) for i, reply in zip(several, replies, strict=True))
                 ticker.tick(len(told))
         return [told[_identity(prompt)] for prompt in prompts]
 
@@ -180,19 +174,25 @@ class Reader:
     @torch.inference_mode()
     def _read(self, trees: Sequence[Tree], seen: dict[str, Features]) -> list[dict[int, float]]:
         """One pass: for each tree the log probability of each node of an answer, given its parent's branch."""
-        base = unwrapped(self.model)
         size = max(len(tree.tokens) for tree in trees)
-        embedded = self._embedded(trees, size, seen)
-        visible = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).unsqueeze(1).to(base.device)
-        mask = torch.zeros(visible.shape, dtype=embedded.dtype, device=base.device)
-        mask.masked_fill_(~visible, torch.finfo(embedded.dtype).min)
-        hidden = base.model(
-            inputs_embeds=embedded,  # trees x size x hidden
-            attention_mask=mask,  # trees x 1 x size x size, added to the scores
-            position_ids=self._positions(trees, size, seen),
-            use_cache=False,
-        ).last_hidden_state
+        visible = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).to(unwrapped(self.model).device)
+        hidden = self._pass(self._embedded(trees, size, seen), visible, self._positions(trees, size, seen))
         return self._scored(trees, hidden)
+
+    def _pass(
+        self, embedded: torch.Tensor, visible: torch.Tensor, positions: torch.Tensor, cache: DynamicCache | None = None
+    ) -> torch.Tensor:
+        """Hidden states, trees x tokens x hidden. ``visible``: trees x tokens x (tokens in the cache and these)."""
+        mask = torch.zeros(visible.shape, dtype=embedded.dtype, device=embedded.device)
+        mask.masked_fill_(~visible, torch.finfo(embedded.dtype).min)
+        found = unwrapped(self.model).model(
+            inputs_embeds=embedded,
+            attention_mask=mask.unsqueeze(1),  # one for all heads, added to the scores
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return found.last_hidden_state
 
     def _embedded(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
         base = unwrapped(self.model)
@@ -290,9 +290,7 @@ class Reader:
                 rows[i].append(int(logits[place, len(rows[i]) - 1].argmax()))
             if not (going := [i for i in going if rows[i][-1] not in ends]):
                 break
-        new = [row[start:] for row, start in zip(rows, starts, strict=True)]
-        texts = self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
-        return [Reply(text.strip(), len(tokens)) for text, tokens in zip(texts, new, strict=True)]
+        return self._replies([row[start:] for row, start in zip(rows, starts, strict=True)])
 
     def _full_pass(
         self, prompts: Sequence[Prompt], rows: Sequence[Sequence[int]], seen: dict[str, Features]
@@ -307,19 +305,93 @@ class Reader:
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
+    def _written(self, prompts: Sequence[Prompt], most: int) -> Iterator[tuple[list[int], list[Reply]]]:
+        """Some of the prompts, by their places, and the replies to them, until all are answered.
+
+        Prompts on one picture are written to as branches of one tree; where each picture is asked about once, the
+        library's own generation does as well.
+        """
+        seen = self._seen(prompts)  # of all of them: a picture's prompts may fall into several batches
+        rows = self._tokens(prompts, seen)
+        if not learns_a_prompt(self.model, self.state) and self._is_plainly_greedy():
+            keys = [prompt.source.key if prompt.source else None for prompt in prompts]
+            trees, branches = plant(rows, [[[]]] * len(rows), keys)
+            if len(trees) < len(prompts):
+                yield from self._written_by_trees(trees, [branch for (branch,) in branches], most, seen)
+                return
+        write = self._written_by_passes if learns_a_prompt(self.model, self.state) else self._generated
+        order = sorted(range(len(prompts)), key=lambda i: len(rows[i]))  # a batch is padded to its longest
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            yield batch, write([prompts[i] for i in batch], [rows[i] for i in batch], most, seen)
+
+    def _is_plainly_greedy(self) -> bool:
+        """Whether the library's greedy generation takes the likeliest token, as it does unless a model objects."""
+        config = getattr(self.model, "generation_config", None)
+        return getattr(config, "repetition_penalty", None) in (None, 1.0)
+
+    def _written_by_trees(
+        self, trees: Sequence[Tree], prompts: Sequence[Branch], most: int, seen: dict[str, Features]
+    ) -> Iterator[tuple[list[int], list[Reply]]]:
+        of: list[list[int]] = [[] for _ in trees]  # the prompts of each tree
+        for i, prompt in enumerate(prompts):
+            of[prompt.tree].append(i)
+        order = sorted(range(len(trees)), key=lambda i: len(trees[i].tokens))
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            ends = [[prompts[i].end for i in of[tree]] for tree in batch]
+            new = self._grown([trees[tree] for tree in batch], ends, most, seen)
+            places = [(i, row, branch) for row, tree in enumerate(batch) for branch, i in enumerate(of[tree])]
+            yield [i for i, _, _ in places], self._replies([new[row][branch] for _, row, branch in places])
+
+    @torch.inference_mode()
+    def _grown(
+        self, trees: Sequence[Tree], ends: Sequence[list[int]], most: int, seen: dict[str, Features]
+    ) -> list[list[list[int]]]:
+        """For each tree and each of its prompts, given by their last nodes, the tokens that follow greedily.
+
+        All of a tree's branches grow by a token a pass; each sees its own branch of the tree and what it has written.
+        """
+        base = unwrapped(self.model)
+        size, width = max(len(tree.tokens) for tree in trees), max(map(len, ends))
+        at = torch.tensor([[*nodes, *[nodes[0]] * (width - len(nodes))] for nodes in ends], device=base.device)
+        sees = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).to(base.device)
+        positions = self._positions(trees, size, seen)
+        embedded, cache = self._embedded(trees, size, seen), DynamicCache(config=base.config.get_text_config())
+        hidden = self._pass(embedded, sees, positions, cache)
+        hidden = torch.stack([states[nodes] for states, nodes in zip(hidden, at, strict=True)])
+        sees = torch.stack([visible[nodes] for visible, nodes in zip(sees, at, strict=True)])
+        positions = positions.gather(-1, at.expand(*positions.shape[:-1], -1))
+        itself = torch.eye(width, dtype=torch.bool, device=base.device).expand(len(trees), -1, -1)
+        last = torch.tensor(sorted(self._end_tokens()), device=base.device)
+        ended = torch.zeros(at.shape, dtype=torch.bool, device=base.device)
+        written = []
+        for left in reversed(range(most)):
+            written.append(base.get_output_embeddings()(hidden).argmax(-1))
+            ended |= torch.isin(written[-1], last)
+            if not left or bool(ended.all()):
+                break
+            sees, positions = torch.cat([sees, itself], dim=-1), positions + 1
+            hidden = self._pass(base.get_input_embeddings()(written[-1]), sees, positions, cache)
+        new = torch.stack(written, dim=-1).tolist()
+        return [several[: len(nodes)] for several, nodes in zip(new, ends, strict=True)]
+
     @torch.inference_mode()
     def _generated(
         self, prompts: Sequence[Prompt], rows: list[list[int]], max_new_tokens: int, seen: dict[str, Features]
     ) -> list[Reply]:
-        tokenizer = self.processor.tokenizer
-        padded = tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
+        padded = self.processor.tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
         given = {name: tensor.to(unwrapped(self.model).device) for name, tensor in padded.items()}
         given |= self._given_pictures(prompts, given["input_ids"], seen)
         tokens = self.model.generate(**given, do_sample=False, max_new_tokens=max_new_tokens)
-        new = tokens[:, padded["input_ids"].shape[1] :]
-        texts = tokenizer.batch_decode(new, skip_special_tokens=True)
+        return self._replies(tokens[:, padded["input_ids"].shape[1] :].tolist())
+
+    def _replies(self, rows: Sequence[list[int]]) -> list[Reply]:
+        """What was written up to the end of the turn; what follows is padding."""
         ends = self._end_tokens()
-        return [Reply(text.strip(), _written(row, ends)) for text, row in zip(texts, new.tolist(), strict=True)]
+        own = [row[: _written(row, ends)] for row in rows]
+        texts = self.processor.tokenizer.batch_decode(own, skip_special_tokens=True)
+        return [Reply(text.strip(), len(tokens)) for text, tokens in zip(texts, own, strict=True)]
 
     def _given_pictures(self, prompts: Sequence[Prompt], ids: torch.Tensor, seen: dict[str, Features]) -> Tensors:
         """What a family's forward pass takes beside tokens: the tower's output, which it then does not compute."""
@@ -350,5 +422,5 @@ def _identity(prompt: Prompt) -> tuple[str, str]:
 
 
 def _written(tokens: list[int], ends: set[int]) -> int:
-    """How many tokens were written, the one that ends the turn included; what follows is padding."""
+    """How many tokens were written, the one that ends the turn included."""
     return next((i for i, token in enumerate(tokens, start=1) if token in ends), len(tokens))

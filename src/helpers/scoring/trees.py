@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-GROWTH = 256  # tokens that a tree may grow beyond its first prompt: attention costs the square of its size
+# Attention costs the square of a tree's size: one may grow by as many tokens as its first prompt has, picture included,
+# and by this many where that is short.
+GROWTH = 64
 
 
 @dataclass
@@ -37,6 +39,10 @@ class Tree:
             path.append(at := found)
         return path
 
+    @property
+    def is_full(self) -> bool:
+        return len(self.tokens) - self.first > max(GROWTH, self.first)
+
     def sees(self, size: int) -> np.ndarray:
         """size x size, true where a token (row) sees another; padding sees itself alone."""
         seen = np.eye(size, dtype=bool)
@@ -48,16 +54,19 @@ class Tree:
 
 @dataclass(frozen=True)
 class Branch:
-    """Where an answer lies: its tokens' nodes in a tree. A token's probability is read at its parent."""
+    """Where an answer lies: its tokens' nodes in a tree, after the prompt's last one, ``end``. A token's probability is
+    read at its parent.
+    """
 
     tree: int
+    end: int
     nodes: list[int]
 
 
 def plant(
     prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]], keys: Sequence[Hashable]
 ) -> tuple[list[Tree], list[list[Branch]]]:
-    """Trees for prompts with the same key, and for each prompt the branches of its answers.
+    """Trees for prompts with the same key, one each for those whose key is None; of each prompt its answers' branches.
 
     Prompts are taken in order of key and tokens, so that those with a long common beginning meet.
     """
@@ -65,9 +74,14 @@ def plant(
     branches: list[list[Branch]] = [[] for _ in prompts]
     for i in sorted(range(len(prompts)), key=lambda i: (str(keys[i]), list(prompts[i]))):
         last = trees[-1] if trees else None
-        if last is None or last.key != keys[i] or len(last.tokens) - last.first > GROWTH:
+        if (
+            last is None
+            or keys[i] is None
+            or last.key != keys[i]
+            or len(last.tokens) - last.first > max(GROWTH, last.first)
+        ):
             trees.append(last := Tree(keys[i], first=len(prompts[i])))
         end = last.grow(prompts[i])[-1]
-        branches[i] = [Branch(len(trees) - 1, last.grow(answer, end)) for answer in answers[i]]
+        branches[i] = [Branch(len(trees) - 1, end, last.grow(answer, end)) for answer in answers[i]]
         last.scored.update(node for branch in branches[i] for node in branch.nodes)
     return trees, branches

@@ -11,16 +11,25 @@ from collections.abc import Sequence
 import pandas as pd
 
 UNREADABLE = -1  # a reading of its own: two protocols that both read nothing agree
+OTHER_FORM = (
+    "alternative_parsed"  # what letters with a space before them say where those without were read, or the reverse
+)
 AGREEMENT_COLUMNS = ("first", "second", "n", "same", "kappa", "accuracy_first", "accuracy_second")
 
 
 def agreement_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """For each group and two of its protocols: `n` answers (questions times seeds) read by both, the percent of them
     in which both read the `same` option, `kappa` (that share beyond chance; nan if both always read one option), and
-    both accuracies in percent. No rows where one protocol was used."""
+    both accuracies in percent. Letters that were read in two forms, with a space before them and without, count as two
+    protocols. No rows where there is one."""
     found = []
     for key, group in rows.groupby(list(by), sort=False):
-        readings = {protocol: _readings(part) for protocol, part in group.groupby("protocol", sort=False)}
+        readings: dict[str, pd.DataFrame] = {}
+        for protocol, part in group.groupby("protocol", sort=False):
+            readings[str(protocol)] = _readings(part)
+            if OTHER_FORM in part and len(again := part[part[OTHER_FORM].notna()]):
+                other = again.assign(parsed=again[OTHER_FORM], correct=again[OTHER_FORM] == again["answer"])
+                readings[f"{protocol}, other form"] = _readings(other)
         for first, second in itertools.combinations(readings, 2):
             names = dict(zip(by, key, strict=True)) | {"first": first, "second": second}
             found.append(names | _agreement(readings[first], readings[second]))

@@ -40,10 +40,14 @@ def cluster_interval(
         return math.nan, math.nan
     if np.ptp(sums / counts) < 1e-12:  # BCa divides by the spread
         return float(sums[0] / counts[0]), float(sums[0] / counts[0])
+    data: tuple[np.ndarray, ...] = (sums, counts)
+    statistic: Any = _ratio
+    if not np.ptp(counts):  # the same, in half the time
+        data, statistic = (sums / counts,), np.mean
     drawn = bootstrap(
-        (sums, counts),
-        lambda total, number, axis: total.sum(axis=axis) / number.sum(axis=axis),
-        paired=True,
+        data,
+        statistic,
+        paired=len(data) > 1,
         vectorized=True,
         confidence_level=confidence,
         n_resamples=resamples,
@@ -52,6 +56,10 @@ def cluster_interval(
         rng=np.random.default_rng(seed),
     )
     return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
+
+
+def _ratio(total: np.ndarray, number: np.ndarray, axis: int) -> np.ndarray:
+    return total.sum(axis=axis) / number.sum(axis=axis)
 
 
 def bootstrap_table(rows: pd.DataFrame, by: Sequence[str], method: str = "BCa") -> pd.DataFrame:
