@@ -10,7 +10,7 @@ from helpers.pictures import open_picture
 from helpers.scoring.features import FeatureCache, picture_features
 from helpers.scoring.prompts import Prompt, Shown
 from helpers.scoring.reader import Reader
-from helpers.scoring.trees import GROWTH, plant
+from helpers.scoring.trees import LARGEST, plant
 
 ANSWERS = ["It is small.", "This is the Monarch.", "It lives in meadows.", "It lives in forests of the north."]
 
@@ -187,7 +187,7 @@ def test_learned_tokens_before_the_prompt_take_the_adapters_own_pass(model_path,
 
 
 def test_a_tree_holds_a_common_beginning_once():
-    trees, branches = plant([[1, 2, 3], [1, 2, 4]], [[[7, 8], [7, 9]], [[7]]], ["p", "p"])
+    trees, branches = plant([[1, 2, 3], [1, 2, 4]], [[[7, 8], [7, 9]], [[7]]], ["p", "p"], 192)
     assert [(t.tokens, t.parents, t.depths) for t in trees] == [
         ([1, 2, 3, 7, 8, 9, 4, 7], [-1, 0, 1, 2, 3, 3, 1, 6], [0, 1, 2, 3, 4, 4, 2, 3])
     ]
@@ -197,14 +197,20 @@ def test_a_tree_holds_a_common_beginning_once():
 
 
 def test_trees_do_not_grow_without_end():
-    prompts = [[1, *range(100 * i, 100 * i + 90)] for i in range(1, 30)]
-    trees, _ = plant(prompts, [[[5]]] * 29, [""] * 29)
-    assert max(len(tree.tokens) for tree in trees) <= 91 + 1 + max(GROWTH, 91) + 92
-    assert len(trees) < 29
+    prompts = [[*range(90), *range(100 * i, 100 * i + 9)] for i in range(1, 60)]
+    trees, _ = plant(prompts, [[[5]]] * 59, ["p"] * 59, 10_000)
+    assert max(len(tree.tokens) for tree in trees) <= LARGEST * 99
+    assert 1 < len(trees) < 4
+
+
+@pytest.mark.parametrize(("shared", "own", "trees"), [(200, 40, 1), (4, 40, 2), (20, 200, 2)])
+def test_prompts_share_a_tree_where_that_saves_work(shared, own, trees):
+    prompts = [[*range(shared), *range(1000 * i, 1000 * i + own)] for i in (1, 2)]
+    assert len(plant(prompts, [[[]]] * 2, ["p"] * 2, 192)[0]) == trees
 
 
 def test_a_prompt_without_a_key_stands_alone():
-    trees, branches = plant([[1, 2], [1, 2], [1, 2]], [[[3]], [[]], [[]]], ["", None, None])
+    trees, branches = plant([[1, 2], [1, 2], [1, 2]], [[[3]], [[]], [[]]], ["", None, None], 192)
     assert sorted(tree.tokens for tree in trees) == [[1, 2], [1, 2], [1, 2, 3]]
     assert [(branch.end, branch.nodes) for (branch,) in branches] == [(1, [2]), (1, []), (1, [])]
 

@@ -175,9 +175,9 @@ def time_figure(samples: pd.DataFrame) -> Figure:
     modes = values_of(samples, "mode")
     for column, (place, group) in zip(panels.T, groups, strict=True):
         for mode, run in group.groupby("mode", sort=False):
-            power, memory = run["cpu_w"] + run["gpu_w"].fillna(0), run["gpu_mb"].fillna(run["process_mb"])
+            power, memory = _power(run), run["gpu_mb"].fillna(run["process_mb"])
             line: Any = {"color": colour(str(mode), modes), "linewidth": 1.1, "label": label(str(mode))}
-            column[0].plot(run["seconds"], power, drawstyle="steps-pre", **line)
+            column[0].plot(run["seconds"].loc[power.index], power, drawstyle="steps-pre", **line)
             column[1].plot(run["seconds"], memory, **line)
         column[0].set_title(_place(place), loc="left", linespacing=1.1)
         column[1].set_xlabel("time (s)")
@@ -189,6 +189,12 @@ def time_figure(samples: pd.DataFrame) -> Figure:
     panels[1][0].set_ylabel("memory (MB)")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(modes))
     return figure
+
+
+def _power(run: pd.DataFrame) -> pd.Series:
+    """Watts; none for a last interval of less than half the usual length, whose energy is mostly rounding."""
+    power, lengths = run["cpu_w"] + run["gpu_w"].fillna(0), run["seconds"].diff()
+    return power.iloc[:-1] if lengths.iloc[-1] < lengths.median() / 2 else power
 
 
 def _highest(axes: Axes) -> float:

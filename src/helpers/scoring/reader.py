@@ -157,12 +157,17 @@ class Reader:
         """Where a picture's features go."""
         return self.processor.tokenizer.convert_tokens_to_ids(self.processor.image_token)
 
+    @property
+    def _hidden_size(self) -> int:
+        size: int = unwrapped(self.model).config.get_text_config().hidden_size
+        return size
+
     # ---- likelihoods -------------------------------------------------------------------------------------------------
 
     def _by_trees(self, prompts: Sequence[Prompt], answers: TokenLists) -> list[list[list[float]]]:
         seen = self._seen(prompts)
         keys = [prompt.source.key if prompt.source else "" for prompt in prompts]
-        trees, branches = plant(self._tokens(prompts, seen), answers, keys)
+        trees, branches = plant(self._tokens(prompts, seen), answers, keys, self._hidden_size)
         values: list[dict[int, float]] = [{} for _ in trees]
         order = sorted(range(len(trees)), key=lambda i: len(trees[i].tokens))
         for start in range(0, len(order), self.batch_size):
@@ -315,7 +320,7 @@ class Reader:
         rows = self._tokens(prompts, seen)
         if not learns_a_prompt(self.model, self.state) and self._is_plainly_greedy():
             keys = [prompt.source.key if prompt.source else None for prompt in prompts]
-            trees, branches = plant(rows, [[[]]] * len(rows), keys)
+            trees, branches = plant(rows, [[[]]] * len(rows), keys, self._hidden_size)
             if len(trees) < len(prompts):
                 yield from self._written_by_trees(trees, [branch for (branch,) in branches], most, seen)
                 return

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# Attention costs the square of a tree's size: one may grow by as many tokens as its first prompt has, picture included,
-# and by this many where that is short.
-GROWTH = 64
+LARGEST = 4  # times its first prompt: a tree's mask is the square of its size
 
 
 @dataclass
@@ -39,9 +37,28 @@ class Tree:
             path.append(at := found)
         return path
 
-    @property
-    def is_full(self) -> bool:
-        return len(self.tokens) - self.first > max(GROWTH, self.first)
+    def common(self, tokens: Sequence[int], at: int = -1) -> int:
+        """How many of ``tokens``, following node ``at``, are there already."""
+        for count, token in enumerate(tokens):
+            if (found := self._children.get((at, token))) is None:
+                return count
+            at = found
+        return len(tokens)
+
+    def welcomes(self, prompt: Sequence[int], answers: Sequence[Sequence[int]], hidden_size: int) -> bool:
+        """Whether to read a prompt with its answers here costs less than alone.
+
+        Here its common beginning is free, but each of its other tokens meets, in attention, all other branches in vain.
+        A pair of tokens in attention costs a layer about 1 / hidden size of a token in everything else: a sixth of
+        that by operations, the rest for masks and softmax (measured with the demo's models).
+        """
+        shared, alone = self.common(prompt), Tree()
+        end = alone.grow(prompt)[-1]
+        for answer in answers:
+            alone.grow(answer, end)
+        own, size = len(alone.tokens), len(self.tokens)
+        pairs = 2 * (own - shared) * (size - shared) - shared**2  # more than alone
+        return pairs <= hidden_size * shared and size + own - shared <= LARGEST * self.first
 
     def sees(self, size: int) -> np.ndarray:
         """size x size, true where a token (row) sees another; padding sees itself alone."""
@@ -64,9 +81,14 @@ class Branch:
 
 
 def plant(
-    prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]], keys: Sequence[Hashable]
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[Sequence[int]]],
+    keys: Sequence[Hashable],
+    hidden_size: int,
 ) -> tuple[list[Tree], list[list[Branch]]]:
-    """Trees for prompts with the same key, one each for those whose key is None; of each prompt its answers' branches.
+    """Trees for prompts with the same key, where that saves work, and for each prompt the branches of its answers.
+
+    A prompt whose key is None stands alone. ``hidden_size``: of the model, see `Tree.welcomes`.
 
     Prompts are taken in order of key and tokens, so that those with a long common beginning meet.
     """
@@ -74,12 +96,8 @@ def plant(
     branches: list[list[Branch]] = [[] for _ in prompts]
     for i in sorted(range(len(prompts)), key=lambda i: (str(keys[i]), list(prompts[i]))):
         last = trees[-1] if trees else None
-        if (
-            last is None
-            or keys[i] is None
-            or last.key != keys[i]
-            or len(last.tokens) - last.first > max(GROWTH, last.first)
-        ):
+        known = last is not None and keys[i] is not None and last.key == keys[i]
+        if last is None or not known or not last.welcomes(prompts[i], answers[i], hidden_size):
             trees.append(last := Tree(keys[i], first=len(prompts[i])))
         end = last.grow(prompts[i])[-1]
         branches[i] = [Branch(len(trees) - 1, end, last.grow(answer, end)) for answer in answers[i]]
