@@ -7,8 +7,10 @@ Makes the peer's environment from `peer_requirements.txt` (in ``--peer``, once; 
 
 | questions | |
 |---|---|
-| demo | pictures of 56 pixels, two questions each: as in the demo; a picture is fewer tokens than its question |
-| photographs | pictures of 224 pixels, three questions each, about as K-VISCUIT has them (657 on 237 pictures) |
+| demo | pictures of 56 pixels, two questions each: as in the demo; a picture (16 tokens) is shorter than its question |
+| photographs | pictures of 224 pixels (256 tokens), three questions each, about as K-VISCUIT has them (657 on 237) |
+
+For the latter the model's folder is given with a processor that lets the larger pictures pass; weights are the same.
 
 | protocol | what both do |
 |---|---|
@@ -227,6 +229,25 @@ def exported(number: int, folder: Path, kind: str) -> Path:
     return tasks
 
 
+def with_pictures_of(size: int, model: Path, folder: Path) -> Path:
+    """The model's folder, by links, with a processor and configuration for pictures of that many pixels a side."""
+    copy = folder / str(size) / model.name
+    copy.mkdir(parents=True, exist_ok=True)
+    for file in model.iterdir():
+        (copy / file.name).unlink(missing_ok=True)
+        (copy / file.name).symlink_to(file)
+    for name in ("processor_config.json", "config.json"):
+        content = json.loads((copy / name).read_text(encoding="utf-8"))
+        pictures = content.get("image_processor", content)
+        if "image_grid_pinpoints" in pictures:
+            pictures["image_grid_pinpoints"] = [[size, size]]
+        elif "longest_edge" in pictures.get("size", {}):
+            pictures["size"] = dict.fromkeys(pictures["size"], size * size)  # in this processor an area
+        (copy / name).unlink()
+        (copy / name).write_text(json.dumps(content), encoding="utf-8")
+    return copy
+
+
 def add_likelihood_task(tasks: Path, model: Path, folder: Path) -> None:
     """The questions again, each option as the text that the model's chat template makes of it."""
     from helpers.models.loading import load_processor
@@ -378,6 +399,7 @@ def main() -> None:
             questions = read_questions(folder / "questions.jsonl")
             for model in given.models:
                 path = (DATA / "models" / model) if (DATA / "models" / model).is_dir() else Path(model).resolve()
+                path = with_pictures_of(KINDS[kind][0], path, folder)
                 add_likelihood_task(tasks, path, folder)
                 commands: dict[str, list[str | Path]] = {
                     "ours": [sys.executable, __file__, "--ours", path, folder, str(BATCH)],
