@@ -82,6 +82,7 @@ DATA = RUN + "/data/{domain}/{variant}"
 DATASET = RUN + "/datasets/{domain}/{variant}"
 TRAINED = "{model}/{domain}/{mode}/{variant}/seed{seed}"  # one training run; `base` stands for the untuned model
 TRAINING = f"{RUN}/training/{TRAINED}"
+FEATURES = RUN + "/features/{model}"  # what the frozen tower sees, with training.tower_cache: shared by all runs
 EVALUATION = f"{RUN}/evaluation/{TRAINED}"
 ABLATION = f"{RUN}/ablation/{TRAINED}"
 RESULTS = f"{RUN}/results"
@@ -231,8 +232,12 @@ def one_run(wildcards):
 
 
 def finetune_parameters(wildcards):
-    training = VARIANTS[wildcards.variant].training.model_dump()
-    return one_run(wildcards) | {"output_dir": TRAINING.format(**wildcards), "training": training}
+    training = VARIANTS[wildcards.variant].training
+    return one_run(wildcards) | {
+        "output_dir": TRAINING.format(**wildcards),
+        "features_dir": FEATURES.format(**wildcards) if training.tower_cache else None,
+        "training": training.model_dump(),
+    }
 
 
 def evaluate_parameters(wildcards):

@@ -4,9 +4,11 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from helpers.models.loading import load_model, load_processor, quantised_layers
 from helpers.models.lora import add_adapter, add_lora, trainable_groups
+from helpers.models.quantise import save_quantised
 from helpers.models.random_weights import CONFIGS, FOLDERS, RandomTensor, is_random, make_folder, shrunk
 from helpers.models.rehearse import (
     Load,
@@ -103,6 +105,22 @@ def test_random_weights_are_loaded_quantised_and_trained_like_real_ones(name, bu
     assert result.losses["loss"][0] == pytest.approx(7.62, abs=0.2)  # ln 2048: nothing is known
     again, _ = load_model(path)
     assert torch.equal(again.lm_head.weight, tuned.get_base_model().lm_head.weight)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_random_weights_that_were_saved_in_4_bit_are_read_and_not_drawn_anew(name, tmp_path):
+    folder = save_quantised(FOLDERS / f"{name}-shrunk", tmp_path / "saved", "float32")
+    assert not is_random(folder)
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    tensors["lm_head.weight"] = torch.full_like(tensors["lm_head.weight"], 0.5)
+    save_file(tensors, file, {"format": "pt"})
+    model, _ = load_model(folder)
+    drawn, _ = load_model(FOLDERS / f"{name}-shrunk")
+    assert model.lm_head.weight.eq(0.5).all()
+    first, second = ({n: p for n, p in m.named_parameters() if "lm_head" not in n} for m in (model, drawn))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[n], second[n]) for n in first)
 
 
 def test_a_7b_model_is_refused_on_a_cpu_before_a_weight_is_made(monkeypatch):

@@ -252,6 +252,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_two_writers_of_one_file_do_not_meet_and_the_last_one_wins(tmp_path):
+    path = tmp_path / "features.bin"
+    with atomic_write(path) as first, atomic_write(path) as second:
+        first.write_bytes(b"first")
+        second.write_bytes(b"second")
+        assert first != second
+        assert not path.exists()
+    assert path.read_bytes() == b"first"  # its block ends last
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_relative_paths_count_from_the_repository_root(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert resolve("data/reported.csv") == ROOT / "data" / "reported.csv"

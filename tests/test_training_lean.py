@@ -155,6 +155,11 @@ def test_remembered_tower_features_change_no_loss_and_save_the_tower_s_calls(mod
     assert plain.resources["vision_tower_calls"] == 3
     assert 0 < calls["first"] <= 3
     assert calls["second"] == 0
+    adapters = [(tmp_path / name / "adapter/adapter_model.safetensors").read_bytes() for name in calls]
+    assert adapters[0] == adapters[1]
+    kept = [file for file in (tmp_path / "f").rglob("*") if file.is_file()]
+    assert kept
+    assert not [file for file in kept if file.name.startswith(".")]  # of the temporary ones none is left
 
 
 def test_features_are_looked_up_by_picture(model_path, butterflies):

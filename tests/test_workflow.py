@@ -115,6 +115,15 @@ def test_an_evaluation_setting_trains_nothing_anew(finished):
     assert plan(finished, *SMALL, "set=evaluation.batch_size=3") == {"evaluate": 2, "ablate": 2, **DRAWN_AGAIN}
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_tower_features_are_kept_for_all_runs_where_they_are_remembered_at_all(fresh, kept):
+    config = [*SMALL, "seeds=0,1", f"set=training.tower_cache={str(kept).lower()}"]
+    status, output = snakemake(fresh, "--cores", "2", "-n", "-p", "--quiet", "host", *config)
+    assert status == 0, output
+    value = '"runs/small/features/qwen2_vl"' if kept else "null"
+    assert re.findall(r'"features_dir": ("[^"]*"|null)', output) == [value] * 2
+
+
 def test_a_grid_runs_only_what_differs_from_the_main_run(finished):
     epochs = finished / "grids/epochs.yaml"
     epochs.write_text(epochs.read_text().replace("profile: demo", "profile: small"))

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 KINDS = (".csv", ".jsonl", ".parquet", ".safetensors", ".png", ".pdf")
-RECORDS = {"notebooks", "logs", "report", "checkpoints"}  # folders of what has dates, or is scratch
+RECORDS = {"notebooks", "logs", "report", "checkpoints", "features"}  # folders of what has dates, or is scratch
 MEASURED = (  # columns and causes, by what their names hold
     *("seconds", "memory", "_mb", "_wh", "_w", "carbon", "hardware", "energy", "idle", "machine"),
 )

@@ -16,7 +16,7 @@ from transformers import BitsAndBytesConfig
 
 from helpers.models.checkpoints import check_checkpoint, checkpoint_bytes
 from helpers.models.families import Family, family_of
-from helpers.models.random_weights import bytes_in_files, is_random, random_state
+from helpers.models.random_weights import MARK, bytes_in_files, is_random, random_state
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -74,6 +74,7 @@ def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) 
     _check_report(path, report)
     if drawn:
         model.name_or_path = model.config.name_or_path = str(path)  # what an adapter's card names
+        delattr(model.config, MARK)  # saved, it has tensors like any other
     if four_bit:
         check_quantisation(model, family)
         _keep_weights_as_trained(model)
