@@ -29,6 +29,7 @@ from snakemake.iocontainers import Wildcards
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from helpers import execute, failures, grids, notebooks, preflight, profiles, trackers
+from helpers.kept import client as kept
 from helpers.warm import client as warm
 
 workdir: workflow.basedir
@@ -359,6 +360,7 @@ STEPS = {  # rule: notebook, its parameters
     "own_classes": ("notebooks/09_own_classes.ipynb", own_classes_parameters),
 }
 USE_TORCH = {"base_models", "finetune", "evaluate", "ablate", "baselines", "playground"}
+USE_BASE = {"finetune", "evaluate", "ablate"}  # may share a kernel
 NOTEBOOK = {rule: notebook for rule, (notebook, _) in STEPS.items()}
 
 
@@ -455,8 +457,19 @@ def start_warm(rules):
     return server
 
 
+def start_keeper(rules):
+    """A keeper of kernels with their base models (`helpers.kept`), where the profile wants it and there are runs to gain."""
+    if not PROFILE.jobs.keep_model or not workflow.local_exec or not kept.can_keep():
+        return None
+    if len([rule for rule in rules if rule in USE_BASE]) < 2:
+        return None
+    keeper = kept.Keeper(execute.environment(PROFILE.jobs.threads), pathlib.Path(LOGS) / "keeper.log")
+    os.environ[kept.VARIABLE] = keeper.folder
+    return keeper
+
+
 onstart:
-    global LOCK, WARM, STARTED  # the first two are held as long as this process lives
+    global LOCK, WARM, KEEPER, STARTED  # the first three are held as long as this process lives
     STARTED = time.time()
     LOCK = lock()
     try:
@@ -465,20 +478,22 @@ onstart:
         raise WorkflowError(str(error))
     runs = [job.rule.name for job in workflow.dag.needrun_jobs() if job.rule.name in STEPS]
     count_runs(runs)
+    KEEPER = start_keeper(runs)
     WARM = start_warm(runs)
 
 
-def stop_warm():
-    if "WARM" in globals() and WARM:
-        WARM.stop()
+def stop_helpers():
+    for name in ("WARM", "KEEPER"):
+        if helper := globals().get(name):
+            helper.stop()
 
 
 onsuccess:
-    stop_warm()
+    stop_helpers()
 
 
 onerror:
-    stop_warm()
+    stop_helpers()
     if text := failures.summary(pathlib.Path(EXECUTED), STARTED):
         print(text, file=sys.stderr, flush=True)
 

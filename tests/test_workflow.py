@@ -225,3 +225,18 @@ def test_two_clones_with_one_store_train_and_evaluate_once(tmp_path):
     assert (tmp_path / "second" / answers).read_bytes() == (tmp_path / "first" / answers).read_bytes()
     third = run("second", "set=evaluation.batch_size=3")
     assert [step in third for step in steps] == [False, True]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="kernels are kept on Linux alone")
+@pytest.mark.parametrize("keep", [False, True])
+def test_trainings_of_a_base_share_a_kernel_where_the_profile_says_so(tmp_path, keep):
+    tree = make_tree(tmp_path / "t")
+    names = [f"qwen2_vl/butterfly/text_only/main/seed{seed}" for seed in (0, 1)]
+    target = [f"runs/small/training/{name}/resources.json" for name in names]
+    config = ["--config", "profile=small", "seeds=0,1", f"set=jobs.keep_model={str(keep).lower()}"]
+    status, output = snakemake(tree, "--cores", "1", *config, "--", *target)
+    assert status == 0, output
+    files = [tree / f"runs/small/notebooks/finetune/{name}.manifest.json" for name in names]
+    assert sum(json.loads(file.read_text()).get("kept_kernel", False) for file in files) == keep
+    assert (tree / "runs/small/logs/keeper.log").exists() == keep

@@ -18,15 +18,19 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
 from helpers import failures, notebooks, paths, preflight, progress, provenance
+from helpers.kept import client as keeper
 from helpers.runs import RunRecord
 from helpers.warm import client
+
+if TYPE_CHECKING:
+    from helpers.kept.borrowing import Borrowed
 
 PROGRESS = "progress:"  # a notebook prints lines that start so
 PROGRESS_SECONDS = 10  # at most one such line in so many seconds reaches the terminal
@@ -97,11 +101,12 @@ def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any],
     running, failed = output.with_suffix(".running.ipynb"), output.with_suffix(".failed.ipynb")
     for folder in (output.parent, log.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    with _output_to(log) as (file, terminal):
+    with _output_to(log) as (file, terminal), _borrowed(notebook, parameters, log) as borrowed:
         started, kills = time.monotonic(), failures.memory_kills()
         print(f"{label} started", file=terminal, flush=True)
         try:
-            _run_papermill(notebook, running, parameters, Log(file, terminal, label))
+            _run_papermill(notebook, running, parameters, Log(file, terminal, label), borrowed)
+            record.kept_kernel = borrowed is not None and borrowed.reused
         except Exception as error:
             _keep(running, failed)
             kind, reason = _reason(error, kills)
@@ -159,7 +164,18 @@ def _output_to(log: Path) -> Iterator[tuple[IO[str], IO[str]]]:
                 os.close(original)
 
 
-def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log: Log) -> None:
+def _borrowed(notebook: Path, parameters: dict[str, Any], log: Path) -> "AbstractContextManager[Borrowed | None]":
+    """A kernel that several runs use, where the workflow keeps any (`helpers.kept`)."""
+    if not os.environ.get(keeper.VARIABLE):
+        return nullcontext()
+    from helpers.kept.borrowing import Borrowed
+
+    return Borrowed(notebook, parameters, log)
+
+
+def _run_papermill(
+    notebook: Path, output: Path, parameters: dict[str, Any], log: Log, borrowed: "Borrowed | None" = None
+) -> None:
     # jsonschema compiles a grammar of web addresses that no notebook needs, at 0.9 s an import: spare it
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
@@ -173,7 +189,15 @@ def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log
     # Sockets in a short-lived folder of our own instead of TCP ports: two kernels that start at once cannot take the
     # same one, and nobody else on the machine can listen. The prefix `ip` is needed: the library's own is a name in the
     # working folder, which all kernels would share.
-    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+    with ExitStack() as stack:
+        manager = {}
+        if borrowed and (loan := borrowed.acquire()):
+            from helpers.kept.borrowing import KeptManager, used
+
+            folder = stack.enter_context(used(loan))
+            manager = {"kernel_manager_class": KeptManager}
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kernel-"))
         os.environ["JUPYTER_RUNTIME_DIR"] = folder
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/socket"}})
         papermill.execute_notebook(
@@ -187,6 +211,7 @@ def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log
             stderr_file=log,
             cwd=str(paths.ROOT),
             config=sockets,
+            **manager,
             extra_arguments=["--IPKernelApp.log_level=50"],  # else each regular end is logged as an interruption
         )
 

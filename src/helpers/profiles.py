@@ -56,6 +56,7 @@ class Jobs(Settings):
     memory_mb: PositiveInt
     minutes: PositiveInt  # a scheduler of a cluster stops a run that takes longer; nothing stops a local one
     gpus: NonNegativeInt
+    keep_model: bool = False  # runs on one base model follow each other in one kernel that has loaded it (helpers.kept)
 
 
 class Profile(Settings):

@@ -26,6 +26,7 @@ class RunRecord:
     def __init__(self, notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
         self.notebook, self.output, self.given = notebook, output, dict(parameters)
         self.parameters = {**default_parameters(notebook), **parameters}
+        self.kept_kernel = False  # whether it had served another run before
         self.started, self._began = provenance.now(), time.monotonic()
         self._before = {file: _state(file) for file in self._results()}
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hashes")
@@ -48,6 +49,7 @@ class RunRecord:
             "exit": status,
             "error": error,
             **({"failure": failure} if failure else {}),
+            **({"kept_kernel": True} if self.kept_kernel else {}),
         }
         self._pool.shutdown()
         content = {"notebook": provenance.portable(self.notebook.resolve()), **content}

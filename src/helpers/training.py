@@ -23,6 +23,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from helpers import trackers
 from helpers.batches import PICTURE_KEYS, Message, Tensors, packed_batch, training_batch
+from helpers.models import kept
 from helpers.models.card import revision_of, write_card
 from helpers.models.families import Family
 from helpers.models.features import TowerFeatures
@@ -247,6 +248,7 @@ def finetune(
         "steps": outcome.global_step,
         "trainable_parameters": sum(trainable_groups(model, family).values()),
         "resumed": checkpoint is not None,
+        **({"base_was_loaded": True} if kept.served() else {}),
         **revision_of(model),
     }
     meter.write_samples(output / "resources.parquet")

@@ -14,6 +14,7 @@ import torch
 import transformers
 from transformers import BitsAndBytesConfig
 
+from helpers.models import kept
 from helpers.models.checkpoints import check_checkpoint, checkpoint_bytes
 from helpers.models.families import Family, family_of
 from helpers.models.random_weights import MARK, bytes_in_files, is_random, random_state
@@ -35,7 +36,7 @@ def load_processor(path: str | Path) -> Any:
 
 
 def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) -> tuple[Any, Family]:
-    """Model (frozen, in evaluation mode) and family.
+    """Model (frozen, in evaluation mode) and family; in a kept kernel over the weights of an earlier run's load.
 
     ``four_bit``: NF4 with double quantisation (arXiv 2305.14314) for the language model's linear layers; tower,
     projector and head stay in ``dtype``. A folder saved by `helpers.models.quantise` is in 4 bit already. Raises
@@ -45,10 +46,24 @@ def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) 
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; known: {', '.join(DTYPES)}")
     family = family_of(path)
-    drawn = is_random(path)
-    if Path(path).is_dir() and not drawn:
+    if Path(path).is_dir() and not is_random(path):
         check_checkpoint(path, family.model_class)
     check_machine(path, dtype, four_bit)
+    model = kept.model(lambda: (identity(path), dtype, four_bit), lambda: _loaded(path, family, dtype, four_bit))
+    return model, family
+
+
+def identity(path: str | Path) -> list[Any]:
+    """Changes when a folder's files do, or the revision of a model from the hub."""
+    if Path(path).is_dir():
+        files = sorted(file for file in Path(path).resolve().rglob("*") if file.is_file())
+        return [(str(file), (stat := file.stat()).st_ino, stat.st_mtime_ns, stat.st_size) for file in files]
+    config = transformers.AutoConfig.from_pretrained(str(path), trust_remote_code=False)
+    return [str(path), getattr(config, "_commit_hash", None)]
+
+
+def _loaded(path: str | Path, family: Family, dtype: str, four_bit: bool) -> Any:
+    drawn = is_random(path)
     transformers.utils.logging.disable_progress_bar()  # a bar of carriage returns, unreadable in a log
     stored = is_quantised(path)
     if stored and not four_bit:
@@ -78,7 +93,7 @@ def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) 
     if four_bit:
         check_quantisation(model, family)
         _keep_weights_as_trained(model)
-    return model.eval().requires_grad_(False), family
+    return model.eval().requires_grad_(False)
 
 
 def is_quantised(path: str | Path) -> bool:

@@ -54,7 +54,12 @@ def use(notebook: Path) -> None:
     One that needs torch waits until the server has it: imported a second time beside it, it would come later still.
     """
     WarmProvisioner.after = LAST if LARGE.search(notebook.read_text(encoding="utf-8")) else None
+    use_provisioner(WarmProvisioner)
+
+
+def use_provisioner(kind: type[WarmProvisioner]) -> None:
+    """Let all kernels of this process be started by that one."""
     factory = KernelProvisionerFactory.instance()
-    value = f"{WarmProvisioner.__module__}:{WarmProvisioner.__name__}"
+    value = f"{kind.__module__}:{kind.__name__}"
     factory.provisioners[NAME] = EntryPoint(NAME, value, factory.GROUP_NAME)
     factory.default_provisioner_name = NAME
