@@ -313,12 +313,12 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return found
 
 
-LEFT = """import gc, sys, torch
+LEFT = """import gc, torch
 from helpers.models import kept
-found = [value for value in gc.get_objects() if isinstance(value, torch.nn.Module)]
 held = set(map(id, kept._model.modules()))
-others = sorted({type(value).__name__ for value in found if id(value) not in held})
-print('adapters', sum('peft' in type(value).__module__ for value in found), 'others', others)"""
+found = [value for value in gc.get_objects() if issubclass(type(value), torch.nn.Module)]
+others = [value for value in found if id(value) not in held and [*value.parameters()]]
+print('models left:', sorted({type(value).__name__ for value in others}))"""
 
 
 @pytest.mark.slow
@@ -344,7 +344,7 @@ def test_two_seeds_and_an_evaluation_on_one_load_are_those_of_new_processes(keep
     asked = common | {"seed": 1, "evaluation": profile.evaluation.model_dump(), "adapter_dir": str(kept / "1/adapter")}
     assert run(notebook / "04_evaluation.ipynb", kept / "ask.ipynb", **asked, output_dir=str(kept / "ask")) == 0
     assert run(write_notebook(tmp_path / "left.ipynb", MAY_LOAD, LEFT), kept / "left.ipynb") == 0
-    assert (kept / "left.log").read_text() == "adapters 0 others []\n"
+    assert (kept / "left.log").read_text() == "models left: []\n"
     os.environ.pop("KEEP_MODEL", None)
     small_run.run("04_evaluation", **asked, output_dir=str(alone / "ask"))
     assert fresh.wait() == 0
