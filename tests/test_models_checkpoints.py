@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from helpers.models.checkpoints import check_checkpoint
@@ -166,6 +167,18 @@ def test_a_merged_model_works_in_a_pipeline(model_path, adapter, butterflies, tm
     content = [{"type": "image", "image": picture}, {"type": "text", "text": "What is this?"}]
     reply = pipe(text=[{"role": "user", "content": content}], max_new_tokens=4, return_full_text=False)
     assert isinstance(reply[0]["generated_text"], str)
+
+
+def test_a_merged_model_s_processor_is_found_by_the_library_s_names(model_path, tmp_path):
+    processor = load_processor(model_path)
+    processor.save_pretrained(tmp_path)
+    shutil.copy(model_path / "config.json", tmp_path)
+    saved = json.loads((tmp_path / "processor_config.json").read_text())
+    assert hasattr(transformers, saved["processor_class"])
+    again = load_processor(tmp_path)
+    assert again.image_processor.to_dict() == processor.image_processor.to_dict()
+    if "Qwen2" in saved["processor_class"]:  # without it the library's class finds no settings for videos
+        assert json.loads((tmp_path / "preprocessor_config.json").read_text()).items() >= {"merge_size": 2}.items()
 
 
 def test_a_prompt_cannot_be_merged(tmp_path):

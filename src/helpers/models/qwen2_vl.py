@@ -19,6 +19,14 @@ class Qwen2VLPictureProcessor(Qwen2VLProcessor):
     ) -> None:
         super().__init__(image_processor, tokenizer, None, chat_template=chat_template, **kwargs)
 
+    def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
+        """The pictures' settings also in a file of their own, where the library's class finds those of videos too."""
+        self.image_processor.save_pretrained(save_directory)
+        return super().save_pretrained(save_directory, push_to_hub, **kwargs)
+
+
+Qwen2VLPictureProcessor.__name__ = Qwen2VLProcessor.__name__  # it is saved, and other programs know the library's alone
+
 
 def load_processor(path: str) -> Qwen2VLPictureProcessor:
     """Tokenizer, chat template and PIL image processor of a checkpoint."""
