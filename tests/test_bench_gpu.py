@@ -26,8 +26,8 @@ def run(seconds, **more):
 
 def test_a_peer_without_an_environment_is_not_run(bench):
     assert "trl" not in bench.ways("text_only", {"trl": None, "unsloth": None}, None)
-    found = bench.ways("text_only", {"trl": "python", "unsloth": None}, None)
-    assert {"ours", "trl", "trl_tuned"} <= set(found)
+    found = bench.ways("text_only", {"trl": "python", "unsloth": None, "llamafactory": "python"}, None)
+    assert {"ours", "trl", "trl_tuned", "llamafactory"} <= set(found)
     assert "unsloth" not in found
 
 
@@ -49,6 +49,30 @@ def test_the_table_compares_by_hand_and_keeps_failures(bench):
     assert ours["times_trl_tuned"] is None
     assert peer["times_trl"] == 1.0
     assert failed["failed"] == "out of memory"
+
+
+def test_a_run_that_fails_leaves_its_last_words_and_the_next_one_goes_on(bench, tmp_path, capsys):
+    given = argparse.Namespace(out=tmp_path / "out.csv", epochs=1, small=True)
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho 'no such operator' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    found = bench.measure(str(broken), "llamafactory", tmp_path / "model", "text_only", tmp_path, given)
+    assert found == {"failed": "no such operator"}
+    assert "llamafactory, model, text_only: no such operator" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", ["text_only", "image_text"])
+def test_samples_for_llama_factory_are_the_same_words_with_a_mark_for_each_picture(bench, tmp_path, mode):
+    pictures = [{"type": "image", "path": "a.png"}] * (mode == "image_text")
+    user = {"role": "user", "content": [*pictures, {"type": "text", "text": "What is it?"}]}
+    answer = {"role": "assistant", "content": [{"type": "text", "text": "An Adonis."}]}
+    (tmp_path / f"{mode}.jsonl").write_text(json.dumps({"messages": [user, answer]}) + "\n")
+    out = bench.llamafactory_data(tmp_path, mode, tmp_path)
+    index = json.loads((out / "dataset_info.json").read_text())[mode]
+    (sample,) = json.loads((out / index["file_name"]).read_text())
+    assert [m["content"] for m in sample["messages"]] == ["<image>" * len(pictures) + "What is it?", "An Adonis."]
+    assert sample.get("images", []) == [str(tmp_path / "a.png")] * len(pictures)
+    assert ("images" in index["columns"]) == bool(pictures)
 
 
 def test_every_way_is_a_setting_that_there_is(bench):

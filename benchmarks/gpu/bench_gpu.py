@@ -20,6 +20,9 @@ machine; ``*_operations.txt`` beside the table says where the rest goes.
 | trl | SFTTrainer as it comes: gradient checkpointing, AdamW in float32 |
 | trl_tuned | SFTTrainer with our optimiser, and checkpointing only with pictures |
 | unsloth | its FastVisionModel on the same weights, saved once in 4 bit; with TRL's trainer, as its manual says |
+| llamafactory | LLaMA-Factory's `run_exp` on the same saved weights: gradient checkpointing, AdamW in float32 |
+
+A peer that cannot be installed is not in the table, one that cannot run has its reason there in place of numbers.
 """
 
 import argparse
@@ -49,7 +52,8 @@ OURS: dict[str, dict[str, Any]] = {
     "ours_no_liger": {},
     "ours_cached": {"tower_cache": True},
 }
-PEERS = ("trl", "trl_tuned", "unsloth")
+PEERS = ("trl", "trl_tuned", "unsloth", "llamafactory")
+LOAD_SAVED = ("unsloth", "llamafactory")  # peers that load their own way, from weights saved in 4 bit
 SAME_AS_OURS = {  # ways that differ from `ours` in one of the modes only
     "ours_cached": "text_only",
     "ours_checkpointing_off": "text_only",
@@ -211,6 +215,77 @@ def run_unsloth(given: argparse.Namespace) -> dict[str, Any]:
     return {}
 
 
+# By the configuration's model_type: LLaMA-Factory's template, and the projector, which ours trains in full
+LLAMAFACTORY = {
+    "qwen2_vl": {"template": "qwen2_vl", "additional_target": "merger"},
+    "llava_next": {"template": "llava_next", "additional_target": "multi_modal_projector", "default_system": ""},
+}
+
+
+def run_llamafactory(given: argparse.Namespace) -> dict[str, Any]:
+    """LLaMA-Factory's QLoRA as its examples have it, with our settings; the weights are those of `saved`."""
+    import torch
+    from llamafactory.train.tuner import run_exp
+
+    chosen, cuda = settings(given.small, given.epochs, {}), torch.cuda.is_available()
+    kind = json.loads((given.saved / "config.json").read_text(encoding="utf-8"))["model_type"]
+    with tempfile.TemporaryDirectory() as scratch:
+        run_exp(
+            {
+                "model_name_or_path": str(given.saved),
+                "stage": "sft",
+                "do_train": True,
+                "finetuning_type": "lora",
+                "lora_target": "all",  # linear layers of the language model, as the tower is frozen
+                "lora_rank": chosen.lora_rank,
+                "lora_alpha": chosen.lora_alpha,
+                "lora_dropout": 0.0,
+                **LLAMAFACTORY[kind],
+                "dataset_dir": str(llamafactory_data(given.data, given.mode, Path(scratch))),
+                "dataset": given.mode,
+                "cutoff_len": 8192,  # more than any sample; the default would cut pictures
+                "image_max_pixels": chosen.max_pixels,
+                "overwrite_cache": True,
+                "preprocessing_num_workers": 1,
+                "output_dir": f"{scratch}/out",
+                "num_train_epochs": chosen.epochs,
+                "per_device_train_batch_size": chosen.batch_size,
+                "learning_rate": chosen.learning_rate,
+                "lr_scheduler_type": "cosine",
+                "warmup_steps": chosen.warmup_share,  # below 1 it is a share
+                "bf16": chosen.dtype == "bfloat16",
+                "use_cpu": not cuda,
+                "report_to": "none",
+                "save_strategy": "no",
+                "logging_steps": 1,
+                "disable_tqdm": True,
+                "dataloader_pin_memory": cuda,
+                "seed": 0,
+            }
+        )
+    return {}
+
+
+def llamafactory_data(data: Path, mode: str, folder: Path) -> Path:
+    """The samples in LLaMA-Factory's format of messages, pictures beside them, and the index that names them."""
+    made = []
+    for line in (data / f"{mode}.jsonl").read_text(encoding="utf-8").splitlines():
+        user, assistant = json.loads(line)["messages"]
+        pictures = [str(data / part["path"]) for part in user["content"] if part["type"] == "image"]
+        question = "".join(part["text"] for part in user["content"] if part["type"] == "text")
+        messages = [
+            {"role": "user", "content": "<image>" * len(pictures) + question},
+            {"role": "assistant", "content": assistant["content"][0]["text"]},
+        ]
+        made.append({"messages": messages} | ({"images": pictures} if pictures else {}))
+    columns = {"messages": "messages"} | ({"images": "images"} if mode == "image_text" else {})
+    tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
+    index = {mode: {"file_name": f"{mode}.json", "formatting": "sharegpt", "columns": columns, "tags": tags}}
+    (folder / f"{mode}.json").write_text(json.dumps(made), encoding="utf-8")
+    (folder / "dataset_info.json").write_text(json.dumps(index), encoding="utf-8")
+    return folder
+
+
 def profiled(given: argparse.Namespace) -> None:
     """Where the time of `ours` goes: a table of operations, by the device's own time, beside the results."""
     import torch
@@ -240,9 +315,8 @@ def worker(given: argparse.Namespace) -> None:
     watch = Watch()
     if given.profile:
         profiled(given)
-    run: Callable[..., dict[str, Any]] = run_ours if given.worker in OURS else run_trl
-    if given.worker == "unsloth":
-        run = run_unsloth
+    others = {"unsloth": run_unsloth, "llamafactory": run_llamafactory}
+    run: Callable[..., dict[str, Any]] = run_ours if given.worker in OURS else others.get(given.worker, run_trl)
     try:
         counted = run(given)
     except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -250,8 +324,8 @@ def worker(given: argparse.Namespace) -> None:
             raise
         print("MEASURED " + json.dumps({"failed": "out of memory"}), flush=True)
         return
-    versions = {name: _version(name) for name in ("torch", "transformers", "peft", "bitsandbytes", "trl", "unsloth")}
-    versions["liger"] = _version("liger_kernel")
+    names = ("torch", "transformers", "peft", "bitsandbytes", "trl", "unsloth", "llamafactory")
+    versions = {name: _version(name) for name in names} | {"liger": _version("liger_kernel")}
     print("MEASURED " + json.dumps({**watch.result, **counted, "versions": versions}), flush=True)
 
 
@@ -324,7 +398,7 @@ def main(given: argparse.Namespace) -> None:
     """All ways, models and modes; the table is written anew after each model and mode, so that little is lost."""
     from bench_training import make_data
 
-    pythons = {"trl": given.trl, "unsloth": given.unsloth}
+    pythons = {"trl": given.trl, **{peer: getattr(given, peer) for peer in LOAD_SAVED}}
     top = ceiling()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -332,12 +406,12 @@ def main(given: argparse.Namespace) -> None:
         make_data(folder, 8 if given.small else 100, 448, ("name_to_description",))
         for name in given.models:
             model = ROOT / "data" / "models" / "rehearse" / (f"{name}-shrunk" if given.small else name)
-            copy = {"saved": saved(model, folder, given)} if given.unsloth else {}
+            copy = {"saved": saved(model, folder, given)} if any(pythons[peer] for peer in LOAD_SAVED) else {}
             for mode in given.modes:
                 found = {}
                 for way in ways(mode, pythons, given.ways):
                     python = pythons.get(way.partition("_")[0]) or sys.executable
-                    found[way] = measure(python, way, model, mode, folder, given, **(copy if way == "unsloth" else {}))
+                    found[way] = measure(python, way, model, mode, folder, given, **(copy if way in LOAD_SAVED else {}))
                     print(way, model.name, mode, found[way], flush=True)
                 trace = given.out.with_name(f"{given.out.stem}_{model.name}_{mode}_operations.txt")
                 measure(sys.executable, "ours", model, mode, folder, given, profile=trace)
@@ -405,6 +479,7 @@ if __name__ == "__main__":
     parser.add_argument("--ways", nargs="+", choices=[*OURS, *PEERS], help="beside ours; default: all")
     parser.add_argument("--trl", help="the Python of an environment with trl")
     parser.add_argument("--unsloth", help="the Python of an environment with unsloth")
+    parser.add_argument("--llamafactory", help="the Python of an environment with llamafactory")
     for name in ("worker", "mode"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     for name in ("model", "data", "profile", "saved"):

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Both 7B architectures with random weights on this machine's GPU, beside TRL and Unsloth, in one command:
+# Both 7B architectures with random weights on this machine's GPU, beside its peers, in one command:
 #     benchmarks/gpu/run.sh results.csv            about an hour on one H100
 #     benchmarks/gpu/run.sh results.csv --small    shrunk models, also without a GPU: minutes
-# Each peer gets an environment of its own in ../peers (or in $PEERS); one that does not install is left out, and said so.
+# The peers are TRL, LLaMA-Factory and, on a GPU, Unsloth. Each gets an environment of its own in ../peers (or in $PEERS);
+# one that does not install is left out, and said so.
 # If the package liger-kernel is in the project's environment, its fused loss is used, and measured against ours without.
 # PYTHON: the project's Python; by default the active environment's, or .venv's.
 set -euo pipefail
@@ -29,6 +30,10 @@ shared=(pydantic pandas psutil pyyaml pillow)
 ours=("torch==$(version torch)" "transformers==$(version transformers)" "peft==$(version peft)"
     "bitsandbytes==$(version bitsandbytes)")
 options=$(peer trl "${ours[@]}" "${shared[@]}" trl==1.16.0)
+# It asks for older versions of transformers, peft and trl. torchvision and torchaudio have to fit torch's build: as long as
+# all three come from one index, they do.
+options+=" $(peer llamafactory "torch==$(version torch)" "bitsandbytes==$(version bitsandbytes)" "${shared[@]}" \
+    llamafactory==0.9.5)"
 if command -v nvidia-smi >/dev/null; then
     nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv
     options+=" $(peer unsloth "${shared[@]}" unsloth)" # it brings versions of its own
