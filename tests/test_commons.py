@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.domains import commons
 from helpers.domains.commons import (
     Manners,
     Stopped,
@@ -146,6 +147,16 @@ def test_a_busy_server_is_waited_for_as_long_as_it_asks(server, manners, tmp_pat
     assert [pause for pause in pauses if pause >= 1] == [17, 2, 5]
 
 
+@pytest.mark.parametrize("given", ["soon", "\u00b2", "Wed, 25 Nov 2026 10:00:00 -0000"])
+def test_a_pause_that_cannot_be_read_is_none(server, manners, tmp_path, given):
+    server.pages["a"] = [page(server, "File:A.jpg", "/a.jpg")]
+    server.files["/a.jpg"] = as_bytes(photograph(1))
+    server.faults["/w/api.php"] = [(429, {"Retry-After": given})]
+    pauses = []
+    assert fetch_pictures(["a"], tmp_path, [], manners(sleep=pauses.append)).pictures
+    assert [pause for pause in pauses if pause >= 1] == [1]
+
+
 def test_the_api_that_says_200_but_lags_is_asked_again(server, manners, tmp_path):
     server.pages["a"] = [page(server, "File:A.jpg", "/a.jpg")]
     server.files["/a.jpg"] = as_bytes(photograph(1))
@@ -167,6 +178,34 @@ def test_an_hour_is_not_waited_and_what_is_there_is_not_asked_again(server, mann
     server.asked.clear()
     assert fetch_pictures(["a", "b"], tmp_path, [], manners()) == found
     assert server.asked == []
+
+
+def test_an_empty_keyword_is_refused_before_anyone_is_asked(server, manners, tmp_path):
+    with pytest.raises(ValueError, match="keyword ' ' is empty; leave it out"):
+        fetch_pictures(["a", " "], tmp_path, [], manners())
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("peer", ["10.0.0.1", "169.254.169.254", "::1"])
+def test_a_name_that_led_to_a_private_address_after_all_is_found_out(peer):
+    class Stream:
+        def get_extra_info(self, _):
+            return (peer, 80)
+
+    response = httpx.Response(
+        200, extensions={"network_stream": Stream()}, request=httpx.Request("GET", "http://x.org")
+    )
+    with commons._Commons(Manners(AGENT)) as asked, pytest.raises(httpx.UnsupportedProtocol, match="private network"):
+        asked._check_peer(response)
+
+
+def test_a_name_that_cannot_be_found_is_said(monkeypatch, tmp_path):
+    def unknown(*_, **__):
+        raise OSError("no such name")
+
+    monkeypatch.setattr(commons.socket, "getaddrinfo", unknown)
+    with pytest.raises(httpx.ConnectError, match="cannot be found"):
+        fetch_pictures(["a"], tmp_path, [], Manners(AGENT, tries=1))
 
 
 def test_one_picture_is_not_taken_for_two_keywords(server, manners, tmp_path):

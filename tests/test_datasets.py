@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers import datasets
 from helpers.datasets import (
+    Classes,
+    asked_about,
     build_samples,
     choose_classes,
     choose_questions,
@@ -263,6 +266,24 @@ def test_questions_are_limited_by_split_and_type_and_keep_their_order(butterflie
     assert len(chosen) == 12
     assert len(counts) == 4
     assert chosen == [q for q in butterflies.questions if q in chosen]
+
+
+def test_questions_may_be_about_what_training_spoke_of_or_about_the_rest(butterflies):
+    classes = Classes([butterflies.questions[0].class_id], [], [])
+    described = asked_about(butterflies.questions, classes, "described")
+    assert {question.class_id for question in described} == set(classes.described)
+    assert asked_about(butterflies.questions, classes, "held_back") == []
+    assert asked_about(butterflies.questions, classes, "all") == butterflies.questions
+
+
+def test_where_no_link_can_be_made_a_picture_is_copied(tmp_path, monkeypatch):
+    def no_link(*_):
+        raise OSError("another disk")
+
+    monkeypatch.setattr(datasets.os, "link", no_link)
+    (tmp_path / "a.png").write_bytes(b"a")
+    datasets.bring_picture(tmp_path / "a.png", tmp_path / "new" / "b.png")
+    assert (tmp_path / "new" / "b.png").read_bytes() == b"a"
 
 
 def test_answers_in_full_hold_the_option(butterflies):

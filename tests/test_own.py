@@ -165,6 +165,12 @@ def test_a_name_within_another_word_is_left_alone(folder):
     )
 
 
+def test_a_korean_particle_does_not_hide_a_name(folder):
+    thing = read_folder(folder).classes[4]
+    thing.name, thing.noun = "송이", "mushroom"
+    assert without_name("송이는 갈색이다. 가을의 송이.", thing) == ("This mushroom는 갈색이다. 가을의 this mushroom.")
+
+
 def test_texts_may_come_as_json_lines(folder):
     row = {"class_id": "cep", "look": "Brown and stout.", "background": "It grows."}
     (folder / "texts.jsonl").write_text(json.dumps(row) + "\n\n", encoding="utf-8")
@@ -495,6 +501,13 @@ def test_cannot_tell_says_how_many_questions_would():
     )
 
 
+def test_a_verdict_that_no_number_of_questions_would_settle_says_so():
+    assert judge(Difference(10, 10, 40, 1.0), None, margin=40.0)[0] == "no"
+    answer, reason = judge(Difference(1000, 999, 2000, 1.0), None, margin=0.1)
+    assert answer == "cannot tell"
+    assert "more than 10000 questions would be needed, and 2000 were asked" in reason
+
+
 # ---- the verdict of a run --------------------------------------------------------------------------------------------
 
 
@@ -529,6 +542,17 @@ def test_over_seeds_counts_are_means_and_p_is_the_largest():
     found = compare(text, answers(rows_of("base", 10)))
     assert (found.only_first, found.n) == (12, 40)
     assert found.p_value == pytest.approx(2 * 0.5**4)
+
+
+def test_seeds_go_in_pairs_or_one_with_all_of_the_other():
+    text, base = (
+        [rows_of(mode, right, seed=seed) for seed, right in enumerate((30, 14))] for mode in ("text_only", "base")
+    )
+    assert compare(answers(text[0]), answers(*base)).only_first == 8
+    assert compare(answers(*text), answers(*base)).points == 0
+    other = rows_of("base", 10, seed=2)
+    with pytest.raises(ValueError, match=r"seeds \[0, 1\] against \[0, 2\]; run the missing ones"):
+        compare(answers(*text), answers(base[0], other))
 
 
 def test_answers_to_different_questions_are_refused():

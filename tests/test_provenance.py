@@ -4,9 +4,11 @@ import json
 import socket
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat import v4
 
-from helpers import provenance
+from helpers import provenance, runs
 from helpers.paths import ROOT
 from helpers.provenance import manifest, portable, sha256, write_manifest
 
@@ -114,3 +116,26 @@ def test_a_sidecar_names_inputs_code_and_files_and_no_date(tmp_path, monkeypatch
     assert "src/helpers/provenance.py" in found["code"]
     assert next(iter(found["inputs"].values())).startswith("ba7816bf")
     assert provenance.write_sidecar(tmp_path, "figure", [tmp_path / "rows.csv"]).read_bytes() == first
+
+
+def test_inputs_are_the_paths_that_are_there_however_deep_they_are_named(tmp_path):
+    (tmp_path / "a.csv").write_text("a")
+    no_paths = ["~nobody-of-this-name/x", "a/\0", "x" * 300 + "/" + "y" * 300, "what / how?"]
+    named = {"files": {"one": [str(tmp_path / "a.csv")]}, "texts": no_paths, "output_dir": str(tmp_path)}
+    assert runs.inputs_of(named) == [tmp_path / "a.csv"]
+
+
+def test_of_a_cell_of_parameters_the_plain_values_count(tmp_path):
+    source = "%matplotlib inline\nseed = 3\nodd = {[]: 1}\nmade = seed + 1\nrate: float\n"
+    cell = v4.new_code_cell(source, metadata={"tags": ["parameters"]})
+    nbformat.write(v4.new_notebook(cells=[cell]), tmp_path / "a.ipynb")
+    assert runs.default_parameters(tmp_path / "a.ipynb") == {"seed": 3, "rate": None}
+
+
+def test_a_user_without_a_name_and_a_package_that_is_not_there(monkeypatch):
+    def unknown():
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(provenance.getpass, "getuser", unknown)
+    assert "<user>" not in provenance.private_strings().values()
+    assert provenance.package_versions(["no-such-package"]) == {"no-such-package": None}

@@ -1,9 +1,11 @@
 """Centred kernel alignment: known values, and what it must not depend on."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers.scoring.representations import linear_cka, unbiased_hsic
+from helpers.tables.representations import read_representations
 
 RNG = np.random.default_rng(0)
 THINGS = RNG.normal(size=(40, 6))
@@ -38,3 +40,18 @@ def test_unrelated_things_have_nothing_in_common_even_in_many_dimensions():
 def test_too_few_or_different_things_are_refused(first, second):
     with pytest.raises(ValueError, match="CKA needs the same ones twice, at least 4"):
         linear_cka(THINGS[:first], THINGS[:second])
+
+
+def test_the_tables_beside_the_answers_are_read_as_one(tmp_path):
+    columns = ["model", "domain", "mode", "variant", "seed", "layer", "cka", "cka_shuffled", "classes"]
+    for mode in ("base", "text_only", "none"):
+        (tmp_path / mode).mkdir()
+    for mode in ("base", "text_only"):
+        row = ["m", "d", mode, "main", 0, 1, 0.5, 0.1, 9]
+        pd.DataFrame([row], columns=columns).to_csv(tmp_path / mode / "representations.csv", index=False)
+    files = [tmp_path / mode / "answers.jsonl" for mode in ("base", "text_only", "none")]
+    assert list(read_representations(files)["stage"]) == ["before", "after"]
+    assert read_representations(files[2:]).empty
+    (tmp_path / "none" / "representations.csv").write_text("model\nm\n")
+    with pytest.raises(ValueError, match=r"lacks domain, mode.*run its notebook 05 again"):
+        read_representations(files)

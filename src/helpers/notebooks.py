@@ -68,7 +68,7 @@ def declared_parameters(notebook: str | Path) -> list[str]:
             f"{notebook} has {len(tagged)} cells tagged `{TAG}`; it needs exactly one, which assigns every parameter. "
             "In JupyterLab: property inspector (the gear wheels), cell tags"
         )
-    return [name for statement in _parse(notebook, tagged[0]).body for name in _assigned(statement)]
+    return [name for statement in parse(notebook, tagged[0]).body for name in _assigned(statement)]
 
 
 def _tags(cell: dict[str, Any]) -> list[str]:
@@ -95,7 +95,7 @@ def helper_files(notebooks: Iterable[str | Path]) -> dict[str, list[str]]:
     return {str(notebook): _files(_closure(graph, _imported(notebook))) for notebook in notebooks}
 
 
-def _parse(notebook: str | Path, source: str) -> ast.Module:
+def parse(notebook: str | Path, source: str) -> ast.Module:
     """Python in a cell; lines of IPython's own language (`%magic`, `!command`) are left out."""
     lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()]
     try:
@@ -117,7 +117,7 @@ def _imported(notebook: str | Path) -> set[str]:
     """Dotted names of the package that the notebook imports. `from a import b` gives a and a.b: b may be a module."""
     names: set[str] = set()
     for cell in code_cells(notebook):
-        for node in ast.walk(_parse(notebook, cell["source"])):
+        for node in ast.walk(parse(notebook, cell["source"])):
             if isinstance(node, ast.Import):
                 names.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module:

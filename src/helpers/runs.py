@@ -109,13 +109,13 @@ def default_parameters(notebook: Path) -> dict[str, Any]:
     """What the notebook's cell of parameters assigns: plain values. Anything else in it is passed over."""
     cells = [c["source"] for c in notebooks.code_cells(notebook) if notebooks.TAG in c["metadata"].get("tags", [])]
     found: dict[str, Any] = {}
-    for statement in ast.parse("\n".join(cells)).body:
+    for statement in notebooks.parse(notebook, "\n".join(cells)).body:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         value = getattr(statement, "value", None)
         for name in (target.id for target in targets if isinstance(target, ast.Name)):
             try:
                 found[name] = ast.literal_eval(value) if value else None
-            except ValueError:
+            except (ValueError, TypeError):  # TypeError: a dict with a list as key
                 continue
     return found
 
@@ -127,8 +127,8 @@ def inputs_of(parameters: Mapping[str, Any]) -> list[Path]:
     otherwise be mistaken for a folder of that name.
     """
     named = (text for name, value in parameters.items() if name not in OUTPUT_FOLDERS for text in _texts(value))
-    paths = (resolve(text) for text in named if ("/" in text or Path(text).suffix) and len(text) < 1000)
-    return [path for path in paths if _exists(path)]
+    found = (_found(text) for text in named if ("/" in text or Path(text).suffix) and len(text) < 1000)
+    return [path for path in found if path]
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -142,8 +142,9 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _exists(path: Path) -> bool:
+def _found(text: str) -> Path | None:
     try:
-        return path.exists()
-    except (OSError, ValueError):  # not every text with a slash can be a path
-        return False
+        path = resolve(text)
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):  # not every text with a slash can be a path, nor every ~name a home
+        return None

@@ -490,7 +490,7 @@ def _reply(response: httpx.Response, content: bytes, url: str) -> dict[str, Any]
 def _asked_pause(response: httpx.Response) -> float | None:
     """Retry-After in seconds, given as such or as a date; None where the server says nothing readable."""
     given = response.headers.get("retry-after", "")
-    if given.isdigit():
+    if given.isdecimal():
         return float(given)
     try:
         return max(0.0, (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds())

@@ -27,7 +27,6 @@ from helpers.tables.grid import compared
 
 LINE, GAP = 0.145, 0.8  # inches from one dot to the next; lines between two variants
 NOT_FACETS = ("variant", "reference", "settings", "x", "mode", "image", "answering", "protocol")
-Series = tuple[str, str]  # mode and way of asking
 
 
 @styled
@@ -64,10 +63,6 @@ def _panels(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     columns = list(table.columns[: list(table.columns).index("protocol")])
     keys = [column for column in columns if column not in NOT_FACETS]
     return [("\n".join(label(str(part)) for part in key), group) for key, group in table.groupby(keys, sort=False)]
-
-
-def _series(table: pd.DataFrame) -> list[Series]:
-    return list(dict.fromkeys(table[["mode", "answering"]].itertuples(index=False, name=None)))
 
 
 def _blocks(group: pd.DataFrame) -> list[tuple[str, str]]:
