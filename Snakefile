@@ -504,6 +504,8 @@ EXECUTE = (
     "{PYTHON:q} -m helpers.execute {input.code[0]} {output.notebook} --log {log} --threads {threads}"
     " --parameters {params.given:q} --label {params.label:q}"
 )
+ONCE = " --once" if SHARED else ""  # another clone may be at the same run: wait for it, and try again (helpers.store)
+TURNS = 3 if SHARED else 0
 
 
 localrules: all, figures, everything, rehearsal, publish, grid_runs, all_grids, publish_grids, publish_baselines, ablations
@@ -603,6 +605,7 @@ rule finetune:
         notebook=f"{EXECUTED}/finetune/{TRAINED}.ipynb",
         record=f"{EXECUTED}/finetune/{TRAINED}.manifest.json",
     cache: SHARED
+    retries: TURNS
     log:
         f"{LOGS}/finetune/{TRAINED}.log",
     params:
@@ -615,7 +618,7 @@ rule finetune:
         runtime=PROFILE.jobs.minutes,
         gpu=PROFILE.jobs.gpus,
     shell:
-        EXECUTE + " && rm -rf {params.checkpoints:q}"
+        EXECUTE + ONCE + " && rm -rf {params.checkpoints:q}"
 
 
 rule evaluate:
@@ -637,6 +640,7 @@ rule evaluate:
         notebook=f"{EXECUTED}/evaluate/{TRAINED}.ipynb",
         record=f"{EXECUTED}/evaluate/{TRAINED}.manifest.json",
     cache: SHARED
+    retries: TURNS
     log:
         f"{LOGS}/evaluate/{TRAINED}.log",
     params:
@@ -647,7 +651,7 @@ rule evaluate:
         runtime=PROFILE.jobs.minutes,
         gpu=PROFILE.jobs.gpus,
     shell:
-        EXECUTE
+        EXECUTE + ONCE
 
 
 use rule evaluate as ablate with:

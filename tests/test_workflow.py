@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,22 @@ def test_two_clones_with_one_store_train_and_evaluate_once(tmp_path):
     assert (tmp_path / "second" / answers).read_bytes() == (tmp_path / "first" / answers).read_bytes()
     third = run("second", "set=evaluation.batch_size=3")
     assert [step in third for step in steps] == [False, True]
+
+
+@pytest.mark.slow
+def test_two_clones_that_want_a_run_at_the_same_moment_do_it_once(tmp_path):
+    (tmp_path / "store").mkdir()
+    made = "runs/small/training/qwen2_vl/butterfly/text_only/main/seed0/resources.json"
+    trees = [make_tree(tmp_path / name, seconds=4, imports=False) for name in ("first", "second")]
+    arguments = ("--cores", "1", "--cache", *SMALL, "--", made)
+    at_once = {"SNAKEMAKE_OUTPUT_CACHE": str(tmp_path / "store")}
+    with ThreadPoolExecutor(2) as pool:
+        found = [*pool.map(lambda tree: snakemake(tree, *arguments, **at_once), trees)]
+    assert [status for status, _ in found] == [0, 0], found
+    words = "".join(output for _, output in found)
+    assert words.count("03_qlora_finetuning qwen2_vl butterfly text_only seed 0 started") == 1
+    assert "was under way in another clone; its result is taken" in words
+    assert len({(tree / made).read_bytes() for tree in trees}) == 1
 
 
 @pytest.mark.slow

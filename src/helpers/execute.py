@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
-from helpers import failures, notebooks, paths, preflight, progress, provenance
+from helpers import failures, notebooks, paths, preflight, progress, provenance, store
 from helpers.kept import client as keeper
 from helpers.runs import RunRecord
 from helpers.warm import client
@@ -298,6 +298,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("-y", "--parameters", default="{}", help="JSON or YAML, or a file that ends in .json or .yaml")
     parser.add_argument("--log", type=Path, help="default: OUTPUT with the suffix .log")
     parser.add_argument("--label", help="how the terminal calls this run; default: the notebook's name")
+    parser.add_argument("--once", action="store_true", help="wait for a clone that does the same run (helpers.store)")
     parser.add_argument("--threads", type=int, default=1, help="for the kernel's numerical libraries (default 1)")
     return parser.parse_args(arguments)
 
@@ -311,14 +312,21 @@ def _terminate(*_: object) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 failed or refused, 130 interrupted, 143 terminated, as a shell has it."""
+    """Exit status: 0 done, 1 failed or refused, 75 done by another clone meanwhile; 130 interrupted and 143 terminated,
+    as a shell has it.
+    """
     given = _options(arguments)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     label = _position() + (given.label or given.notebook.stem)
     log = given.log or given.output.with_suffix(".log")
     try:
-        execute(given.notebook, given.output, log, _read_parameters(given.parameters), label, given.threads)
+        parameters = _read_parameters(given.parameters)
+        with store.turn(given.notebook, parameters) if given.once else nullcontext(True) as mine:
+            if not mine:
+                print(f"{label} was under way in another clone; its result is taken", flush=True)
+                return store.AGAIN
+            execute(given.notebook, given.output, log, parameters, label, given.threads)
     except (NotebookFailed, notebooks.NotebookError, preflight.PreflightError) as error:
         print(error, file=sys.stderr)
         return 1
