@@ -194,7 +194,7 @@ def time_figure(samples: pd.DataFrame) -> Figure:
 def _power(run: pd.DataFrame) -> pd.Series:
     """Watts; none for a last interval of less than half the usual length, whose energy is mostly rounding."""
     power, lengths = run["cpu_w"] + run["gpu_w"].fillna(0), run["seconds"].diff()
-    return power.iloc[:-1] if lengths.iloc[-1] < lengths.median() / 2 else power
+    return power.iloc[:-1] if lengths.iloc[-1] < lengths.iloc[:-1].median() / 2 else power
 
 
 def _highest(axes: Axes) -> float:

@@ -156,9 +156,10 @@ def _letter_scores(
             [[row[start + (o - by) % 4] for o in range(4)] for by, row in enumerate(last)]
             for start in (0, 4)[: len(forms)]
         ]
-        other = [max(range(4), key=row.__getitem__) for row in ordered[1]] if len(forms) > 1 else [None]
+        # Of one rotation alone it would not be comparable with what is right in all of them
+        other = None if circular or len(forms) < 2 else max(range(4), key=ordered[1][0].__getitem__)
         scores.append(ordered[0])
-        columns.append({"letter_form": forms[0].text, "alternative_parsed": other[0]})
+        columns.append({"letter_form": forms[0].text, "alternative_parsed": other})
     return scores, columns
 
 

@@ -20,6 +20,11 @@ from helpers.scoring.prompts import Prompt
 from helpers.scoring.trees import Branch, Tree, plant
 
 LOGITS_AT_ONCE = 2**25  # numbers; 128 MB in float32
+OBJECTIONS = (  # settings of a model's own generation under which the likeliest token is not always taken
+    *("repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "num_beams", "sequence_bias"),
+    *("min_length", "min_new_tokens", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids"),
+    *("forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty", "penalty_alpha"),
+)
 CHUNK = 8  # batches whose features are held together; lengths are sorted within
 
 TokenLists = Sequence[Sequence[Sequence[int]]]  # prompts x answers x tokens
@@ -333,7 +338,7 @@ class Reader:
     def _is_plainly_greedy(self) -> bool:
         """Whether the library's greedy generation takes the likeliest token, as it does unless a model objects."""
         config = getattr(self.model, "generation_config", None)
-        return getattr(config, "repetition_penalty", None) in (None, 1.0)
+        return all(getattr(config, name, None) in (None, 0, 1, [], {}) for name in OBJECTIONS)
 
     def _written_by_trees(
         self, trees: Sequence[Tree], prompts: Sequence[Branch], most: int, seen: dict[str, Features]

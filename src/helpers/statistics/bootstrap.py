@@ -42,8 +42,9 @@ def cluster_interval(
         return float(sums[0] / counts[0]), float(sums[0] / counts[0])
     data: tuple[np.ndarray, ...] = (sums, counts)
     statistic: Any = _ratio
-    if not np.ptp(counts):  # the same, in half the time
-        data, statistic = (sums / counts,), np.mean
+    unit = 1.0
+    if not np.ptp(counts):  # the same, in half the time; divided in the end, as whole numbers tie exactly
+        data, statistic, unit = (sums,), np.mean, counts[0]
     drawn = bootstrap(
         data,
         statistic,
@@ -55,7 +56,7 @@ def cluster_interval(
         batch=max(1, 4_000_000 // len(sums)),  # 32 MB at a time
         rng=np.random.default_rng(seed),
     )
-    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
+    return float(drawn.confidence_interval.low / unit), float(drawn.confidence_interval.high / unit)
 
 
 def _ratio(total: np.ndarray, number: np.ndarray, axis: int) -> np.ndarray:
