@@ -28,7 +28,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ
 from snakemake.iocontainers import Wildcards
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from helpers import execute, failures, grids, notebooks, preflight, profiles, trackers
+from helpers import execute, failures, grids, notebooks, preflight, profiles, store, trackers
 from helpers.kept import client as kept
 from helpers.warm import client as warm
 
@@ -504,8 +504,11 @@ EXECUTE = (
     "{PYTHON:q} -m helpers.execute {input.code[0]} {output.notebook} --log {log} --threads {threads}"
     " --parameters {params.given:q} --label {params.label:q}"
 )
-ONCE = " --once" if SHARED else ""  # another clone may be at the same run: wait for it, and try again (helpers.store)
-TURNS = 3 if SHARED else 0
+# Another clone may be at the same run: it is waited for, and the run tried again (helpers.store). None: as many times as
+# the command or profile says
+TURNS = 3 if SHARED else None
+if SHARED:
+    os.environ[store.NOTEBOOKS] = " ".join(NOTEBOOK[rule] for rule in USE_BASE)
 
 
 localrules: all, figures, everything, rehearsal, publish, grid_runs, all_grids, publish_grids, publish_baselines, ablations
@@ -618,7 +621,7 @@ rule finetune:
         runtime=PROFILE.jobs.minutes,
         gpu=PROFILE.jobs.gpus,
     shell:
-        EXECUTE + ONCE + " && rm -rf {params.checkpoints:q}"
+        EXECUTE + " && rm -rf {params.checkpoints:q}"
 
 
 rule evaluate:
@@ -651,7 +654,7 @@ rule evaluate:
         runtime=PROFILE.jobs.minutes,
         gpu=PROFILE.jobs.gpus,
     shell:
-        EXECUTE + ONCE
+        EXECUTE
 
 
 use rule evaluate as ablate with:

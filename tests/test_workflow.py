@@ -240,8 +240,22 @@ def test_two_clones_that_want_a_run_at_the_same_moment_do_it_once(tmp_path):
     assert [status for status, _ in found] == [0, 0], found
     words = "".join(output for _, output in found)
     assert words.count("03_qlora_finetuning qwen2_vl butterfly text_only seed 0 started") == 1
-    assert "was under way in another clone; its result is taken" in words
+    assert "another clone is at this run; waiting for its end" in words
     assert len({(tree / made).read_bytes() for tree in trees}) == 1
+
+
+@pytest.mark.slow
+def test_with_a_store_a_run_that_fails_by_itself_is_done_once(tmp_path):
+    tree, store = make_tree(tmp_path / "t", imports=False), tmp_path / "store"
+    store.mkdir()
+    notebook = tree / "notebooks/03_qlora_finetuning.ipynb"
+    notebook.write_text(notebook.read_text().replace("time.sleep(0)", "raise ValueError('no butterfly')"))
+    made = "runs/small/training/qwen2_vl/butterfly/text_only/main/seed0/resources.json"
+    arguments = ("--cores", "1", "--cache", *SMALL, "--", made)
+    status, output = snakemake(tree, *arguments, SNAKEMAKE_OUTPUT_CACHE=str(store))
+    assert status != 0
+    assert output.count("03_qlora_finetuning qwen2_vl butterfly text_only seed 0 started") == 1
+    assert "ValueError: no butterfly" in output
 
 
 @pytest.mark.slow

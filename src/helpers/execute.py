@@ -257,6 +257,16 @@ def _last_cell(executed: Path) -> str:
     return f"cell {begun[-1]} ({source.splitlines()[0] if source else 'empty'})"
 
 
+def _would_fail_again(output: Path) -> str | None:
+    """Of a run that has failed in this workflow by its own doing: what was said then."""
+    manifest = output.with_suffix(f".failed{provenance.SUFFIX}")
+    began = float(os.environ.get("RUN_BEGAN", "inf"))
+    if not manifest.is_file() or manifest.stat().st_mtime < began:
+        return None
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    return content.get("error") if content.get("failure") in (failures.CELL, failures.MEMORY) else None
+
+
 def _position() -> str:
     """``[ 3/20] `` where the workflow counts its runs (a shared file grows by one byte a run), nothing elsewhere."""
     counter, total = os.environ.get("RUN_COUNTER"), os.environ.get("RUN_TOTAL")
@@ -298,7 +308,6 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("-y", "--parameters", default="{}", help="JSON or YAML, or a file that ends in .json or .yaml")
     parser.add_argument("--log", type=Path, help="default: OUTPUT with the suffix .log")
     parser.add_argument("--label", help="how the terminal calls this run; default: the notebook's name")
-    parser.add_argument("--once", action="store_true", help="wait for a clone that does the same run (helpers.store)")
     parser.add_argument("--threads", type=int, default=1, help="for the kernel's numerical libraries (default 1)")
     return parser.parse_args(arguments)
 
@@ -318,14 +327,17 @@ def main(arguments: list[str] | None = None) -> int:
     given = _options(arguments)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
-    label = _position() + (given.label or given.notebook.stem)
+    label = given.label or given.notebook.stem
     log = given.log or given.output.with_suffix(".log")
     try:
         parameters = _read_parameters(given.parameters)
-        with store.turn(given.notebook, parameters) if given.once else nullcontext(True) as mine:
-            if not mine:
-                print(f"{label} was under way in another clone; its result is taken", flush=True)
+        if store.tries_again(given.notebook) and (line := _would_fail_again(given.output)):
+            print(line, file=sys.stderr)
+            return 1
+        with store.turn(given.notebook, parameters) as ours:
+            if not ours:
                 return store.AGAIN
+            label = _position() + label
             execute(given.notebook, given.output, log, parameters, label, given.threads)
     except (NotebookFailed, notebooks.NotebookError, preflight.PreflightError) as error:
         print(error, file=sys.stderr)

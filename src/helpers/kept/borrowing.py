@@ -58,8 +58,8 @@ class Borrowed:
             return None
         os.environ[KEEP_MODEL] = "1"
         self.loan = client.take(key)
-        if self.loan and self.loan.reused and not renewed(self.loan, self.log):
-            print("the kept kernel could not be renewed; a new one is started", flush=True)
+        while self.loan and self.loan.reused and not renewed(self.loan, self.log):
+            print("the kept kernel could not be renewed; another one is taken", flush=True)
             self.loan.end()
             self.loan = client.take(key)
         if self.loan is None:

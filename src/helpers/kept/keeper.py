@@ -78,19 +78,23 @@ class Keeper:
         self.selector.register(connection, selectors.EVENT_READ, self._told)
 
     def _told(self, connection: socket.socket) -> None:
+        fds: list[int] = []
         try:
             message, fds, _, _ = socket.recv_fds(connection, 65536, 3)
             while message and not message.endswith(b"\n"):
-                message += connection.recv(65536)
+                if not (piece := connection.recv(65536)):
+                    raise OSError("it ended in the middle of a message")
+                message += piece
             request = json.loads(message) if message else None
             answer = self._answer(connection, request, fds) if request else None
-            for fd in fds:
-                os.close(fd)
             if answer is not None:
                 connection.sendall(json.dumps(answer).encode() + b"\n")
                 return
         except (OSError, ValueError) as error:
             print(f"a run is let go: {error!r}", flush=True)
+        finally:
+            for fd in fds:
+                os.close(fd)
         self._closed(connection)
 
     def _closed(self, connection: socket.socket) -> None:
