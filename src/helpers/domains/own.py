@@ -146,7 +146,8 @@ def _class_text(thing: OwnClass, wording: int, look: str, background: str, write
 def without_name(look: str, thing: OwnClass) -> str:
     """The look with "this butterfly" for the name: read from description to name it must not give the name away."""
     neutral = _subject(thing) or "this"
-    end = r"(?!\w)" if thing.name[-1].isascii() else ""  # in Korean a particle follows the name without a space
+    korean = "가" <= thing.name[-1] <= "힣"  # a particle follows the name without a space
+    end = "" if korean else r"(?!\w)"
     found = re.compile(rf"\b(?:the |an? )?{re.escape(thing.name)}{end}", re.IGNORECASE)
 
     def said(match: re.Match[str]) -> str:
