@@ -48,9 +48,12 @@ class RuleModel(torch.nn.Module):
     def get_input_embeddings(self):
         return self.embed_tokens
 
-    def forward(self, inputs_embeds, attention_mask=None, **kwargs):
+    def forward(self, inputs_embeds, attention_mask=None, past_key_values=None, **kwargs):
         rows, size = inputs_embeds.shape[:2]
         tokens = inputs_embeds[..., 0].round().long().where(inputs_embeds[..., 1] == TEXT, -1)
+        if past_key_values is not None:  # its memory of what it has read are the tokens themselves
+            tokens = torch.cat([getattr(past_key_values, "told", tokens[:, :0]), tokens], dim=1)
+            past_key_values.told = tokens
         logits = torch.zeros(rows, size, self.vocabulary)
         for row in range(rows):
             for place in range(size):

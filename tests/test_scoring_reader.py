@@ -86,6 +86,33 @@ def test_scores_do_not_depend_on_what_was_written_before(reader, prompts):
     assert reader.likelihoods(prompts, [ANSWERS] * len(prompts), "test") == before
 
 
+def test_the_same_answer_to_the_same_prompt_is_read_once(reader, prompts, monkeypatch):
+    sizes, read = [], Reader._read
+
+    def noting(self, trees, seen):
+        sizes.extend(len(tree.tokens) for tree in trees)
+        return read(self, trees, seen)
+
+    monkeypatch.setattr(Reader, "_read", noting)
+    alone = reader.likelihoods(prompts, [ANSWERS] * len(prompts), "test")
+    once = sum(sizes)
+    several = [[ANSWERS[(i + j) % 4] for j in range(3)] for i in range(len(prompts))]
+    again = reader.likelihoods([*prompts, *prompts], [*several, *[ANSWERS] * len(prompts)], "test")
+    assert sum(sizes) == 2 * once
+    assert again[len(prompts) :] == alone
+    assert again[: len(prompts)] == [[four[(i + j) % 4] for j in range(3)] for i, four in enumerate(alone)]
+
+
+def test_many_answers_to_one_prompt(reader, prompts):
+    many = [
+        f"It is {size}, {colour}." for size in ("small", "large", "long") for colour in ("red", "blue", "black", "grey")
+    ]
+    found = reader.likelihoods(prompts[6:7], [many], "test")[0]
+    assert [one.total for one in found] == pytest.approx(
+        [reference(reader, prompts[6], answer).sum().item() for answer in many], abs=2e-4
+    )
+
+
 def test_a_picture_is_seen(reader, prompts):
     with_picture, without = reader.likelihoods([prompts[0], prompts[6]], [ANSWERS] * 2, "test")
     assert prompts[0].text == prompts[6].text

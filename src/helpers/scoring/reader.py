@@ -25,6 +25,7 @@ OBJECTIONS = (  # settings of a model's own generation under which the likeliest
     *("min_length", "min_new_tokens", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids"),
     *("forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty", "penalty_alpha"),
 )
+ANSWERS_AT_ONCE = 8
 CHUNK = 8  # batches whose features are held together; lengths are sorted within
 
 TokenLists = Sequence[Sequence[Sequence[int]]]  # prompts x answers x tokens
@@ -70,16 +71,25 @@ class Reader:
         return [[Likelihood(sum(one), len(one)) for one in several] for several in each]
 
     def log_probabilities(self, prompts: Sequence[Prompt], answers: TokenLists, what: str) -> list[list[list[float]]]:
-        """For each prompt and answer, given as the tokens that follow it, each answer token's log probability."""
-        found: list[list[list[float]]] = [[] for _ in prompts]
-        ticker, done = Ticker(what, len(prompts)), 0
-        for chunk in self._chunks(prompts):
+        """For each prompt and answer, given as the tokens that follow it, each answer token's log probability.
+
+        The same answer to the same prompt is read once, as where many questions are asked without their pictures.
+        """
+        asked, wanted = _distinct(prompts, answers)
+        found: dict[tuple[Any, ...], list[float]] = {}
+        ticker, done = Ticker(what, len(asked)), 0
+        for chunk in self._chunks(asked):
             read = self._one_by_one if learns_a_prompt(self.model, self.state) else self._by_trees
-            scored = read([prompts[i] for i in chunk], [answers[i] for i in chunk])
-            for i, values in zip(chunk, scored, strict=True):
-                found[i] = values
+            scored = read([asked[i] for i in chunk], [wanted[i] for i in chunk])
+            for i, several in zip(chunk, scored, strict=True):
+                found |= {
+                    (_identity(asked[i]), *answer): values for answer, values in zip(wanted[i], several, strict=True)
+                }
             ticker.tick(done := done + len(chunk))
-        return found
+        return [
+            [found[_identity(prompt), *answer] for answer in several]
+            for prompt, several in zip(prompts, answers, strict=True)
+        ]
 
     def write(self, prompts: Sequence[Prompt], what: str, max_new_tokens: int | None = None) -> list[str]:
         """The model's replies in words; see `replies`."""
@@ -425,6 +435,21 @@ class Reader:
 def learns_a_prompt(model: Any, state: str) -> bool:
     """Whether an adapter puts tokens of its own before the prompt."""
     return state != "base" and bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
+
+
+def _distinct(prompts: Sequence[Prompt], answers: TokenLists) -> tuple[list[Prompt], list[list[list[int]]]]:
+    """Each prompt with its distinct answers, a few at a time, those that begin alike together."""
+    shown = {_identity(prompt): prompt for prompt in prompts}
+    wanted: dict[tuple[str, str], set[tuple[int, ...]]] = {identity: set() for identity in shown}
+    for prompt, several in zip(prompts, answers, strict=True):
+        wanted[_identity(prompt)].update(map(tuple, several))
+    asked, parts = [], []
+    for identity, prompt in shown.items():
+        ordered = sorted(wanted[identity])
+        for start in range(0, len(ordered), ANSWERS_AT_ONCE):
+            asked.append(prompt)
+            parts.append([list(answer) for answer in ordered[start : start + ANSWERS_AT_ONCE]])
+    return asked, parts
 
 
 def _identity(prompt: Prompt) -> tuple[str, str]:
