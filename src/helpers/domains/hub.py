@@ -138,7 +138,7 @@ def _parquet(path: Path) -> Any:
 
     try:
         parquet = ParquetFile(path, pre_buffer=False, buffer_size=2**20)
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a readable parquet file ({str(error).strip()}); fetch it again") from error
     groups = range(parquet.metadata.num_row_groups)
     largest = max((parquet.metadata.row_group(group).total_byte_size for group in groups), default=0)
