@@ -133,7 +133,7 @@ def test_another_model_changed_code_or_a_tracker_is_never_served_by_an_old_kerne
     assert served(model_path="data/models/tiny-llava-next") == other
     monkeypatch.setattr(borrowing, "code_hash", lambda: "another")
     changed = served(model_path="data/models/tiny-llava-next")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", f"not {os.environ.get('HF_HUB_DISABLE_TELEMETRY')}")
     environment = served(model_path="data/models/tiny-llava-next")
     tracked = served(training={"report_to": ["tensorboard"]})
     assert len({first, other, changed, environment, tracked}) == 5
