@@ -42,7 +42,7 @@ import nbformat
 import pandas as pd
 from nbformat import v4
 
-from helpers import execute
+from helpers import execute, preflight
 from helpers.paths import ROOT, resolve
 from helpers.provenance import hardware, package_versions
 from helpers.tables import write_csv
@@ -143,9 +143,10 @@ def notebooks(tree: Path, count: int) -> list[dict[str, Any]]:
     seeds = range(10_000, 10_000 + count)  # none that the graph has made
     made = [f"runs/small/training/qwen2_vl/butterfly/text_only/main/seed{seed}/resources.json" for seed in seeds]
     notebook, papermill = "notebooks/03_qlora_finetuning.ipynb", [sys.executable, "-m", "papermill"]
+    named = ["-k", preflight.KERNEL, "-l", "python"]  # a stub names no kernel
     wrapper = [sys.executable, "-m", "helpers.execute"]
     alone = [
-        [*papermill, notebook, f"alone/{seed}.ipynb", "-p", "output_dir", f"alone/{seed}", "--cwd", "."]
+        [*papermill, notebook, f"alone/{seed}.ipynb", *named, "-p", "output_dir", f"alone/{seed}", "--cwd", "."]
         for seed in seeds
     ]
     wrapped = [
