@@ -39,6 +39,11 @@ if not shutil.which("unshare") or subprocess.run([*NO_NETWORK, "true"], capture_
 WHOLE = 20 * 10_001  # bytes of the result
 
 
+def hear_interrupts() -> None:
+    """Whoever runs the tests in the background of a shell has Ctrl-C ignored, and all child processes with it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Run:
     """A notebook, where it goes, and how it is started; the parameters are those of a run without faults."""
 
@@ -66,6 +71,7 @@ class Run:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            preexec_fn=hear_interrupts,
         )
 
     def wait_until_it_works(self, process: "subprocess.Popen[str]") -> None:
