@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -19,20 +18,13 @@ from helpers import execute, notebooks, paths
 from helpers.kept import borrowing, client
 from helpers.profiles import load_profile
 
+sys.path.insert(0, str(Path(__file__).parent))
+from waiting import WAIT, eventually
+
 pytestmark = pytest.mark.skipif(not client.can_keep(), reason="no kept kernels here: needs Linux")
-WAIT = 60
 TINY = "data/models/tiny-qwen2-vl"
 MAY_LOAD = "if False:\n    import helpers.models.loading"  # makes a notebook one of those that take part
 SHOW = "import os, sys\nprint('pid', os.getpid(), 'left' in dir(), os.environ.get('WORD'))\nleft = 1\nseed"
-
-
-def eventually(claim: Callable[[], object]) -> bool:
-    end = time.monotonic() + WAIT
-    while not claim():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @pytest.fixture

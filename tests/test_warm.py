@@ -6,8 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -19,17 +18,10 @@ from helpers import execute, paths
 from helpers.warm import client
 from helpers.warm.server import Server
 
+sys.path.insert(0, str(Path(__file__).parent))
+from waiting import WAIT, eventually
+
 pytestmark = pytest.mark.skipif(not client.can_serve(), reason="no warm start here: needs Linux, and no GPU")
-WAIT = 60
-
-
-def eventually(claim: Callable[[], object]) -> bool:
-    end = time.monotonic() + WAIT
-    while not claim():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @pytest.fixture

@@ -6,17 +6,17 @@ Without a keeper, or where it does not answer, every run starts its own kernel, 
 import array
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from helpers.warm.client import Companion, wait_until_ready
 
 VARIABLE = "KEPT_KERNELS"  # the keeper's folder, for the runs of the workflow that started it
 SOCKET = "keeper"
@@ -24,30 +24,13 @@ START_SECONDS = 20
 FIRST_LOOK, LONGEST_LOOK = 0.005, 0.2  # seconds between two looks at a process whose end is waited for
 
 
-class Keeper:
-    """A keeper that lives as long as this process: it ends when its standard input is closed, however that happens."""
+class Keeper(Companion):
+    """The keeper of kernels."""
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
-        self.folder = tempfile.mkdtemp(prefix="kept-")  # readable by its owner alone
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "helpers.kept.keeper", self.folder],
-                env=dict(environment),
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        super().__init__("helpers.kept.keeper", environment, log)
         with suppress(TimeoutError):  # without it runs start their own kernels
-            wait_until_ready(self.folder, START_SECONDS)
-
-    def stop(self) -> None:
-        """End it and its kernels."""
-        if self._process.stdin:
-            self._process.stdin.close()
-        self._process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+            wait_until_ready(self.folder, START_SECONDS, SOCKET)
 
 
 def can_keep() -> bool:
@@ -165,12 +148,3 @@ def _ask(connection: socket.socket, request: dict[str, Any], fds: list[int] | No
         answer += piece
     found: dict[str, Any] = json.loads(answer)
     return found
-
-
-def wait_until_ready(folder: str, seconds: float) -> None:
-    """Until the keeper listens, or raises `TimeoutError`."""
-    end = time.monotonic() + seconds
-    while not (Path(folder) / SOCKET).exists():
-        if time.monotonic() > end:
-            raise TimeoutError(f"no keeper in {folder} after {seconds:g} s")
-        time.sleep(0.02)

@@ -332,14 +332,14 @@ class Reader:
         library's own generation does as well.
         """
         seen = self._seen(prompts)  # of all of them: a picture's prompts may fall into several batches
-        rows = self._tokens(prompts, seen)
-        if not learns_a_prompt(self.model, self.state) and self._is_plainly_greedy():
+        rows, passes = self._tokens(prompts, seen), learns_a_prompt(self.model, self.state)
+        if not passes and self._is_plainly_greedy():
             keys = [prompt.source.key if prompt.source else None for prompt in prompts]
             trees, branches = plant(rows, [[[]]] * len(rows), keys, self._hidden_size)
             if len(trees) < len(prompts):
                 yield from self._written_by_trees(trees, [branch for (branch,) in branches], most, seen)
                 return
-        write = self._written_by_passes if learns_a_prompt(self.model, self.state) else self._generated
+        write = self._written_by_passes if passes else self._generated
         order = sorted(range(len(prompts)), key=lambda i: len(rows[i]))  # a batch is padded to its longest
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
@@ -409,7 +409,7 @@ class Reader:
     def _replies(self, rows: Sequence[list[int]]) -> list[Reply]:
         """What was written up to the end of the turn; what follows is padding."""
         ends = self._end_tokens()
-        own = [row[: _written(row, ends)] for row in rows]
+        own = [row[: _turn(row, ends)] for row in rows]
         texts = self.processor.tokenizer.batch_decode(own, skip_special_tokens=True)
         return [Reply(text.strip(), len(tokens)) for text, tokens in zip(texts, own, strict=True)]
 
@@ -456,6 +456,6 @@ def _identity(prompt: Prompt) -> tuple[str, str]:
     return (prompt.source.key if prompt.source else "", prompt.text)
 
 
-def _written(tokens: list[int], ends: set[int]) -> int:
+def _turn(tokens: list[int], ends: set[int]) -> int:
     """How many tokens were written, the one that ends the turn included."""
     return next((i for i, token in enumerate(tokens, start=1) if token in ends), len(tokens))

@@ -25,16 +25,18 @@ GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, and any in
 SOCKET = "socket"
 
 
-class Server:
-    """A server that lives as long as this process: it ends when its standard input is closed, however that happens."""
+class Companion:
+    """A process that lives as long as this one: it ends when its standard input is closed, however that happens.
 
-    def __init__(self, environment: Mapping[str, str], heavy: bool, log: Path) -> None:
-        self.folder = tempfile.mkdtemp(prefix="warm-")  # readable by its owner alone
+    It runs a module of the package, which gets a folder for its socket, ``folder``, and writes what it says to ``log``.
+    """
+
+    def __init__(self, module: str, environment: Mapping[str, str], log: Path, *arguments: str) -> None:
+        self.folder = tempfile.mkdtemp(prefix=f"{module.split('.')[1]}-")  # readable by its owner alone
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "helpers.warm.server", self.folder, *(["--heavy"] if heavy else [])]
         with log.open("w") as output:
             self._process = subprocess.Popen(
-                command,
+                [sys.executable, "-m", module, self.folder, *arguments],
                 env=dict(environment),
                 stdin=subprocess.PIPE,
                 stdout=output,
@@ -43,11 +45,18 @@ class Server:
             )
 
     def stop(self) -> None:
-        """End it and what it has forked."""
+        """End it and what it has started."""
         if self._process.stdin:
             self._process.stdin.close()
         self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Server(Companion):
+    """The server of warm starts."""
+
+    def __init__(self, environment: Mapping[str, str], heavy: bool, log: Path) -> None:
+        super().__init__("helpers.warm.server", environment, log, *(["--heavy"] if heavy else []))
 
 
 def can_serve() -> bool:
@@ -188,10 +197,10 @@ def _receive(connection: socket.socket) -> dict[str, Any] | None:
     return found
 
 
-def wait_until_ready(folder: str, seconds: float) -> None:
-    """Until the server listens, or raises `TimeoutError`."""
+def wait_until_ready(folder: str, seconds: float, name: str = SOCKET) -> None:
+    """Until the process of that folder listens on its socket, or raises `TimeoutError`."""
     end = time.monotonic() + seconds
-    while not (Path(folder) / SOCKET).exists():
+    while not (Path(folder) / name).exists():
         if time.monotonic() > end:
-            raise TimeoutError(f"no server in {folder} after {seconds:g} s")
+            raise TimeoutError(f"nobody listens in {folder} after {seconds:g} s")
         time.sleep(0.02)
