@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from helpers.models import random_weights
 from helpers.models.loading import load_model, load_processor, quantised_layers
 from helpers.models.lora import add_adapter, add_lora, trainable_groups
 from helpers.models.quantise import save_quantised
@@ -105,6 +106,13 @@ def test_random_weights_are_loaded_quantised_and_trained_like_real_ones(name, bu
     assert result.losses["loss"][0] == pytest.approx(7.62, abs=0.2)  # ln 2048: nothing is known
     again, _ = load_model(path)
     assert torch.equal(again.lm_head.weight, tuned.get_base_model().lm_head.weight)
+
+
+def test_a_source_without_a_folder_to_make_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(random_weights, "write_stand_ins", lambda: pytest.fail("the project's folders were made anew"))
+    with pytest.raises(SystemExit):
+        random_weights.main(["some/model"])
+    assert "SOURCE is some/model, and OUT is missing: name the folder to make, too" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", NAMES)

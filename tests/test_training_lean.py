@@ -110,6 +110,32 @@ def test_behind_the_block_the_model_is_as_it_was(tuned, model_path, butterflies)
     assert model(**plain).loss.item() == before
 
 
+@torch.no_grad()
+def test_answering_with_fused_layers_is_answering_with_plain_ones(tuned, model_path, butterflies):
+    model, family = tuned
+    plain, _ = batches(tuned, load_processor(model_path), butterflies, "image_text")
+    wanted = model(**plain).logits
+    with model.disable_adapter():
+        untuned = model(**plain).logits
+    with fuse_lora(model):
+        torch.testing.assert_close(model(**plain).logits, wanted, atol=1e-4, rtol=1e-4)
+        with model.disable_adapter():
+            assert torch.equal(model(**plain).logits, untuned)
+        torch.testing.assert_close(model(**plain).logits, wanted, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_fused_layers_notice_that_the_adapter_has_changed(tuned, model_path, butterflies):
+    model, family = tuned
+    plain, _ = batches(tuned, load_processor(model_path), butterflies, "text_only")
+    with fuse_lora(model):
+        before = model(**plain).logits
+        next(p for name, p in model.named_parameters() if "lora_B" in name).mul_(-1)
+        after = model(**plain).logits
+    torch.testing.assert_close(after, model(**plain).logits, atol=1e-4, rtol=1e-4)
+    assert (after - before).abs().max() > 1e-3
+
+
 def test_a_low_rank_layer_by_hand():
     x, w = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0]])
     a, b = torch.tensor([[1.0, 1.0]], requires_grad=True), torch.tensor([[3.0]], requires_grad=True)

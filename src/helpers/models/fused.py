@@ -2,8 +2,9 @@
 
 peft runs a LoRA layer as one product with the frozen weight, two thin ones with the adapter, a scaling and an addition,
 and bitsandbytes unpacks the frozen weight anew in each forward and backward pass. Here the frozen weight, rounded to
-NF4 as before, is unpacked once; the adapter is added to it, and one product is left. Only where the sum loses nothing
-(float32) and the unpacked weights are small (`UNPACKED_BYTES`), that is for models of the demo's size.
+NF4 as before, is unpacked once; the adapter is added to it, in training anew each time, and one product is left. Only
+where the sum loses nothing (float32) and the unpacked weights are small (`UNPACKED_BYTES`), that is for models of the
+demo's size.
 """
 
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ def fuse_lora(model: Any) -> Iterator[int]:
     None do on a GPU, in another precision than float32, with dropout, with several adapters, or in a large model.
     What is saved, quantised or counted does not change: the modules and their parameters stay as they were.
     """
-    layers = [module for module in model.modules() if _can_be_fused(module)]
+    layers = [module for module in model.modules() if _can_be_fused(module)] if hasattr(model, "peft_config") else []
     if 4 * sum(layer.in_features * layer.out_features for layer in layers) > UNPACKED_BYTES:
         layers = []
     for layer in layers:
@@ -64,13 +65,21 @@ class _Fused:
         self.layer, self.plain = layer, layer.forward
         self.name = layer.active_adapters[0]
         self.weight = unpacked(layer.base_layer.weight)
+        self.state: tuple[int, int, float] | None = None  # of A, B and scaling, for which `adapted` holds
 
     def __call__(self, x: torch.Tensor, *arguments: Any, **keywords: Any) -> torch.Tensor:
         layer = self.layer
-        if layer.disable_adapters or layer.merged or layer.active_adapters != [self.name] or x.dtype != torch.float32:
+        if layer.merged or layer.active_adapters != [self.name] or x.dtype != torch.float32:
             return self.plain(x, *arguments, **keywords)
-        a, b = layer.lora_A[self.name].weight, layer.lora_B[self.name].weight
-        return LowRankLinear.apply(x, self.weight, layer.base_layer.bias, a, b, layer.scaling[self.name])
+        bias = layer.base_layer.bias
+        if layer.disable_adapters:
+            return torch.nn.functional.linear(x, self.weight, bias)
+        a, b, scaling = layer.lora_A[self.name].weight, layer.lora_B[self.name].weight, layer.scaling[self.name]
+        if torch.is_grad_enabled():
+            return LowRankLinear.apply(x, self.weight, bias, a, b, scaling)
+        if (state := (a._version, b._version, scaling)) != self.state:
+            self.state, self.adapted = state, torch.addmm(self.weight, b, a, alpha=scaling)
+        return torch.nn.functional.linear(x, self.adapted, bias)
 
 
 def unpacked(weight: Any) -> torch.Tensor:

@@ -173,10 +173,19 @@ def write_stand_ins(out: Path = FOLDERS) -> Iterator[Path]:
             yield write_config(out / name, changed)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Make a folder for a rehearsal from a model's configuration.")
+def main(arguments: list[str] | None = None) -> None:
+    """``SOURCE OUT``: one folder; nothing: those that come with the project. Prints what it made."""
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.models.random_weights",
+        description="Make a folder for a rehearsal from a model's configuration; without arguments, those of the project.",
+    )
     parser.add_argument("source", nargs="?", help="model folder or hub id; its weights are not read")
-    parser.add_argument("out", nargs="?", type=Path)
-    given = parser.parse_args()
-    made = [make_folder(given.source, given.out)] if given.source and given.out else write_stand_ins()
-    print(*made, sep="\n")
+    parser.add_argument("out", nargs="?", type=Path, help="the folder to make")
+    given = parser.parse_args(arguments)
+    if given.source and not given.out:  # else the project's own folders would be made anew, which nobody asked for
+        parser.error(f"SOURCE is {given.source}, and OUT is missing: name the folder to make, too")
+    print(*([make_folder(given.source, given.out)] if given.source else write_stand_ins()), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from helpers.batches import Tensors, assistant, prompt_texts, user
+from helpers.models.fused import fuse_lora
 from helpers.progress import Ticker
 from helpers.scoring.features import FeatureCache, Features, adapts_pictures, unwrapped
 from helpers.scoring.prompts import Prompt
@@ -26,6 +27,7 @@ OBJECTIONS = (  # settings of a model's own generation under which the likeliest
     *("forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty", "penalty_alpha"),
 )
 ANSWERS_AT_ONCE = 8
+WITHOUT_PICTURES = 4  # times as many prompts are written to at once: they are short, and a step costs the same
 CHUNK = 8  # batches whose features are held together; lengths are sorted within
 
 TokenLists = Sequence[Sequence[Sequence[int]]]  # prompts x answers x tokens
@@ -51,7 +53,10 @@ class Reply(NamedTuple):
 
 @dataclass
 class Reader:
-    """A model with its processor. ``batch_size``: so many pictures, with all that is asked of them, at once."""
+    """A model with its processor. ``batch_size``: so many pictures, with all that is asked of them, at once.
+
+    With an adapter of the demo's size, its layers compute as in training (`helpers.models.fused`).
+    """
 
     model: Any
     processor: Any
@@ -78,9 +83,10 @@ class Reader:
         asked, wanted = _distinct(prompts, answers)
         found: dict[tuple[Any, ...], list[float]] = {}
         ticker, done = Ticker(what, len(asked)), 0
+        read = self._one_by_one if learns_a_prompt(self.model, self.state) else self._by_trees
         for chunk in self._chunks(asked):
-            read = self._one_by_one if learns_a_prompt(self.model, self.state) else self._by_trees
-            scored = read([asked[i] for i in chunk], [wanted[i] for i in chunk])
+            with fuse_lora(self.model):
+                scored = read([asked[i] for i in chunk], [wanted[i] for i in chunk])
             for i, several in zip(chunk, scored, strict=True):
                 found |= {
                     (_identity(asked[i]), *answer): values for answer, values in zip(wanted[i], several, strict=True)
@@ -103,9 +109,10 @@ class Reader:
         ticker = Ticker(what, len(asked))
         for chunk in self._chunks(asked):
             some = [asked[i] for i in chunk]
-            for several, replies in self._written(some, max_new_tokens or self.max_new_tokens):
-                told.update((_identity(some[i]), reply) for i, reply in zip(several, replies, strict=True))
-                ticker.tick(len(told))
+            with fuse_lora(self.model):
+                for several, replies in self._written(some, max_new_tokens or self.max_new_tokens):
+                    told.update((_identity(some[i]), reply) for i, reply in zip(several, replies, strict=True))
+                    ticker.tick(len(told))
         return [told[_identity(prompt)] for prompt in prompts]
 
     @contextmanager
@@ -340,9 +347,10 @@ class Reader:
                 yield from self._written_by_trees(trees, [branch for (branch,) in branches], most, seen)
                 return
         write = self._written_by_passes if passes else self._generated
+        at_once = self.batch_size * (1 if seen else WITHOUT_PICTURES)
         order = sorted(range(len(prompts)), key=lambda i: len(rows[i]))  # a batch is padded to its longest
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
+        for start in range(0, len(order), at_once):
+            batch = order[start : start + at_once]
             yield batch, write([prompts[i] for i in batch], [rows[i] for i in batch], most, seen)
 
     def _is_plainly_greedy(self) -> bool:
