@@ -12,6 +12,13 @@ Makes the peer's environment from `peer_requirements.txt` (in ``--peer``, once; 
 
 For the latter the model's folder is given with a processor that lets the larger pictures pass; weights are the same.
 
+| weights | |
+|---|---|
+| untuned | the checkpoint |
+| tuned | the checkpoint with an adapter beside it, as a fine-tuned model is scored: LoRA with the demo's settings |
+
+The adapter was not trained: its second matrices are drawn at random, as speed and agreement are what is asked for.
+
 | protocol | what both do |
 |---|---|
 | letter | the picture and the lettered question go in; three tokens are written, greedily; a bare letter counts |
@@ -28,8 +35,8 @@ nothing else.
 
 CPU seconds are the process's own and say more than wall seconds where others use the cores.
 
-Writes benchmarks/peer_agreement.csv (a row a question) and benchmarks/peer.csv (a row a model, kind of questions and
-protocol); those of others stay.
+Writes benchmarks/peer_agreement.csv (a row a question) and benchmarks/peer.csv (a row a model, its weights, kind of
+questions and protocol); those of others stay.
 """
 
 import argparse
@@ -57,6 +64,8 @@ WORKER = ROOT / "benchmarks" / "peer_worker.py"
 AGREEMENT, SUMMARY = "peer_agreement.csv", "peer.csv"
 PROTOCOLS = ("letter", "written", "option_likelihood")
 KINDS = {"demo": (56, 2), "photographs": (224, 3)}  # pixels, questions a picture
+WEIGHTS = ("untuned", "tuned")
+KEY = ("model", "weights", "kind", "protocol")  # of a row of the summary, and of the rows of its questions
 WRITTEN_TOKENS = 24
 MARK = "@@ "
 FEW = 160  # the smaller size that memory is compared at
@@ -117,16 +126,18 @@ def peer_python(folder: Path) -> Path:
     return python
 
 
-def ours(model: str, folder: str, batch: str) -> None:
+def ours(model: str, folder: str, batch: str, *adapter: str) -> None:
     """This project's side of the conversation; see `peer_worker.py`."""
     import torch
 
     from helpers.models.loading import load_model, load_processor
+    from helpers.models.lora import load_adapter
     from helpers.questions import read_questions
     from helpers.scoring.reader import Reader
 
     torch.set_num_threads(1)
-    loaded = load_model(model, "float32", four_bit=False)[0], load_processor(model)
+    base = load_model(model, "float32", four_bit=False)[0]
+    loaded = load_adapter(base, *adapter) if adapter else base, load_processor(model)
     questions = read_questions(Path(folder) / "questions.jsonl")
     print(f"{MARK}{json.dumps('ready')}", flush=True)
     for line in sys.stdin:
@@ -248,6 +259,26 @@ def with_pictures_of(size: int, model: Path, folder: Path) -> Path:
     return copy
 
 
+def write_adapter(model: Path, folder: Path) -> Path:
+    """LoRA on every linear layer of the language model, as the demo trains it, that changes what the model says."""
+    import torch
+
+    from helpers.models.loading import load_model
+    from helpers.models.lora import add_lora
+    from helpers.profiles import load_profile
+
+    chosen = load_profile("demo").training
+    tuned = add_lora(
+        *load_model(model, "float32", four_bit=False), chosen.lora_rank, chosen.lora_alpha, 0.0, projector=True, seed=0
+    )
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02, generator=generator)
+    tuned.save_pretrained(folder)
+    return folder
+
+
 def add_likelihood_task(tasks: Path, model: Path, folder: Path) -> None:
     """The questions again, each option as the text that the model's chat template makes of it."""
     from helpers.models.loading import load_processor
@@ -354,11 +385,11 @@ def measured(
 
 def written_into(file: Path, rows: Sequence[dict[str, Any]]) -> None:
     """The table with these rows; those of other models and protocols stay."""
-    new = {(row["model"], row["kind"], row["protocol"]) for row in rows}
+    new = {tuple(row[name] for name in KEY) for row in rows}
     kept: list[dict[str, Any]] = []
     if file.is_file():
         with file.open(encoding="utf-8", newline="") as lines:
-            kept = [row for row in csv.DictReader(lines) if (row["model"], row["kind"], row["protocol"]) not in new]
+            kept = [row for row in csv.DictReader(lines) if tuple(row[name] for name in KEY) not in new]
     with file.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, rows[0], lineterminator="\n")
         writer.writeheader()
@@ -377,6 +408,7 @@ def main() -> None:
         "--models", nargs="+", default=["tiny-qwen2-vl", "tiny-llava-next"], help="of data/models, or paths"
     )
     parser.add_argument("--kinds", nargs="+", default=[*KINDS], choices=[*KINDS])
+    parser.add_argument("--weights", nargs="+", default=WEIGHTS, choices=WEIGHTS)
     parser.add_argument("--protocols", nargs="+", default=PROTOCOLS, choices=PROTOCOLS)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks", help="where the two tables are")
     given = parser.parse_args()
@@ -401,18 +433,20 @@ def main() -> None:
                 path = (DATA / "models" / model) if (DATA / "models" / model).is_dir() else Path(model).resolve()
                 path = with_pictures_of(KINDS[kind][0], path, folder)
                 add_likelihood_task(tasks, path, folder)
-                commands: dict[str, list[str | Path]] = {
-                    "ours": [sys.executable, __file__, "--ours", path, folder, str(BATCH)],
-                    "peer": [python, WORKER, path, tasks, str(BATCH)],
-                }
-                for protocol in given.protocols:
-                    if protocol == "option_likelihood" and kind != given.kinds[0]:
-                        continue  # without pictures, it is the same again
-                    rows, line = measured(commands, questions, protocol, given.rounds)
-                    named = {"model": path.name, "kind": kind}
-                    written_into(given.output / AGREEMENT, [named | row for row in rows])
-                    written_into(given.output / SUMMARY, [named | {"protocol": protocol} | line | about])
-                    print(json.dumps(named | {"protocol": protocol} | line), flush=True)
+                for weights in given.weights:
+                    adapter = [write_adapter(path, folder / "adapter" / path.name)] if weights == "tuned" else []
+                    commands: dict[str, list[str | Path]] = {
+                        "ours": [sys.executable, __file__, "--ours", path, folder, str(BATCH), *adapter],
+                        "peer": [python, WORKER, path, tasks, str(BATCH), *adapter],
+                    }
+                    for protocol in given.protocols:
+                        if protocol == "option_likelihood" and kind != given.kinds[0]:
+                            continue  # without pictures, it is the same again
+                        rows, line = measured(commands, questions, protocol, given.rounds)
+                        named = dict(zip(KEY, (path.name, weights, kind, protocol), strict=True))
+                        written_into(given.output / AGREEMENT, [named | row for row in rows])
+                        written_into(given.output / SUMMARY, [named | line | about])
+                        print(json.dumps(named | line), flush=True)
 
 
 if __name__ == "__main__":

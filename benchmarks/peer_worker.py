@@ -1,9 +1,10 @@
 """lm-evaluation-harness at work, as a process that `bench_peer.py` starts in the peer's own environment.
 
-    python benchmarks/peer_worker.py MODEL TASKS_FOLDER BATCH
+    python benchmarks/peer_worker.py MODEL TASKS_FOLDER BATCH [ADAPTER]
 
-Loads the model once with the harness's runner `hf-multimodal`. Each line on stdin is a task's name and how many of its
-questions to ask; the answer is a line of JSON on stdout after `MARK`. Knows nothing of this project.
+Loads the model once with the harness's runner `hf-multimodal`, with an adapter as its own option `peft` does it. Each
+line on stdin is a task's name and how many of its questions to ask; the answer is a line of JSON on stdout after `MARK`.
+Knows nothing of this project.
 
 The harness asks `AutoProcessor` for the processor, whose picture half needs torchvision in this version of
 transformers. The same classes with their PIL half are given instead, which is what this project uses, too.
@@ -67,10 +68,10 @@ def _counting(plain, seconds):
     return method
 
 
-def main(model, folder, batch):
+def main(model, folder, batch, adapter=None):
     """Answer until stdin ends."""
     torch.set_num_threads(1)
-    lm = Runner(model, device="cpu", dtype="float32", batch_size=int(batch))
+    lm = Runner(model, device="cpu", dtype="float32", batch_size=int(batch), peft=adapter)
     tasks = TaskManager(include_path=folder, include_defaults=False)
     seconds = {"wall": 0.0, "cpu": 0.0}
     timed(lm, seconds)
