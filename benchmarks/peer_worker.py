@@ -2,9 +2,9 @@
 
     python benchmarks/peer_worker.py MODEL TASKS_FOLDER BATCH [ADAPTER]
 
-Loads the model once with the harness's runner `hf-multimodal`, with an adapter as its own option `peft` does it. Each
-line on stdin is a task's name and how many of its questions to ask; the answer is a line of JSON on stdout after `MARK`.
-Knows nothing of this project.
+Loads the model once with the harness's runner `hf-multimodal`, with an adapter by its own option `peft`. Each line on
+stdin is a task's name and how many of its questions to ask; the answer is a line of JSON on stdout after `MARK`. Knows
+nothing of this project.
 
 The harness asks `AutoProcessor` for the processor, whose picture half needs torchvision in this version of
 transformers. The same classes with their PIL half are given instead, which is what this project uses, too.

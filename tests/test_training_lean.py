@@ -112,7 +112,7 @@ def test_behind_the_block_the_model_is_as_it_was(tuned, model_path, butterflies)
 
 @torch.no_grad()
 def test_answering_with_fused_layers_is_answering_with_plain_ones(tuned, model_path, butterflies):
-    model, family = tuned
+    model, _ = tuned
     plain, _ = batches(tuned, load_processor(model_path), butterflies, "image_text")
     wanted = model(**plain).logits
     with model.disable_adapter():
@@ -126,7 +126,7 @@ def test_answering_with_fused_layers_is_answering_with_plain_ones(tuned, model_p
 
 @torch.no_grad()
 def test_fused_layers_notice_that_the_adapter_has_changed(tuned, model_path, butterflies):
-    model, family = tuned
+    model, _ = tuned
     plain, _ = batches(tuned, load_processor(model_path), butterflies, "text_only")
     with fuse_lora(model):
         before = model(**plain).logits

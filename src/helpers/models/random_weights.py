@@ -177,7 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
     """``SOURCE OUT``: one folder; nothing: those that come with the project. Prints what it made."""
     parser = argparse.ArgumentParser(
         prog="python -m helpers.models.random_weights",
-        description="Make a folder for a rehearsal from a model's configuration; without arguments, those of the project.",
+        description="Make a folder for a rehearsal from a model's configuration; without arguments: the project's own.",
     )
     parser.add_argument("source", nargs="?", help="model folder or hub id; its weights are not read")
     parser.add_argument("out", nargs="?", type=Path, help="the folder to make")
