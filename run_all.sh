@@ -348,7 +348,12 @@ run_lab() {
     "$PY" -m jupyterlab --ServerApp.root_dir="$ROOT" --LabApp.default_url=/lab/tree/notebooks ${EXTRA[@]+"${EXTRA[@]}"}
 }
 
-run_test() { HF_HUB_OFFLINE=1 "$PY" -m pytest ${EXTRA[@]+"${EXTRA[@]}"}; }
+# A process a core, four at most (a gigabyte each), and a thread each: processes that share cores by threads slow each
+# other tenfold. A file's tests stay in one process, as they share what they have made.
+run_test() {
+    OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 \
+        "$PY" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile ${EXTRA[@]+"${EXTRA[@]}"}
+}
 
 run_lint() {
     local failed=""
