@@ -297,6 +297,14 @@ def test_the_revision_of_a_base_from_the_hub_is_recorded(model_path, butterflies
     assert "| base_revision | 0123abc |" in (tmp_path / "adapter" / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_loss_that_is_no_number_ends_the_training_and_leaves_no_adapter(model_path, butterflies, tmp_path):
+    model, family = load_model(model_path)
+    chosen = settings(max_steps=4, learning_rate=1e30)
+    with pytest.raises(RuntimeError, match=r"the loss became nan; lower `training\.learning_rate` and run again"):
+        run(model, family, model_path, butterflies, tmp_path, chosen, mode="text_only")
+    assert not (tmp_path / "adapter").exists()
+
+
 def test_memory_that_runs_out_is_reported_with_what_to_lower(model_path, butterflies, tmp_path, monkeypatch):
     import helpers.training as training
 

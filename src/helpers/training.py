@@ -160,6 +160,7 @@ def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures:
         save_steps=settings.checkpoint_steps,
         save_total_limit=1,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # else a loss that is no number is recorded as the mean of those before
         report_to=trackers.chosen(settings.report_to, output_dir.parents[1]),
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -234,10 +235,10 @@ def finetune(
         meter = stack.enter_context(Meter())
         with meter.phase("train"):
             outcome = _trained(trainer, checkpoint, settings)
+        if not math.isfinite(outcome.training_loss):
+            raise RuntimeError(f"the loss became {outcome.training_loss}; lower `training.learning_rate` and run again")
         with meter.phase("save"):
             model.save_pretrained(output / "adapter")
-    if not math.isfinite(outcome.training_loss):
-        raise RuntimeError(f"the loss became {outcome.training_loss}; lower `training.learning_rate` and run again")
     counts = trainer.counter.record()
     seen = counts["patches"] if cached is None else round(counts["patches"] * cached.computed_share)
     resources = {
