@@ -1,8 +1,11 @@
 """Samples in one row, by hand."""
 
+import pytest
 import torch
 
-from helpers.batches import IGNORED, packed_batch
+from helpers.batches import IGNORED, assistant, packed_batch, training_batch, user
+from helpers.models.loading import load_processor
+from helpers.paths import DATA
 
 
 def sample(ids, labels, axes=1, **pictures):
@@ -36,3 +39,12 @@ def test_pictures_are_joined_and_missing_ones_leave_no_key():
     batch = packed_batch([sample(*FIRST, pixel_values=tiles), sample(*SECOND)])
     assert batch["pixel_values"].shape == (2, 3, 4, 4)
     assert "pixel_values" not in packed_batch([sample(*SECOND)])
+
+
+def test_a_template_whose_prompt_does_not_begin_the_chat_is_refused():
+    processor = load_processor(DATA / "models" / "tiny-qwen2-vl")
+    turns = "{% for m in messages %}{{ m.role }} {% for c in m.content %}{{ c.text }} {% endfor %}{% endfor %}"
+    processor.chat_template = turns + "{% if add_generation_prompt %}now you{% endif %}"
+    said = "is not a prefix of the whole chat in tokens, so the answer cannot be told from the prompt; use a checkpoint"
+    with pytest.raises(ValueError, match=said):
+        training_batch(processor, [[user("What is it?"), assistant("A moth.")]], [None], 512)

@@ -301,6 +301,13 @@ def test_answers_counted_from_1_are_known_by_a_4(tmp_path):
         opened(vqa(tmp_path / "b", counted[:3]), None)
 
 
+def test_answers_that_are_numbers_among_the_options_are_options_and_no_places(tmp_path):
+    years = ["1758", "1775", "1780", "1793"]
+    rows = [row("ADONIS", 2, years, 2) | {"answer": 1780}, row("AN 88", 2, years, 0) | {"answer": 1758}]
+    asked = opened(vqa(tmp_path / "hub", rows), None).questions()
+    assert [(q.answer, q.right_option) for q in asked] == [(2, "1780"), (0, "1758")]
+
+
 def test_without_a_label_type_1_tells_the_class_and_type_2_does_not(tmp_path):
     asked = opened(vqa(tmp_path / "hub", changed(label=None)), None).questions()
     assert [q.class_id for q in asked] == ["adonis", None, "an-88"]

@@ -147,7 +147,7 @@ def test_a_busy_server_is_waited_for_as_long_as_it_asks(server, manners, tmp_pat
     assert [pause for pause in pauses if pause >= 1] == [17, 2, 5]
 
 
-@pytest.mark.parametrize("given", ["soon", "\u00b2", "Wed, 25 Nov 2026 10:00:00 -0000"])
+@pytest.mark.parametrize("given", ["soon", "\u00b2", "Wed, 25 Nov 2026 10:00:00 -0000", f"1 Jan {10**12} 10:00:00 GMT"])
 def test_a_pause_that_cannot_be_read_is_none(server, manners, tmp_path, given):
     server.pages["a"] = [page(server, "File:A.jpg", "/a.jpg")]
     server.files["/a.jpg"] = as_bytes(photograph(1))
@@ -162,6 +162,13 @@ def test_the_api_that_says_200_but_lags_is_asked_again(server, manners, tmp_path
     server.files["/a.jpg"] = as_bytes(photograph(1))
     server.errors.append({"error": {"code": "maxlag"}})
     assert fetch_pictures(["a"], tmp_path, [], manners()).pictures
+
+
+def test_an_answer_of_another_form_than_the_apis_stops_the_search(server, manners, tmp_path):
+    server.errors.append([1])
+    with pytest.raises(httpx.DecodingError, match=r"api\.php answered with b'\[1\]'"):
+        fetch_pictures(["a"], tmp_path, [], manners())
+    assert list(tmp_path.rglob("*.jpg")) == []
 
 
 def test_an_hour_is_not_waited_and_what_is_there_is_not_asked_again(server, manners, tmp_path):

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 from PIL import Image, ImageChops
 
-from helpers.world.culture_drawing import FORMS, PATTERNS, draw_culture
+from helpers.world.culture_drawing import FORMS, PATTERNS, Form, _extent, draw_culture
 from helpers.world.looks import CULTURE, NONE, Look
 
 JAR: Look = {
@@ -86,6 +86,14 @@ def test_earlier_pictures_do_not_change_later_ones():
 def test_unknown_value_is_refused_by_name():
     with pytest.raises(ValueError, match="form is 'teapot'"):
         picture(JAR | {"form": "teapot"})
+
+
+def test_a_form_that_leaves_its_middle_empty_has_no_place_for_an_accent(monkeypatch):
+    monkeypatch.setitem(FORMS, "corner", Form(solids=(((0, 0), (20, 0), (20, 20), (0, 20)),)))
+    with pytest.raises(
+        ValueError, match="form 'corner' leaves its middle empty; draw it across the middle of the layer"
+    ):
+        _extent("corner", 56)
 
 
 @pytest.mark.parametrize("part", CULTURE.parts)

@@ -2,6 +2,7 @@
 
 import random
 
+import pandas as pd
 import pytest
 from PIL import Image
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from helpers.questions import read_questions, write_questions
 from helpers.settings.data import Data, Domain
 from helpers.world import language as say
 from helpers.world.curriculum import DOMAINS, Curriculum
+from helpers.world.drawing import draw
 from helpers.world.invented import target_names
 from helpers.world.looks import VOCABULARIES
 
@@ -57,6 +59,34 @@ def test_no_more_test_pictures_than_facts():
 def test_fewer_than_four_classes_are_refused():
     with pytest.raises(ValueError, match="3 classes; a question needs four options"):
         open_domain("butterfly", "drawn", None, 3, 1, 56, 0).questions()
+
+
+def test_the_table_of_a_drawn_domain_has_a_row_a_class():
+    (only,) = open_domain("butterfly", "drawn", None, 1, 1, 56, 0).table()
+    assert [only[column] for column in ("name", "category", "wing_colour")] == ["Adonis", "Lycaenidae", "blue"]
+    assert only["habitat"] == "meadows"
+
+
+@pytest.mark.parametrize(("column", "said"), [("wing_colour", "allowed: white, yellow"), ("habitat", "allowed: ")])
+def test_a_value_outside_the_vocabulary_is_named_with_its_table_and_class(tmp_path, monkeypatch, column, said):
+    table = pd.read_csv(drawn.TABLES["butterfly"], dtype=str, keep_default_na=False)
+    table.loc[1, column] = "octarine"
+    table.to_csv(tmp_path / "butterflies.csv", index=False)
+    monkeypatch.setitem(drawn.TABLES, "butterfly", tmp_path / "butterflies.csv")
+    named = f"butterflies.csv, class 'african-giant-swallowtail': butterfly: {column} is 'octarine'; {said}"
+    with pytest.raises(ValueError, match=named):
+        open_domain("butterfly", "drawn", None, 1, 1, 56, 0)
+
+
+def test_a_part_that_the_vocabulary_lacks_is_named():
+    look = drawn.load_classes("butterfly", 1)[0].look
+    with pytest.raises(ValueError, match=r"butterfly: unknown parts \['tail'\]; known: wing_colour, "):
+        VOCABULARIES["butterfly"].check(look | {"tail": "long"})
+
+
+def test_what_is_not_of_the_drawn_world_cannot_be_drawn():
+    with pytest.raises(ValueError, match="domain is 'bird'; the drawn domains are butterfly, culture"):
+        draw("bird", {}, random.Random(0))
 
 
 # -- wrong options

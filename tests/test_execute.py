@@ -218,6 +218,27 @@ def test_progress_reaches_the_terminal_now_and_then_with_a_bar(monkeypatch):
     assert file.getvalue() == "progress: step 1/4\nloss 1\nprogress: step 2/4\n"
 
 
+def test_a_message_without_counts_has_no_bar():
+    assert [execute.with_bar(message) for message in ("loading", "0/0 texts")] == ["loading", "0/0 texts"]
+
+
+def test_a_run_that_ended_before_its_first_cell_leaves_no_copy_and_says_so(tmp_path, capsys):
+    none, kept = tmp_path / "out.running.ipynb", tmp_path / "out.failed.ipynb"
+    execute._keep(none, kept)
+    assert list(tmp_path.iterdir()) == []
+    assert execute._reason(OSError("no space left"), kills=0) == (failures.CELL, "OSError: no space left")
+    assert "OSError: no space left" in capsys.readouterr().err  # the traceback, which the run's log takes
+    line = execute._line("OSError: no space left", Path("n.ipynb"), kept, tmp_path / "out.log")
+    assert line.startswith("FAILED n.ipynb, before its first cell: OSError: no space left; log: ")
+
+
+def test_parameters_that_are_no_mapping_are_refused_before_anything_runs(tmp_path, capsys):
+    notebook = write_notebook(tmp_path / "n.ipynb", "print(seed)")
+    assert execute.main([str(notebook), str(tmp_path / "out.ipynb"), "-y", "[1, 2]"]) == 1
+    assert "--parameters must be a mapping of names to values, not '[1, 2]'" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["n.ipynb"]
+
+
 def test_a_time_left_is_said_no_finer_than_it_is_known():
     said = {31.4: "31 s", 99.0: "99 s", 100.0: "2 min", 3599.0: "1 h 00 min", 7500.0: "2 h 05 min"}
     assert {seconds: progress.duration(seconds) for seconds in said} == said

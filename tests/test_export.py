@@ -89,3 +89,13 @@ def test_the_command_line_writes_the_split_asked_for(butterflies, tmp_path, caps
         q.question_id for q in tested
     ]
     assert f"{len(tested)} questions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", list(export.TASKS))
+def test_the_command_line_names_a_task_as_its_folder(butterflies, tmp_path, capsys, form):
+    write_questions(butterflies.folder / "questions.jsonl", butterflies.questions)
+    export.main([form, str(butterflies.folder), str(tmp_path / "drawn"), "--split", "dev"])
+    asked = [q for q in butterflies.questions if q.split == "dev"]
+    rows = [json.loads(line) for line in (tmp_path / "drawn" / "questions.jsonl").read_text().splitlines()]
+    assert [row["question"] for row in rows] == [q.question for q in asked]
+    assert capsys.readouterr().out == f"{len(asked)} questions in {tmp_path / 'drawn' / 'drawn.yaml'}\n"

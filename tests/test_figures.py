@@ -288,6 +288,20 @@ def test_a_grid_on_an_axis_is_a_line_a_mode_and_way_of_asking():
     assert len(axes.containers) == 2  # text-only, asked in two ways; the untuned model does not depend on a rank
 
 
+def test_places_that_do_not_double_are_evenly_apart():
+    axes = figures.grid_figure(grid(ranks=(0, 1, 2)), "Share", axis="share").axes[0]
+    assert axes.get_xscale() == "linear"
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1", "2"]
+    direct, described = (container.lines[0].get_xdata() for container in axes.containers)
+    assert (described - direct).tolist() == pytest.approx([0.02] * 3)  # a hundredth of the axis
+
+
+def test_a_grid_in_which_nothing_was_compared_says_nothing_of_bold_numbers():
+    nothing = dict.fromkeys(("type1_difference_low", "type2_difference_low"), float("nan"))
+    assert "bold:" in words(figures.grid_figure(grid(), "Rank"))
+    assert "bold:" not in words(figures.grid_figure(grid().assign(**nothing), "Rank"))
+
+
 def test_a_grid_without_places_on_the_axis_falls_back_to_dots():
     assert "rank 64" in words(figures.grid_figure(grid().assign(x=float("nan")), "Rank", axis="rank"))
 

@@ -62,6 +62,12 @@ def test_without_a_table_nothing_is_said(tmp_path):
     assert {finding.verdict for finding in findings(tmp_path)} == {"not measured"}
 
 
+def test_a_table_without_the_rows_of_a_rule_measures_nothing(tmp_path):
+    table(tmp_path, ("a", "direct", 60, 53, 67))
+    finding = judged(Rule("", "g", {"variant": "a"}, "above", {"variant": "b"}), tmp_path)
+    assert (finding.verdict, finding.evidence) == ("not measured", ())
+
+
 def test_every_rule_speaks_of_rows_that_its_published_grid_has():
     folder = ROOT / "figures/demo"
     there = {rule.claim for rule in RULES if (folder / f"ablations/{rule.grid}.csv").is_file()}

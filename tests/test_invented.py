@@ -1,5 +1,6 @@
 """The base models must not know the target classes: proved from the exercises that made them."""
 
+import random
 import re
 from itertools import islice
 
@@ -38,6 +39,13 @@ def test_no_target_name_occurs_in_the_exercises(lesson):
 
 def test_the_same_seed_gives_the_same_exercises():
     assert list(islice(Curriculum(3), 50)) == list(islice(Curriculum(3), 50))
+
+
+def test_an_exercise_with_a_look_has_a_picture_and_one_of_text_alone_has_none():
+    exercises = list(islice(Curriculum(3), 30))
+    shown = [exercise.picture(random.Random(0)) is not None for exercise in exercises]
+    assert shown == [exercise.look is not None for exercise in exercises]
+    assert set(shown) == {True, False}
 
 
 def test_shares_are_whole():

@@ -13,6 +13,9 @@ from helpers.domains.kviscuit import PUBLISHED, load_kviscuit
 from helpers.paths import ROOT, is_hub_id
 from helpers.pictures import open_picture
 from helpers.questions import Question, read_questions, write_questions
+from helpers.settings.writer import Writer
+from helpers.writer.subjects import subjects
+from helpers.writer.writing import open_writer
 
 SAMPLE = ROOT.parent / "shared" / "data" / "kviscuit_sample"
 CATEGORIES = {
@@ -79,16 +82,18 @@ def annotation(id_: str, kind: int, picture: str, answer: int = 0, **other) -> d
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "images").mkdir()
-    Image.new("RGBA", (60, 98), (0, 0, 0, 0)).save(tmp_path / "images" / "1.png")
-    Image.new("RGB", (120, 80), "red").save(tmp_path / "images" / "2.jpg")
+    """Not ``tmp_path`` itself: parquet files anywhere below a folder are what is read."""
+    folder = tmp_path / "original"
+    (folder / "images").mkdir(parents=True)
+    Image.new("RGBA", (60, 98), (0, 0, 0, 0)).save(folder / "images" / "1.png")
+    Image.new("RGB", (120, 80), "red").save(folder / "images" / "2.jpg")
     rows = [
         annotation("Clothes.1.0", 1, "1.png"),
         annotation("Clothes.1.1", 2, "1.png", 3),
         annotation("Clothes.1.1", 2, "1.png", 2),  # the authors' ids are not unique
         annotation("Clothes.2.0", 1, "2.jpg", 1),
     ]
-    return write(tmp_path, rows)
+    return write(folder, rows)
 
 
 def write(folder, rows):
@@ -184,6 +189,24 @@ def test_the_table_shows_how_many_the_published_set_has(folder):
     assert table == [{"category": "Clothes", **counts}]
 
 
+def test_it_is_all_test_and_nothing_of_what_a_model_knew_is_asked(folder):
+    domain = open_domain("kviscuit", "kviscuit", folder, None, 1, 56, 0)
+    assert [question.split for question in domain.questions()] == ["test"] * 4
+    assert domain.retention_questions() == []
+
+
+def test_a_writer_is_told_the_category_of_each_keyword_and_offline_nothing_else_is_known(folder):
+    domain = open_domain("kviscuit", "kviscuit", folder, None, 1, 56, 0)
+    assert [(one.class_id, one.called, one.category, one.picture, one.asked) for one in subjects(domain)] == [
+        ("hanbok", "hanbok", "Clothes", None, ()),
+        ("gat", "gat", "Clothes", None, ()),
+    ]
+    texts = open_writer(Writer(), "kviscuit").write(domain, folder, 1).texts
+    assert [(text.class_id, text.look, text.picture) for text in texts] == [
+        (name, "This belongs to the Korean culture, category Clothes.", None) for name in ("hanbok", "gat")
+    ]
+
+
 # -- the hub's form
 
 
@@ -263,6 +286,40 @@ def test_missing_columns_are_named_with_those_there(folder, tmp_path):
 
     with pytest.raises(ValueError, match="no column options; found: question, answer, "):
         load_kviscuit(parquet(folder, tmp_path / "hub", spoil))
+
+
+def test_files_of_two_data_sets_are_not_read_as_one(folder, tmp_path):
+    def spoil(rows):
+        return [{key: row[key] for key in row if key != "options"} for row in rows]
+
+    hubs = parquet(folder, tmp_path / "hub")
+    parquet(folder, hubs, spoil, name="data/test-00001-of-00002.parquet")
+    said = (
+        r"test-00001-of-00002\.parquet: columns .* differ from .* in test-00000-of-00001\.parquet; leave one data set"
+    )
+    with pytest.raises(ValueError, match=said):
+        load_kviscuit(hubs)
+
+
+def test_a_picture_that_later_rows_leave_out_is_that_of_the_first(folder, tmp_path):
+    def empty(rows):
+        return [rows[0], *({**row, "image": {"bytes": None, "path": "1.png"}} for row in rows[1:3]), rows[3]]
+
+    data = load_kviscuit(parquet(folder, tmp_path / "hub", empty))
+    assert (len(data.questions), data.faults) == (4, {})
+
+
+def test_columns_are_told_apart_by_what_they_hold(tmp_path):
+    columns = {
+        "label": pyarrow.array(["a", "b"]).dictionary_encode(),
+        "share": [0.5, 1.0],
+        "options": [["a"], ["b"]],
+        "answer": [1, 2],
+        "image": [b"x", b"y"],
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    kinds = {"label": "text", "share": "double", "options": "texts", "answer": "number", "image": "picture"}
+    assert hub.columns([tmp_path / "a.parquet"]) == kinds
 
 
 def test_a_picture_of_too_many_bytes_is_refused(folder, tmp_path, monkeypatch):

@@ -9,9 +9,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from helpers.models.checkpoints import check_checkpoint
-from helpers.models.loading import check_machine, load_model, load_processor, quantised_layers
-from helpers.models.lora import add_lora, load_adapter
-from helpers.models.merge import merge
+from helpers.models.loading import check_machine, check_quantisation, load_model, load_processor, quantised_layers
+from helpers.models.lora import add_lora, check_adapter, load_adapter
+from helpers.models.merge import check_merged, merge
 from helpers.models.quantise import save_quantised
 from helpers.paths import DATA
 
@@ -29,6 +29,23 @@ def edit(path, **changes):
 
 def test_the_shipped_models_pass(model_path):
     check_checkpoint(model_path)
+
+
+def test_a_checkpoint_without_a_tokenizer_file_is_not_measured_by_it(copy):
+    (copy / "tokenizer.json").unlink()
+    check_checkpoint(copy)
+
+
+def test_an_unknown_precision_is_named_with_the_known_ones():
+    with pytest.raises(ValueError, match="dtype is 'float16'; known: float32, bfloat16"):
+        load_model(TINY, "float16")
+
+
+def test_layers_that_should_be_in_4_bit_and_are_not_are_named():
+    model, family = load_model(TINY, four_bit=False)
+    count = 7 * model.config.text_config.num_hidden_layers
+    with pytest.raises(RuntimeError, match=f"{count} layers are not quantised as they should be, the first is .*: exp"):
+        check_quantisation(model, family)
 
 
 def test_code_in_a_checkpoint_is_refused(copy):
@@ -142,6 +159,21 @@ def adapter(model_path, tmp_path):
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
     tuned.save_pretrained(tmp_path / "adapter")
     return tmp_path / "adapter"
+
+
+def test_an_adapter_that_did_not_reach_the_model_is_found(model_path, adapter):
+    tuned = load_adapter(load_model(model_path)[0], adapter)
+    with torch.no_grad():
+        next(weight for name, weight in tuned.named_parameters() if "lora_B" in name).add_(1)
+    with pytest.raises(RuntimeError, match=r"tensor .*lora_B.* was not loaded into the model; install the versions"):
+        check_adapter(tuned, adapter)
+
+
+def test_a_tensor_too_many_in_a_merged_model_is_named(copy):
+    tensors = load_file(copy / "model.safetensors") | {"extra.weight": torch.zeros(1)}
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"1 tensors do not fit the model, e\.g\. extra\.weight"):
+        check_merged(copy)
 
 
 def test_a_merged_model_writes_what_the_trained_one_does(model_path, adapter, butterflies, tmp_path):

@@ -67,6 +67,15 @@ def folder(tmp_path):
     return tmp_path
 
 
+def split(folder, train=1):
+    """The first pictures of each class for training, the others for testing."""
+    shutil.move(folder / "pictures", folder / "all")
+    for file in sorted((folder / "all").rglob("*.png")):
+        side = "train" if int(file.stem) < train else "test"
+        (folder / "pictures" / side / file.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.move(file, folder / "pictures" / side / file.parent.name)
+
+
 def problems(folder):
     return [str(problem) for problem in read_folder(folder).findings.problems]
 
@@ -93,11 +102,7 @@ def test_of_one_set_the_first_picture_trains_and_the_others_test(folder):
 
 
 def test_of_two_sets_each_picture_keeps_its_side(folder):
-    shutil.move(folder / "pictures", folder / "all")
-    for name in NAMES:
-        for side, number in (("train", 0), ("test", 1), ("test", 2)):
-            (folder / "pictures" / side / name.lower()).mkdir(parents=True, exist_ok=True)
-            shutil.move(folder / "all" / name.lower() / f"{number}.png", folder / "pictures" / side / name.lower())
+    split(folder)
     thing = read_folder(folder).classes[4]
     assert (thing.train, len(thing.test)) == (["pictures/train/cep/0.png"], 2)
 
@@ -201,9 +206,35 @@ def test_a_noun_gives_the_words_of_the_questions(folder):
     assert (fact.question, fact.answer_form) == ("Where does it grow?", "The place of this mushroom is {option}.")
 
 
+def test_the_words_of_the_drawn_world_say_its_facts_and_plain_ones_the_others(folder):
+    rows = [row | {"noun": "butterfly", "fact:habitat": "forests"} for row in class_rows()]
+    table(folder / "classes.csv", rows)
+    assert opened(folder).texts()[0].background == "Its place is oaks. It flies in spring. It lives in forests."
+
+
+def test_a_name_stands_in_sentences_as_the_folder_says(folder):
+    (folder / "domain.yaml").write_text("name_form: a true {name}\n")
+    domain = opened(folder)
+    assert domain.called(domain.classes[0]) == domain.texts()[0].name == "a true Chanterelle"
+
+
+def test_the_table_has_columns_facts_and_counts_of_pictures(folder):
+    assert opened(folder).table()[0] == {
+        **{"name": "Chanterelle", "category": None, "place": "oaks", "season": "spring"},
+        **{"train": 1, "test": 2},
+    }
+
+
 def test_the_first_classes_can_be_taken(folder):
     domain = open_own(folder, "own", 5, 56, 0, 4)
     assert {question.class_id for question in domain.questions()} == {name.lower() for name in NAMES[:4]}
+    three = open_own(folder, "own", 5, 56, 0, 3)  # too few names for four options, but enough places
+    assert {question.question_type for question in three.questions()} == {2}
+
+
+def test_without_facts_only_the_name_is_asked_for(folder):
+    table(folder / "classes.csv", [{"class_id": name.lower(), "name": name} for name in NAMES])
+    assert {question.question_type for question in opened(folder).questions()} == {1}
 
 
 # ---- what can be wrong with it ---------------------------------------------------------------------------------------
@@ -273,6 +304,11 @@ def test_what_spreadsheets_write_is_read_and_told(folder, encode, said):
         (b"class_id,name\na,A\x07\n", "classes.csv:2: name holds the control character"),
         (b"class_id,name\na," + b"A" * 6000 + b"\n", "classes.csv:2: name has 6000 characters"),
         (b"class_id,name\na,{A}\n", "no braces"),
+        (
+            b"class_id,name,fact:{x}\na,A,b\n",
+            "classes.csv:1: the column 'fact:{x}' becomes part of a sentence; no braces",
+        ),
+        (b"class_id,name,look:" + b"x" * 101 + b"\na,A,b\n", "or angle brackets, at most 100 letters"),
     ],
 )
 def test_a_faulty_table_is_told_by_its_rule(folder, content, said):
@@ -322,6 +358,29 @@ def test_a_misspelt_folder_a_nested_one_and_two_layouts_are_told(folder):
     assert [line for line in problems(folder) if "a folder within a class's folder" in line]
     (folder / "pictures" / "test").mkdir()
     assert any("has both test and folders of classes" in line for line in problems(folder))
+
+
+@pytest.mark.parametrize("two_sets", [False, True])
+def test_a_picture_that_belongs_to_no_class_is_noted_and_not_used(folder, two_sets):
+    if two_sets:
+        split(folder)
+    before = opened(folder).questions()
+    stray = "pictures/test/stray.png" if two_sets else "pictures/stray.png"
+    picture(folder / stray, 999)
+    assert notes(folder) == [f"{stray}: lies outside the folders of the classes and is not used; move it, or delete it"]
+    assert opened(folder).questions() == before
+
+
+@pytest.mark.parametrize("name", ["a:b.png", "a\\b.png"])
+def test_a_name_that_another_system_cannot_hold_is_refused(folder, name):
+    picture(folder / "pictures" / "cep" / name, 999)
+    assert problems(folder) == [f"pictures/cep/{name}: has a backslash or a colon in its name; rename it"]
+
+
+def test_a_picture_of_absurd_size_is_not_read(folder):
+    with (folder / "pictures" / "cep" / "2.png").open("r+b") as file:
+        file.truncate(100_000_001)
+    assert problems(folder) == ["pictures/cep/2.png: has 100000001 bytes, more than 100000000; scale it down"]
 
 
 def test_a_link_out_of_the_folder_is_refused(folder, tmp_path_factory):
@@ -406,6 +465,34 @@ def test_validate_lists_problems_and_returns_1(folder, capsys):
     assert "PROBLEM classes.csv: is missing" in capsys.readouterr().out
 
 
+def test_validate_says_what_is_not_asked_not_used_and_not_run(folder, capsys):
+    split(folder, train=2)
+    shutil.rmtree(folder / "pictures" / "test" / "cep")
+    assert command.main(["validate", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "NOTE    no test picture of cep: not asked about" in said
+    assert "NOTE    a text goes with one training picture: 5 more are used only if a class has several texts" in said
+    shutil.rmtree(folder / "pictures" / "train" / "morel")
+    rows = [row | {"look:colour": f"colour {place}"} for place, row in enumerate(class_rows())]
+    table(folder / "classes.csv", rows)
+    assert command.main(["validate", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "would be run: untuned, text only. Not image and text: no training picture of morel" in said
+    assert "nothing is said of the look" not in said
+    assert "within 10 points of pictures" not in said
+
+
+def test_settings_of_a_folder_with_problems_are_refused(folder, capsys):
+    (folder / "classes.csv").unlink()
+    assert command.main(["settings", str(folder)]) == 1
+    said = capsys.readouterr()
+    found = len(problems(folder))
+    assert (said.out, said.err) == (
+        "",
+        f"error: {folder} has {found} problem(s); `./run_all.sh own validate FOLDER` lists them\n",
+    )
+
+
 def test_settings_leave_image_text_out_where_a_class_has_no_training_picture(folder, capsys):
     assert command.settings(folder)["modes"] == ["text_only", "image_text"]
     shutil.rmtree(folder / "pictures" / "cep")
@@ -444,6 +531,12 @@ def test_at_its_ends_the_score_is_as_far_as_the_level_says():
     # At difference 0 the score is McNemar's: (10 - 2)^2 / 12 = 5.33, beyond 3.84; (8 - 2)^2 / 10 = 3.6, within.
     assert tango(10, 2, 50)[0] > 0
     assert tango(8, 2, 50)[0] < 0
+
+
+@pytest.mark.parametrize(("n", "base"), [(0, 0.25), (96, 1.0), (96, -0.1)])
+def test_a_gain_over_nothing_or_over_all_is_refused(n, base):
+    with pytest.raises(ValueError, match=f"n is {n} and base is {base}; n is 1 or more, base a share below 1"):
+        detectable(n, base)
 
 
 def test_impossible_counts_are_refused():
@@ -653,8 +746,9 @@ def test_the_example_asks_in_the_language_of_the_drawn_world():
     assert {(text.domain, text.name[:4]) for text in domain.texts()} == {("butterfly", "the ")}
 
 
-def test_the_example_is_made_anew_to_the_byte(tmp_path):
-    own_example.make_example(tmp_path)
+def test_the_example_is_made_anew_to_the_byte(tmp_path, capsys):
+    assert command.main(["example", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path} made\n"
     made = {file.relative_to(tmp_path): file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     tables_only = [name for name in made if name.suffix != ".png"]
     assert len(made) - len(tables_only) == 108

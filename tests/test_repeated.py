@@ -140,3 +140,25 @@ def test_another_machine_is_held_to_a_tolerance_and_to_the_same_texts(pair, caps
     assert "table1: m, d, text_only, direct: type1 50.0 and 52.0" in capsys.readouterr().out
     (two / "datasets/text_only.jsonl").write_text("{ }\n")
     assert repeated.beyond(one, two, 2.0) == ["differs: datasets/text_only.jsonl"]
+
+
+def test_a_table_without_a_column_is_compared_as_it_is(pair):
+    one, two = pair
+    for run in pair:
+        write_csv(pd.DataFrame(), run / "results/empty.csv")
+    assert repeated.differences(one, two) == []
+    (two / "results/empty.csv").write_text("\n\n")
+    assert repeated.differences(one, two) == ["differs: results/empty.csv"]
+
+
+def test_on_another_machine_no_row_and_no_accuracy_may_be_missing(pair):
+    one, two = pair
+    table = pd.read_csv(one / "results/table1.csv")
+    write_csv(pd.concat([table.assign(type2=float("nan")), table.assign(mode="base")]), two / "results/table1.csv")
+    assert repeated.beyond(one, two, 100.0) == [
+        "table1: only in one of the two: m, d, base, direct",
+        "table1: m, d, text_only, direct: type2 40.0 and nan",
+    ]
+    write_csv(table.assign(type2=float("nan")), one / "results/table1.csv")
+    write_csv(table.assign(type2=float("nan")), two / "results/table1.csv")
+    assert repeated.beyond(one, two, 0.0) == []

@@ -20,8 +20,9 @@ from helpers.paths import ROOT
 from helpers.questions import Question, write_questions
 from helpers.report import __main__ as command
 from helpers.report import claims
+from helpers.report.contents import Grid, as_grid
 from helpers.report.executed import NO_WORDS, clean, with_words
-from helpers.report.page import build
+from helpers.report.page import _checked, build
 from helpers.tables.answers import read_answers
 from helpers.tables.files import write_csv
 from helpers.tables.paper import table1, table2
@@ -284,6 +285,25 @@ def test_the_gallery_asks_every_mode_the_same_dozen_at_random(report):
     assert choose(rows, 3, 1, seed=1) == choose(rows, 3, 1, seed=1) != choose(rows, 3, 1, seed=2)
 
 
+def test_a_run_without_answers_has_no_gallery_and_a_lost_picture_leaves_its_card(tmp_path):
+    assert gallery.galleries(tmp_path) == []
+    run = fabricate(tmp_path / "made_up")
+    for file in (run / "evaluation").rglob("answers.jsonl"):
+        file.write_text(file.read_text().replace('"pictures/', '"lost/'))
+    (found,) = gallery.galleries(run)
+    assert {card.picture for card in found.cards} == {None}
+    assert all(card.question for card in found.cards)
+
+
+def test_a_table_without_a_column_is_an_empty_one(tmp_path):
+    assert as_grid(write_csv(pd.DataFrame(), tmp_path / "none.csv")) == Grid((), (), 0)
+
+
+def test_a_run_made_by_hand_is_told_from_one_that_was_checked(report, tmp_path):
+    assert _checked(tmp_path) == "no manifest was found: made outside of the workflow"
+    assert _checked(report.parent) == "3 ok"
+
+
 def test_a_claim_follows_its_rule(report, tmp_path):
     found = {claim.claim: claim.verdict for claim in claims.claims(claims.read_tables(report.parent))}
     assert found["Text-only training never runs the vision tower"] == "reproduced"
@@ -294,6 +314,20 @@ def test_a_claim_follows_its_rule(report, tmp_path):
     lift = "Training on text alone teaches recognition in pictures (asked directly)"
     assert found[lift] == "not reproduced"  # 46.8 is below 53.2: twelve questions are too few
     assert set(found.values()) <= {"reproduced", "partly reproduced", "not reproduced", "not measured"}
+
+
+def test_of_table_1_alone_nothing_is_claimed_but_what_describing_changed(tmp_path, capsys):
+    numbers = {f"{measure}{end}": 40.0 for measure in ("type1", "type2") for end in ("", "_low", "_high")}
+    run = {"model": "qwen2_vl", "domain": "butterfly", "mode": "text_only", "n_type1": 200, **numbers}
+    rows = [run | {"answering": "direct"}, run | {"answering": "describe", "type1": 65.5}]
+    write_csv(pd.DataFrame(rows), tmp_path / "table1.csv")
+    found = claims.read_tables(tmp_path)
+    assert {claim.verdict for claim in claims.claims(found)} == {"not measured"}
+    assert claims.abstract(found) == []  # without the untuned model there is nothing to compare with
+    assert claims.describing(found) == [f"Text only: {claims.label('qwen2_vl')} +25.5."]
+    assert claims.main([str(tmp_path / "none")]) == 1
+    said = capsys.readouterr()
+    assert (said.out, "no table1.csv in " in said.err) == ("", True)
 
 
 def test_reproduction_is_that_of_the_published_figures(capsys):

@@ -107,6 +107,12 @@ def test_an_unknown_country_is_refused():
         pass
 
 
+def test_a_tracker_that_does_not_start_is_said_before_anything_is_measured(monkeypatch):
+    monkeypatch.setattr("codecarbon.OfflineEmissionsTracker.start", lambda _: None)  # it swallows what goes wrong
+    with pytest.raises(RuntimeError, match="codecarbon did not start; its own message is above"):
+        Meter().__enter__()
+
+
 def test_there_is_no_record_before_the_end():
     with pytest.raises(RuntimeError, match="leave the `with Meter"):
         Meter().record()

@@ -169,6 +169,16 @@ def test_letters_are_compared_as_the_template_writes_them(model_path, butterflie
     assert all(row["reply"] is None and row["new_tokens"] == 0 for row in rows)
 
 
+@pytest.mark.parametrize("tokens", [{"D": [4, 9]}, {"D": [3]}])
+def test_letters_that_are_not_one_token_each_cannot_be_compared(tokens):
+    reader = Scripted("")
+    reader.continuation = {"A": [1], "B": [2], "C": [3], "D": [4], **tokens}.__getitem__
+    with pytest.raises(
+        ValueError, match=r"the letters A, B, C, D are not one token each in this model .*; use `letter`"
+    ):
+        letter_forms(reader)
+
+
 # ---- what is shown ---------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +232,23 @@ def test_unknown_values_are_refused_with_those_known(exam, wrong):
         answer_all(Scripted("A"), exam, **{**right, **wrong})
 
 
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ({"image": "described", "answering": "describe"}, "image 'described' is asked directly only, not with"),
+        (
+            {"image": "guided", "protocol": "letter"},
+            "image 'guided' weighs scores, which protocol 'letter' has none of",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_asked(exam, what, said):
+    reader = Scripted("A")
+    with pytest.raises(ValueError, match=said):
+        answer_all(reader, exam, **{"image": "with", "answering": "direct", "protocol": "letter"} | what)
+    assert reader.asked == []
+
+
 # ---- describing first ------------------------------------------------------------------------------------------------
 
 
@@ -259,6 +286,13 @@ def test_the_knowledge_question_is_asked_of_the_name(butterflies):
     asked = answering._question_on_words(question, answering.Words("It is orange.", "the Monarch"))
     assert "the Monarch" in asked
     assert "this butterfly" not in asked
+    plain = question.model_copy(update={"refers": None})
+    assert answering._question_on_words(plain, answering.Words("It is orange.", "the Monarch")) == (
+        f"It is orange.\nThis is the Monarch.\n{question.question}"
+    )
+    assert answering._question_on_words(plain, answering.Words("It is orange.", None)) == (
+        f"It is orange.\n{question.question}"
+    )
 
 
 # ---- a run -----------------------------------------------------------------------------------------------------------

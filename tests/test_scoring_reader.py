@@ -165,6 +165,14 @@ def test_a_prompt_that_spells_the_picture_token_is_refused(reader):
         reader.write([Prompt(f"What does {reader.processor.image_token} mean?")], "test")
 
 
+def test_a_template_whose_prompt_does_not_begin_the_chat_is_refused(reader, monkeypatch):
+    turns = "{% for m in messages %}{{ m.role }} {% for c in m.content %}{{ c.text }} {% endfor %}{% endfor %}"
+    template = turns + "{% if add_generation_prompt %}now you{% endif %}"
+    monkeypatch.setattr(reader.processor, "chat_template", template)
+    with pytest.raises(ValueError, match=r"so the answer 'It is small\.' cannot be told from the prompt; correct the"):
+        reader.continuation("It is small.")
+
+
 def test_four_bits_and_an_adapter_go_through_the_same_tree(model_path, butterflies):
     from helpers.models.lora import add_lora
 

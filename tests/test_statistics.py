@@ -310,6 +310,7 @@ def test_the_detectable_difference_solves_connors_equation_by_hand():
 
 def test_a_difference_cannot_exceed_the_discordance():
     assert math.isnan(detectable_paired(5, 0.1))
+    assert math.isnan(detectable_paired(3, 1.0))  # of three questions not even the largest
     assert math.isnan(detectable_paired(200, 0))
 
 

@@ -196,6 +196,8 @@ def test_a_run_named_twice_or_a_record_without_its_numbers_is_refused(tmp_path):
     path.write_text('{"model": "qwen2_vl"}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"a\.json lacks domain, mode"):
         read_resources([path])
+    with pytest.raises(FileNotFoundError, match=r"b\.json does not exist; run the fine-tuning that writes it, or corr"):
+        read_resources([tmp_path / "b.json"])
 
 
 def test_cost_ratios_compare_means_over_seeds(tmp_path):
@@ -390,6 +392,16 @@ def test_the_reading_of_a_grid_names_what_is_clear_and_nothing_else(tmp_path):
     assert "shuffled (text only, Type 1) -100.0 [-100.0, -100.0]" in said
     assert "Type 2" not in said
     assert grid_reading(table[table["mode"] == "base"]).startswith("No variant could be compared")
+
+
+def test_the_reading_of_a_grid_says_what_it_could_not_have_shown(tmp_path):
+    """40 questions of a type: five that only the one, and five that only the other variant gets right."""
+    rows = frame(answers("0" * 10 + "1" * 70), answers("1" * 10 + "0" * 10 + "1" * 60, variant="build.shuffled=True"))
+    said = grid_reading(grid_table(rows, resources(tmp_path), read_retention([]), shuffled()))
+    assert said.startswith(
+        "Of 2 differences to “main” (variant), 0 have a 95 % interval without zero. The others show "
+    )
+    assert "below 22 to 22 points such a comparison has less than four chances in five of showing a difference" in said
 
 
 def test_a_grid_of_pictures_compares_them_with_the_picture_shown(tmp_path):

@@ -1,6 +1,7 @@
 """QLoRA as promised: what is quantised, what learns, what the loss is taken on, what a text-only step leaves alone."""
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from helpers.batches import IGNORED
 from helpers.models.families import family_of
 from helpers.models.loading import counted_tower, load_model, load_processor, quantised_layers
 from helpers.models.lora import add_lora, group_of, load_adapter, trainable_groups
+from helpers.paths import DATA
 from helpers.profiles import load_profile
 from helpers.training import Collator, Conversations, finetune
 
@@ -191,6 +193,18 @@ def test_unknown_architectures_and_empty_folders_are_refused(model_path, tmp_pat
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="model_type is 'bert'; known: qwen2_vl, llava_next"):
         family_of(tmp_path)
+
+
+def test_a_model_on_the_hub_is_known_by_its_configuration(monkeypatch):
+    asked = []
+
+    def from_pretrained(name, **options):
+        asked.append((name, options))
+        return SimpleNamespace(model_type="llava_next")
+
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", from_pretrained)
+    assert family_of("llava-hf/llama3-llava-next-8b-hf") is family_of(DATA / "models" / "tiny-llava-next")
+    assert asked == [("llava-hf/llama3-llava-next-8b-hf", {"trust_remote_code": False})]
 
 
 def test_checkpoints_are_small_and_hold_no_pickle(model_path):

@@ -136,6 +136,42 @@ def test_fused_layers_notice_that_the_adapter_has_changed(tuned, model_path, but
     assert (after - before).abs().max() > 1e-3
 
 
+def test_in_the_block_a_layer_that_is_turned_off_computes_without_its_adapter(tuned, model_path, butterflies):
+    model, _ = tuned
+    plain, _ = batches(tuned, load_processor(model_path), butterflies, "text_only")
+    with model.disable_adapter():
+        expected = model(**plain).loss.item()
+        with fuse_lora(model):
+            assert model(**plain).loss.item() == expected
+    assert model(**plain).loss.item() != expected
+
+
+def test_layers_with_dropout_are_left_to_peft(base):
+    with fuse_lora(add_lora(*base, rank=4, alpha=8, dropout=0.1, projector=True, seed=0)) as fused:
+        assert fused == 0
+
+
+def test_the_layers_of_a_large_model_are_left_to_peft(tuned, monkeypatch):
+    monkeypatch.setattr("helpers.models.fused.UNPACKED_BYTES", 1)
+    with fuse_lora(tuned[0]) as fused:
+        assert fused == 0
+
+
+def test_where_samples_share_a_row_a_padded_batch_is_refused(tuned, model_path, butterflies):
+    plain, _ = batches(tuned, load_processor(model_path), butterflies, "text_only")
+    said = "samples in one row need their `lengths` and no mask; make the batch with `packed_batch`"
+    with attention_by_sample(*tuned), pytest.raises(ValueError, match=said):
+        tuned[0](**plain)
+
+
+@pytest.mark.parametrize(("room", "kept"), [(10**9, True), (1, False)])
+def test_a_sample_is_encoded_once_while_there_is_room(tuned, model_path, butterflies, monkeypatch, room, kept):
+    monkeypatch.setattr("helpers.training.KEPT_BYTES", room)
+    collator = PackedCollator(load_processor(model_path), None, *tuned)
+    conversation = Conversations(butterflies.samples["text_only"], butterflies.folder)[0]
+    assert (collator.encoded(conversation) is collator.encoded(conversation)) == kept
+
+
 def test_a_low_rank_layer_by_hand():
     x, w = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0]])
     a, b = torch.tensor([[1.0, 1.0]], requires_grad=True), torch.tensor([[3.0]], requires_grad=True)

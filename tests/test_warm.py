@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,13 +179,55 @@ def test_a_machine_with_a_gpu_or_a_wish_to_the_contrary_has_no_warm_start(monkey
     assert not client.can_serve()
 
 
-def test_an_end_that_fork_and_asker_tell_at_once_does_not_end_the_server(monkeypatch, tmp_path):
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
+    """A server's object in this process, which never forks."""
     reading, writing = os.pipe()
     monkeypatch.setattr(sys, "stdin", os.fdopen(reading))
     made = Server(str(tmp_path))
-    asker, other = socket.socketpair()
-    asker.close()  # as after `_ended`
-    made._told(asker)
-    for file in (other, made.listener, made.selector, sys.stdin):
+    yield made
+    for file in (made.listener, made.selector, sys.stdin):
         file.close()
     os.close(writing)
+
+
+def test_an_end_that_fork_and_asker_tell_at_once_does_not_end_the_server(here):
+    asker, other = socket.socketpair()
+    asker.close()  # as after `_ended`
+    here._told(asker)
+    other.close()
+
+
+def test_a_library_that_cannot_be_imported_does_not_end_the_server(here, capsys):
+    here._import("no_such_library")
+    assert capsys.readouterr().out == "not imported: no_such_library: No module named 'no_such_library'\n"
+
+
+def test_an_asker_that_gives_up_is_let_go(here):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
+        asker.connect(str(Path(here.folder) / client.SOCKET))
+    assert here._accept(here.listener) is None
+    assert here.living == {}
+
+
+def test_a_server_with_a_second_thread_does_not_fork(here):
+    done = threading.Event()
+    second = threading.Thread(target=done.wait)
+    second.start()
+    said = here._objection({"environment": here.started_with})
+    done.set()
+    second.join()
+    assert said is not None and said.startswith("a library has started ")
+
+
+def test_a_server_that_never_listens_is_not_waited_for_for_ever(tmp_path):
+    with pytest.raises(TimeoutError, match=r"nobody listens in .* after 0\.05 s"):
+        client.wait_until_ready(str(tmp_path), 0.05)
+
+
+def test_an_answer_cut_off_by_the_end_of_the_server_is_none():
+    ours, its = socket.socketpair()
+    ours.sendall(b"asked")
+    its.close()  # with something unread: the connection is reset
+    assert client._receive(ours) is None
+    ours.close()

@@ -230,6 +230,27 @@ def test_the_offline_writer_has_the_same_interface_and_costs_nothing(tmp_path):
     assert str(writer.plan(domain, tmp_path, 2)) == "6 texts, 0 sets of questions, by offline: no requests, no cost"
 
 
+def test_more_wordings_than_the_offline_writer_has_are_refused(tmp_path):
+    domain = open_domain("butterfly", "drawn", None, 3, 1, 56, 0)
+    with pytest.raises(ValueError, match=r"wordings_per_class is 99; the offline writer has \d wordings"):
+        open_writer(Writer(), "butterfly").write(domain, tmp_path, 99)
+
+
+def test_a_domain_that_no_writer_knows_is_named(tmp_path):
+    with pytest.raises(TypeError, match=r"the offline writer knows nothing of a dict; set writer\.backend to"):
+        open_writer(Writer(), "x").write({}, tmp_path, 1)
+    with pytest.raises(
+        TypeError, match=r"no writer knows how to read the classes of a dict; see helpers\.writer\.subj"
+    ):
+        subjects({})
+
+
+def test_a_local_model_that_is_to_draw_lots_is_refused(tmp_path):
+    settings = Writer(backend="local", temperature=0.5, cache_dir=str(tmp_path))
+    with pytest.raises(ValueError, match=r"writer\.temperature is 0\.5; a local model writes greedily, give 0"):
+        open_writer(settings, "butterfly").write(open_domain("butterfly", "drawn", None, 1, 1, 56, 0), tmp_path, 1)
+
+
 @pytest.mark.slow
 def test_a_small_local_model_writes_what_fits_no_schema_and_that_is_listed(tmp_path):
     domain = open_domain("butterfly", "drawn", None, 1, 1, 56, 0)

@@ -16,12 +16,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from helpers.domains import open_domain
+from helpers.domains.drawn import save_pictures
 from helpers.settings.writer import Writer
 from helpers.writer import openai_compatible
 from helpers.writer.openai_compatible import WriterError
-from helpers.writer.writing import open_writer
+from helpers.writer.prompts import FOLDER as PROMPTS
+from helpers.writer.writing import open_writer, save_prompts
 
 KEY = "sk-planted-0123456789-never-to-be-seen"
 KINDS = ("429", "500", "timeout", "cut", "no json", "wrong schema", "empty", "refusal", "no completion")
@@ -88,6 +91,8 @@ class Handler(BaseHTTPRequestHandler):
         elif kind in {"429", "500"}:
             said = f"Incorrect or busy: {self.headers.get('authorization')}"
             self.send(int(kind), {"error": {"message": said}}, {"retry-after": "0.02"} if kind == "429" else {})
+        elif kind and kind.startswith("wait"):
+            self.send(429, {"error": {"message": "busy"}}, {"retry-after": kind.removeprefix("wait ")})
         elif kind and kind.startswith("status"):
             status, _, code = kind.removeprefix("status ").partition(" ")
             self.send(int(status), {"error": {"message": f"no: {self.headers.get('authorization')}", "code": code}})
@@ -258,6 +263,27 @@ def test_retry_after_is_honoured(serve, tmp_path, monkeypatch):
     assert (len(found.texts), time.monotonic() - begin < 5) == (3, True)
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["0", "Wed, 25 Nov 2015 10:00:00 GMT", "soon", "Wed, 99 Nov 2026 10:00:00 GMT", f"1 Jan {10**12} 10:00:00 GMT"],
+)
+def test_a_pause_that_is_over_or_cannot_be_read_stops_nothing(serve, tmp_path, said):
+    found = written(serve(fails=lambda n, name: f"wait {said}" if n == 1 else None), tmp_path, count=1)
+    assert (len(found.texts), found.failures) == (1, [])
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("601", "601"), ("Wed, 25 Nov 2195 10:00:00 GMT", r"\d{10}")])
+def test_a_long_pause_is_not_waited_and_what_was_written_is_kept(serve, tmp_path, said, seconds):
+    server = serve(fails=lambda n, name: f"wait {said}" if n == 3 else None)
+    with pytest.raises(
+        WriterError, match=f"asks to wait {seconds} s, status 429: busy. Run again then; what is written"
+    ):
+        written(server, tmp_path, count=4, concurrency=1)
+    assert (len(server.bodies), len(stored(tmp_path))) == (3, 2)
+    assert len(written(server, tmp_path, count=4, concurrency=1).texts) == 4
+    assert len(server.bodies) == 5
+
+
 def test_no_more_requests_a_minute_than_allowed(serve, tmp_path):
     server = serve()
     begin = time.monotonic()
@@ -293,6 +319,17 @@ def test_a_dry_run_counts_requests_tokens_and_cost_and_asks_nothing(serve, tmp_p
     assert "20 texts" in str(found)
 
 
+def test_a_dry_run_counts_the_pictures_that_it_would_show(serve, tmp_path):
+    server, domain = serve(), butterflies(2)
+    save_pictures(domain.classes, "train", 1, tmp_path, 56, 0)
+    blind, shown = (
+        open_writer(settings(server, tmp_path, with_picture=how), "butterfly").plan(domain, tmp_path, 1)
+        for how in (False, True)
+    )
+    assert (blind.with_picture, shown.with_picture, server.bodies) == (0, 2, [])
+    assert shown.tokens_in - blind.tokens_in == 2 * (85 + 170)  # one tile each
+
+
 def test_the_picture_is_sent_and_changes_what_is_cached(serve, tmp_path):
     server, domain = serve(), butterflies(2)
     domain.bring_pictures(tmp_path)
@@ -325,6 +362,64 @@ def test_two_classes_of_one_look_are_asked_again_and_told(serve, tmp_path):
     asked = len(server.bodies)
     assert written(server, tmp_path, count=8).texts == found.texts
     assert len(server.bodies) == asked
+
+
+def test_two_classes_that_become_alike_only_when_asked_again_are_not_both_taken(serve, tmp_path):
+    def same(data):
+        first = server.answered[data["name"], 0] == 1
+        alike = (
+            "This butterfly has orange, blue, brown and white wings, rounded and pointed, and a slender body here."
+            if first
+            else "This butterfly has a broad dark margin, two long tails and many small dots along each of its veins."
+        )
+        of_three = data["name"] in {"Adonis", "Arcigera Flower Moth", "Atala"}
+        return about(data) | ({"look": f"{alike} They are {data['facts']['wing_colour']}."} if of_three else {})
+
+    server = serve(write=same)
+    found = written(server, tmp_path, count=8)
+    assert [(failure.name, failure.reason) for failure in found.failures] == [
+        ("Atala", "look is nearly another class's")
+    ]
+    assert (len(found.texts), found.passed, found.reasked) == (7, 6, 1)
+    asked = len(server.bodies)
+    assert (written(server, tmp_path, count=8), len(server.bodies)) == (found, asked)
+
+
+def own_birds(folder):
+    """Four birds with a text and a test picture each, and no column from which a fact could be asked."""
+    names = ("Wren", "Robin", "Dunnock", "Linnet")
+    for place, name in enumerate(names):
+        picture = folder / "pictures" / "test" / name.lower() / "0.png"
+        picture.parent.mkdir(parents=True)
+        Image.new("RGB", (16, 16), (place, 0, 0)).save(picture)
+    for file, columns, rest in (("classes", "name,noun", "{0},bird"), ("texts", "look,background", "Brown.,It sings.")):
+        rows = [f"class_id,{columns}", *(f"{name.lower()},{rest.format(name)}" for name in names)]
+        (folder / f"{file}.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return open_domain("own", "own", folder, None, 1, 56, 0)
+
+
+def test_questions_are_written_of_the_type_that_a_folder_lacks(serve, tmp_path):
+    fact = {"category": "season", "question": "When does this bird sing?", "right": "in spring"}
+    fact["wrong"] = ["in summer", "in autumn", "in winter"]
+    asked = {"type1": "Which bird is this?", "type2": [fact]}
+    server, domain = serve(write=lambda data: asked), own_birds(tmp_path)
+    assert {question.question_type for question in domain.questions()} == {1}
+    writer = open_writer(settings(server, tmp_path, questions=True), "own")
+    plan = writer.plan(domain, tmp_path, 1)
+    assert (plan.texts, plan.question_sets, plan.requests, server.bodies) == (0, 4, 4, [])
+    found = writer.write(domain, tmp_path, 1)
+    assert [text.writer for text in found.texts] == ["own"] * 4
+    assert [(q.question_type, q.right_option, q.picture) for q in found.questions] == [
+        (2, "in spring", f"pictures/test/{thing.class_id}/0.png") for thing in domain.classes
+    ]
+    assert (found.failures, len(server.bodies)) == ([], 4)
+    [prompt] = found.prompts.values()
+    assert save_prompts(tmp_path / "data", found.prompts) == [
+        f"questions_generic version {prompt.version}, hash {prompt.hash}"
+    ]
+    kept = tmp_path / "data" / "prompts" / "questions_generic.yaml"
+    assert kept.read_bytes() == (PROMPTS / kept.name).read_bytes()
+    assert open_writer(settings(server, tmp_path), "own").plan(domain, tmp_path, 1).question_sets == 0
 
 
 def test_instructions_among_the_data_stay_data(serve, tmp_path):

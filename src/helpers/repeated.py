@@ -99,8 +99,9 @@ def _apart(name: str, here: pd.DataFrame, there: pd.DataFrame, points: float) ->
             yield f"{name}: only in one of the two: {cell}"
             continue
         for measure in ACCURACIES:
-            if abs(row[measure] - row[f"{measure}_second"]) > points + 1e-9:
-                yield f"{name}: {cell}: {measure} {row[measure]} and {row[f'{measure}_second']}"
+            first, second = row[measure], row[f"{measure}_second"]
+            if pd.isna(first) != pd.isna(second) or abs(first - second) > points + 1e-9:
+                yield f"{name}: {cell}: {measure} {first} and {second}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from helpers.writer.prices import Price
 from helpers.writer.prompts import load_prompt
 from helpers.writer.subjects import Subject
 from helpers.writer.tasks import Described, Task
+from helpers.writer.writing import Failure
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 KEY = "a-key-of-the-environment"
@@ -64,6 +66,23 @@ def test_a_key_that_a_server_says_back_is_struck_out():
     reply = read(answer(f"your key is {KEY}"))
     assert reply is not None
     assert reply.text == "your key is [key]"
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"<html>busy</html>", "<html>busy</html>"),
+        (b" ", "no reason given"),
+        (b'{"error": "busy"}', '{"error": "busy"}'),
+        (b"[" * 10**5, "[" * 300),
+        (b'{"error": {"message": "half \\ud800"}}', "half ?"),
+        (f"{'x' * 290} {KEY}".encode(), "x" * 290 + " [key]"),  # struck out before it is cut, else half would stay
+    ],
+)
+def test_whatever_a_server_says_of_its_refusal_is_told_and_can_be_kept(body, told):
+    reason = str(endpoint()._refused(httpx2.Response(400, content=body)))
+    assert reason == f"status 400: {told}"
+    assert Failure(class_id="a", name="A", what="questions", reason=reason, replies=0, reply=None)
 
 
 JSON = st.recursive(

@@ -494,7 +494,7 @@ def _asked_pause(response: httpx.Response) -> float | None:
         return float(given)
     try:
         return max(0.0, (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: a year that no calendar has
         return None
 
 

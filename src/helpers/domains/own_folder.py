@@ -170,7 +170,10 @@ def _read_classes(own: OwnFolder) -> list[OwnClass]:
     for column in rows[0][1] if rows else []:
         if column.startswith(("fact:", "look:")) and not PHRASE.fullmatch(column[5:]):
             own.findings.problem(
-                CLASSES, 1, f"the column {column!r} becomes part of a sentence", "no braces, under 100 letters"
+                CLASSES,
+                1,
+                f"the column {column!r} becomes part of a sentence",
+                "no braces or angle brackets, at most 100 letters",
             )
     if len(rows) > MOST_CLASSES:
         own.findings.problem(

@@ -35,6 +35,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # of the growing pauses between atte
 LONGEST_WAIT_S = 600.0  # a server that asks for a longer one is left alone
 REPEATED = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that may go away by themselves
 SAME_FOR_ALL = {401, 403, 404, 405}  # statuses that the next request would meet too
+REASON_KEPT = 300  # characters of what a server says of its refusal
 FAILED_IN_A_ROW = 8  # requests that failed for good without one that was answered: the server is taken for out of order
 
 
@@ -151,7 +152,8 @@ class Endpoint:
 
     def _refused(self, response: httpx2.Response) -> Exception:
         """The exception for a status that is not 200."""
-        status, said = response.status_code, self._clean(_message(response))
+        # Cut after the key is struck out: half a key at the end would not be recognised
+        status, said = response.status_code, self._clean(_message(response))[:REASON_KEPT]
         told = f"status {status}: {said}"
         if status in SAME_FOR_ALL or "insufficient_quota" in response.text:
             return WriterError(
@@ -247,17 +249,17 @@ def _retry_after(response: httpx2.Response) -> float | None:
         pass
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: a year that no calendar has
         return None
 
 
 def _message(response: httpx2.Response) -> str:
-    """What the server says of its refusal, in at most 300 characters."""
+    """What the server says of its refusal; half a character, which no row can hold, as a question mark."""
     try:
         said = str(response.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         said = response.text
-    return said.strip()[:300] or "no reason given"
+    return said.encode(errors="replace").decode().strip() or "no reason given"
 
 
 def _body(request: Request) -> tuple[dict[str, Any], tuple[int, int] | None]:
