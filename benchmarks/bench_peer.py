@@ -1,6 +1,7 @@
 """The same model and questions scored here and by lm-evaluation-harness: do the two agree, and how fast is each?
 
     python benchmarks/bench_peer.py [--peer FOLDER] [--questions 646] [--rounds 3] [--models tiny-qwen2-vl ...]
+        [--weights untuned tuned] [--kinds demo photographs]
 
 Makes the peer's environment from `peer_requirements.txt` (in ``--peer``, once; about a gigabyte), draws questions as
 `bench_scoring.py` does, and exports them by `python -m helpers.scoring.export lm-eval`.
@@ -384,12 +385,12 @@ def measured(
 
 
 def written_into(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """The table with these rows; those of other models and protocols stay."""
+    """The table with these rows; those of other models, weights, kinds and protocols stay."""
     new = {tuple(row[name] for name in KEY) for row in rows}
     kept: list[dict[str, Any]] = []
     if file.is_file():
         with file.open(encoding="utf-8", newline="") as lines:
-            kept = [row for row in csv.DictReader(lines) if tuple(row[name] for name in KEY) not in new]
+            kept = [row for row in csv.DictReader(lines) if tuple(map(row.get, KEY)) not in new]
     with file.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, rows[0], lineterminator="\n")
         writer.writeheader()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from rapidfuzz import process
 
 from helpers.audit import _Training, audit, blind, distance, is_near, option_scores, perceptual_hash
 from helpers.questions import Question
@@ -108,7 +109,9 @@ def test_a_question_that_is_nearly_the_same_is_shown_with_its_likeness(folder):
     assert shown.startswith("In which season does this butterfly fly? ~ In which season does the butterfly fly? (9")
 
 
-def test_a_sentence_is_compared_once_and_what_was_compared_is_forgotten_in_time():
+def test_a_sentence_is_compared_once_and_what_was_compared_is_forgotten_in_time(monkeypatch):
+    compared, cdist = [], process.cdist
+    monkeypatch.setattr(process, "cdist", lambda texts, new, **how: compared.extend(new) or cdist(texts, new, **how))
     training = _Training([question(1, ABCD, 0, question="In which season does this butterfly fly?")])
     training.seen = set(range(100_001))
     group = [sample(1, "In which season does the butterfly fly?", "In spring.")]
@@ -117,6 +120,7 @@ def test_a_sentence_is_compared_once_and_what_was_compared_is_forgotten_in_time(
     found = dict(training.alike)
     training.add(group)
     assert (training.alike, training.count, len(found)) == (found, 2, 1)
+    assert len(compared) == 2
 
 
 def test_a_question_with_its_answer_in_one_sample_is_found(folder):

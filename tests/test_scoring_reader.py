@@ -9,7 +9,7 @@ from helpers.paths import DATA
 from helpers.pictures import open_picture
 from helpers.scoring.features import FeatureCache, picture_features
 from helpers.scoring.prompts import Prompt, Shown
-from helpers.scoring.reader import Reader
+from helpers.scoring.reader import WITHOUT_PICTURES, Reader
 from helpers.scoring.trees import LARGEST, plant
 
 ANSWERS = ["It is small.", "This is the Monarch.", "It lives in meadows.", "It lives in forests of the north."]
@@ -173,9 +173,12 @@ def test_a_template_whose_prompt_does_not_begin_the_chat_is_refused(reader, monk
         reader.continuation("It is small.")
 
 
-def test_four_bits_and_an_adapter_go_through_the_same_tree(model_path, butterflies):
+def test_four_bits_and_an_adapter_go_through_the_same_tree(model_path, butterflies, monkeypatch):
+    from helpers.models.fused import _Fused
     from helpers.models.lora import add_lora
 
+    layers, fused = set(), _Fused.__call__
+    monkeypatch.setattr(_Fused, "__call__", lambda self, x: layers.add(id(self.layer)) or fused(self, x))
     model, family = load_model(model_path)
     tuned = add_lora(model, family, 4, 8, 0.0, True, 0).eval()
     with torch.no_grad():
@@ -195,6 +198,10 @@ def test_four_bits_and_an_adapter_go_through_the_same_tree(model_path, butterfli
             )
     assert scores["tuned"] != pytest.approx(scores["base"], abs=0.01)
     assert reader.features.computed == 2  # the adapter holds a projector of its own
+    assert len(layers) == 7 * model.config.text_config.num_hidden_layers
+    layers.clear()
+    assert reader.replies([prompt], "test", 2)
+    assert len(layers) == 7 * model.config.text_config.num_hidden_layers
 
 
 def test_learned_tokens_before_the_prompt_take_the_adapters_own_pass(model_path, butterflies):
@@ -266,6 +273,21 @@ def test_replies_are_written_in_batches_of_like_length_with_each_picture_seen_on
     assert len(every) == len(once)
     assert every == sorted(every)
     assert reader.features.computed == 3
+
+
+def test_more_prompts_without_a_picture_are_written_to_at_once(loaded, prompts, monkeypatch):
+    reader = Reader(*loaded, batch_size=2, max_new_tokens=4)
+    asked = [Prompt(f"How large is butterfly {i}?") for i in range(9)]
+    alone = [reader.replies([prompt], "test")[0] for prompt in asked]
+    sizes, write = [], Reader._generated
+    monkeypatch.setattr(
+        Reader, "_generated", lambda self, some, *more: sizes.append(len(some)) or write(self, some, *more)
+    )
+    assert reader.replies(asked, "test") == alone
+    assert sizes == [2 * WITHOUT_PICTURES, 1]
+    sizes.clear()
+    reader.replies(prompts[::2][:3], "test")  # one a picture
+    assert sizes == [2, 1]
 
 
 def test_a_picture_that_is_asked_about_several_times_is_read_once(reader, prompts, monkeypatch):

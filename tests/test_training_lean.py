@@ -117,7 +117,8 @@ def test_answering_with_fused_layers_is_answering_with_plain_ones(tuned, model_p
     wanted = model(**plain).logits
     with model.disable_adapter():
         untuned = model(**plain).logits
-    with fuse_lora(model):
+    with fuse_lora(model) as fused:
+        assert fused
         torch.testing.assert_close(model(**plain).logits, wanted, atol=1e-4, rtol=1e-4)
         with model.disable_adapter():
             assert torch.equal(model(**plain).logits, untuned)
@@ -128,7 +129,8 @@ def test_answering_with_fused_layers_is_answering_with_plain_ones(tuned, model_p
 def test_fused_layers_notice_that_the_adapter_has_changed(tuned, model_path, butterflies):
     model, _ = tuned
     plain, _ = batches(tuned, load_processor(model_path), butterflies, "text_only")
-    with fuse_lora(model):
+    with fuse_lora(model) as fused:
+        assert fused
         before = model(**plain).logits
         next(p for name, p in model.named_parameters() if "lora_B" in name).mul_(-1)
         after = model(**plain).logits
@@ -141,9 +143,28 @@ def test_in_the_block_a_layer_that_is_turned_off_computes_without_its_adapter(tu
     plain, _ = batches(tuned, load_processor(model_path), butterflies, "text_only")
     with model.disable_adapter():
         expected = model(**plain).loss.item()
-        with fuse_lora(model):
+        with fuse_lora(model) as fused:
+            assert fused
             assert model(**plain).loss.item() == expected
     assert model(**plain).loss.item() != expected
+
+
+def test_fused_layers_within_fused_layers_change_nothing(tuned):
+    def replaced():
+        return [name for name, module in tuned[0].named_modules() if "forward" in vars(module)]
+
+    before = replaced()  # the tower's
+    with fuse_lora(tuned[0]) as outer:
+        with fuse_lora(tuned[0]) as inner:
+            assert (outer > 0, inner) == (True, 0)
+        assert len(replaced()) == len(before) + outer
+    assert replaced() == before
+
+
+def test_layers_of_a_base_in_half_precision_are_left_to_peft(model_path):
+    base = load_model(model_path, "bfloat16")
+    with fuse_lora(add_lora(*base, rank=4, alpha=8, dropout=0.0, projector=True, seed=0)) as fused:
+        assert fused == 0
 
 
 def test_layers_with_dropout_are_left_to_peft(base):
@@ -336,8 +357,13 @@ def test_the_revision_of_a_base_from_the_hub_is_recorded(model_path, butterflies
 def test_a_loss_that_is_no_number_ends_the_training_and_leaves_no_adapter(model_path, butterflies, tmp_path):
     model, family = load_model(model_path)
     chosen = settings(max_steps=4, learning_rate=1e30)
-    with pytest.raises(RuntimeError, match=r"the loss became nan; lower `training\.learning_rate` and run again"):
+    said = r"became (nan|inf) in step [2-4] of 4; lower `training\.learning_rate` \(1e\+30\) and run again"
+    with pytest.raises(RuntimeError, match=said):
         run(model, family, model_path, butterflies, tmp_path, chosen, mode="text_only")
+    assert not (tmp_path / "adapter").exists()
+    again, _ = load_model(model_path)  # the same command goes on from what was left, and ends no better
+    with pytest.raises(RuntimeError, match=said):
+        run(again, family, model_path, butterflies, tmp_path, chosen, mode="text_only")
     assert not (tmp_path / "adapter").exists()
 
 

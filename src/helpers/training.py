@@ -173,14 +173,24 @@ def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures:
 
 
 class ProgressLine(TrainerCallback):
-    """A line of progress every few seconds, with the last loss."""
+    """A line of progress every few seconds, with the last loss; an error at the first one that is no number.
+
+    The Trainer asks before it saves a checkpoint: none holds what came of such a step.
+    """
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.ticker = Ticker("step", state.max_steps, state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if logs and "loss" in logs:
-            self.ticker.tick(state.global_step, f", loss {float(logs['loss']):.3f}")
+        if not logs or "loss" not in logs:
+            return
+        for name, words in {"loss": "loss", "grad_norm": "norm of the gradients"}.items():
+            if not math.isfinite(value := float(logs.get(name, 0.0))):
+                raise RuntimeError(
+                    f"the {words} became {value} in step {state.global_step} of {state.max_steps}; lower "
+                    f"`training.learning_rate` ({args.learning_rate:g}) and run again"
+                )
+        self.ticker.tick(state.global_step, f", loss {float(logs['loss']):.3f}")
 
 
 @dataclass(frozen=True)
@@ -235,8 +245,6 @@ def finetune(
         meter = stack.enter_context(Meter())
         with meter.phase("train"):
             outcome = _trained(trainer, checkpoint, settings)
-        if not math.isfinite(outcome.training_loss):
-            raise RuntimeError(f"the loss became {outcome.training_loss}; lower `training.learning_rate` and run again")
         with meter.phase("save"):
             model.save_pretrained(output / "adapter")
     counts = trainer.counter.record()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-UNPACKED_BYTES = 200_000_000  # of all frozen weights together in float32; a 7B model's would be 26 GB
+UNPACKED_BYTES = 200_000_000  # of all frozen weights together in float32, and as much again where nothing is trained
 
 
 class LowRankLinear(torch.autograd.Function):
@@ -43,19 +43,20 @@ class LowRankLinear(torch.autograd.Function):
 def fuse_lora(model: Any) -> Iterator[int]:
     """Within the block the LoRA layers of a peft model compute as above; yields how many do.
 
-    None do on a GPU, in another precision than float32, with dropout, with several adapters, or in a large model.
-    What is saved, quantised or counted does not change: the modules and their parameters stay as they were.
+    None do on a GPU, in another precision than float32, with dropout, with several active adapters, or in a large model
+    (7B in float32: 26 GB). What is saved, quantised or counted does not change: the modules and their parameters stay
+    as they were. Within another such block nothing is left to do.
     """
     layers = [module for module in model.modules() if _can_be_fused(module)] if hasattr(model, "peft_config") else []
     if 4 * sum(layer.in_features * layer.out_features for layer in layers) > UNPACKED_BYTES:
         layers = []
-    for layer in layers:
-        layer.forward = _Fused(layer)
     try:
+        for layer in layers:
+            layer.forward = _Fused(layer)
         yield len(layers)
     finally:
         for layer in layers:
-            del layer.forward
+            vars(layer).pop("forward", None)
 
 
 class _Fused:
@@ -92,10 +93,19 @@ def unpacked(weight: Any) -> torch.Tensor:
     return bitsandbytes.functional.dequantize_4bit(weight.data, state).float()
 
 
+def _precision(weight: Any) -> torch.dtype:
+    """What a weight, 4-bit or not, computes in."""
+    state = getattr(weight, "quant_state", None)
+    dtype: torch.dtype = weight.dtype if state is None else state.dtype
+    return dtype
+
+
 def _can_be_fused(module: Any) -> bool:
     from peft.tuners.lora import LoraLayer
 
     if not isinstance(module, LoraLayer) or len(module.active_adapters) != 1 or module.lora_variant:
+        return False
+    if "forward" in vars(module) or _precision(module.base_layer.weight) != torch.float32:
         return False
     name = module.active_adapters[0]
     if name not in module.lora_A or not isinstance(module.lora_dropout[name], torch.nn.Identity):

@@ -179,8 +179,8 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m helpers.models.random_weights",
         description="Make a folder for a rehearsal from a model's configuration; without arguments: the project's own.",
     )
-    parser.add_argument("source", nargs="?", help="model folder or hub id; its weights are not read")
-    parser.add_argument("out", nargs="?", type=Path, help="the folder to make")
+    parser.add_argument("source", metavar="SOURCE", nargs="?", help="model folder or hub id; its weights are not read")
+    parser.add_argument("out", metavar="OUT", nargs="?", type=Path, help="the folder to make")
     given = parser.parse_args(arguments)
     if given.source and not given.out:  # else the project's own folders would be made anew, which nobody asked for
         parser.error(f"SOURCE is {given.source}, and OUT is missing: name the folder to make, too")

@@ -347,7 +347,7 @@ class Reader:
                 yield from self._written_by_trees(trees, [branch for (branch,) in branches], most, seen)
                 return
         write = self._written_by_passes if passes else self._generated
-        at_once = self.batch_size * (1 if seen else WITHOUT_PICTURES)
+        at_once = self.batch_size * (1 if seen or passes else WITHOUT_PICTURES)
         order = sorted(range(len(prompts)), key=lambda i: len(rows[i]))  # a batch is padded to its longest
         for start in range(0, len(order), at_once):
             batch = order[start : start + at_once]
