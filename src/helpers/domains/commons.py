@@ -22,8 +22,6 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from helpers.audit import NEAR, is_near, perceptual_hash
 from helpers.datasets import bring_picture, file_name
 from helpers.domains.hub import suffix
+from helpers.http_dates import seconds_until
 from helpers.paths import atomic_write, resolve
 from helpers.pictures import check_picture_bytes, check_picture_file
 from helpers.questions import read_questions
@@ -490,12 +489,7 @@ def _reply(response: httpx.Response, content: bytes, url: str) -> dict[str, Any]
 def _asked_pause(response: httpx.Response) -> float | None:
     """Retry-After in seconds, given as such or as a date; None where the server says nothing readable."""
     given = response.headers.get("retry-after", "")
-    if given.isdecimal():
-        return float(given)
-    try:
-        return max(0.0, (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError, OverflowError):  # the last: a year that no calendar has
-        return None
+    return float(given) if given.isdecimal() else seconds_until(given)
 
 
 def _pause(state: RetryCallState) -> float:

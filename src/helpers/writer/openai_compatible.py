@@ -12,8 +12,6 @@ import base64
 import io
 import os
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +22,7 @@ from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
+from helpers.http_dates import seconds_until
 from helpers.pictures import open_picture
 from helpers.settings.writer import Writer
 from helpers.writer.cache import Cache, Reply
@@ -241,16 +240,10 @@ def _pause(state: RetryCallState) -> float:
 def _retry_after(response: httpx2.Response) -> float | None:
     """Seconds, or a date, as RFC 9110 allows both; None if absent or unreadable."""
     value = response.headers.get("retry-after", "").strip()
-    if not value:
-        return None
     try:
         return max(0.0, float(value))
     except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError, OverflowError):  # the last: a year that no calendar has
-        return None
+        return seconds_until(value)
 
 
 def _message(response: httpx2.Response) -> str:
