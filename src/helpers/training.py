@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas
 import torch
@@ -173,24 +173,31 @@ def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures:
 
 
 class ProgressLine(TrainerCallback):
-    """A line of progress every few seconds, with the last loss; an error at the first one that is no number.
-
-    The Trainer asks before it saves a checkpoint: none holds what came of such a step.
-    """
+    """A line of progress every few seconds, with the last loss."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.ticker = Ticker("step", state.max_steps, state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if not logs or "loss" not in logs:
-            return
-        for name, words in {"loss": "loss", "grad_norm": "norm of the gradients"}.items():
-            if not math.isfinite(value := float(logs.get(name, 0.0))):
+        if logs and "loss" in logs:
+            self.ticker.tick(state.global_step, f", loss {float(logs['loss']):.3f}")
+
+
+class FiniteLoss(TrainerCallback):
+    """Ends a training at the first loss or norm of gradients that is no number.
+
+    The Trainer logs a step before it saves a checkpoint: none holds what came of such a one.
+    """
+
+    WATCHED: ClassVar = {"loss": "loss", "grad_norm": "norm of the gradients"}
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        for name, words in self.WATCHED.items():
+            if not math.isfinite(value := float((logs or {}).get(name, 0.0))):
                 raise RuntimeError(
                     f"the {words} became {value} in step {state.global_step} of {state.max_steps}; lower "
                     f"`training.learning_rate` ({args.learning_rate:g}) and run again"
                 )
-        self.ticker.tick(state.global_step, f", loss {float(logs['loss']):.3f}")
 
 
 @dataclass(frozen=True)
@@ -227,7 +234,7 @@ def finetune(
         args=trainer_arguments(settings, checkpoints, seed, any(sample.pictures for sample in samples)),
         train_dataset=Conversations(samples, folder),
         data_collator=_collator(model, family, processor, settings, packed),
-        callbacks=[ProgressLine()],
+        callbacks=[FiniteLoss(), ProgressLine()],
     )
     trainer.counter = Traffic(model.config)
     trainer.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
