@@ -84,14 +84,13 @@ class Reader:
         found: dict[tuple[Any, ...], list[float]] = {}
         ticker, done = Ticker(what, len(asked)), 0
         read = self._one_by_one if learns_a_prompt(self.model, self.state) else self._by_trees
-        for chunk in self._chunks(asked):
-            with fuse_lora(self.model):
+        with fuse_lora(self.model):
+            for chunk in self._chunks(asked):
                 scored = read([asked[i] for i in chunk], [wanted[i] for i in chunk])
-            for i, several in zip(chunk, scored, strict=True):
-                found |= {
-                    (_identity(asked[i]), *answer): values for answer, values in zip(wanted[i], several, strict=True)
-                }
-            ticker.tick(done := done + len(chunk))
+                for i, several in zip(chunk, scored, strict=True):
+                    named = _identity(asked[i])
+                    found.update(((named, *answer), one) for answer, one in zip(wanted[i], several, strict=True))
+                ticker.tick(done := done + len(chunk))
         return [
             [found[_identity(prompt), *answer] for answer in several]
             for prompt, several in zip(prompts, answers, strict=True)
@@ -107,9 +106,9 @@ class Reader:
         asked = list(distinct.values())
         told: dict[tuple[str, str], Reply] = {}
         ticker = Ticker(what, len(asked))
-        for chunk in self._chunks(asked):
-            some = [asked[i] for i in chunk]
-            with fuse_lora(self.model):
+        with fuse_lora(self.model):
+            for chunk in self._chunks(asked):
+                some = [asked[i] for i in chunk]
                 for several, replies in self._written(some, max_new_tokens or self.max_new_tokens):
                     told.update((_identity(some[i]), reply) for i, reply in zip(several, replies, strict=True))
                     ticker.tick(len(told))
