@@ -14,6 +14,7 @@ from helpers.statistics import (
     agreement_table,
     bootstrap_table,
     cluster_interval,
+    cluster_intervals,
     confusion_table,
     detectable_paired,
     detectable_unpaired,
@@ -226,6 +227,18 @@ def test_a_larger_picture_weighs_more():
     assert cluster_interval([1, 1, 1], ["a", "b", "b"]) == (1, 1)
     low, high = cluster_interval([1, 1, 1, 0] * 30, np.repeat(range(30), 4))
     assert low == high == 0.75
+
+
+def test_samples_that_are_drawn_together_get_the_intervals_that_each_gets_alone():
+    # Thirds, as means over three seeds are: their sums must tie as exactly in a stack as alone
+    draw = np.random.default_rng(4)
+    means = draw.integers(0, 4, size=(6, 120)) / 3
+    pictures, uneven = np.repeat(range(40), 3), np.repeat(range(15), 8)
+    samples = [(row, pictures) for row in means[:4]] + [(means[4], uneven), (means[5], np.sqrt(range(120)) // 1)]
+    samples += [([1, 1], ["a", "b"]), ([0, 1], ["a", "a"])]
+    alone = [cluster_interval(*sample) for sample in samples]
+    np.testing.assert_array_equal(cluster_intervals(samples), alone)
+    assert len({*alone[:6]}) == 6 and alone[6] == (1, 1)
 
 
 def test_one_picture_has_no_interval():

@@ -16,7 +16,7 @@ from helpers.figures.accuracies import (
     line_starts,
     value,
 )
-from helpers.figures.style import SMALL, SOFT, TEXT_WIDTH, label, questions, styled, values_of
+from helpers.figures.style import SMALL, SOFT, TEXT_WIDTH, label, notice, questions, styled, values_of
 
 COSTS = {"tokens": "tokens written", "seconds": "seconds a question"}
 LINE = 0.13  # inches
@@ -30,6 +30,8 @@ def answering_figure(table: pd.DataFrame) -> Figure:
     `table` is Table 1 with `tokens` and `seconds` (`helpers.tables.answering_costs`); a cost that no row has is left
     out.
     """
+    if table.empty:
+        return notice("No question was asked: nothing was gained, and nothing cost.")
     costs = [cost for cost in COSTS if table[cost].notna().any()]
     groups = [group for _, group in table.groupby(["model", "domain"], sort=False)]
     heights = [line_starts(group)[-1] for group in groups]

@@ -17,7 +17,7 @@ from helpers.statistics.accuracy import (
     wilson,
 )
 from helpers.statistics.agreement import agreement_table
-from helpers.statistics.bootstrap import bootstrap_table, cluster_interval
+from helpers.statistics.bootstrap import bootstrap_table, cluster_interval, cluster_intervals
 from helpers.statistics.confusion import confusion_table, look_alike_table
 from helpers.statistics.leakage import leakage_table
 from helpers.statistics.paired import Paired, difference_table, holm, mcnemar_exact, paired_table
@@ -31,6 +31,7 @@ __all__ = [
     "agreement_table",
     "bootstrap_table",
     "cluster_interval",
+    "cluster_intervals",
     "confusion_table",
     "detectable_paired",
     "detectable_unpaired",

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from helpers.statistics.bootstrap import cluster_interval, per_question
+from helpers.statistics.bootstrap import cluster_intervals, per_question
 from helpers.statistics.power import detectable_paired
 
 Pairs = Sequence[tuple[str, str]]
+COMPARED = ("seed", "question_id", "picture", "correct")
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,15 @@ def difference_table(rows: pd.DataFrame, by: Sequence[str], pairs: Pairs, column
     twice their mean, 1 at most. `p_holm` is corrected over all rows of the table. Where the two were not asked the same
     questions there is a difference of accuracies and no more.
     """
-    found = [
-        names | _difference(first, second)
-        for names, first, second in _compared(rows, [*by, "question_type"], pairs, column)
-    ]
+    found, gains = [], {}
+    for names, first, second in _compared(rows, [*by, "question_type"], pairs, column):
+        one, other = per_question(first), per_question(second)
+        if set(one.index) == set(other.index):
+            gains[len(found)] = other["correct"] - one["correct"].reindex(other.index), other["cluster"]
+            names |= _tests(first, second, len(other))
+        found.append(names | _difference(one, other) | {"seeds": second["seed"].nunique()})
+    for place, (low, high) in zip(gains, cluster_intervals(list(gains.values())), strict=True):
+        found[place] |= {"low": 100 * low, "high": 100 * high}
     columns = [*by, "question_type", *DIFFERENCE_COLUMNS]
     table = pd.DataFrame(found, columns=[name for name in columns if name != "p_holm"])
     return table.assign(p_holm=holm(table["p_value"]))[columns]
@@ -102,7 +108,8 @@ def difference_table(rows: pd.DataFrame, by: Sequence[str], pairs: Pairs, column
 def _compared(
     rows: pd.DataFrame, by: list[str], pairs: Pairs, column: str
 ) -> Iterator[tuple[dict[str, object], pd.DataFrame, pd.DataFrame]]:
-    """Each group's names, and its rows of both values of each pair that it has."""
+    """Each group's names, and its rows of both values of each pair that it has; only the columns that are compared."""
+    rows = rows[[*by, column, *COMPARED]]
     for key, group in rows.groupby(by, sort=False):
         for first, second in pairs:
             one, other = group[group[column] == first], group[group[column] == second]
@@ -126,22 +133,20 @@ def _right(rows: pd.DataFrame) -> pd.Series:
     return rows.set_index("question_id")["correct"].astype(bool)
 
 
-def _difference(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, float]:
-    one, other = per_question(first), per_question(second)
-    accuracies = {"accuracy_first": 100 * one["correct"].mean(), "accuracy_second": 100 * other["correct"].mean()}
-    found = {"n": len(other), "seeds": second["seed"].nunique(), **accuracies}
-    found["difference"] = accuracies["accuracy_second"] - accuracies["accuracy_first"]
-    if set(one.index) != set(other.index):
-        return found
-    gained = other["correct"] - one["correct"].reindex(other.index)
-    low, high = cluster_interval(gained, other["cluster"])
+def _difference(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, float]:
+    first, second = 100 * one["correct"].mean(), 100 * other["correct"].mean()
+    return {"n": len(other), "accuracy_first": first, "accuracy_second": second, "difference": second - first}
+
+
+def _tests(first: pd.DataFrame, second: pd.DataFrame, n: int) -> dict[str, float]:
+    """McNemar's test of the seeds that both have; nothing where there is none."""
     tests = [mcnemar_exact(right, against) for _, right, against in _seed_by_seed(first, second)]
-    found |= {"low": 100 * low, "high": 100 * high}
-    if tests:
-        discordant = float(np.mean([test.only_first + test.only_second for test in tests])) / len(other)
-        found |= {"discordant": 100 * discordant, "detectable": 100 * detectable_paired(len(other), discordant)}
-        found["p_value"] = _combined([test.p_value for test in tests])
-    return found
+    if not tests:
+        return {}
+    discordant = float(np.mean([test.only_first + test.only_second for test in tests])) / n
+    detectable = 100 * detectable_paired(n, discordant)
+    p_value = _combined([test.p_value for test in tests])
+    return {"discordant": 100 * discordant, "detectable": detectable, "p_value": p_value}
 
 
 def _combined(p_values: Sequence[float]) -> float:

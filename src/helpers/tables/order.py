@@ -25,4 +25,5 @@ def _rank(column: pd.Series) -> pd.Series:
     known = ORDER.get(str(column.name))
     if known is None:
         return column
-    return column.map(lambda value: f"{known.index(value):03}" if value in known else f"999{value}")
+    ranks = {value: f"{known.index(value):03}" if value in known else f"999{value}" for value in column.unique()}
+    return column.map(ranks)
