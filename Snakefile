@@ -62,7 +62,7 @@ try:
     GRID_RUNS = {name: grids.runs(grid, PROFILE, str(config.get("only") or "")) for name, grid in GRIDS.items()}
     # By its name, in what each variant differs from the profile. A run has one name a step (see helpers.grids).
     OVERRIDES = {grids.MAIN: {}} | {
-        run.key(step): grids.of_step(run.overrides, step, run.mode)
+        run.key(step): run.at(step)[1]
         for cells in GRID_RUNS.values()
         for run in cells
         for step in grids.STEPS
@@ -125,17 +125,22 @@ def evaluated(pattern):
 def of_grid(name, pattern, step):
     """The files of one step of all runs of a grid, each once; the untuned model has no training."""
     cells = [run for run in GRID_RUNS[name] if step != "training" or run.mode != "base"]
-    return list(dict.fromkeys(pattern.format(**vars(run), variant=run.key(step)) for run in cells))
+    places = [{**vars(run), "mode": run.at(step)[0], "variant": run.key(step)} for run in cells]
+    return list(dict.fromkeys(pattern.format(**place) for place in places))
 
 
 def earlier(step, pattern):
     """An input function: the file of an earlier step that a run rests on."""
-    return lambda wildcards: pattern.format(**{**wildcards, "variant": name_at(step, wildcards)})
+    return lambda wildcards: pattern.format(**{**wildcards, **place_at(step, wildcards)})
 
 
-def name_at(step, wildcards):
-    """What a run's variant is called at an earlier step."""
-    return grids.key(grids.of_step(OVERRIDES[wildcards.variant], step, wildcards.get("mode", "")))
+def place_at(step, wildcards):
+    """What a run's variant, and with a training its mode, is called at an earlier step."""
+    mode, overrides = wildcards.get("mode", ""), OVERRIDES[wildcards.variant]
+    if step == "training":
+        mode, overrides = grids.trained_as(mode, overrides)
+        return {"mode": mode, "variant": grids.key(overrides)}
+    return {"variant": grids.key(grids.of_step(overrides, step, mode))}
 
 
 wildcard_constraints:

@@ -110,6 +110,14 @@ def test_one_direction_alone_gives_half_the_samples(butterflies, build):
     assert len(samples) == len(butterflies.texts)
 
 
+@pytest.mark.parametrize(("share", "mode"), [(0, "text_only"), (1, "image_text")])
+def test_a_hybrid_of_one_kind_is_that_kind_sample_by_sample(butterflies, build, share, mode):
+    settings = changed(build, hybrid_share=share)
+    assert list(build_samples(butterflies.texts, "hybrid", settings)) == list(
+        build_samples(butterflies.texts, mode, settings)
+    )
+
+
 def test_hybrid_gives_half_of_the_classes_with_their_picture_in_both_directions(butterflies, build):
     shown = choose_classes(butterflies.texts, build).with_picture
     assert len(shown) == 4

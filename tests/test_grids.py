@@ -46,6 +46,22 @@ def test_what_is_done_to_the_picture_concerns_the_ablation_alone_and_the_questio
     assert run.key("ablation") == "data.distractors=look_alike+evaluation.ablation_images=blank"
 
 
+def test_a_hybrid_of_one_kind_rests_on_the_training_of_that_kind():
+    shares = {"build.hybrid_share": [0, 0.25, 1], "build.seed": [0, 7]}
+    cells = grids.runs(grid(modes=["hybrid"], axes=shares), DEMO)
+    assert [run.name("training").removeprefix("qwen2_vl/butterfly/") for run in cells] == [
+        "text_only/main/seed0",
+        "text_only/build.seed=7/seed0",
+        "hybrid/build.hybrid_share=0.25/seed0",
+        "hybrid/build.hybrid_share=0.25+build.seed=7/seed0",
+        "image_text/main/seed0",
+        "image_text/build.seed=7/seed0",
+    ]
+    assert cells[0].name("evaluation") == "qwen2_vl/butterfly/hybrid/build.hybrid_share=0.0/seed0"
+    other = grids.runs(grid(modes=["text_only"], axes=shares), DEMO)[2]
+    assert other.name("training") == "qwen2_vl/butterfly/text_only/build.hybrid_share=0.25/seed0"
+
+
 def test_the_untuned_model_has_no_variant_of_training_and_one_seed():
     cells = grids.runs(grid(modes=["base", "text_only"], seeds=[0, 1], axes={"training.epochs": [1, 2]}), DEMO)
     assert [(run.mode, run.seed, run.key("evaluation")) for run in cells] == [

@@ -424,6 +424,14 @@ def test_variants_that_differ_only_in_their_questions_share_a_training(tmp_path)
     assert table["train_seconds"].tolist() == [30, 30]
 
 
+def test_a_hybrid_without_pictures_took_the_time_of_text_only(tmp_path):
+    key = "build.hybrid_share=0.0"
+    rows = frame(answers("10", mode="hybrid", variant=key))
+    named = name_variants({key: {"build.hybrid_share": 0.0}})
+    table = grid_table(rows, resources(tmp_path, main=30.0), read_retention([]), named)
+    assert table[["mode", "train_seconds"]].to_numpy().tolist() == [["hybrid", 30]]
+
+
 def test_a_grid_bears_unknown_variants_facets_and_a_missing_reference(tmp_path):
     rows = frame(answers("1010", variant="a", category="wing"), answers("1111", variant="b", category="border"))
     table = grid_table(rows, resources(tmp_path), read_retention([]), {}, facets=["category"])

@@ -56,6 +56,7 @@ PICTURE_SETTINGS = (  # of notebook 05 alone
     "evaluation.guidance",
     "evaluation.representations",
 )
+HYBRID_SHARE = "build.hybrid_share"
 
 
 class Grid(Settings):
@@ -92,13 +93,19 @@ class Run:
     label: str
     overrides: Overrides
 
+    def at(self, step: str) -> tuple[str, Overrides]:
+        """The mode and the overrides that this step's result depends on."""
+        if step == "training":
+            return trained_as(self.mode, self.overrides)
+        return self.mode, of_step(self.overrides, step, self.mode)
+
     def key(self, step: str) -> str:
         """The variant's name as far as this step's result depends on it."""
-        return key(of_step(self.overrides, step, self.mode))
+        return key(self.at(step)[1])
 
     def name(self, step: str) -> str:
         """Where this step's result lies, below the step's folder."""
-        return f"{self.model}/{self.domain}/{self.mode}/{self.key(step)}/seed{self.seed}"
+        return f"{self.model}/{self.domain}/{self.at(step)[0]}/{self.key(step)}/seed{self.seed}"
 
 
 def load_grid(path: str | Path) -> Grid:
@@ -216,6 +223,18 @@ def of_step(overrides: Mapping[str, Any], step: str, mode: str = "") -> Override
     if step == "evaluation":
         kept = {field: value for field, value in kept.items() if field not in PICTURE_SETTINGS}
     return kept
+
+
+def trained_as(mode: str, overrides: Mapping[str, Any]) -> tuple[str, Overrides]:
+    """The training that a run rests on, as its mode and overrides.
+
+    A hybrid that shows no class is text-only, and one that shows every class image + text: the same samples in the same
+    order, and so the same adapter.
+    """
+    kept = of_step(overrides, "training", mode)
+    ends: dict[Any, str] = {0: "text_only", 1: "image_text"}
+    same = ends.get(kept.get(HYBRID_SHARE)) if mode == "hybrid" else None
+    return (same, {field: value for field, value in kept.items() if field != HYBRID_SHARE}) if same else (mode, kept)
 
 
 def key(overrides: Mapping[str, Any]) -> str:

@@ -8,11 +8,12 @@ their dependence.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from helpers.statistics.bootstrap import cluster_intervals, per_question
+from helpers.statistics.bootstrap import Sample, cluster_intervals, per_question
 from helpers.statistics.power import detectable_paired
 
 Pairs = Sequence[tuple[str, str]]
@@ -91,7 +92,8 @@ def difference_table(rows: pd.DataFrame, by: Sequence[str], pairs: Pairs, column
     twice their mean, 1 at most. `p_holm` is corrected over all rows of the table. Where the two were not asked the same
     questions there is a difference of accuracies and no more.
     """
-    found, gains = [], {}
+    found: list[dict[str, Any]] = []
+    gains: dict[int, Sample] = {}  # by place in the table
     for names, first, second in _compared(rows, [*by, "question_type"], pairs, column):
         one, other = per_question(first), per_question(second)
         if set(one.index) == set(other.index):

@@ -177,18 +177,21 @@ def _differences(rows: pd.DataFrame, by: Sequence[str], known: Mapping[str, Vari
 def _training(rows: pd.DataFrame, resources: pd.DataFrame, known: Mapping[str, Variant]) -> pd.DataFrame:
     """Mean seconds of training, by variant and mode; several variants may rest on one training."""
     pairs = rows[["variant", "mode"]].drop_duplicates().itertuples(index=False, name=None)
-    trained = [(known[key].name, mode, _training_key(key, mode, known[key])) for key, mode in pairs]
+    trained = [(known[key].name, mode, *_trained_as(key, mode, known[key])) for key, mode in pairs]
     seconds = resources.groupby(["variant", "model", "domain", "mode"])["seconds"].mean().rename("train_seconds")
-    seconds = seconds.reset_index().rename(columns={"variant": "key"})
-    names = pd.DataFrame(trained, columns=["variant", "mode", "key"])
-    return names.merge(seconds, on=["key", "mode"])[[*RUN, "train_seconds"]].drop_duplicates(RUN)
+    seconds = seconds.reset_index().rename(columns={"variant": "key", "mode": "trained"})
+    names = pd.DataFrame(trained, columns=["variant", "mode", "trained", "key"])
+    return names.merge(seconds, on=["key", "trained"])[[*RUN, "train_seconds"]].drop_duplicates(RUN)
 
 
-def _training_key(key: str, mode: str, variant: Variant) -> str:
-    """What the variant was called when it was trained: settings of the evaluation are not in that name."""
+def _trained_as(key: str, mode: str, variant: Variant) -> tuple[str, str]:
+    """The mode and variant by which the training goes: settings of the evaluation are not in that name."""
     from helpers import grids
 
-    return key if variant.overrides is None else grids.key(grids.of_step(variant.overrides, "training", mode))
+    if variant.overrides is None:
+        return mode, key
+    mode, overrides = grids.trained_as(mode, variant.overrides)
+    return mode, grids.key(overrides)
 
 
 def _retained(retention: pd.DataFrame) -> pd.DataFrame:
