@@ -67,6 +67,12 @@ def test_batches_change_no_score_and_no_reply(loaded, reader, prompts, batch_siz
     assert other.replies(prompts, "test") == reader.replies(prompts, "test")
 
 
+def test_answers_continue_alike_whether_one_by_one_or_several_at_once(loaded, reader, prompts):
+    reader.likelihoods(prompts[6:7], [ANSWERS], "test")
+    alone = Reader(*loaded, batch_size=3, max_new_tokens=12)
+    assert reader._continuations == {answer: alone.continuation(answer) for answer in ANSWERS}
+
+
 def test_replies_are_those_of_the_librarys_own_generation(reader, prompts):
     texts = [
         reader.processor.apply_chat_template([p.message], tokenize=False, add_generation_prompt=True) for p in prompts

@@ -4,7 +4,7 @@ Likelihoods come from trees of tokens (`helpers.scoring.trees`): one pass for al
 features come from a cache. The numbers are those of one pass a question and option, to which the tests hold them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -71,7 +71,8 @@ class Reader:
         self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], what: str
     ) -> list[list[Likelihood]]:
         """For each prompt the likelihood of each of its answers."""
-        tokens = [[self.continuation(answer) for answer in several] for several in answers]
+        ends = self._continued(answer for several in answers for answer in several)
+        tokens = [[ends[answer] for answer in several] for several in answers]
         each = self.log_probabilities(prompts, tokens, what)
         return [[Likelihood(sum(one), len(one)) for one in several] for several in each]
 
@@ -129,19 +130,24 @@ class Reader:
 
         They follow the prompt's last piece, which the template writes and which is the same after every question.
         """
-        if answer not in self._continuations:
-            asked = [user("x")]
-            chat = self.processor.apply_chat_template([*asked, assistant(answer)], tokenize=False)
-            whole, start = (
-                self.processor.tokenizer(t)["input_ids"] for t in (chat, *prompt_texts(self.processor, [asked]))
-            )
-            if whole[: len(start)] != start:
-                raise ValueError(
-                    "the chat template's prompt is not a prefix of the whole chat in tokens, so the answer "
-                    f"{answer!r} cannot be told from the prompt; correct the template or add the family's own rule"
-                )
-            self._continuations[answer] = whole[len(start) :]
-        return self._continuations[answer]
+        return self._continued([answer])[answer]
+
+    def _continued(self, answers: Iterable[str]) -> dict[str, list[int]]:
+        """`continuation` of these answers and of earlier ones, a batch of new ones at a time."""
+        new, asked = [answer for answer in dict.fromkeys(answers) if answer not in self._continuations], [user("x")]
+        for begin in range(0, len(new), self.batch_size):
+            some = new[begin : begin + self.batch_size]
+            chats = self.processor.apply_chat_template([[*asked, assistant(a)] for a in some], tokenize=False)
+            texts = [*prompt_texts(self.processor, [asked]), *chats]
+            start, *wholes = self.processor.tokenizer(texts)["input_ids"]
+            for answer, whole in zip(some, wholes, strict=True):
+                if whole[: len(start)] != start:
+                    raise ValueError(
+                        "the chat template's prompt is not a prefix of the whole chat in tokens, so the answer "
+                        f"{answer!r} cannot be told from the prompt; correct the template or add the family's own rule"
+                    )
+                self._continuations[answer] = whole[len(start) :]
+        return self._continuations
 
     # ---- tokens ------------------------------------------------------------------------------------------------------
 
