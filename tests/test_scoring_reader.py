@@ -67,6 +67,17 @@ def test_batches_change_no_score_and_no_reply(loaded, reader, prompts, batch_siz
     assert other.replies(prompts, "test") == reader.replies(prompts, "test")
 
 
+def test_trees_are_read_in_passes_of_like_size_that_a_cpus_cache_holds(loaded, reader, prompts, monkeypatch):
+    many = Reader(*loaded, batch_size=50, max_new_tokens=12)
+    at_once = many.likelihoods(prompts, [ANSWERS] * len(prompts), "test")
+    monkeypatch.setattr("helpers.scoring.reader.TOKENS_AT_ONCE", 100)
+    assert list(many._passes([50, 20, 51, 30, 120, 10])) == [[5, 1, 3], [0], [2], [4]]
+    assert list(reader._passes([9] * 5)) == [[0, 1, 2], [3, 4]]
+    again = many.likelihoods(prompts, [ANSWERS] * len(prompts), "test")
+    for found, expected in zip(again, at_once, strict=True):
+        assert [one.total for one in found] == pytest.approx([one.total for one in expected], abs=1e-4)
+
+
 def test_answers_continue_alike_whether_one_by_one_or_several_at_once(loaded, reader, prompts):
     reader.likelihoods(prompts[6:7], [ANSWERS], "test")
     alone = Reader(*loaded, batch_size=3, max_new_tokens=12)

@@ -4,6 +4,7 @@ Likelihoods come from trees of tokens (`helpers.scoring.trees`): one pass for al
 features come from a cache. The numbers are those of one pass a question and option, to which the tests hold them.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from helpers.scoring.features import FeatureCache, Features, adapts_pictures, un
 from helpers.scoring.prompts import Prompt
 from helpers.scoring.trees import Branch, Tree, plant
 
+TOKENS_AT_ONCE = 768  # read on a CPU, padding included: what layers hand on stays in its cache, and less is padded
 LOGITS_AT_ONCE = 2**25  # numbers; 128 MB in float32
 OBJECTIONS = (  # settings of a model's own generation under which the likeliest token is not always taken
     *("repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "num_beams", "sequence_bias"),
@@ -53,7 +55,8 @@ class Reply(NamedTuple):
 
 @dataclass
 class Reader:
-    """A model with its processor. ``batch_size``: so many pictures, with all that is asked of them, at once.
+    """A model with its processor. ``batch_size``: so many pictures, with all that is asked of them, at once
+    (read on a CPU: at most).
 
     With an adapter of the demo's size, its layers compute as in training (`helpers.models.fused`).
     """
@@ -196,12 +199,25 @@ class Reader:
         keys = [prompt.source.key if prompt.source else "" for prompt in prompts]
         trees, branches = plant(self._tokens(prompts, seen), answers, keys, self._hidden_size)
         values: list[dict[int, float]] = [{} for _ in trees]
-        order = sorted(range(len(trees)), key=lambda i: len(trees[i].tokens))
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
+        for rows in self._passes([len(tree.tokens) for tree in trees]):
             for row, found in zip(rows, self._read([trees[row] for row in rows], seen), strict=True):
                 values[row] = found
         return [[[values[b.tree][node] for node in b.nodes] for b in several] for several in branches]
+
+    def _passes(self, sizes: Sequence[int]) -> Iterator[list[int]]:
+        """Which trees, given by their sizes, go through the model together: those of like size, a batch at most.
+
+        On a CPU also no more than `TOKENS_AT_ONCE`; a tree that is larger goes alone.
+        """
+        most = TOKENS_AT_ONCE if unwrapped(self.model).device.type == "cpu" else math.inf
+        rows: list[int] = []
+        for row in sorted(range(len(sizes)), key=sizes.__getitem__):
+            if rows and (len(rows) == self.batch_size or (len(rows) + 1) * sizes[row] > most):
+                yield rows
+                rows = []
+            rows.append(row)
+        if rows:
+            yield rows
 
     @torch.inference_mode()
     def _read(self, trees: Sequence[Tree], seen: dict[str, Features]) -> list[dict[int, float]]:
