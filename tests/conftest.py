@@ -1,6 +1,12 @@
 """What several tests share: the shipped base models, settings of a build, a small data set of drawn butterflies."""
 
+import os
+from contextlib import nullcontext
+
 import pytest
+
+if not os.environ.get("TEST_GPU"):  # before torch is imported, and for the processes that tests start
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 from helpers.paths import DATA
 
@@ -46,3 +52,28 @@ def butterflies(tmp_path_factory, build):
     texts = list(offline.write(domain, 1))
     samples = {mode: list(build_samples(texts, mode, build)) for mode in PAPER_MODES}
     return SimpleNamespace(folder=folder, texts=texts, questions=domain.questions(), samples=samples)
+
+
+class NoMeter:
+    """In place of `helpers.resources.Meter`, whose energy tracker takes seconds to start; it has tests of its own."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def phase(self, _name):
+        return nullcontext()
+
+    def record(self, of=None):
+        return {"seconds": 1.0}
+
+    def write_samples(self, path):
+        return path
+
+
+@pytest.fixture
+def no_meter(monkeypatch):
+    """Trainings whose costs nobody asks for."""
+    monkeypatch.setattr("helpers.training.Meter", NoMeter)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PATH = Path(__file__).parents[1] / "benchmarks" / "gpu" / "bench_gpu.py"
-GIVEN = argparse.Namespace(small=True, epochs=5)
+GIVEN = argparse.Namespace(small=True, samples=8, epochs=5)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,15 @@ def bench():
 
 
 def run(seconds, **more):
-    measured = {"seconds": seconds, "allocated_gb": 10.0, "reserved_gb": 12.0, "main_memory_gb": 3.0, "loss": 1.0}
+    steps = {"steps": 10, "seconds_a_step": seconds / 10}  # 8 samples, 5 epochs, 4 a step
+    measured = {
+        "seconds": seconds,
+        **steps,
+        "allocated_gb": 10.0,
+        "reserved_gb": 12.0,
+        "main_memory_gb": 3.0,
+        "loss": 1.0,
+    }
     return {**measured, "versions": {}, **more}
 
 
@@ -44,7 +52,7 @@ def test_the_table_compares_by_hand_and_keeps_failures(bench):
         "trl_tuned": {"failed": "out of memory"},
     }
     ours, peer, failed = bench.table("m", "text_only", found, 1e12, GIVEN)
-    assert (ours["samples_per_second"], ours["tokens_per_second"]) == (4.0, 100.0)  # 8 classes, 5 epochs
+    assert (ours["samples_per_second"], ours["tokens_per_second"]) == (4.0, 100.0)
     assert (ours["times_trl"], ours["memory_of_trl"], ours["share_of_ceiling"]) == (2.0, 0.5, 0.4)
     assert ours["times_trl_tuned"] is None
     assert peer["times_trl"] == 1.0

@@ -1,7 +1,5 @@
 """The quick step is the plain step: same loss, same gradients; each method saves, loads and comes off again."""
 
-from contextlib import nullcontext
-
 import pytest
 import torch
 from peft.utils import get_peft_model_state_dict
@@ -15,32 +13,9 @@ from helpers.models.packed import attention_by_sample, packed_loss, summed_cross
 from helpers.profiles import load_profile
 from helpers.training import Collator, Conversations, PackedCollator, finetune
 
+pytestmark = pytest.mark.usefixtures("no_meter")
 SETTINGS = load_profile("smoke").training
 METHODS = ["qlora", "lora", "prompt_tuning", "ia3", "projector"]
-
-
-class NoMeter:
-    """In place of `helpers.resources.Meter`, whose energy tracker takes seconds to start; it has tests of its own."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
-
-    def phase(self, _name):
-        return nullcontext()
-
-    def record(self, of=None):
-        return {"seconds": 1.0}
-
-    def write_samples(self, path):
-        return path
-
-
-@pytest.fixture(autouse=True)
-def _no_meter(monkeypatch):
-    monkeypatch.setattr("helpers.training.Meter", NoMeter)
 
 
 def settings(**changes):
