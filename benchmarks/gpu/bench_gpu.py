@@ -4,10 +4,11 @@
     benchmarks/gpu/run.sh results.csv --small   the same code with shrunk models, also on a CPU: minutes
 
 Every run is a process of its own, on the same model (in 4 bit, from `helpers.models.random_weights`), data (drawn
-butterflies of 448 pixels, one sample a class), rank, batch and precision. Seconds are those of `Trainer.train`, peaks
-those of the GPU's allocator during it (of the process's main memory where there is no GPU). ``share_of_ceiling`` is
-achieved operations a second, counted by the rule of `helpers.work`, over those of a large matrix product on the same
-machine; ``*_operations.txt`` beside the table says where the rest goes.
+butterflies of 448 pixels, one sample a class), rank, batch and precision. ``seconds`` are those of `Trainer.train`;
+rates leave its first steps out (`WARM_UP`), in which kernels are loaded and chosen. Peaks are those of the GPU's
+allocator (of the process's main memory where there is no GPU). ``share_of_ceiling`` is achieved operations a second,
+counted by the rule of `helpers.work`, over those of a large matrix product on the same machine; ``*_operations.txt``
+beside the table says where the rest goes.
 
 | way | what |
 |---|---|
@@ -16,9 +17,10 @@ machine; ``*_operations.txt`` beside the table says where the rest goes.
 | ours_padded | the library's own step: padding, logits everywhere |
 | ours_all_logits | packed, with logits at every token |
 | ours_no_liger | where liger-kernel is installed: without its fused loss |
+| ours_cudnn | with cuDNN's attention, torch's first choice on Hopper, which this project turns off |
 | ours_cached | the tower's features computed once a picture |
-| trl | SFTTrainer as it comes: gradient checkpointing, AdamW in float32 |
-| trl_tuned | SFTTrainer with our optimiser, and checkpointing only with pictures |
+| trl | SFTTrainer as it comes: gradient checkpointing, AdamW in float32, torch's choice of attention |
+| trl_tuned | SFTTrainer with our optimiser, without cuDNN's attention, and checkpointing only with pictures |
 | unsloth | its FastVisionModel on the same weights, saved once in 4 bit; with TRL's trainer, as its manual says |
 | llamafactory | LLaMA-Factory's `run_exp` on the same saved weights: gradient checkpointing, AdamW in float32 |
 
@@ -50,8 +52,11 @@ OURS: dict[str, dict[str, Any]] = {
     "ours_padded": {"packing": False},
     "ours_all_logits": {},
     "ours_no_liger": {},
+    "ours_cudnn": {},
     "ours_cached": {"tower_cache": True},
 }
+WARM_UP = 3  # steps
+TRACED = 8  # steps
 PEERS = ("trl", "trl_tuned", "unsloth", "llamafactory")
 LOAD_SAVED = ("unsloth", "llamafactory")  # peers that load their own way, from weights saved in 4 bit
 SAME_AS_OURS = {  # ways that differ from `ours` in one of the modes only
@@ -80,6 +85,20 @@ class Watch:
 
         Trainer.train = self._watched(Trainer.train)
         self.result: dict[str, Any] = {}
+        self.warm = (0, 0.0)  # steps done, and when
+
+    def _step_ends(self) -> Any:
+        import torch
+        from transformers import TrainerCallback
+
+        class StepEnds(TrainerCallback):
+            def on_step_end(_, args: Any, state: Any, control: Any, **__: Any) -> None:
+                if state.global_step == WARM_UP < state.max_steps:
+                    if torch.cuda.is_available():
+                        torch.cuda.synchronize()
+                    self.warm = WARM_UP, time.perf_counter()
+
+        return StepEnds()
 
     def _watched(self, train: Any) -> Any:
         def watched(trainer: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -89,13 +108,17 @@ class Watch:
             if cuda:
                 torch.cuda.synchronize()
                 torch.cuda.reset_peak_memory_stats()
+            trainer.add_callback(self._step_ends())
             begin = time.perf_counter()
+            self.warm = 0, begin
             outcome = train(trainer, *arguments, **keywords)
             if cuda:
                 torch.cuda.synchronize()
+            end = time.perf_counter()
             peaks = (torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()) if cuda else (None, None)
             self.result = {
-                "seconds": time.perf_counter() - begin,
+                "seconds": end - begin,
+                "seconds_a_step": (end - self.warm[1]) / (outcome.global_step - self.warm[0]),
                 "steps": outcome.global_step,
                 "loss": outcome.training_loss,
                 "allocated_gb": None if peaks[0] is None else peaks[0] / 1e9,
@@ -118,15 +141,15 @@ def run_ours(given: argparse.Namespace) -> dict[str, Any]:
     model, family = load_model(given.model, chosen.dtype)
     tuned = add_adapter(model, family, chosen, seed=0)
     samples = read_samples(given.data / f"{given.mode}.jsonl")
-    change_loss(given.worker)
+    undo(given.worker)
     with tempfile.TemporaryDirectory() as output:
         result = finetune(tuned, family, load_processor(given.model), samples, given.data, output, chosen, seed=0)
     names = ("tokens", "image_tokens", "flops", "vision_tower_calls")
     return {name: result.resources[name] for name in names}
 
 
-def change_loss(way: str) -> None:
-    """For the ways that undo one measure of the loss."""
+def undo(way: str) -> None:
+    """For the ways that undo one measure that is no setting."""
     import torch
 
     import helpers.models.packed as packed
@@ -136,6 +159,8 @@ def change_loss(way: str) -> None:
         count = batch["labels"].shape[1] - 1  # the last token predicts nothing; labels to be ignored add nothing
         return packed.packed_loss(model, {**batch, "supervised": torch.arange(count, device=batch["labels"].device)})
 
+    if way == "ours_cudnn":
+        torch.backends.cuda.enable_cudnn_sdp(True)
     if way == "ours_no_liger":
         packed.find_spec = lambda name: None
     if way == "ours_all_logits":
@@ -144,11 +169,15 @@ def change_loss(way: str) -> None:
 
 def run_trl(given: argparse.Namespace) -> dict[str, Any]:
     """TRL's SFTTrainer on the model as this project loads it."""
+    import torch
+
     from helpers.models.loading import load_model, load_processor
     from helpers.models.lora import add_lora
 
     chosen = settings(given.small, given.epochs, {})
     model, family = load_model(given.model, chosen.dtype)
+    if given.worker == "trl":
+        torch.backends.cuda.enable_cudnn_sdp(True)  # as torch has it
     tuned = add_lora(model, family, chosen.lora_rank, chosen.lora_alpha, 0.0, True, 0)
     train_trl(tuned, load_processor(given.model), given, chosen)
     return {}
@@ -287,7 +316,7 @@ def llamafactory_data(data: Path, mode: str, folder: Path) -> Path:
 
 
 def profiled(given: argparse.Namespace) -> None:
-    """Where the time of `ours` goes: a table of operations, by the device's own time, beside the results."""
+    """Where the time of a few steps of `ours` goes: a table of operations, by the device's own time."""
     import torch
     from torch.profiler import ProfilerActivity, profile
 
@@ -296,9 +325,10 @@ def profiled(given: argparse.Namespace) -> None:
     run, cuda = training._trained, torch.cuda.is_available()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
 
-    def traced(*arguments: Any) -> Any:
+    def traced(trainer: Any, *arguments: Any) -> Any:
+        trainer.args.max_steps = TRACED
         with profile(activities=activities) as trace:
-            outcome = run(*arguments)
+            outcome = run(trainer, *arguments)
         order = "self_cuda_time_total" if cuda else "self_cpu_time_total"
         given.profile.write_text(trace.key_averages().table(sort_by=order, row_limit=40), encoding="utf-8")
         return outcome
@@ -403,7 +433,7 @@ def main(given: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        make_data(folder, 8 if given.small else 100, 448, ("name_to_description",))
+        make_data(folder, given.samples, 448, ("name_to_description",))
         for name in given.models:
             model = ROOT / "data" / "models" / "rehearse" / (f"{name}-shrunk" if given.small else name)
             copy = {"saved": saved(model, folder, given)} if any(pythons[peer] for peer in LOAD_SAVED) else {}
@@ -413,8 +443,9 @@ def main(given: argparse.Namespace) -> None:
                     python = pythons.get(way.partition("_")[0]) or sys.executable
                     found[way] = measure(python, way, model, mode, folder, given, **(copy if way in LOAD_SAVED else {}))
                     print(way, model.name, mode, found[way], flush=True)
-                trace = given.out.with_name(f"{given.out.stem}_{model.name}_{mode}_operations.txt")
-                measure(sys.executable, "ours", model, mode, folder, given, profile=trace)
+                if given.trace:
+                    trace = given.out.with_name(f"{given.out.stem}_{model.name}_{mode}_operations.txt")
+                    measure(sys.executable, "ours", model, mode, folder, given, profile=trace)
                 rows += table(model.name, mode, found, top, given)
                 write(rows, given.out)
 
@@ -422,25 +453,26 @@ def main(given: argparse.Namespace) -> None:
 def table(model: str, mode: str, found: dict[str, Any], top: float, given: argparse.Namespace) -> list[dict[str, Any]]:
     """A row a way; tokens and operations are those that `ours` counted, as data and model are the same."""
     counted, rows = found["ours"], []
-    samples = (8 if given.small else 100) * given.epochs
+    samples, batch = given.samples * given.epochs, settings(given.small, 1, {}).batch_size
     for way, run in found.items():
         row = {"model": model, "mode": mode, "way": way, "samples": samples, "tokens": counted.get("tokens")}
         if "seconds" not in run or "seconds" not in counted:
             rows.append({**row, "failed": run.get("failed", "ours failed")})
             continue
-        rate = counted["flops"] / run["seconds"]
+        steps = 1 / run["seconds_a_step"]  # a second
+        rate = counted["flops"] / counted["steps"] * steps
         memory = "allocated_gb" if run["allocated_gb"] is not None else "main_memory_gb"
         rows.append(
             {
                 **row,
                 "seconds": round(run["seconds"], 2),
-                "samples_per_second": round(samples / run["seconds"], 3),
-                "tokens_per_second": round(counted["tokens"] / run["seconds"], 1),
+                "samples_per_second": round(batch * steps, 3),
+                "tokens_per_second": round(counted["tokens"] / counted["steps"] * steps, 1),
                 "allocated_gb": run["allocated_gb"],
                 "reserved_gb": run["reserved_gb"],
                 "main_memory_gb": run["main_memory_gb"],
-                "times_trl": _ratio(found.get("trl"), run, "seconds"),
-                "times_trl_tuned": _ratio(found.get("trl_tuned"), run, "seconds"),
+                "times_trl": _ratio(found.get("trl"), run, "seconds_a_step"),
+                "times_trl_tuned": _ratio(found.get("trl_tuned"), run, "seconds_a_step"),
                 "memory_of_trl": _ratio(run, found.get("trl"), memory),
                 "tflop_per_second": round(rate / 1e12, 4),
                 "share_of_ceiling": round(rate / top, 3),
@@ -472,8 +504,10 @@ def write(rows: list[dict[str, Any]], out: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--small", action="store_true", help="shrunk models and eight samples")
+    parser.add_argument("--small", action="store_true", help="shrunk models; eight samples, unless told otherwise")
+    parser.add_argument("--samples", type=int, help="an epoch; default: 100, as the paper had of butterflies")
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--trace", action=argparse.BooleanOptionalAction, default=True, help="where the time goes")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--ways", nargs="+", choices=[*OURS, *PEERS], help="beside ours; default: all")
@@ -485,4 +519,5 @@ if __name__ == "__main__":
     for name in ("model", "data", "profile", "saved"):
         parser.add_argument(f"--{name}", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    arguments.samples = arguments.samples or (8 if arguments.small else 100)
     worker(arguments) if arguments.worker else main(arguments)
