@@ -1,7 +1,7 @@
 """The same model and questions scored here and by lm-evaluation-harness: do the two agree, and how fast is each?
 
     python benchmarks/bench_peer.py [--peer FOLDER] [--questions 646] [--rounds 3] [--models tiny-qwen2-vl ...]
-        [--weights untuned tuned] [--kinds demo photographs]
+        [--weights untuned tuned] [--kinds demo photographs] [--dtype bfloat16] [--batch 8]
 
 Makes the peer's environment from `peer_requirements.txt` (in ``--peer``, once; about a gigabyte), draws questions as
 `bench_scoring.py` does, and exports them by `python -m helpers.scoring.export lm-eval`.
@@ -11,7 +11,11 @@ Makes the peer's environment from `peer_requirements.txt` (in ``--peer``, once; 
 | demo | pictures of 56 pixels, two questions each: as in the demo; a picture (16 tokens) is shorter than its question |
 | photographs | pictures of 224 pixels (256 tokens), three questions each, about as K-VISCUIT has them (657 on 237) |
 
-For the latter the model's folder is given with a processor that lets the larger pictures pass; weights are the same.
+| large | pictures of 448 pixels, three questions each: for models of true size |
+
+For photographs a tiny model is given with a processor that lets them pass; weights are the same. Models of true size,
+by their path, are taken as they are: `helpers.models.quantise` saves one in 4 bit, which both sides can load, also one
+with random weights (`data/models/rehearse`), and then only speed means anything.
 
 | weights | |
 |---|---|
@@ -29,10 +33,11 @@ The adapter was not trained: its second matrices are drawn at random, as speed a
 ``written`` is no protocol of the project: it is here because the tiny models know names and no letters.
 The last is without pictures because the harness's multimodal runner scores no likelihoods with them.
 
-Same checkpoint, float32, batch size, one thread, processes of their own, in turns; medians over the rounds. Seconds are
+Same checkpoint, precision, batch size, one thread (or one GPU), processes of their own, in turns; medians over the
+rounds. Seconds are
 those of scoring: of this project everything from question to row, of the harness only its model's method, without
 the building of requests. Every round starts with an empty cache of features. Memory is the peak of a process that did
-nothing else.
+nothing else; it is not looked at on a GPU.
 
 CPU seconds are the process's own and say more than wall seconds where others use the cores.
 
@@ -64,8 +69,9 @@ REQUIREMENTS = ROOT / "benchmarks" / "peer_requirements.txt"
 WORKER = ROOT / "benchmarks" / "peer_worker.py"
 AGREEMENT, SUMMARY = "peer_agreement.csv", "peer.csv"
 PROTOCOLS = ("letter", "written", "option_likelihood")
-KINDS = {"demo": (56, 2), "photographs": (224, 3)}  # pixels, questions a picture
+KINDS = {"demo": (56, 2), "photographs": (224, 3), "large": (448, 3)}  # pixels, questions a picture
 WEIGHTS = ("untuned", "tuned")
+TINY = ("tiny-qwen2-vl", "tiny-llava-next")
 KEY = ("model", "weights", "kind", "protocol")  # of a row of the summary, and of the rows of its questions
 WRITTEN_TOKENS = 24
 MARK = "@@ "
@@ -127,17 +133,17 @@ def peer_python(folder: Path) -> Path:
     return python
 
 
-def ours(model: str, folder: str, batch: str, *adapter: str) -> None:
+def ours(model: str, folder: str, batch: str, dtype: str, *adapter: str) -> None:
     """This project's side of the conversation; see `peer_worker.py`."""
     import torch
 
-    from helpers.models.loading import load_model, load_processor
+    from helpers.models.loading import is_quantised, load_model, load_processor
     from helpers.models.lora import load_adapter
     from helpers.questions import read_questions
     from helpers.scoring.reader import Reader
 
     torch.set_num_threads(1)
-    base = load_model(model, "float32", four_bit=False)[0]
+    base = load_model(model, dtype, four_bit=is_quantised(model))[0]
     loaded = load_adapter(base, *adapter) if adapter else base, load_processor(model)
     questions = read_questions(Path(folder) / "questions.jsonl")
     print(f"{MARK}{json.dumps('ready')}", flush=True)
@@ -362,13 +368,20 @@ def summary(rows: Sequence[dict[str, Any]], rounds: dict[str, list[dict[str, Any
     return found
 
 
+def on_gpu() -> bool:
+    """Whether both sides compute on a GPU."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def measured(
     commands: dict[str, list[str | Path]], questions: Sequence[Any], protocol: str, rounds: int
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """One model and protocol: rows of `compared`, and their `summary` with memory."""
     peaks: dict[str, float] = {}
     few = min(FEW, len(questions))
-    for name, command in commands.items():
+    for name, command in commands.items() if not on_gpu() else ():
         with side(command) as alone:
             peaks[f"peak_rss_mb_{name}_{FEW}"] = round(alone.ask(protocol, few)["peak_rss_mb"])
     with contextlib.ExitStack() as stack:
@@ -379,7 +392,8 @@ def measured(
         for _ in range(rounds):
             for name, each in sides.items():
                 found[name].append(each.ask(protocol, len(questions)))
-    peaks |= {f"peak_rss_mb_{name}": round(each[0]["peak_rss_mb"]) for name, each in found.items()}
+    if not on_gpu():
+        peaks |= {f"peak_rss_mb_{name}": round(each[0]["peak_rss_mb"]) for name, each in found.items()}
     rows = compared(protocol, questions, found["ours"][-1], found["peer"][-1])
     return rows, summary(rows, found) | peaks
 
@@ -405,12 +419,12 @@ def main() -> None:
     )
     parser.add_argument("--questions", type=int, default=646)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--models", nargs="+", default=["tiny-qwen2-vl", "tiny-llava-next"], help="of data/models, or paths"
-    )
-    parser.add_argument("--kinds", nargs="+", default=[*KINDS], choices=[*KINDS])
+    parser.add_argument("--models", nargs="+", default=TINY, help="of data/models, or paths")
+    parser.add_argument("--kinds", nargs="+", default=[*KINDS][:2], choices=[*KINDS])
     parser.add_argument("--weights", nargs="+", default=WEIGHTS, choices=WEIGHTS)
     parser.add_argument("--protocols", nargs="+", default=PROTOCOLS, choices=PROTOCOLS)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks", help="where the two tables are")
     given = parser.parse_args()
 
@@ -420,8 +434,10 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     python = peer_python(given.peer)
     versions = " ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
+    import torch
+
     about = {
-        "processor": _processor(),
+        "processor": torch.cuda.get_device_name() if on_gpu() else _processor(),
         "versions": f"{versions} lm-eval 0.4.13",
         "date": datetime.now(UTC).date().isoformat(),
     }
@@ -431,14 +447,16 @@ def main() -> None:
             tasks = exported(given.questions, folder, kind)
             questions = read_questions(folder / "questions.jsonl")
             for model in given.models:
-                path = (DATA / "models" / model) if (DATA / "models" / model).is_dir() else Path(model).resolve()
-                path = with_pictures_of(KINDS[kind][0], path, folder)
+                path = Path(model).resolve()
+                if model in TINY:
+                    path = with_pictures_of(KINDS[kind][0], DATA / "models" / model, folder)
                 add_likelihood_task(tasks, path, folder)
+                load = [str(given.batch), given.dtype]
                 for weights in given.weights:
                     adapter = [write_adapter(path, folder / "adapter" / path.name)] if weights == "tuned" else []
                     commands: dict[str, list[str | Path]] = {
-                        "ours": [sys.executable, __file__, "--ours", path, folder, str(BATCH), *adapter],
-                        "peer": [python, WORKER, path, tasks, str(BATCH), *adapter],
+                        "ours": [sys.executable, __file__, "--ours", path, folder, *load, *adapter],
+                        "peer": [python, WORKER, path, tasks, *load, *adapter],
                     }
                     for protocol in given.protocols:
                         if protocol == "option_likelihood" and kind != given.kinds[0]:

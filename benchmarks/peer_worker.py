@@ -1,6 +1,6 @@
 """lm-evaluation-harness at work, as a process that `bench_peer.py` starts in the peer's own environment.
 
-    python benchmarks/peer_worker.py MODEL TASKS_FOLDER BATCH [ADAPTER]
+    python benchmarks/peer_worker.py MODEL TASKS_FOLDER BATCH DTYPE [ADAPTER]
 
 Loads the model once with the harness's runner `hf-multimodal`, with an adapter by its own option `peft`. Each line on
 stdin is a task's name and how many of its questions to ask; the answer is a line of JSON on stdout after `MARK`. Knows
@@ -68,10 +68,11 @@ def _counting(plain, seconds):
     return method
 
 
-def main(model, folder, batch, adapter=None):
+def main(model, folder, batch, dtype, adapter=None):
     """Answer until stdin ends."""
     torch.set_num_threads(1)
-    lm = Runner(model, device="cpu", dtype="float32", batch_size=int(batch), peft=adapter)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    lm = Runner(model, device=device, dtype=dtype, batch_size=int(batch), peft=adapter)
     tasks = TaskManager(include_path=folder, include_defaults=False)
     seconds = {"wall": 0.0, "cpu": 0.0}
     timed(lm, seconds)
