@@ -169,13 +169,11 @@ def examine(
     curriculum = Curriculum(lesson.seed, lesson.domains, lesson.classes)
     rng = random.Random(f"exam-{lesson.seed}")
     curriculum.rng = random.Random(f"exam-{lesson.seed}")  # the same classes, other exercises
-    marks = {}
-    for kind, make in curriculum.exercises.items():
-        exercises = [make(domain) for _ in range(exercises_per_kind)]
-        prompts = [Prompt(e.prompt, e.picture(rng)) for e in exercises]
-        replies = reader.write(prompts, kind)
-        right = sum(is_right(e, reply) for e, reply in zip(exercises, replies, strict=True))
-        marks[kind] = 100 * right / len(exercises)
+    exercises = [(kind, make(domain)) for kind, make in curriculum.exercises.items() for _ in range(exercises_per_kind)]
+    replies = reader.write([Prompt(e.prompt, e.picture(rng)) for _, e in exercises], f"exam, {domain}")
+    marks = dict.fromkeys(curriculum.exercises, 0.0)
+    for (kind, exercise), reply in zip(exercises, replies, strict=True):
+        marks[kind] += 100 * is_right(exercise, reply) / exercises_per_kind
     return marks
 
 
