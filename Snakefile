@@ -131,16 +131,12 @@ def of_grid(name, pattern, step):
 
 def earlier(step, pattern):
     """An input function: the file of an earlier step that a run rests on."""
-    return lambda wildcards: pattern.format(**{**wildcards, **place_at(step, wildcards)})
 
+    def of_run(wildcards):
+        mode, overrides = grids.at(step, wildcards.get("mode", ""), OVERRIDES[wildcards.variant])
+        return pattern.format(**{**wildcards, "mode": mode, "variant": grids.key(overrides)})
 
-def place_at(step, wildcards):
-    """What a run's variant, and with a training its mode, is called at an earlier step."""
-    mode, overrides = wildcards.get("mode", ""), OVERRIDES[wildcards.variant]
-    if step == "training":
-        mode, overrides = grids.trained_as(mode, overrides)
-        return {"mode": mode, "variant": grids.key(overrides)}
-    return {"variant": grids.key(grids.of_step(overrides, step, mode))}
+    return of_run
 
 
 wildcard_constraints:

@@ -179,6 +179,15 @@ def test_figure2_for_one_column_is_as_wide_as_a_column_and_a_domain_is_a_column(
     assert len(drawn.axes) == 3 * costs()["domain"].nunique()
 
 
+def test_figure2_keeps_the_numbers_of_neighbouring_bars_apart_even_in_one_column():
+    published = pd.read_csv(ROOT / "figures/demo/figure2_column.csv")
+    drawn = figures.figure2(published, one_column=True)
+    for axes in drawn.axes:
+        boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.x0)
+        apart = [72 / drawn.dpi * (right.x0 - left.x1) for left, right in itertools.pairwise(boxes)]
+        assert len(apart) == 3 and min(apart) > 2.4  # points
+
+
 def test_figure2_has_a_row_of_panels_for_each_domain():
     assert len(figures.figure2(costs(domains=("butterfly", "culture"))).axes) == 6
 

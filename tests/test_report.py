@@ -18,7 +18,6 @@ from helpers import gallery, provenance
 from helpers.gallery import choose, softmax
 from helpers.paths import ROOT
 from helpers.questions import Question, write_questions
-from helpers.report import __main__ as command
 from helpers.report import claims
 from helpers.report.contents import Grid, as_grid
 from helpers.report.executed import NO_WORDS, clean, with_words
@@ -263,9 +262,21 @@ def test_a_report_is_made_again_without_converting_what_has_not_changed(report):
     assert (report / "index.html").read_text(encoding="utf-8") == first
 
 
-def test_a_run_without_tables_is_refused(tmp_path, capsys):
-    assert command.main([str(tmp_path)]) == 1
-    assert "no table1.csv" in capsys.readouterr().err
+def test_a_run_without_tables_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no table1\.csv"):
+        build(tmp_path)
+
+
+def test_the_page_knows_nothing_of_the_page_before_it(tmp_path, monkeypatch):
+    """Its record is there until the notebook has ended, and names a page and an executed copy that are gone."""
+    run = fabricate(tmp_path / "made_up")
+    before = run / "notebooks/report.manifest.json"
+    gone = {"executed": {"gone.ipynb": "0"}, "outputs": {"gone.html": "0"}, "hardware": "of the page before"}
+    provenance.write_json(before, {"notebook": "notebooks/10_report.ipynb", "exit": 0, **gone})
+    assert _checked(run) == "3 ok, 1 stale"
+    monkeypatch.setenv(provenance.MANIFEST, provenance.portable(before))
+    assert _checked(run) == "3 ok"
+    assert "of the page before" not in build(run).read_text(encoding="utf-8")
 
 
 def test_the_softmax_by_hand():

@@ -257,6 +257,7 @@ def config_of(arguments: list[str]) -> list[str]:
     [
         ("demo", "all", ["profile=demo"]),
         ("base-models", "base_models", ["profile=demo"]),
+        ("report", "report", ["profile=demo"]),
         ("publish", "publish", ["profile=demo", r"set=seeds=\[0\,1\,2\] "]),
     ],
 )

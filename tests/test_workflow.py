@@ -112,6 +112,11 @@ def test_a_deleted_figure_is_drawn_again_by_its_notebook_alone(finished, change,
     assert plan(finished, *SMALL) == {drawn_by: 1, "report": 1}
 
 
+def test_the_page_alone_is_made_anew_from_whatever_is_there(finished, change):
+    change(finished / "src/helpers/training.py", lambda text: text + "\n# changed\n")
+    assert plan(finished, "--forcerun", "report", "--allowed-rules", "report", *SMALL, "--", "report") == {"report": 1}
+
+
 def test_an_evaluation_setting_trains_nothing_anew(finished):
     assert plan(finished, *SMALL, "set=evaluation.batch_size=3") == {"evaluate": 2, "ablate": 2, **DRAWN_AGAIN}
 

@@ -95,9 +95,7 @@ class Run:
 
     def at(self, step: str) -> tuple[str, Overrides]:
         """The mode and the overrides that this step's result depends on."""
-        if step == "training":
-            return trained_as(self.mode, self.overrides)
-        return self.mode, of_step(self.overrides, step, self.mode)
+        return at(step, self.mode, self.overrides)
 
     def key(self, step: str) -> str:
         """The variant's name as far as this step's result depends on it."""
@@ -225,15 +223,15 @@ def of_step(overrides: Mapping[str, Any], step: str, mode: str = "") -> Override
     return kept
 
 
-def trained_as(mode: str, overrides: Mapping[str, Any]) -> tuple[str, Overrides]:
-    """The training that a run rests on, as its mode and overrides.
+def at(step: str, mode: str, overrides: Mapping[str, Any]) -> tuple[str, Overrides]:
+    """The mode and the overrides by which a run's result of a step goes.
 
-    A hybrid that shows no class is text-only, and one that shows every class image + text: the same samples in the same
-    order, and so the same adapter.
+    A hybrid that shows no class is trained as text-only, and one that shows every class as image + text: the same
+    samples in the same order, and so the same adapter.
     """
-    kept = of_step(overrides, "training", mode)
+    kept = of_step(overrides, step, mode)
     ends: dict[Any, str] = {0: "text_only", 1: "image_text"}
-    same = ends.get(kept.get(HYBRID_SHARE)) if mode == "hybrid" else None
+    same = ends.get(kept.get(HYBRID_SHARE)) if (step, mode) == ("training", "hybrid") else None
     return (same, {field: value for field, value in kept.items() if field != HYBRID_SHARE}) if same else (mode, kept)
 
 

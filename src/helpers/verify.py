@@ -32,10 +32,14 @@ class Finding:
 
 
 def verify(folders: Iterable[str | Path]) -> list[Finding]:
-    """Check every manifest and sidecar below the folders, in the order of their paths; a report's copies left out."""
+    """Check every manifest and sidecar below the folders, in the order of their paths; a report's copies left out.
+
+    Within a run of the workflow its own manifest is left out too: it still is that of the run which this one replaces.
+    """
     current_hash.cache_clear()
     found = {(file, file.relative_to(top)) for top in map(resolve, folders) for file in top.rglob("*.json")}
-    files = sorted(file for file, inside in found if "report" not in inside.parts)
+    own = provenance.manifest_in_progress()
+    files = sorted(file for file, inside in found if "report" not in inside.parts and _name(file) != own)
     manifests = {file: read for file in files if file.name.endswith(provenance.SUFFIX) and (read := _read(file))}
     sidecars = {file: read for file in files if file not in manifests and "figure" in (read := _read(file))}
     owners = _latest(manifests)

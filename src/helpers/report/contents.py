@@ -116,9 +116,11 @@ class Shelf:
 
 
 def open_shelf(run: Path) -> Shelf:
-    """An empty shelf that knows the run's manifests of runs that succeeded."""
-    found = {path: json.loads(path.read_text(encoding="utf-8")) for path in run.rglob(f"*{provenance.SUFFIX}")}
-    return Shelf(run, {p: c for p, c in sorted(found.items()) if c.get("exit") == 0 and "report" not in p.parts})
+    """An empty shelf that knows the run's manifests of runs that succeeded; not that of the page before this one."""
+    own = provenance.manifest_in_progress()
+    paths = [path for path in sorted(run.rglob(f"*{provenance.SUFFIX}")) if provenance.portable(path) != own]
+    found = {path: json.loads(path.read_text(encoding="utf-8")) for path in paths if "report" not in path.parts}
+    return Shelf(run, {path: content for path, content in found.items() if content.get("exit") == 0})
 
 
 def tables(run: Path, shelf: Shelf) -> list[Exhibit]:

@@ -10,7 +10,6 @@ import jinja2
 from helpers import gallery, verify
 from helpers.figures.style import COLOURS, label
 from helpers.paths import resolve
-from helpers.provenance import portable
 from helpers.report import claims, contents, findings
 from helpers.report.executed import convert, executed_notebooks
 
@@ -57,7 +56,7 @@ def _everything(
     behind = [resolve(file) for file in tables.files.values() if file]
     return {
         "name": run.name,
-        "command": f"python -m helpers.report {portable(run)}",
+        "command": f"./run_all.sh report --profile {run.name}",
         "abstract": claims.abstract(tables),
         "claims": [(claim, _taken(run, claim.file, shelf)) for claim in claims.claims(tables)],
         "describing": claims.describing(tables),

@@ -190,7 +190,7 @@ def _trained_as(key: str, mode: str, variant: Variant) -> tuple[str, str]:
 
     if variant.overrides is None:
         return mode, key
-    mode, overrides = grids.trained_as(mode, variant.overrides)
+    mode, overrides = grids.at("training", mode, variant.overrides)
     return mode, grids.key(overrides)
 
 
