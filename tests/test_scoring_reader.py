@@ -9,7 +9,7 @@ from helpers.paths import DATA
 from helpers.pictures import open_picture
 from helpers.scoring.features import FeatureCache, picture_features
 from helpers.scoring.prompts import Prompt, Shown
-from helpers.scoring.reader import WITHOUT_PICTURES, Reader
+from helpers.scoring.reader import LONG, WITHOUT_PICTURES, Reader
 from helpers.scoring.trees import LARGEST, plant
 
 ANSWERS = ["It is small.", "This is the Monarch.", "It lives in meadows.", "It lives in forests of the north."]
@@ -47,13 +47,17 @@ def reference(reader, prompt, answer):
     return each[labels != IGNORED]
 
 
-def test_a_tree_gives_what_one_pass_a_question_and_option_gives(reader, prompts):
+@pytest.mark.parametrize("long", [LONG, 1])  # by plain attention, and by the fused kernel
+def test_a_tree_gives_what_one_pass_a_question_and_option_gives(reader, prompts, long, monkeypatch):
+    monkeypatch.setattr("helpers.scoring.reader.LONG", long)
+    before = reader.model.config.get_text_config()._attn_implementation
     found = reader.likelihoods(prompts, [ANSWERS] * len(prompts), "test")
     for prompt, likelihoods in zip(prompts, found, strict=True):
         each = [reference(reader, prompt, answer) for answer in ANSWERS]
         assert [one.total for one in likelihoods] == pytest.approx([e.sum().item() for e in each], abs=2e-4)
         assert [one.tokens for one in likelihoods] == [len(e) for e in each]
         assert likelihoods[0].mean == pytest.approx(each[0].mean().item(), abs=1e-4)
+    assert reader.model.config.get_text_config()._attn_implementation == before
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 50])
@@ -84,7 +88,9 @@ def test_answers_continue_alike_whether_one_by_one_or_several_at_once(loaded, re
     assert reader._continuations == {answer: alone.continuation(answer) for answer in ANSWERS}
 
 
-def test_replies_are_those_of_the_librarys_own_generation(reader, prompts):
+@pytest.mark.parametrize("long", [LONG, 1])
+def test_replies_are_those_of_the_librarys_own_generation(reader, prompts, long, monkeypatch):
+    monkeypatch.setattr("helpers.scoring.reader.LONG", long)
     texts = [
         reader.processor.apply_chat_template([p.message], tokenize=False, add_generation_prompt=True) for p in prompts
     ]

@@ -22,6 +22,7 @@ from helpers.scoring.prompts import Prompt
 from helpers.scoring.trees import Branch, Tree, plant
 
 TOKENS_AT_ONCE = 768  # read on a CPU, padding included: what layers hand on stays in its cache, and less is padded
+LONG = 400  # tokens of a row: on a CPU the fused kernel of attention pays from somewhere between 150 and 600
 LOGITS_AT_ONCE = 2**25  # numbers; 128 MB in float32
 OBJECTIONS = (  # settings of a model's own generation under which the likeliest token is not always taken
     *("repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "num_beams", "sequence_bias"),
@@ -233,14 +234,27 @@ class Reader:
         """Hidden states, trees x tokens x hidden. ``visible``: trees x tokens x (tokens in the cache and these)."""
         mask = torch.zeros(visible.shape, dtype=embedded.dtype, device=embedded.device)
         mask.masked_fill_(~visible, torch.finfo(embedded.dtype).min)
-        found = unwrapped(self.model).model(
-            inputs_embeds=embedded,
-            attention_mask=mask.unsqueeze(1),  # one for all heads, added to the scores
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        )
+        with self._attention(embedded.shape[1]):
+            found = unwrapped(self.model).model(
+                inputs_embeds=embedded,
+                attention_mask=mask.unsqueeze(1),  # one for all heads, added to the scores
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
         return found.last_hidden_state
+
+    @contextmanager
+    def _attention(self, size: int) -> Iterator[None]:
+        """Within the block the language model reads `LONG` rows by torch's fused kernel; on a GPU it always does."""
+        config = unwrapped(self.model).config.get_text_config()
+        before = config._attn_implementation
+        if size >= LONG:
+            config._attn_implementation = "sdpa"
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
 
     def _embedded(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
         base = unwrapped(self.model)
@@ -432,7 +446,8 @@ class Reader:
         padded = self.processor.tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
         given = {name: tensor.to(unwrapped(self.model).device) for name, tensor in padded.items()}
         given |= self._given_pictures(prompts, given["input_ids"], seen)
-        tokens = self.model.generate(**given, do_sample=False, max_new_tokens=max_new_tokens)
+        with self._attention(given["input_ids"].shape[1]):
+            tokens = self.model.generate(**given, do_sample=False, max_new_tokens=max_new_tokens)
         return self._replies(tokens[:, padded["input_ids"].shape[1] :].tolist())
 
     def _replies(self, rows: Sequence[list[int]]) -> list[Reply]:
