@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from helpers.batches import IGNORED, assistant, training_batch
 from helpers.models.loading import load_model, load_processor
@@ -47,17 +48,26 @@ def reference(reader, prompt, answer):
     return each[labels != IGNORED]
 
 
-@pytest.mark.parametrize("long", [LONG, 1])  # by plain attention, and by the fused kernel
-def test_a_tree_gives_what_one_pass_a_question_and_option_gives(reader, prompts, long, monkeypatch):
-    monkeypatch.setattr("helpers.scoring.reader.LONG", long)
-    before = reader.model.config.get_text_config()._attn_implementation
+@pytest.fixture(params=[LONG, 1], ids=["plain attention", "fused kernel"])
+def _long(request, monkeypatch):
+    """Each way in which a CPU attends; at the end it must have been taken."""
+    monkeypatch.setattr("helpers.scoring.reader.LONG", request.param)
+    taken, plain = [], ALL_ATTENTION_FUNCTIONS["sdpa"]
+    monkeypatch.setitem(
+        ALL_ATTENTION_FUNCTIONS, "sdpa", lambda *given, **more: taken.append(1) or plain(*given, **more)
+    )
+    yield
+    assert bool(taken) == (request.param == 1)
+
+
+@pytest.mark.usefixtures("_long")
+def test_a_tree_gives_what_one_pass_a_question_and_option_gives(reader, prompts):
     found = reader.likelihoods(prompts, [ANSWERS] * len(prompts), "test")
     for prompt, likelihoods in zip(prompts, found, strict=True):
         each = [reference(reader, prompt, answer) for answer in ANSWERS]
         assert [one.total for one in likelihoods] == pytest.approx([e.sum().item() for e in each], abs=2e-4)
         assert [one.tokens for one in likelihoods] == [len(e) for e in each]
         assert likelihoods[0].mean == pytest.approx(each[0].mean().item(), abs=1e-4)
-    assert reader.model.config.get_text_config()._attn_implementation == before
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 50])
@@ -88,9 +98,8 @@ def test_answers_continue_alike_whether_one_by_one_or_several_at_once(loaded, re
     assert reader._continuations == {answer: alone.continuation(answer) for answer in ANSWERS}
 
 
-@pytest.mark.parametrize("long", [LONG, 1])
-def test_replies_are_those_of_the_librarys_own_generation(reader, prompts, long, monkeypatch):
-    monkeypatch.setattr("helpers.scoring.reader.LONG", long)
+@pytest.mark.usefixtures("_long")
+def test_replies_are_those_of_the_librarys_own_generation(reader, prompts):
     texts = [
         reader.processor.apply_chat_template([p.message], tokenize=False, add_generation_prompt=True) for p in prompts
     ]

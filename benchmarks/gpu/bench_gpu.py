@@ -465,7 +465,9 @@ def table(model: str, mode: str, found: dict[str, Any], top: float, given: argpa
         rows.append(
             {
                 **row,
+                "steps": run["steps"],
                 "seconds": round(run["seconds"], 2),
+                "seconds_a_step": round(run["seconds_a_step"], 3),
                 "samples_per_second": round(batch * steps, 3),
                 "tokens_per_second": round(counted["tokens"] / counted["steps"] * steps, 1),
                 "allocated_gb": run["allocated_gb"],

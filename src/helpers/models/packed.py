@@ -5,8 +5,8 @@ padding; attention looks at each sample by itself; every sample counts its posit
 along three axes). The head computes logits only where a label follows.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
 from helpers.batches import PICTURE_KEYS
+from helpers.models.attention import attention
 from helpers.models.families import Family
 
 ATTENTION = "sample_by_sample"
@@ -48,16 +49,9 @@ def attend_sample_by_sample(
 AttentionInterface.register(ATTENTION, attend_sample_by_sample)
 
 
-@contextmanager
-def attention_by_sample(model: Any, family: Family) -> Iterator[None]:
+def attention_by_sample(model: Any, family: Family) -> AbstractContextManager[None]:
     """Within the block the language model takes packed rows, and only those."""
-    config = plain_model(model).get_submodule(family.language_model).config
-    before = config._attn_implementation
-    config._attn_implementation = ATTENTION
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
+    return attention(plain_model(model).get_submodule(family.language_model).config, ATTENTION)
 
 
 def plain_model(model: Any) -> Any:

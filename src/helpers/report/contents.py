@@ -118,8 +118,9 @@ class Shelf:
 def open_shelf(run: Path) -> Shelf:
     """An empty shelf that knows the run's manifests of runs that succeeded; not that of the page before this one."""
     own = provenance.manifest_in_progress()
-    paths = [path for path in sorted(run.rglob(f"*{provenance.SUFFIX}")) if provenance.portable(path) != own]
-    found = {path: json.loads(path.read_text(encoding="utf-8")) for path in paths if "report" not in path.parts}
+    paths = [path for path in sorted(run.rglob(f"*{provenance.SUFFIX}")) if "report" not in path.relative_to(run).parts]
+    others = [path for path in paths if provenance.portable(path) != own]
+    found = {path: json.loads(path.read_text(encoding="utf-8")) for path in others}
     return Shelf(run, {path: content for path, content in found.items() if content.get("exit") == 0})
 
 

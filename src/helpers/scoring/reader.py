@@ -6,7 +6,7 @@ features come from a cache. The numbers are those of one pass a question and opt
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from helpers.batches import Tensors, assistant, prompt_texts, user
+from helpers.models.attention import attention
 from helpers.models.fused import fuse_lora
 from helpers.progress import Ticker
 from helpers.scoring.features import FeatureCache, Features, adapts_pictures, unwrapped
@@ -244,17 +245,11 @@ class Reader:
             )
         return found.last_hidden_state
 
-    @contextmanager
-    def _attention(self, size: int) -> Iterator[None]:
+    def _attention(self, size: int) -> AbstractContextManager[None]:
         """Within the block the language model reads `LONG` rows by torch's fused kernel; on a GPU it always does."""
-        config = unwrapped(self.model).config.get_text_config()
-        before = config._attn_implementation
-        if size >= LONG:
-            config._attn_implementation = "sdpa"
-        try:
-            yield
-        finally:
-            config._attn_implementation = before
+        if size < LONG:
+            return nullcontext()
+        return attention(unwrapped(self.model).config.get_text_config(), "sdpa")
 
     def _embedded(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
         base = unwrapped(self.model)
