@@ -10,7 +10,6 @@ Makes the peer's environment from `peer_requirements.txt` (in ``--peer``, once; 
 |---|---|
 | demo | pictures of 56 pixels, two questions each: as in the demo; a picture (16 tokens) is shorter than its question |
 | photographs | pictures of 224 pixels (256 tokens), three questions each, about as K-VISCUIT has them (657 on 237) |
-
 | large | pictures of 448 pixels, three questions each: for models of true size |
 
 For photographs a tiny model is given with a processor that lets them pass; weights are the same. Models of true size,
@@ -34,10 +33,9 @@ The adapter was not trained: its second matrices are drawn at random, as speed a
 The last is without pictures because the harness's multimodal runner scores no likelihoods with them.
 
 Same checkpoint, precision, batch size, one thread (or one GPU), processes of their own, in turns; medians over the
-rounds. Seconds are
-those of scoring: of this project everything from question to row, of the harness only its model's method, without
-the building of requests. Every round starts with an empty cache of features. Memory is the peak of a process that did
-nothing else; it is not looked at on a GPU.
+rounds. Seconds are those of scoring: of this project everything from question to row, of the harness only its model's
+method, without the building of requests. Every round starts with an empty cache of features. Memory is the peak of a
+process that did nothing else; it is not looked at on a GPU.
 
 CPU seconds are the process's own and say more than wall seconds where others use the cores.
 
@@ -72,7 +70,7 @@ PROTOCOLS = ("letter", "written", "option_likelihood")
 KINDS = {"demo": (56, 2), "photographs": (224, 3), "large": (448, 3)}  # pixels, questions a picture
 WEIGHTS = ("untuned", "tuned")
 TINY = ("tiny-qwen2-vl", "tiny-llava-next")
-KEY = ("model", "weights", "kind", "protocol")  # of a row of the summary, and of the rows of its questions
+KEY = ("model", "weights", "kind", "protocol", "dtype", "batch")  # of a row of either table
 WRITTEN_TOKENS = 24
 MARK = "@@ "
 FEW = 160  # the smaller size that memory is compared at
@@ -146,7 +144,7 @@ def ours(model: str, folder: str, batch: str, dtype: str, *adapter: str) -> None
     base = load_model(model, dtype, four_bit=is_quantised(model))[0]
     loaded = load_adapter(base, *adapter) if adapter else base, load_processor(model)
     questions = read_questions(Path(folder) / "questions.jsonl")
-    print(f"{MARK}{json.dumps('ready')}", flush=True)
+    print(f"{MARK}{json.dumps(base.device.type)}", flush=True)
     for line in sys.stdin:
         protocol, number = line.split()
         reader = Reader(*loaded, int(batch), 64)
@@ -195,7 +193,7 @@ class Side:
             text=True,
             env={**os.environ, **quiet},
         )
-        self._read()
+        self.device = self._read()
 
     def ask(self, protocol: str, number: int) -> dict[str, Any]:
         """One evaluation: seconds, peak memory, and what was found for each question."""
@@ -386,6 +384,10 @@ def measured(
             peaks[f"peak_rss_mb_{name}_{FEW}"] = round(alone.ask(protocol, few)["peak_rss_mb"])
     with contextlib.ExitStack() as stack:
         sides = {name: stack.enter_context(side(command)) for name, command in commands.items()}
+        if len(devices := {each.device for each in sides.values()}) > 1:
+            raise RuntimeError(
+                f"one side computes on {' and the other on '.join(sorted(devices))}: see the builds of torch"
+            )
         for each in sides.values():
             each.ask(protocol, 8)  # the first pass sets things up
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
@@ -399,14 +401,17 @@ def measured(
 
 
 def written_into(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """The table with these rows; those of other models, weights, kinds and protocols stay."""
+    """The table with these rows; others, by `KEY`, stay."""
+    from helpers.paths import atomic_write
+
     new = {tuple(row[name] for name in KEY) for row in rows}
     kept: list[dict[str, Any]] = []
     if file.is_file():
         with file.open(encoding="utf-8", newline="") as lines:
             kept = [row for row in csv.DictReader(lines) if tuple(map(row.get, KEY)) not in new]
-    with file.open("w", encoding="utf-8", newline="") as lines:
-        writer = csv.DictWriter(lines, rows[0], lineterminator="\n")
+    columns = dict.fromkeys([*rows[0], *(kept[0] if kept else ())])  # memory is missing in rows of a GPU
+    with atomic_write(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.DictWriter(lines, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows([*kept, *rows])
 
@@ -419,7 +424,7 @@ def main() -> None:
     )
     parser.add_argument("--questions", type=int, default=646)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--models", nargs="+", default=TINY, help="of data/models, or paths")
+    parser.add_argument("--models", nargs="+", default=TINY, help="these, or paths of models of true size")
     parser.add_argument("--kinds", nargs="+", default=[*KINDS][:2], choices=[*KINDS])
     parser.add_argument("--weights", nargs="+", default=WEIGHTS, choices=WEIGHTS)
     parser.add_argument("--protocols", nargs="+", default=PROTOCOLS, choices=PROTOCOLS)
@@ -462,7 +467,7 @@ def main() -> None:
                         if protocol == "option_likelihood" and kind != given.kinds[0]:
                             continue  # without pictures, it is the same again
                         rows, line = measured(commands, questions, protocol, given.rounds)
-                        named = dict(zip(KEY, (path.name, weights, kind, protocol), strict=True))
+                        named = dict(zip(KEY, (path.name, weights, kind, protocol, *reversed(load)), strict=True))
                         written_into(given.output / AGREEMENT, [named | row for row in rows])
                         written_into(given.output / SUMMARY, [named | line | about])
                         print(json.dumps(named | line), flush=True)

@@ -76,7 +76,7 @@ def main(model, folder, batch, dtype, adapter=None):
     tasks = TaskManager(include_path=folder, include_defaults=False)
     seconds = {"wall": 0.0, "cpu": 0.0}
     timed(lm, seconds)
-    print(f"{MARK}{json.dumps('ready')}", flush=True)
+    print(f"{MARK}{json.dumps(device)}", flush=True)
     for line in sys.stdin:
         task, number = line.split()
         seconds.update(wall=0.0, cpu=0.0)
