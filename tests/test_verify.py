@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from helpers import verify
+from helpers import paths, provenance, verify
 from helpers.provenance import hashes, portable, write_json, write_sidecar
 
 
@@ -98,6 +98,20 @@ def test_inputs_of_a_run_that_is_not_in_the_clone_are_no_fault(run, capsys):
     status, reasons = found(run)["figure2"]
     assert status == "not checkable" and "not in this clone" in reasons[0]
     assert verify.main([str(run)]) == 0
+
+
+def test_a_published_figure_of_more_seeds_than_were_run_here_is_not_checkable(tmp_path, monkeypatch):
+    for module in (paths, provenance, verify):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    inputs = {"runs/demo/seed0.json": "0" * 64, "runs/demo/seed1.json": "0" * 64}
+    for folder in ("figures/demo", "runs/demo/figures"):
+        (tmp_path / folder).mkdir(parents=True)
+        write_json(tmp_path / folder / "costs.json", {"figure": "costs", "files": {}, "code": {}, "inputs": inputs})
+    (tmp_path / "runs/demo/seed0.json").write_text("what it cost here")
+    status, reasons = found("figures/demo")["costs"]
+    assert status == "not checkable" and "runs/demo/seed1.json" in reasons[0]
+    status, reasons = found("runs/demo/figures")["costs"]  # of a figure made here each input counts
+    assert status == "stale" and len(reasons) == 2
 
 
 def test_nothing_to_check_is_said(tmp_path, capsys):

@@ -76,11 +76,12 @@ def _check_figure(file: Path, content: Mapping[str, Any]) -> Finding:
     beside = {_name(file.parent / name): digest for name, digest in content.get("files", {}).items()}
     reasons = [*_differences(beside, "file"), *_differences(content.get("code", {}), "code")]
     inputs = content.get("inputs", {})
-    gone = {name for name in inputs if _is_of_an_absent_run(name)}
+    gone = _not_of_this_clone(file, inputs)
     reasons += _differences({name: digest for name, digest in inputs.items() if name not in gone}, "input")
     if reasons:
         return Finding(_name(file), content["figure"], "stale", tuple(reasons))
-    said = (f"{len(gone)} of its inputs lie in a run that is not in this clone: {min(gone)}",) if gone else ()
+    lacking = sorted(name for name in gone if not resolve(name).exists())
+    said = (f"it was made from runs that are not in this clone: no {lacking[0]}",) if gone else ()
     return Finding(_name(file), content["figure"], "not checkable" if gone else "ok", said)
 
 
@@ -101,10 +102,17 @@ def current_hash(name: str) -> str | None:
     return provenance.sha256(path) if path.exists() else None
 
 
-def _is_of_an_absent_run(name: str) -> bool:
-    """Runs are not committed: a published figure's inputs are there only where it was made."""
-    parts = Path(name).parts
-    return len(parts) > 2 and parts[0] == "runs" and not (ROOT / parts[0] / parts[1]).is_dir()
+def _not_of_this_clone(figure: Path, inputs: Iterable[str]) -> set[str]:
+    """Inputs of a figure that this clone never had: runs are not committed.
+
+    A published figure that lacks some inputs, as that of three seeds does where one has been run, was made from other
+    runs than are here: also where a file has the name of one of its inputs, it is another.
+    """
+    of_runs = {name for name in inputs if Path(name).parts[:1] == ("runs",)}
+    published = not _name(figure).startswith("runs/")
+    if published and not all(resolve(name).exists() for name in of_runs):
+        return of_runs
+    return {name for name in of_runs if not ROOT.joinpath(*Path(name).parts[:2]).is_dir()}
 
 
 def _name(path: Path) -> str:
