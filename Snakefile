@@ -9,7 +9,7 @@
 #     snakemake base_models                         train the tiny base models anew (on demand only)
 #     snakemake -n                                  what would run, and why
 #
-# A job is one notebook with one set of parameters, run by `python -m helpers.execute`. It runs again when its notebook,
+# A job is one notebook with one set of parameters, run by `python -m helpers.workflow.execute`. It runs again when its notebook,
 # a helper module that the notebook imports, one of its own parameters or one of its input files has changed, and not
 # otherwise. Options of Snakemake itself are in profiles/default/.
 
@@ -28,18 +28,16 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ
 from snakemake.iocontainers import Wildcards
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from helpers import execute, failures, grids, notebooks, preflight, profiles, store, trackers
-from helpers.kept import client as kept
-from helpers.warm import client as warm
+from helpers.config import grids, profiles
+from helpers.training import trackers
+from helpers.workflow import execute, failures, notebooks, preflight
+from helpers.workflow.warm import client as warm
 
 workdir: workflow.basedir
 
 PYTHON = sys.executable
 
 # ---- settings ----------------------------------------------------------------------------------------------------
-
-
-SHARED = bool(os.environ.get("SNAKEMAKE_OUTPUT_CACHE"))  # with --cache, several clones share a store (docs/scaling.md)
 
 
 def load_settings(name):
@@ -60,7 +58,7 @@ try:
     GRIDS = load_grids()
     PROFILE = load_settings(next((grid.profile for grid in GRIDS.values()), str(config.get("profile", "demo"))))
     GRID_RUNS = {name: grids.runs(grid, PROFILE, str(config.get("only") or "")) for name, grid in GRIDS.items()}
-    # By its name, in what each variant differs from the profile. A run has one name a step (see helpers.grids).
+    # By its name, in what each variant differs from the profile. A run has one name a step (see helpers.config.grids).
     OVERRIDES = {grids.MAIN: {}} | {
         run.key(step): run.at(step)[1]
         for cells in GRID_RUNS.values()
@@ -94,7 +92,7 @@ LOGS = f"{RUN}/logs"
 # another one each time.
 PICTURES = EXECUTED + "/build/{domain}/{variant}.ipynb"
 PUBLISHED = f"figures/{PROFILE.name}"
-FIGURE_KINDS = ["pdf", "png", "csv", "json"]  # json: what it was made from (helpers.verify)
+FIGURE_KINDS = ["pdf", "png", "csv", "json"]  # json: what it was made from (helpers.workflow.verify)
 PAPER_FIGURE_NAMES = ["figure1", "table1", "accuracy", "table2", "ablation"]
 PAPER_TABLES = (
     "table1 table2 protocols bootstrap seeds differences paired unreadable categories classes confusions look_alikes"
@@ -362,7 +360,6 @@ STEPS = {  # rule: notebook, its parameters
     "own_classes": ("notebooks/09_own_classes.ipynb", own_classes_parameters),
 }
 USE_TORCH = {"base_models", "finetune", "evaluate", "ablate", "baselines", "playground"}
-USE_BASE = {"finetune", "evaluate", "ablate"}  # may share a kernel
 NOTEBOOK = {rule: notebook for rule, (notebook, _) in STEPS.items()}
 
 
@@ -450,7 +447,7 @@ def count_runs(rules):
 
 
 def start_warm(rules):
-    """A server of warm starts for the runs on this machine (`helpers.warm`), where there are runs enough to gain by it."""
+    """A server of warm starts for the runs on this machine (`helpers.workflow.warm`), where there are runs enough to gain by it."""
     heavy = len([rule for rule in rules if rule in USE_TORCH]) > 1
     if not (heavy or len(rules) > 2) or not workflow.local_exec or not warm.can_serve():
         return None
@@ -459,19 +456,8 @@ def start_warm(rules):
     return server
 
 
-def start_keeper(rules):
-    """A keeper of kernels with their base models (`helpers.kept`), where the profile wants it and there are runs to gain."""
-    if not PROFILE.jobs.keep_model or not workflow.local_exec or not kept.can_keep():
-        return None
-    if len([rule for rule in rules if rule in USE_BASE]) < 2:
-        return None
-    keeper = kept.Keeper(execute.environment(PROFILE.jobs.threads), pathlib.Path(LOGS) / "keeper.log")
-    os.environ[kept.VARIABLE] = keeper.folder
-    return keeper
-
-
 onstart:
-    global LOCK, WARM, KEEPER, STARTED  # the first three are held as long as this process lives
+    global LOCK, WARM, STARTED  # the first two are held as long as this process lives
     STARTED = time.time()
     LOCK = lock()
     try:
@@ -480,22 +466,20 @@ onstart:
         raise WorkflowError(str(error))
     runs = [job.rule.name for job in workflow.dag.needrun_jobs() if job.rule.name in STEPS]
     count_runs(runs)
-    KEEPER = start_keeper(runs)
     WARM = start_warm(runs)
 
 
-def stop_helpers():
-    for name in ("WARM", "KEEPER"):
-        if helper := globals().get(name):
-            helper.stop()
+def stop_warm():
+    if server := globals().get("WARM"):
+        server.stop()
 
 
 onsuccess:
-    stop_helpers()
+    stop_warm()
 
 
 onerror:
-    stop_helpers()
+    stop_warm()
     if text := failures.summary(pathlib.Path(EXECUTED), STARTED):
         print(text, file=sys.stderr, flush=True)
 
@@ -503,14 +487,9 @@ onerror:
 # ---- the graph -----------------------------------------------------------------------------------------------------
 
 EXECUTE = (
-    "{PYTHON:q} -m helpers.execute {input.code[0]} {output.notebook} --log {log} --threads {threads}"
+    "{PYTHON:q} -m helpers.workflow.execute {input.code[0]} {output.notebook} --log {log} --threads {threads}"
     " --parameters {params.given:q} --label {params.label:q}"
 )
-# Another clone may be at the same run: it is waited for, and the run tried again (helpers.store). None: as many times as
-# the command or profile says
-TURNS = 3 if SHARED else None
-if SHARED:
-    os.environ[store.NOTEBOOKS] = " ".join(NOTEBOOK[rule] for rule in USE_BASE)
 
 
 localrules: all, figures, everything, rehearsal, publish, grid_runs, all_grids, publish_grids, publish_baselines, ablations
@@ -609,8 +588,6 @@ rule finetune:
         manifest=f"{TRAINING}/manifest.json",
         notebook=f"{EXECUTED}/finetune/{TRAINED}.ipynb",
         record=f"{EXECUTED}/finetune/{TRAINED}.manifest.json",
-    cache: SHARED
-    retries: TURNS
     log:
         f"{LOGS}/finetune/{TRAINED}.log",
     params:
@@ -644,8 +621,6 @@ rule evaluate:
         manifest=f"{EVALUATION}/manifest.json",
         notebook=f"{EXECUTED}/evaluate/{TRAINED}.ipynb",
         record=f"{EXECUTED}/evaluate/{TRAINED}.manifest.json",
-    cache: SHARED
-    retries: TURNS
     log:
         f"{LOGS}/evaluate/{TRAINED}.log",
     params:
@@ -780,7 +755,7 @@ rule report:
     """The whole study as one page; the grids that have been run are on it too."""
     input:
         code=code("report"),
-        templates=glob.glob("src/helpers/report/templates/*"),
+        templates=glob.glob("src/helpers/results/report/templates/*"),
         results=rules.paper.output,
         costs=rules.resources.output,
     output:

@@ -301,16 +301,16 @@ overrides() { if ((${#SETTINGS[@]})); then printf '%q ' "${SETTINGS[@]}"; fi; } 
 run_grid() {
     ((${#OPERANDS[@]})) || fail "grid needs a name of grids/ or a file, as in: ./run_all.sh grid methods"
     GRIDS="$(IFS=, && echo "${OPERANDS[*]}")"
-    "$PY" -m helpers.grids plan "${OPERANDS[@]}" ${ONLY:+--only "$ONLY"} --set "$(overrides)" || exit 2
+    "$PY" -m helpers.config.grids plan "${OPERANDS[@]}" ${ONLY:+--only "$ONLY"} --set "$(overrides)" || exit 2
     local own
-    own="$("$PY" -m helpers.grids profile "${OPERANDS[@]}")" && PROFILE="${own:-$PROFILE}" # the grid says which
+    own="$("$PY" -m helpers.config.grids profile "${OPERANDS[@]}")" && PROFILE="${own:-$PROFILE}" # the grid says which
     if [[ -n $ONLY ]]; then workflow grid_runs; else workflow all_grids; fi # a table is of the whole grid
 }
 
 run_ablations() {
-    read -r -a OPERANDS <<<"$("$PY" -m helpers.grids list "$PROFILE")"
+    read -r -a OPERANDS <<<"$("$PY" -m helpers.config.grids list "$PROFILE")"
     GRIDS="$(IFS=, && echo "${OPERANDS[*]}")"
-    "$PY" -m helpers.grids plan "${OPERANDS[@]}" --set "$(overrides)" || exit 2
+    "$PY" -m helpers.config.grids plan "${OPERANDS[@]}" --set "$(overrides)" || exit 2
     workflow ablations
     [[ -n $DRY_RUN ]] || run_report # with the new findings on it
 }
@@ -318,27 +318,27 @@ run_ablations() {
 run_own() { # own FOLDER | own validate FOLDER | own verdict
     case "${OPERANDS[0]:-}" in
         "") fail "own needs a folder of classes, as in: ./run_all.sh own data/own/example" ;;
-        validate) "$PY" -m helpers.own validate "${OPERANDS[1]:-data/own/example}" ;;
-        verdict) "$PY" -m helpers.own verdict "runs/$PROFILE" ;;
+        validate) "$PY" -m helpers.results.own_classes validate "${OPERANDS[1]:-data/own/example}" ;;
+        verdict) "$PY" -m helpers.results.own_classes verdict "runs/$PROFILE" ;;
         *)
-            "$PY" -m helpers.own validate "${OPERANDS[0]}" || exit 2
+            "$PY" -m helpers.results.own_classes validate "${OPERANDS[0]}" || exit 2
             local given line
-            given="$("$PY" -m helpers.own settings "${OPERANDS[0]}")" || exit 2
+            given="$("$PY" -m helpers.results.own_classes settings "${OPERANDS[0]}")" || exit 2
             while IFS= read -r line; do SETTINGS+=("$line"); done <<<"$given"
             workflow own_classes ;;
     esac
 }
 
 run_rehearse() { # what to expect, the trainings, what they took
-    "$PY" -m helpers.models.rehearse check "$PROFILE" --set "$(overrides)" || exit 2
+    "$PY" -m helpers.models.rehearsal check "$PROFILE" --set "$(overrides)" || exit 2
     local failed=""
     KEEP_GOING=yes # what fits is measured, whatever does not
     (workflow rehearsal) || failed=yes
-    [[ -n $DRY_RUN ]] || "$PY" -m helpers.models.rehearse verdict "runs/$PROFILE"
+    [[ -n $DRY_RUN ]] || "$PY" -m helpers.models.rehearsal verdict "runs/$PROFILE"
     [[ -z $failed ]] || exit 1
 }
 
-run_verify() { "$PY" -m helpers.verify "runs/$PROFILE" "figures/$PROFILE"; }
+run_verify() { "$PY" -m helpers.workflow.verify "runs/$PROFILE" "figures/$PROFILE"; }
 
 run_report() { # anew from the results that there are: what grids and baselines have left is no input of the page's rule
     EXTRA=(--forcerun report --allowed-rules report ${EXTRA[@]+"${EXTRA[@]}"})

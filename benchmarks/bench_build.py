@@ -24,15 +24,14 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from helpers.audit import audit
-from helpers.datasets import build_samples
+from helpers.config.build import Build
+from helpers.datasets.audit import audit
+from helpers.datasets.build import build_samples
 from helpers.parquet import write_parquet
-from helpers.provenance import hardware, package_versions
-from helpers.questions import Question
+from helpers.results.tables import write_csv
 from helpers.rows import RowFile
-from helpers.samples import ClassText, Sample, write_samples, write_texts
-from helpers.settings.build import Build
-from helpers.tables import write_csv
+from helpers.schemas import ClassText, Question, Sample, write_samples, write_texts
+from helpers.workflow.provenance import hardware, package_versions
 
 QUESTIONS, PICTURES, SIDE = 657, 237, 1_100  # as K-VISCUIT has; the side gives JPEGs of about 250 kB
 SETTINGS = Build(

@@ -25,9 +25,9 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from helpers.provenance import hardware, package_versions
-from helpers.resources import Meter
-from helpers.tables import write_csv
+from helpers.results.tables import write_csv
+from helpers.training.meter import Meter
+from helpers.workflow.provenance import hardware, package_versions
 
 MATRIX = np.random.default_rng(0).standard_normal((300, 300))
 
@@ -92,7 +92,7 @@ def busy() -> tuple[float, float, float]:
 
 def main() -> None:
     """Print the overheads and write them to a CSV."""
-    parser = argparse.ArgumentParser(description="Overhead of helpers.resources.Meter")
+    parser = argparse.ArgumentParser(description="Overhead of helpers.training.meter.Meter")
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("meter.csv"))

@@ -4,7 +4,7 @@
         [--weights untuned tuned] [--kinds demo photographs] [--dtype bfloat16] [--batch 8]
 
 Makes the peer's environment from `peer_requirements.txt` (in ``--peer``, once; about a gigabyte), draws questions as
-`bench_scoring.py` does, and exports them by `python -m helpers.scoring.export lm-eval`.
+`bench_scoring.py` does, and exports them by `python -m helpers.evaluation.export lm-eval`.
 
 | questions | |
 |---|---|
@@ -135,10 +135,10 @@ def ours(model: str, folder: str, batch: str, dtype: str, *adapter: str) -> None
     """This project's side of the conversation; see `peer_worker.py`."""
     import torch
 
+    from helpers.evaluation.reader import Reader
+    from helpers.models.adapters import load_adapter
     from helpers.models.loading import is_quantised, load_model, load_processor
-    from helpers.models.lora import load_adapter
-    from helpers.questions import read_questions
-    from helpers.scoring.reader import Reader
+    from helpers.schemas import read_questions
 
     torch.set_num_threads(1)
     base = load_model(model, dtype, four_bit=is_quantised(model))[0]
@@ -163,8 +163,8 @@ def ours(model: str, folder: str, batch: str, dtype: str, *adapter: str) -> None
 
 def scored(reader: Any, questions: Sequence[Any], folder: Path, protocol: str) -> list[dict[str, Any]]:
     """What this project finds for each question: four scores, or a reply."""
-    from helpers.scoring.answering import Exam, answer_all
-    from helpers.scoring.prompts import Prompt, Shown
+    from helpers.evaluation.prompts import Prompt, Shown
+    from helpers.evaluation.strategies import Exam, answer_all
 
     if protocol == "written":
         prompts = [Prompt(q.question, Shown(folder / q.picture)) for q in questions]
@@ -233,8 +233,8 @@ def side(command: Sequence[str | Path]) -> Iterator[Side]:
 
 def exported(number: int, folder: Path, kind: str) -> Path:
     """Drawn questions, as this project keeps them and as a task folder for the harness, which is returned."""
-    from helpers.questions import write_questions
-    from helpers.scoring import export
+    from helpers.evaluation import export
+    from helpers.schemas import write_questions
 
     questions = drawn_questions(number, folder, *KINDS[kind])
     write_questions(folder / "questions.jsonl", questions)
@@ -268,9 +268,9 @@ def write_adapter(model: Path, folder: Path) -> Path:
     """LoRA on every linear layer of the language model, as the demo trains it, that changes what the model says."""
     import torch
 
+    from helpers.config.profiles import load_profile
+    from helpers.models.adapters import add_lora
     from helpers.models.loading import load_model
-    from helpers.models.lora import add_lora
-    from helpers.profiles import load_profile
 
     chosen = load_profile("demo").training
     tuned = add_lora(
@@ -286,9 +286,9 @@ def write_adapter(model: Path, folder: Path) -> Path:
 
 def add_likelihood_task(tasks: Path, model: Path, folder: Path) -> None:
     """The questions again, each option as the text that the model's chat template makes of it."""
+    from helpers.evaluation.reader import Reader
     from helpers.models.loading import load_processor
-    from helpers.questions import read_questions
-    from helpers.scoring.reader import Reader
+    from helpers.schemas import read_questions
 
     reader = Reader(None, load_processor(model), BATCH, 64)
     decode = reader.processor.tokenizer.decode
@@ -313,7 +313,7 @@ def compared(
     protocol: str, questions: Sequence[Any], one: dict[str, Any], other: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """A row a question: what each chose (0 to 3, empty: unreadable), and how far their findings lie apart."""
-    from helpers.scoring.protocols import read_letter
+    from helpers.evaluation.protocols import read_letter
 
     mine, theirs = ({row["question_id"]: row["found"] for row in found["rows"]} for found in (one, other))
     rows = []
@@ -434,7 +434,7 @@ def main() -> None:
     given = parser.parse_args()
 
     from helpers.paths import DATA
-    from helpers.questions import read_questions
+    from helpers.schemas import read_questions
 
     given.output.mkdir(parents=True, exist_ok=True)
     python = peer_python(given.peer)

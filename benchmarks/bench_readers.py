@@ -26,8 +26,8 @@ import pandas as pd
 from PIL import Image
 
 from helpers.paths import resolve
-from helpers.provenance import hardware, package_versions
-from helpers.tables import write_csv
+from helpers.results.tables import write_csv
+from helpers.workflow.provenance import hardware, package_versions
 
 PICTURES = 237  # of K-VISCUIT; it has 657 questions
 TYPE_2 = 420

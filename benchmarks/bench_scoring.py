@@ -6,7 +6,7 @@
 | way | what |
 |---|---|
 | full passes | one pass of the whole model a question and option, picture included: the first version |
-| trees | `helpers.scoring.reader` |
+| trees | `helpers.evaluation.reader` |
 
 Both answer the same drawn questions, two a picture, directly, with the demo's 4-bit Qwen2-VL on one thread. CPU seconds
 are the process's own during the answering, and say more than wall seconds where others use the cores. Drawing, loading
@@ -58,8 +58,8 @@ def by_full_passes(model: Any, processor: Any) -> Callable[[Sequence[Any], Path]
     """The first version: batches of (question, option), all logits."""
     import torch
 
-    from helpers.batches import IGNORED, assistant, training_batch, user
-    from helpers.pictures import open_picture
+    from helpers.images import open_picture
+    from helpers.models.batches import IGNORED, assistant, training_batch, user
 
     @torch.inference_mode()
     def answer(questions: Sequence[Any], folder: Path) -> list[list[float]]:
@@ -81,8 +81,8 @@ def by_full_passes(model: Any, processor: Any) -> Callable[[Sequence[Any], Path]
 
 def by_trees(model: Any, processor: Any) -> Callable[[Sequence[Any], Path], list[list[float]]]:
     """As it is now."""
-    from helpers.scoring.prompts import Prompt, Shown
-    from helpers.scoring.reader import Reader
+    from helpers.evaluation.prompts import Prompt, Shown
+    from helpers.evaluation.reader import Reader
 
     def answer(questions: Sequence[Any], folder: Path) -> list[list[float]]:
         reader = Reader(model, processor, BATCH, 64)

@@ -10,7 +10,7 @@ the cores.
 
 | way | what |
 |---|---|
-| ours | `helpers.training.finetune` as the demo runs it |
+| ours | `helpers.training.trainer.finetune` as the demo runs it |
 | ours_cached | the same with `tower_cache` |
 | ours_plain | the same without `packing`: padded batches, peft's own layers, all logits |
 | trl | SFTTrainer as it comes (gradient checkpointing on), in float32, loss on the answer alone |
@@ -41,11 +41,11 @@ RANK, ALPHA, BATCH, RATE = 16, 32, 8, 1e-3
 
 def make_data(folder: Path, classes: int, side: int = 56, directions: tuple[str, ...] = ()) -> None:
     """Samples and pictures (``side`` pixels) of drawn butterflies, in both modes; no directions: those of the demo."""
-    from helpers.datasets import build_samples
+    from helpers.config.profiles import load_profile
+    from helpers.datasets.build import build_samples
     from helpers.domains import open_domain
     from helpers.domains.drawn import save_pictures
-    from helpers.profiles import load_profile
-    from helpers.samples import write_samples
+    from helpers.schemas import write_samples
     from helpers.writer import offline
 
     domain = open_domain("butterfly", "drawn", None, classes, 1, side, 0, distractors="random")
@@ -78,11 +78,11 @@ class Clock:
 
 def run_ours(way: str, model_path: Path, data: Path, mode: str, epochs: int) -> None:
     """One of this project's ways."""
+    from helpers.config.training import Training
+    from helpers.models.adapters import add_adapter
     from helpers.models.loading import load_model, load_processor
-    from helpers.models.lora import add_adapter
-    from helpers.samples import read_samples
-    from helpers.settings.training import Training
-    from helpers.training import finetune
+    from helpers.schemas import read_samples
+    from helpers.training.trainer import finetune
 
     settings = Training(
         method="qlora",
@@ -113,8 +113,8 @@ def run_trl(way: str, model_path: Path, data: Path, mode: str, epochs: int) -> N
     """One of TRL's ways, on the model as this project loads it."""
     from trl import SFTConfig, SFTTrainer
 
+    from helpers.models.adapters import add_lora
     from helpers.models.loading import load_model, load_processor
-    from helpers.models.lora import add_lora
 
     model, family = load_model(model_path)
     tuned = add_lora(model, family, RANK, ALPHA, 0.0, True, 0)
@@ -193,7 +193,7 @@ def main(arguments: argparse.Namespace) -> None:
     import pandas
 
     from helpers.paths import atomic_write
-    from helpers.provenance import hardware, package_versions
+    from helpers.workflow.provenance import hardware, package_versions
 
     ways = [way for way in (*OURS, *(TRL if arguments.peer else {})) if not arguments.ways or way in arguments.ways]
     rows = []

@@ -11,11 +11,11 @@ training, evaluation and ablation a seed, as many seeds as give that many runs.
 | nothing changed | the command again where all has been made |
 | nothing changed, all files newer | the same after `touch` on code and notebooks, which are then hashed |
 | papermill alone | its command line on empty notebooks, two at once: the yardstick |
-| helpers.execute alone | the same through the project's own wrapper |
+| helpers.workflow.execute alone | the same through the project's own wrapper |
 | workflow | the same through Snakemake on two cores; `over_papermill_percent` is what that adds |
 | workflow, warm start | the same with the warm start, the start of its server included |
 | kernel start | from the start of an empty kernel to its first answer, in the median |
-| one notebook, large imports | one that imports torch, transformers and peft, by `helpers.execute`, in the median |
+| one notebook, large imports | one that imports torch, transformers and peft, by `helpers.workflow.execute`, in the median |
 | the same, warm start | the same as a fork of a server that has them; its own imports are not counted |
 
 Made files are not computed: each is written once, then `snakemake --touch` records it as made. CPU seconds, which
@@ -42,11 +42,11 @@ import nbformat
 import pandas as pd
 from nbformat import v4
 
-from helpers import execute, preflight
 from helpers.paths import ROOT, resolve
-from helpers.provenance import hardware, package_versions
-from helpers.tables import write_csv
-from helpers.warm import client
+from helpers.results.tables import write_csv
+from helpers.workflow import execute, preflight
+from helpers.workflow.provenance import hardware, package_versions
+from helpers.workflow.warm import client
 
 sys.path.insert(0, str(ROOT / "tests"))
 import stub_tree
@@ -144,7 +144,7 @@ def notebooks(tree: Path, count: int) -> list[dict[str, Any]]:
     made = [f"runs/small/training/qwen2_vl/butterfly/text_only/main/seed{seed}/resources.json" for seed in seeds]
     notebook, papermill = "notebooks/03_qlora_finetuning.ipynb", [sys.executable, "-m", "papermill"]
     named = ["-k", preflight.KERNEL, "-l", "python"]  # a stub names no kernel
-    wrapper = [sys.executable, "-m", "helpers.execute"]
+    wrapper = [sys.executable, "-m", "helpers.workflow.execute"]
     alone = [
         [*papermill, notebook, f"alone/{seed}.ipynb", *named, "-p", "output_dir", f"alone/{seed}", "--cwd", "."]
         for seed in seeds
@@ -157,7 +157,7 @@ def notebooks(tree: Path, count: int) -> list[dict[str, Any]]:
     config = [f"seeds={','.join(map(str, seeds))}"]
     rows = [
         timed("papermill alone", count, lambda: at_once(tree, alone)),
-        timed("helpers.execute alone", count, lambda: at_once(tree, wrapped)),
+        timed("helpers.workflow.execute alone", count, lambda: at_once(tree, wrapped)),
         timed("workflow", count, lambda: snakemake(tree, config=config, target=made)),
     ]
     for file in made:
@@ -209,7 +209,13 @@ def starts(folder: Path) -> list[dict[str, Any]]:
     )
     nbformat.write(notebook, folder / "large.ipynb")
     environment = execute.environment(1) | {"WARM_START": "off"}
-    command = [sys.executable, "-m", "helpers.execute", str(folder / "large.ipynb"), str(folder / "large.out.ipynb")]
+    command = [
+        sys.executable,
+        "-m",
+        "helpers.workflow.execute",
+        str(folder / "large.ipynb"),
+        str(folder / "large.out.ipynb"),
+    ]
 
     def median(variable: str) -> float:
         seconds = []

@@ -24,12 +24,12 @@ from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from helpers.config.writer import Writer
 from helpers.paths import atomic_write
-from helpers.provenance import hardware
-from helpers.settings.writer import Writer
-from helpers.writer import openai_compatible
-from helpers.writer.asking import ModelWriter
-from helpers.writer.subjects import Subject, subjects
+from helpers.workflow.provenance import hardware
+from helpers.writer import endpoint
+from helpers.writer.class_info import Subject, subjects
+from helpers.writer.run import ModelWriter
 
 DELAY_S, CONCURRENCY, GOAL = 0.2, 16, 50
 LIMITS = {"requests_per_minute": 600_000, "tokens_per_minute": 600_000_000, "budget": 1000.0}
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".csv"))
     given = parser.parse_args()
     os.environ.setdefault("OPENAI_API_KEY", "none")
-    openai_compatible.FIRST_PAUSE_S = 0.1
+    endpoint.FIRST_PAUSE_S = 0.1
     packages = ", ".join(f"{name} {version(name)}" for name in ("httpx2", "tenacity", "aiolimiter"))
     about = {
         "delay_s": DELAY_S,

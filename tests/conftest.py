@@ -22,7 +22,7 @@ def model_path(request):
 @pytest.fixture(scope="session")
 def build():
     """The settings of the demo's build."""
-    from helpers.settings.build import Build
+    from helpers.config.build import Build
 
     return Build(
         directions=["name_to_description", "description_to_name"],
@@ -42,7 +42,7 @@ def butterflies(tmp_path_factory, build):
     """Texts, questions and pictures of eight drawn butterflies, as notebooks 01 and 02 make them."""
     from types import SimpleNamespace
 
-    from helpers.datasets import PAPER_MODES, build_samples
+    from helpers.datasets.build import PAPER_MODES, build_samples
     from helpers.domains import open_domain
     from helpers.writer import offline
 
@@ -55,7 +55,7 @@ def butterflies(tmp_path_factory, build):
 
 
 class NoMeter:
-    """In place of `helpers.resources.Meter`, whose energy tracker takes seconds to start; it has tests of its own."""
+    """In place of `helpers.training.meter.Meter`, whose energy tracker takes seconds to start; it has tests of its own."""
 
     def __enter__(self):
         return self
@@ -76,4 +76,4 @@ class NoMeter:
 @pytest.fixture
 def no_meter(monkeypatch):
     """Trainings whose costs nobody asks for."""
-    monkeypatch.setattr("helpers.training.Meter", NoMeter)
+    monkeypatch.setattr("helpers.training.trainer.Meter", NoMeter)

@@ -8,9 +8,9 @@ import socket
 import sys
 from pathlib import Path
 
-from helpers import notebooks
+from helpers.config.profiles import load_profile
 from helpers.paths import ROOT
-from helpers.profiles import load_profile
+from helpers.workflow import notebooks
 
 MODEL, DOMAIN = "qwen2_vl", "butterfly"
 

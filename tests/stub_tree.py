@@ -19,7 +19,8 @@ import nbformat
 import yaml
 from nbformat import v4
 
-from helpers import notebooks, paths
+from helpers import paths
+from helpers.workflow import notebooks
 
 KINDS = ("pdf", "png", "csv", "json")
 MODES = ("text_only", "image_text", "hybrid", "printed")

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 from rapidfuzz import process
 
-from helpers.audit import _Training, audit, blind, distance, is_near, option_scores, perceptual_hash
-from helpers.questions import Question
-from helpers.samples import Sample, exchange
+from helpers.datasets.audit import _Training, audit, blind, option_scores
+from helpers.images import distance, is_near, perceptual_hash
+from helpers.schemas import Question, Sample, exchange
 
 
 def sample(number: int, prompt: str = "Describe it.", answer: str = "It is green.", picture=None, class_id="luna_moth"):

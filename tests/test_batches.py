@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers.batches import IGNORED, assistant, packed_batch, training_batch, user
+from helpers.models.batches import IGNORED, assistant, packed_batch, training_batch, user
 from helpers.models.loading import load_processor
 from helpers.paths import DATA
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from helpers.batches import prompt_texts, user
+from helpers.config.evaluation import Evaluation
+from helpers.evaluation.protocols import LETTERS
+from helpers.evaluation.reader import Reader
+from helpers.evaluation.run import answer_rows, write_answers
+from helpers.models.batches import prompt_texts, user
 from helpers.models.loading import load_model, load_processor
-from helpers.questions import read_questions, write_questions
-from helpers.scoring.evaluation import answer_rows, write_answers
-from helpers.scoring.protocols import LETTERS
-from helpers.scoring.reader import Reader
-from helpers.settings.evaluation import Evaluation
-from helpers.statistics import accuracy_table, unreadable_table
-from helpers.tables import read_answers
+from helpers.results.stats import accuracy_table, unreadable_table
+from helpers.results.tables import read_answers
+from helpers.schemas import read_questions, write_questions
 
 TEXT = 4096.0  # marks the embedding of a text token; a picture's has something else in its place
 SURE = 0.9  # the probability of what a broken model means to say next

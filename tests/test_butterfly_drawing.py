@@ -6,8 +6,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from helpers.world.butterfly_drawing import Part, _map, draw_butterfly
-from helpers.world.looks import BUTTERFLY, NONE, Look
+from helpers.synthetic.butterfly import Part, _map, draw_butterfly
+from helpers.synthetic.looks import BUTTERFLY, NONE, Look
 
 SEED = 3
 PLAIN_LOOK: Look = {

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from helpers.domains import ButterflyPhotoDomain, drawn, open_domain
-from helpers.domains.butterfly_photos import NAMES, name_faults
+from helpers.domains.butterflies import NAMES, name_faults
 from helpers.domains.butterfly_vqa import answer_of, find_columns, lettered
 from helpers.paths import DATA
-from helpers.questions import read_questions, write_questions
+from helpers.schemas import read_questions, write_questions
 
 CLASSES = drawn.load_classes("butterfly")
 ROWS = list(csv.DictReader((DATA / "butterflies.csv").read_text(encoding="utf-8").splitlines()))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from helpers.paths import DATA
-from helpers.world.looks import BUTTERFLY, SEEN_AGAINST
+from helpers.synthetic.looks import BUTTERFLY, SEEN_AGAINST
 
 TABLE = DATA / "butterflies.csv"
 COLUMNS = [

@@ -3,10 +3,10 @@
 import pytest
 import yaml
 
-from helpers.cards import UNKNOWN, count_rows, recorded_source, source_of, summary, write_card
-from helpers.provenance import sha256
+from helpers.datasets.card import UNKNOWN, count_rows, recorded_source, source_of, summary, write_card
 from helpers.rows import RowFile
-from helpers.samples import ClassText, write_texts
+from helpers.schemas import ClassText, write_texts
+from helpers.workflow.provenance import sha256
 
 
 @pytest.fixture

@@ -13,15 +13,8 @@ import pytest
 from PIL import Image
 
 from helpers.domains import commons
-from helpers.domains.commons import (
-    Manners,
-    Stopped,
-    family_of,
-    fetch_pictures,
-    give_pictures,
-    read_attribution,
-)
-from helpers.samples import ClassText
+from helpers.domains.commons import Manners, Stopped, family_of, fetch_pictures, give_pictures, read_attribution
+from helpers.schemas import ClassText
 
 AGENT = "study/1.0 (me@example.org)"
 

@@ -6,8 +6,8 @@ from itertools import combinations
 import pytest
 from PIL import Image, ImageChops
 
-from helpers.world.culture_drawing import FORMS, PATTERNS, Form, _extent, draw_culture
-from helpers.world.looks import CULTURE, NONE, Look
+from helpers.synthetic.culture import FORMS, PATTERNS, Form, _extent, draw_culture
+from helpers.synthetic.looks import CULTURE, NONE, Look
 
 JAR: Look = {
     "form": "jar",

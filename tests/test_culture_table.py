@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 
 from helpers.paths import DATA
-from helpers.world.looks import CULTURE, NONE, SEEN_AGAINST
+from helpers.synthetic.looks import CULTURE, NONE, SEEN_AGAINST
 
 TABLE = DATA / "culture.csv"
 CATEGORIES = {

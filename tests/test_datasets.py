@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import datasets
-from helpers.datasets import (
+from helpers.config.build import Printed
+from helpers.datasets import build as datasets
+from helpers.datasets.build import (
     Classes,
     asked_about,
     build_samples,
     choose_classes,
     choose_questions,
     chosen_texts,
-    file_name,
     first_sentences,
     named,
     nameless,
@@ -22,12 +22,12 @@ from helpers.datasets import (
     sentences,
     shuffle_names,
 )
+from helpers.datasets.rendered_text import lay_out, print_words
 from helpers.parquet import COLUMNS, write_parquet
-from helpers.printed import lay_out, print_words
+from helpers.paths import file_name
 from helpers.rows import RowFile
-from helpers.samples import ClassText, read_samples, write_samples, write_texts
-from helpers.settings.build import Printed
-from helpers.world import language as say
+from helpers.schemas import ClassText, read_samples, write_samples, write_texts
+from helpers.synthetic import language as say
 
 TEXT = ClassText(
     class_id="k",
@@ -223,7 +223,7 @@ def test_the_printed_words_are_black_on_white_and_the_same_each_time():
 def test_the_name_is_never_printed(build, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "helpers.datasets.print_words", lambda words, form: seen.append(words) or Image.new("L", (1, 1))
+        "helpers.datasets.build.print_words", lambda words, form: seen.append(words) or Image.new("L", (1, 1))
     )
     giving = TEXT.model_copy(update={"look": "The Marsh Lantern is red."})
     print_pictures([giving], build, tmp_path)

@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 
+from helpers.config.profiles import load_profile
+from helpers.evaluation.descriptions import Descriptions
+from helpers.evaluation.reader import Reader
+from helpers.evaluation.run import answer_rows, untuned_descriptions
+from helpers.models.adapters import add_lora
 from helpers.models.loading import load_model, load_processor
-from helpers.models.lora import add_lora
 from helpers.paths import DATA
-from helpers.profiles import load_profile
-from helpers.scoring.descriptions import Descriptions
-from helpers.scoring.evaluation import answer_rows, untuned_descriptions
-from helpers.scoring.reader import Reader
 
 RUN = {"model": "qwen2_vl", "domain": "butterfly", "mode": "base", "variant": "main", "seed": 0}
 PATH = DATA / "models" / "tiny-qwen2-vl"

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from helpers.base_models.curriculum import DOMAINS, Curriculum
+from helpers.config.data import Data, Domain
 from helpers.domains import SOURCES, drawn, open_domain, retention
-from helpers.questions import read_questions, write_questions
-from helpers.settings.data import Data, Domain
-from helpers.world import language as say
-from helpers.world.curriculum import DOMAINS, Curriculum
-from helpers.world.drawing import draw
-from helpers.world.invented import target_names
-from helpers.world.looks import VOCABULARIES
+from helpers.schemas import read_questions, write_questions
+from helpers.synthetic import language as say
+from helpers.synthetic.drawing import draw
+from helpers.synthetic.invented import target_names
+from helpers.synthetic.looks import VOCABULARIES
 
 DATA = {
     "test_pictures_per_class": 2,
@@ -192,7 +192,7 @@ def test_old_classes_are_invented_ones_of_one_lesson_and_shown_as_they_look():
 
 @pytest.mark.slow  # it imports torch
 def test_that_lesson_is_the_base_models_last():
-    from helpers.pretraining import LESSONS
+    from helpers.base_models.pretraining import LESSONS
 
     assert (LESSONS[-1].seed, LESSONS[-1].classes) == (retention.LESSON_SEED, retention.LESSON_CLASSES)
 

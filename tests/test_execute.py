@@ -1,4 +1,4 @@
-"""One notebook run by `python -m helpers.execute`, on real kernels; and what a notebook's file tells beforehand."""
+"""One notebook run by `python -m helpers.workflow.execute`, on real kernels; and what a notebook's file tells beforehand."""
 
 import io
 import json
@@ -12,7 +12,8 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from helpers import execute, failures, notebooks, paths, preflight, progress, provenance
+from helpers import paths
+from helpers.workflow import execute, failures, notebooks, preflight, progress, provenance
 
 REPORT_THREADS = "import os\nprint('seed', seed, 'threads', os.environ['OMP_NUM_THREADS'], 'in', os.getcwd())"
 
@@ -25,7 +26,7 @@ def write_notebook(path: Path, *cells: str, parameters: str | None = "seed: int 
 
 
 def start(notebook: Path, output: Path, *options: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "helpers.execute", str(notebook), str(output), *options]
+    command = [sys.executable, "-m", "helpers.workflow.execute", str(notebook), str(output), *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=paths.ROOT)
 
 
@@ -75,7 +76,7 @@ def test_a_run_leaves_a_manifest_of_what_it_read_and_made(tmp_path):
     assert [Path(name).name for name in found["executed"]] == ["out.ipynb"]
     assert len(found["code"]) == 1 and len(found["lock"]) == 64
     assert found["started"] <= found["ended"] and found["seconds"] > 0
-    assert found["command"].startswith("python -m helpers.execute ") and found["parameters"]["model"] == "src"
+    assert found["command"].startswith("python -m helpers.workflow.execute ") and found["parameters"]["model"] == "src"
 
 
 def test_nothing_private_is_left_in_an_executed_copy_or_its_manifest(tmp_path, monkeypatch):
@@ -176,11 +177,15 @@ def test_a_missing_notebook_and_a_broken_one_are_told_apart(tmp_path):
 
 def test_helper_files_follow_imports_and_packages_but_nothing_else(tmp_path):
     notebook = write_notebook(
-        tmp_path / "n.ipynb", "import os\nfrom helpers.world import drawing", "%matplotlib inline"
+        tmp_path / "n.ipynb", "import os\nfrom helpers.synthetic import drawing", "%matplotlib inline"
     )
     found = notebooks.helper_files([notebook])[str(notebook)]
-    assert {"src/helpers/world/drawing.py", "src/helpers/world/looks.py", "src/helpers/world/__init__.py"} <= set(found)
-    assert "src/helpers/execute.py" not in found
+    assert {
+        "src/helpers/synthetic/drawing.py",
+        "src/helpers/synthetic/looks.py",
+        "src/helpers/world/__init__.py",
+    } <= set(found)
+    assert "src/helpers/workflow/execute.py" not in found
     assert all((paths.ROOT / file).is_file() for file in found)
 
 

@@ -10,10 +10,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from helpers.pictures import open_picture
-from helpers.questions import write_questions
-from helpers.scoring import export
-from helpers.scoring.protocols import LETTER_TOKENS, lettered
+from helpers.evaluation import export
+from helpers.evaluation.protocols import LETTER_TOKENS, lettered
+from helpers.images import open_picture
+from helpers.schemas import write_questions
 
 
 def test_the_tsv_holds_the_same_questions_and_pictures(butterflies, tmp_path):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from helpers import failures
+from helpers.workflow import failures
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """SIGKILL at random moments: the same command goes on, and ends in the same files as if nothing had happened.
 
-Killed are, by turns, a kernel, the process around it (`helpers.execute`) and Snakemake with all that it started, which
+Killed are, by turns, a kernel, the process around it (`helpers.workflow.execute`) and Snakemake with all that it started, which
 is what a machine that loses its power does; with a warm start also its server. FAULT_KILLS says how often (3; the full
 test is FAULT_KILLS=20, minutes), FAULT_SEED when and what. The notebooks are stubs (stub_tree); with FAULT_REAL=1 the
 shipped grid `smoke` is run as well, on the real notebooks and models, twice: a quarter of an hour of two cores.
@@ -18,8 +18,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers import paths, repeated
-from helpers.warm import client
+from helpers import paths
+from helpers.workflow import compare_runs
+from helpers.workflow.warm import client
 
 sys.path.insert(0, str(Path(__file__).parent))
 import stub_tree
@@ -28,10 +29,10 @@ KILLS = int(os.environ.get("FAULT_KILLS", "3"))
 SEED = int(os.environ.get("FAULT_SEED", "0"))
 REAL = os.environ.get("FAULT_REAL")
 SECONDS = 0.2  # that a stub works before it writes
-COLD = ("ipykernel_launcher", "helpers.execute", "snakemake")  # as their command lines have it
-SERVER = "helpers.warm.server"
+COLD = ("ipykernel_launcher", "helpers.workflow.execute", "snakemake")  # as their command lines have it
+SERVER = "helpers.workflow.warm.server"
 FORK = "a fork of it"
-WARM = (FORK, "helpers.execute", SERVER, "snakemake")
+WARM = (FORK, "helpers.workflow.execute", SERVER, "snakemake")
 FINAL = [f"evaluation/qwen2_vl/butterfly/text_only/main/seed{seed}/answers.jsonl" for seed in (0, 1)]
 CONFIG = ("--cores", "2", "--config", "profile=small", "seeds=0,1")
 COMMAND = stub_tree.command(*CONFIG, "--", *(f"runs/small/{file}" for file in FINAL))  # six runs
@@ -147,6 +148,6 @@ def test_after_kills_a_real_grid_ends_in_the_same_tables(tmp_path):
     calm, disturbed = real_tree(tmp_path / "a"), real_tree(tmp_path / "b")
     undisturbed(calm, GRID, "on")
     run_with_kills(disturbed, WARM, GRID, ["smoke"], 12)
-    assert "grids/smoke/smoke.csv" in repeated.files_of(calm / "runs/smoke")
-    assert repeated.differences(calm / "runs/smoke", disturbed / "runs/smoke") == []
+    assert "grids/smoke/smoke.csv" in compare_runs.files_of(calm / "runs/smoke")
+    assert compare_runs.differences(calm / "runs/smoke", disturbed / "runs/smoke") == []
     after_it_all(disturbed, GRID, "smoke")

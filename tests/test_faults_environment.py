@@ -1,7 +1,7 @@
 """What the machine does to a run: ended, interrupted, disk full, folder not writable, memory short, no network, a clock
 that goes back. After each the same command finishes the work, and nothing half-written is taken for a result.
 
-One small notebook, run by `helpers.execute` as the workflow runs it. SIGKILL and the workflow: test_faults.py.
+One small notebook, run by `helpers.workflow.execute` as the workflow runs it. SIGKILL and the workflow: test_faults.py.
 What needs a mount of its own is skipped where the system does not let the test have one.
 """
 
@@ -21,7 +21,8 @@ import psutil
 import pytest
 from nbformat import v4
 
-from helpers import paths, provenance, runs
+from helpers import paths
+from helpers.workflow import manifest, provenance
 
 WORK = """import time
 from pathlib import Path
@@ -63,7 +64,7 @@ class Run:
         self.made.mkdir(exist_ok=True)
         self.begun.unlink(missing_ok=True)
         given = json.dumps({"output_dir": str(self.made), "begun": str(self.begun), **changed})
-        command = [sys.executable, "-m", "helpers.execute", str(self.notebook), str(self.output), "-y", given]
+        command = [sys.executable, "-m", "helpers.workflow.execute", str(self.notebook), str(self.output), "-y", given]
         return subprocess.Popen(
             [*before, *command],
             cwd=paths.ROOT,
@@ -183,7 +184,7 @@ def test_a_clock_that_goes_back_hides_no_result_from_the_manifest(tmp_path, monk
     run = Run(tmp_path / "run", tmp_path / "made")
     run.made.mkdir()
     (run.made / "older.csv").write_text("of an earlier run")
-    record = runs.RunRecord(run.notebook, run.output, {"output_dir": str(run.made)})
+    record = manifest.RunRecord(run.notebook, run.output, {"output_dir": str(run.made)})
     (run.made / "result.csv").write_text("of this one")
     an_hour_ago = time.time() - 3600
     os.utime(run.made / "result.csv", (an_hour_ago, an_hour_ago))

@@ -9,11 +9,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers import figures
-from helpers.figures.costs import _number
-from helpers.figures.style import COLOURS, STYLE, colour, label, marker, questions
 from helpers.paths import ROOT
-from helpers.statistics import wilson
+from helpers.results import figures
+from helpers.results.figures.costs import _number
+from helpers.results.figures.style import COLOURS, STYLE, colour, label, marker, questions
+from helpers.results.stats import wilson
 
 MODES = ("base", "text_only", "image_text")
 ALL_MODES = ("base", "text_only", "printed", "hybrid", "image_text")

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from helpers.paths import ROOT
-from helpers.report.findings import RULES, Rule, findings, judged
+from helpers.results.findings import RULES, Rule, findings, judged
 
 COLUMNS = ["variant", "model", "domain", "mode", "image", "answering", "type1", "type1_low", "type1_high"]
 

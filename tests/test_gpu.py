@@ -11,14 +11,14 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-import helpers.models.packed as packed
+import helpers.training.packing as packed
+from helpers.config.profiles import load_profile
+from helpers.evaluation.prompts import Prompt, Shown
+from helpers.evaluation.reader import Reader
 from helpers.models import loading
-from helpers.models.lora import add_lora, load_adapter
+from helpers.models.adapters import add_lora, load_adapter
 from helpers.models.quantise import save_quantised
-from helpers.profiles import load_profile
-from helpers.scoring.prompts import Prompt, Shown
-from helpers.scoring.reader import Reader
-from helpers.training import finetune
+from helpers.training.trainer import finetune
 
 pytestmark = pytest.mark.skipif(
     not (os.environ.get("TEST_GPU") and torch.cuda.is_available()), reason="needs a GPU, and TEST_GPU=1"

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from helpers import estimates, grids, paths
-from helpers.grids import Grid, load_grid
-from helpers.profiles import SettingsError, load_profile
+from helpers import paths
+from helpers.config import grids
+from helpers.config.grids import Grid, load_grid
+from helpers.config.profiles import SettingsError, load_profile
+from helpers.workflow import estimates
 
 SHIPPED = sorted(file.stem for file in (paths.ROOT / "grids").glob("*.yaml"))
 DEMO = load_profile("demo")

@@ -6,11 +6,11 @@ from itertools import islice
 
 import pytest
 
+from helpers.base_models.curriculum import CLASSES, DOMAINS, SHARES, Curriculum
+from helpers.base_models.pretraining import LESSONS, Schooling
 from helpers.domains import drawn
-from helpers.pretraining import LESSONS, Schooling
-from helpers.world.curriculum import CLASSES, DOMAINS, SHARES, Curriculum
-from helpers.world.invented import invent_classes, target_names
-from helpers.world.looks import VOCABULARIES
+from helpers.synthetic.invented import invent_classes, target_names
+from helpers.synthetic.looks import VOCABULARIES
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=["first", "second"])

@@ -7,15 +7,15 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from helpers.audit import audit
-from helpers.domains import hub, open_domain
+from helpers.config.writer import Writer
+from helpers.datasets.audit import audit
+from helpers.domains import open_domain, parquet_source
 from helpers.domains.kviscuit import PUBLISHED, load_kviscuit
+from helpers.images import open_picture
 from helpers.paths import ROOT, is_hub_id
-from helpers.pictures import open_picture
-from helpers.questions import Question, read_questions, write_questions
-from helpers.settings.writer import Writer
-from helpers.writer.subjects import subjects
-from helpers.writer.writing import open_writer
+from helpers.schemas import Question, read_questions, write_questions
+from helpers.writer.class_info import subjects
+from helpers.writer.interface import open_writer
 
 SAMPLE = ROOT.parent / "shared" / "data" / "kviscuit_sample"
 CATEGORIES = {
@@ -319,17 +319,17 @@ def test_columns_are_told_apart_by_what_they_hold(tmp_path):
     }
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
     kinds = {"label": "text", "share": "double", "options": "texts", "answer": "number", "image": "picture"}
-    assert hub.columns([tmp_path / "a.parquet"]) == kinds
+    assert parquet_source.columns([tmp_path / "a.parquet"]) == kinds
 
 
 def test_a_picture_of_too_many_bytes_is_refused(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(hub, "MAX_PICTURE_BYTES", 100)
+    monkeypatch.setattr(parquet_source, "MAX_PICTURE_BYTES", 100)
     with pytest.raises(ValueError, match="bytes; at most 100 are allowed"):
         load_kviscuit(parquet(folder, tmp_path / "hub"))
 
 
 def test_a_row_group_that_unpacks_to_too_much_is_refused_before_it_is_read(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(hub, "MAX_GROUP_BYTES", 100)
+    monkeypatch.setattr(parquet_source, "MAX_GROUP_BYTES", 100)
     with pytest.raises(ValueError, match=r"a row group unpacks to .* bytes; at most 100 are allowed"):
         load_kviscuit(parquet(folder, tmp_path / "hub"))
 

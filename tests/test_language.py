@@ -5,8 +5,8 @@ import random
 import pytest
 
 from helpers.domains import drawn
-from helpers.world import language as say
-from helpers.world.looks import BUTTERFLY, VOCABULARIES
+from helpers.synthetic import language as say
+from helpers.synthetic.looks import BUTTERFLY, VOCABULARIES
 
 LOOK = {
     "wing_colour": "orange",

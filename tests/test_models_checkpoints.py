@@ -8,10 +8,10 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from helpers.models.adapters import add_lora, check_adapter, load_adapter
 from helpers.models.checkpoints import check_checkpoint
+from helpers.models.export import check_merged, merge
 from helpers.models.loading import check_machine, check_quantisation, load_model, load_processor, quantised_layers
-from helpers.models.lora import add_lora, check_adapter, load_adapter
-from helpers.models.merge import check_merged, merge
 from helpers.models.quantise import save_quantised
 from helpers.paths import DATA
 
@@ -128,7 +128,7 @@ def test_a_gpu_that_cannot_do_it_is_named(monkeypatch, bf16, library, message):
 
 
 def logits(model, processor, butterflies):
-    from helpers.training import Collator, Conversations
+    from helpers.training.trainer import Collator, Conversations
 
     conversations = Conversations(butterflies.samples["image_text"], butterflies.folder)
     batch = Collator(processor, None)([conversations[i] for i in range(2)])
@@ -190,7 +190,7 @@ def test_a_merged_model_writes_what_the_trained_one_does(model_path, adapter, bu
 def test_a_merged_model_works_in_a_pipeline(model_path, adapter, butterflies, tmp_path):
     from transformers import pipeline
 
-    from helpers.pictures import open_picture
+    from helpers.images import open_picture
 
     merge(adapter, tmp_path / "merged", model_path)
     model, _ = load_model(tmp_path / "merged", four_bit=False)

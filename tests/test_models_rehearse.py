@@ -6,12 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from helpers.config.profiles import load_profile
 from helpers.models import random_weights
+from helpers.models.adapters import add_adapter, add_lora, trainable_groups
 from helpers.models.loading import load_model, load_processor, quantised_layers
-from helpers.models.lora import add_adapter, add_lora, trainable_groups
 from helpers.models.quantise import save_quantised
 from helpers.models.random_weights import CONFIGS, FOLDERS, RandomTensor, is_random, make_folder, shrunk
-from helpers.models.rehearse import (
+from helpers.models.rehearsal import (
     Load,
     architectures,
     estimate,
@@ -23,8 +24,7 @@ from helpers.models.rehearse import (
     smallest_card,
     verdict,
 )
-from helpers.profiles import load_profile
-from helpers.training import finetune
+from helpers.training.trainer import finetune
 
 NAMES = ("qwen2-vl-7b", "llava-1.6-vicuna-7b")
 TEXT = Load(rank=64, batch=4, tokens=300, picture_tokens=0, checkpointing=False)
@@ -149,7 +149,7 @@ def test_a_rehearsal_says_before_it_starts_whether_it_can_run(monkeypatch):
 
 @pytest.mark.slow
 def test_on_a_card_the_modes_that_fit_are_told_from_those_that_do_not(monkeypatch):
-    monkeypatch.setattr("helpers.models.rehearse.card", lambda: ("a card", 24.0))
+    monkeypatch.setattr("helpers.models.rehearsal.card", lambda: ("a card", 24.0))
     profile = load_profile("rehearse", {"training.gradient_checkpointing": False})
     lines = [line.rpartition(": ")[2] for line in look_ahead(profile)]
     assert lines == ["fits", "does not fit", "fits", "does not fit"]

@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import own as command
-from helpers import own_example, paths, profiles, tables
-from helpers.domains import drawn
+from helpers import paths
+from helpers.base_models.curriculum import DOMAINS
+from helpers.config import profiles
+from helpers.domains import drawn, own_example
 from helpers.domains.own import open_own, without_name
 from helpers.domains.own_folder import half_width, read_folder
-from helpers.figures.verdict import verdict_figure
-from helpers.questions import read_questions, write_questions
-from helpers.samples import write_texts
-from helpers.verdict import (
+from helpers.results import own_classes, tables
+from helpers.results.figures.verdict import verdict_figure
+from helpers.results.verdict import (
     Difference,
     chosen,
     compare,
@@ -29,9 +29,9 @@ from helpers.verdict import (
     verdict_table,
     verdicts,
 )
-from helpers.world.curriculum import DOMAINS
-from helpers.world.invented import invent_classes, target_names
-from helpers.world.looks import BUTTERFLY
+from helpers.schemas import read_questions, write_questions, write_texts
+from helpers.synthetic.invented import invent_classes, target_names
+from helpers.synthetic.looks import BUTTERFLY
 
 EXAMPLE = paths.DATA / "own" / "example"
 NAMES = ("Chanterelle", "Parasol", "Morel", "Blewit", "Cep")
@@ -452,7 +452,7 @@ def test_an_archive_in_place_of_a_folder_is_not_opened(folder):
 
 
 def test_validate_says_what_would_be_run_and_what_it_could_show(folder, capsys):
-    assert command.main(["validate", str(folder)]) == 0
+    assert own_classes.main(["validate", str(folder)]) == 0
     said = capsys.readouterr().out
     assert "10 of type 1" in said and "untuned, text only, image and text" in said
     assert "an accuracy is known to ±26 points" in said
@@ -461,21 +461,21 @@ def test_validate_says_what_would_be_run_and_what_it_could_show(folder, capsys):
 
 def test_validate_lists_problems_and_returns_1(folder, capsys):
     (folder / "classes.csv").unlink()
-    assert command.main(["validate", str(folder)]) == 1
+    assert own_classes.main(["validate", str(folder)]) == 1
     assert "PROBLEM classes.csv: is missing" in capsys.readouterr().out
 
 
 def test_validate_says_what_is_not_asked_not_used_and_not_run(folder, capsys):
     split(folder, train=2)
     shutil.rmtree(folder / "pictures" / "test" / "cep")
-    assert command.main(["validate", str(folder)]) == 0
+    assert own_classes.main(["validate", str(folder)]) == 0
     said = capsys.readouterr().out
     assert "NOTE    no test picture of cep: not asked about" in said
     assert "NOTE    a text goes with one training picture: 5 more are used only if a class has several texts" in said
     shutil.rmtree(folder / "pictures" / "train" / "morel")
     rows = [row | {"look:colour": f"colour {place}"} for place, row in enumerate(class_rows())]
     table(folder / "classes.csv", rows)
-    assert command.main(["validate", str(folder)]) == 0
+    assert own_classes.main(["validate", str(folder)]) == 0
     said = capsys.readouterr().out
     assert "would be run: untuned, text only. Not image and text: no training picture of morel" in said
     assert "nothing is said of the look" not in said
@@ -484,7 +484,7 @@ def test_validate_says_what_is_not_asked_not_used_and_not_run(folder, capsys):
 
 def test_settings_of_a_folder_with_problems_are_refused(folder, capsys):
     (folder / "classes.csv").unlink()
-    assert command.main(["settings", str(folder)]) == 1
+    assert own_classes.main(["settings", str(folder)]) == 1
     said = capsys.readouterr()
     found = len(problems(folder))
     assert (said.out, said.err) == (
@@ -494,9 +494,9 @@ def test_settings_of_a_folder_with_problems_are_refused(folder, capsys):
 
 
 def test_settings_leave_image_text_out_where_a_class_has_no_training_picture(folder, capsys):
-    assert command.settings(folder)["modes"] == ["text_only", "image_text"]
+    assert own_classes.settings(folder)["modes"] == ["text_only", "image_text"]
     shutil.rmtree(folder / "pictures" / "cep")
-    command.main(["settings", str(folder)])
+    own_classes.main(["settings", str(folder)])
     assert capsys.readouterr().out.splitlines() == [f'domains.own.path="{folder}"', 'modes=["text_only"]']
     overrides = profiles.parse_overrides("""'modes=["text_only"]'""")
     assert overrides == {"modes": ["text_only"]}
@@ -715,13 +715,13 @@ def test_the_figure_has_a_panel_a_model_and_type():
 
 
 def test_the_command_prints_verdict_and_table(tmp_path, capsys):
-    assert command.main(["verdict", str(tmp_path)]) == 1
+    assert own_classes.main(["verdict", str(tmp_path)]) == 1
     assert "run `./run_all.sh own FOLDER` first" in capsys.readouterr().err
     for mode, rows in full_run().groupby("mode"):
         file = tmp_path / "evaluation" / mode / "answers.jsonl"
         file.parent.mkdir(parents=True)
         file.write_text("".join(json.dumps(row) + "\n" for row in rows.to_dict("records")), encoding="utf-8")
-    assert command.main(["verdict", str(tmp_path)]) == 0
+    assert own_classes.main(["verdict", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "YES. Text alone" in said and "text_above" in said
 
@@ -747,7 +747,7 @@ def test_the_example_asks_in_the_language_of_the_drawn_world():
 
 
 def test_the_example_is_made_anew_to_the_byte(tmp_path, capsys):
-    assert command.main(["example", str(tmp_path)]) == 0
+    assert own_classes.main(["example", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path} made\n"
     made = {file.relative_to(tmp_path): file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     tables_only = [name for name in made if name.suffix != ".png"]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import pictures
-from helpers.pictures import check_picture_bytes, check_picture_file, open_picture
+from helpers import images
+from helpers.images import check_picture_bytes, check_picture_file, open_picture
 
 
 def colour(path, at=(0, 0)) -> tuple[int, int, int]:
@@ -138,7 +138,7 @@ def test_a_missing_picture_is_named(tmp_path):
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path, side):
     (tmp_path / "a.png").write_bytes(_png_header(side, side))
     for read in (open_picture, check_picture_file):
-        with pytest.raises(ValueError, match=f"too large .*at most {pictures.MAX_PIXELS} pixels"):
+        with pytest.raises(ValueError, match=f"too large .*at most {images.MAX_PIXELS} pixels"):
             read(tmp_path / "a.png")
 
 

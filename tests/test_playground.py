@@ -2,8 +2,8 @@
 
 import pytest
 
-from helpers.playground import _sureness, edited
-from helpers.samples import ClassText
+from helpers.evaluation.playground import _sureness, edited
+from helpers.schemas import ClassText
 
 MONARCH = ClassText(
     class_id="monarch",

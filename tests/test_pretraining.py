@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import torch
 
-from helpers.pretraining import InFloat32
+from helpers.base_models.pretraining import InFloat32
 
 
 def stepped(context):

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from helpers import paths
-from helpers.profiles import SettingsError, load_profile, parse_overrides
+from helpers.config.profiles import SettingsError, load_profile, parse_overrides
 
 SHIPPED = sorted(file.stem for file in paths.PROFILES.glob("*.yaml"))
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from helpers import progress
-from helpers.progress import Ticker, watched
+from helpers.workflow import progress
+from helpers.workflow.progress import Ticker, watched
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import yaml
 
-from helpers.writer.prices import TABLE
+from helpers.writer.budget import TABLE
 from helpers.writer.prompts import FOLDER, as_data, load_prompt, user_message
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

@@ -17,17 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from helpers import grids
+from helpers.config import grids
+from helpers.config.profiles import SettingsError, load_profile, parse_overrides, read_yaml, replaced
 from helpers.domains.butterfly_vqa import answer_of, label_of, lettered
 from helpers.domains.commons import family_of
 from helpers.domains.own_folder import read_folder
-from helpers.notebooks import NotebookError, declared_parameters
-from helpers.pictures import check_picture_bytes
-from helpers.profiles import SettingsError, load_profile, parse_overrides, read_yaml, replaced
-from helpers.questions import Question, read_questions, write_questions
+from helpers.images import check_picture_bytes
 from helpers.rows import read_rows
-from helpers.samples import ClassText, read_texts, write_texts
-from helpers.writer import gates
+from helpers.schemas import ClassText, Question, read_questions, read_texts, write_questions, write_texts
+from helpers.workflow.notebooks import NotebookError, declared_parameters
+from helpers.writer import checks
 from helpers.writer.cache import Cache, Reply
 from helpers.writer.prompts import as_data
 
@@ -265,7 +264,7 @@ def test_no_licence_that_forbids_use_or_change_is_taken_for_a_free_one(text):
 @pytest.mark.slow  # imports torch
 @given(ANY)
 def test_a_letter_is_read_from_a_bare_letter_alone(reply):
-    from helpers.scoring.protocols import read_letter
+    from helpers.evaluation.protocols import read_letter
 
     found = read_letter(reply)
     assert (
@@ -281,7 +280,7 @@ def test_a_letter_is_read_from_a_bare_letter_alone(reply):
 @pytest.mark.slow
 @given(ANY)
 def test_a_name_is_part_of_the_reply_and_of_one_line(reply):
-    from helpers.scoring.answering import read_name
+    from helpers.evaluation.strategies import read_name
 
     found = read_name(reply)
     assert found is None or (found in reply and "\n" not in found)
@@ -298,16 +297,16 @@ def test_whatever_data_says_it_stays_within_its_block_and_comes_back(name, value
 @given(ANY, ANY)
 def test_the_gates_take_any_text(text, name):
     for faults in (
-        gates.length_faults("look", text, 1, 5),
-        gates.name_faults("look", text, [name], "absent"),
-        gates.name_faults("look", text, [name], "present"),
-        gates.fact_faults(text, {"a": name}, ["a"]),
-        gates.contradiction_faults(text, "a", name, [text, name]),
-        gates.option_faults(text, [name, text, name]),
+        checks.length_faults("look", text, 1, 5),
+        checks.name_faults("look", text, [name], "absent"),
+        checks.name_faults("look", text, [name], "present"),
+        checks.fact_faults(text, {"a": name}, ["a"]),
+        checks.contradiction_faults(text, "a", name, [text, name]),
+        checks.option_faults(text, [name, text, name]),
     ):
         assert all(isinstance(fault, str) for fault in faults)
 
 
 @given(st.text(string.ascii_letters, min_size=5, max_size=12), ANY)
 def test_a_name_within_a_text_is_always_found(name, text):
-    assert gates.name_faults("look", f"{text} {name} {text}", [name], "absent")
+    assert checks.name_faults("look", f"{text} {name} {text}", [name], "absent")

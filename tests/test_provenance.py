@@ -8,9 +8,10 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from helpers import provenance, runs
 from helpers.paths import ROOT
-from helpers.provenance import manifest, portable, sha256, write_manifest
+from helpers.workflow import manifest as runs
+from helpers.workflow import provenance
+from helpers.workflow.provenance import manifest, portable, sha256, write_manifest
 
 
 def test_a_manifest_is_complete(tmp_path):
@@ -113,7 +114,7 @@ def test_a_sidecar_names_inputs_code_and_files_and_no_date(tmp_path, monkeypatch
     found = json.loads(first)
     assert (path.name, found["manifest"]) == ("figure.json", "runs/x/paper.manifest.json")
     assert list(found["files"]) == ["figure.csv", "figure.png"]
-    assert "src/helpers/provenance.py" in found["code"]
+    assert "src/helpers/workflow/provenance.py" in found["code"]
     assert next(iter(found["inputs"].values())).startswith("ba7816bf")
     assert provenance.write_sidecar(tmp_path, "figure", [tmp_path / "rows.csv"]).read_bytes() == first
 

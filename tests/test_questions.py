@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from helpers.questions import Question, read_questions, write_questions
 from helpers.rows import Row, RowFile
+from helpers.schemas import Question, read_questions, write_questions
 
 ROW = {
     "question_id": "q1",

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import repeated
 from helpers.paths import ROOT
-from helpers.tables.files import write_csv
+from helpers.results.tables.files import write_csv
+from helpers.workflow import compare_runs
 
 SCRIPT = Path(__file__).with_name("small_run.py")
 HOST, USER, KEY = "planted-host-name", "planteduser", "sk-planted-key-4711"
@@ -48,13 +48,13 @@ def runs(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_same_run_again_has_the_same_bytes(runs):
-    compared = repeated.files_of(runs["first"])
+    compared = compare_runs.files_of(runs["first"])
     kinds = {Path(name).suffix for name in compared}
     assert kinds == {".csv", ".jsonl", ".parquet", ".safetensors", ".png", ".pdf"}
     assert {"results/table1.csv", "results/table2.csv", "results/bootstrap.csv", "figures/accuracy.pdf"} <= set(
         compared
     )
-    assert repeated.differences(runs["first"], runs["again"]) == []
+    assert compare_runs.differences(runs["first"], runs["again"]) == []
 
 
 def legible(file):
@@ -86,7 +86,7 @@ def test_nothing_private_is_in_anything_that_a_run_leaves(runs):
 
 @pytest.mark.slow
 def test_another_processor_gives_the_same_texts_and_nearly_the_same_answers(runs):
-    assert repeated.beyond(runs["first"], runs["elsewhere"], points=100.0) == []  # samples, questions: to the byte
+    assert compare_runs.beyond(runs["first"], runs["elsewhere"], points=100.0) == []  # samples, questions: to the byte
     answers = [
         pd.concat(pd.read_json(file, lines=True) for file in sorted((runs[name] / "evaluation").rglob("answers.jsonl")))
         for name in ("first", "elsewhere")
@@ -112,53 +112,53 @@ def pair(tmp_path):
 
 def test_costs_are_set_aside_and_nothing_else(pair, capsys):
     one, two = pair
-    assert repeated.main([str(one), str(two)]) == 0
+    assert compare_runs.main([str(one), str(two)]) == 0
     assert "3 of 3 files are the same" in capsys.readouterr().out
     write_csv(pd.DataFrame({"mode": ["text_only"], "tokens": [8], "seconds": [1.0]}), two / "results/resources.csv")
     (two / "results/paired.csv").write_text("x\n")
-    assert repeated.differences(one, two) == [
+    assert compare_runs.differences(one, two) == [
         "only in the second: results/paired.csv",
         "differs: results/resources.csv",
     ]
-    assert repeated.main([str(one), str(two)]) == 1
-    assert repeated.main([str(one / "datasets" / "none"), str(two / "none")]) == 2
+    assert compare_runs.main([str(one), str(two)]) == 1
+    assert compare_runs.main([str(one / "datasets" / "none"), str(two / "none")]) == 2
 
 
 def test_a_saving_keeps_its_causes_and_loses_its_costs(tmp_path):
     for name, seconds in (("one", 0.7), ("two", 0.8)):
         rows = pd.DataFrame({"cause": ["tokens", "seconds", "peak_memory_mb"], "share": [0.5, seconds, seconds]})
         write_csv(rows, tmp_path / name / "resources_saving.csv")
-    assert repeated.differences(tmp_path / "one", tmp_path / "two") == []
-    assert b"tokens,0.5" in repeated.content(tmp_path / "one/resources_saving.csv")
+    assert compare_runs.differences(tmp_path / "one", tmp_path / "two") == []
+    assert b"tokens,0.5" in compare_runs.content(tmp_path / "one/resources_saving.csv")
 
 
 def test_another_machine_is_held_to_a_tolerance_and_to_the_same_texts(pair, capsys):
     one, two = pair
     write_csv(pd.read_csv(one / "results/table1.csv").assign(type1=52.0), two / "results/table1.csv")
-    assert repeated.main([str(one), str(two), "--tolerance", "2"]) == 0
-    assert repeated.main([str(one), str(two), "--tolerance", "1.9"]) == 1
+    assert compare_runs.main([str(one), str(two), "--tolerance", "2"]) == 0
+    assert compare_runs.main([str(one), str(two), "--tolerance", "1.9"]) == 1
     assert "table1: m, d, text_only, direct: type1 50.0 and 52.0" in capsys.readouterr().out
     (two / "datasets/text_only.jsonl").write_text("{ }\n")
-    assert repeated.beyond(one, two, 2.0) == ["differs: datasets/text_only.jsonl"]
+    assert compare_runs.beyond(one, two, 2.0) == ["differs: datasets/text_only.jsonl"]
 
 
 def test_a_table_without_a_column_is_compared_as_it_is(pair):
     one, two = pair
     for run in pair:
         write_csv(pd.DataFrame(), run / "results/empty.csv")
-    assert repeated.differences(one, two) == []
+    assert compare_runs.differences(one, two) == []
     (two / "results/empty.csv").write_text("\n\n")
-    assert repeated.differences(one, two) == ["differs: results/empty.csv"]
+    assert compare_runs.differences(one, two) == ["differs: results/empty.csv"]
 
 
 def test_on_another_machine_no_row_and_no_accuracy_may_be_missing(pair):
     one, two = pair
     table = pd.read_csv(one / "results/table1.csv")
     write_csv(pd.concat([table.assign(type2=float("nan")), table.assign(mode="base")]), two / "results/table1.csv")
-    assert repeated.beyond(one, two, 100.0) == [
+    assert compare_runs.beyond(one, two, 100.0) == [
         "table1: only in one of the two: m, d, base, direct",
         "table1: m, d, text_only, direct: type2 40.0 and nan",
     ]
     write_csv(table.assign(type2=float("nan")), one / "results/table1.csv")
     write_csv(table.assign(type2=float("nan")), two / "results/table1.csv")
-    assert repeated.beyond(one, two, 0.0) == []
+    assert compare_runs.beyond(one, two, 0.0) == []

@@ -14,17 +14,18 @@ import pytest
 from nbformat import v4, write
 from PIL import Image
 
-from helpers import gallery, provenance
-from helpers.gallery import choose, softmax
+from helpers.evaluation import examples
+from helpers.evaluation.examples import choose, softmax
 from helpers.paths import ROOT
-from helpers.questions import Question, write_questions
-from helpers.report import claims
-from helpers.report.contents import Grid, as_grid
-from helpers.report.executed import NO_WORDS, clean, with_words
-from helpers.report.page import _checked, build
-from helpers.tables.answers import read_answers
-from helpers.tables.files import write_csv
-from helpers.tables.paper import table1, table2
+from helpers.results import claims
+from helpers.results.report.contents import Grid, as_grid
+from helpers.results.report.executed import NO_WORDS, clean, with_words
+from helpers.results.report.page import _checked, build
+from helpers.results.tables.answers import read_answers
+from helpers.results.tables.files import write_csv
+from helpers.results.tables.paper import table1, table2
+from helpers.schemas import Question, write_questions
+from helpers.workflow import provenance
 
 sys.path.insert(0, str(Path(__file__).parent))
 from browser import CHROMIUM, Browser
@@ -124,7 +125,7 @@ def _notebook(run):
     write(v4.new_notebook(cells=cells), folder / "all.failed.ipynb")
     content = provenance.manifest({"run_dir": str(run)}, [run / "evaluation"]) | {
         "notebook": "notebooks/07_paper.ipynb",
-        "command": "python -m helpers.execute notebooks/07_paper.ipynb out.ipynb",
+        "command": "python -m helpers.workflow.execute notebooks/07_paper.ipynb out.ipynb",
         "outputs": provenance.hashes(sorted((run / "results").glob("*"))),
         "executed": provenance.hashes([folder / "all.ipynb"]),
         "ended": "2026-01-01T00:00:00+00:00",
@@ -213,7 +214,7 @@ def test_the_numbers_are_those_of_the_tables(report):
 
 def test_a_number_leads_to_the_command_and_the_file_that_made_it(report):
     text = (report / "index.html").read_text(encoding="utf-8")
-    assert "python -m helpers.execute notebooks/07_paper.ipynb out.ipynb" in text
+    assert "python -m helpers.workflow.execute notebooks/07_paper.ipynb out.ipynb" in text
     assert (report / "files/results/table1.csv").read_bytes() == (report.parent / "results/table1.csv").read_bytes()
     assert (report / "files/notebooks/paper/all.manifest.json").is_file()
     assert (report / "files/figures/figure2.json").is_file()
@@ -285,7 +286,7 @@ def test_the_softmax_by_hand():
 
 
 def test_the_gallery_asks_every_mode_the_same_dozen_at_random(report):
-    (found,) = gallery.galleries(report.parent)
+    (found,) = examples.galleries(report.parent)
     assert (found.model, found.domain, len(found.cards)) == ("qwen2_vl", "butterfly", 12)
     assert [card.question_type for card in found.cards] == [1] * 8 + [2] * 4
     for card in found.cards:
@@ -297,11 +298,11 @@ def test_the_gallery_asks_every_mode_the_same_dozen_at_random(report):
 
 
 def test_a_run_without_answers_has_no_gallery_and_a_lost_picture_leaves_its_card(tmp_path):
-    assert gallery.galleries(tmp_path) == []
+    assert examples.galleries(tmp_path) == []
     run = fabricate(tmp_path / "made_up")
     for file in (run / "evaluation").rglob("answers.jsonl"):
         file.write_text(file.read_text().replace('"pictures/', '"lost/'))
-    (found,) = gallery.galleries(run)
+    (found,) = examples.galleries(run)
     assert {card.picture for card in found.cards} == {None}
     assert all(card.question for card in found.cards)
 
@@ -344,7 +345,7 @@ def test_of_table_1_alone_nothing_is_claimed_but_what_describing_changed(tmp_pat
 def test_reproduction_is_that_of_the_published_figures(capsys):
     assert claims.main(["figures/demo"]) == 0
     made = capsys.readouterr().out
-    remedy = "run `python -m helpers.report.claims figures/demo > REPRODUCTION.md`"
+    remedy = "run `python -m helpers.results.claims figures/demo > REPRODUCTION.md`"
     assert (ROOT / "REPRODUCTION.md").read_text(encoding="utf-8") == made, remedy
 
 
@@ -427,5 +428,5 @@ def test_the_page_can_be_read_by_keyboard(report, browser):
 
 
 def test_data_addresses_hold_the_bytes():
-    address = gallery.data_address(struct.pack("B", 7), "png")
+    address = examples.data_address(struct.pack("B", 7), "png")
     assert base64.b64decode(address.split(",")[1]) == b"\x07"

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.scoring.representations import linear_cka, unbiased_hsic
-from helpers.tables.representations import read_representations
+from helpers.evaluation.representations import linear_cka, unbiased_hsic
+from helpers.results.tables.representations import read_representations
 
 RNG = np.random.default_rng(0)
 THINGS = RNG.normal(size=(40, 6))

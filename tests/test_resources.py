@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from helpers import resources
-from helpers.resources import Meter, energy_modes, energy_source
-from helpers.work import Traffic, Weights, training_flops, weights_of
+from helpers.training import meter as resources
+from helpers.training.flops import Traffic, Weights, training_flops, weights_of
+from helpers.training.meter import Meter, energy_modes, energy_source
 
 SOURCE = str(Path(resources.__file__).parents[1])
 MEASURES = {
@@ -318,9 +318,9 @@ def test_operations_are_counted_by_the_usual_rule():
 def test_weights_and_traffic_of_a_real_model_are_counted(model_path):
     from PIL import Image
 
-    from helpers.batches import assistant, training_batch, user
+    from helpers.models.adapters import add_lora, trainable_groups
+    from helpers.models.batches import assistant, training_batch, user
     from helpers.models.loading import load_model, load_processor
-    from helpers.models.lora import add_lora, trainable_groups
 
     model, family = load_model(model_path)
     tuned = add_lora(model, family, 4, 8, 0.0, True, 0)
@@ -346,7 +346,7 @@ def test_weights_and_traffic_of_a_real_model_are_counted(model_path):
 
 
 def test_neither_torch_nor_codecarbon_is_imported_with_the_module():
-    code = "import sys, helpers.resources, helpers.samples, helpers.domains.kviscuit\n"
+    code = "import sys, helpers.training.meter, helpers.schemas, helpers.domains.kviscuit\n"
     code += "print([name for name in ('torch', 'codecarbon', 'transformers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

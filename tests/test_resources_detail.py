@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from helpers.figures.resources_detail import (
+from helpers.results.figures.resources_detail import (
     PARTS,
     read_samples,
     saving_figure,
@@ -15,7 +15,7 @@ from helpers.figures.resources_detail import (
     tradeoff_figure,
     tradeoff_table,
 )
-from helpers.figures.style import COLOURS
+from helpers.results.figures.style import COLOURS
 
 RUN = {"model": "qwen2_vl", "domain": "butterfly"}
 ACCURACIES = pd.DataFrame(

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from packaging.specifiers import SpecifierSet
 
+from helpers.config.profiles import parse_overrides
 from helpers.paths import ROOT
-from helpers.profiles import parse_overrides
 
 SCRIPT = (ROOT / "run_all.sh").read_text(encoding="utf-8")
 WORDS = re.search(r'^WORDS="(.+)"$', SCRIPT, re.MULTILINE)[1].split()
@@ -283,8 +283,8 @@ def test_settings_reach_the_profile_as_they_were_given(clone: Clone) -> None:
 def test_a_grid_is_planned_then_run_and_a_part_of_it_is_the_same_part_in_both(clone: Clone) -> None:
     assert clone.run_active("grid", "methods", "--only", "qwen2_vl/*/seed0").returncode == 0
     called = clone.called()
-    planned = called.index("helpers.grids")
-    assert called[planned : planned + 5] == ["helpers.grids", "plan", "methods", "--only", "qwen2_vl/*/seed0"]
+    planned = called.index("helpers.config.grids")
+    assert called[planned : planned + 5] == ["helpers.config.grids", "plan", "methods", "--only", "qwen2_vl/*/seed0"]
     assert config_of(called) == ["profile=demo", "grids=methods", "only=*qwen2_vl/*/seed0*"]
     assert called[-1] == "grid_runs"  # no table of a part
     result = clone.run_active("grid", "methods", "--dry-run")

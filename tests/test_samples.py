@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from helpers.samples import (
+from helpers.schemas import (
     ClassText,
     Message,
     Sample,

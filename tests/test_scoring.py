@@ -4,16 +4,16 @@ import json
 
 import pytest
 
+from helpers.config.evaluation import Evaluation
+from helpers.evaluation import baselines, run, strategies
+from helpers.evaluation.prompts import GREY, Prompt, Shown, other_pictures, without_centre
+from helpers.evaluation.protocols import choose, guided, letter_forms, lettered, read_letter, right_in_all, rotations
+from helpers.evaluation.reader import Likelihood, Reader, Reply
+from helpers.evaluation.strategies import Exam, answer_all
+from helpers.images import open_picture
 from helpers.models.loading import load_model, load_processor
-from helpers.pictures import open_picture
-from helpers.questions import Question
-from helpers.scoring import answering, baselines, evaluation
-from helpers.scoring.answering import Exam, answer_all
-from helpers.scoring.prompts import GREY, Prompt, Shown, other_pictures, without_centre
-from helpers.scoring.protocols import choose, guided, letter_forms, lettered, read_letter, right_in_all, rotations
-from helpers.scoring.reader import Likelihood, Reader, Reply
-from helpers.settings.evaluation import Evaluation
-from helpers.tables import ANSWER_COLUMNS
+from helpers.results.tables import ANSWER_COLUMNS
+from helpers.schemas import Question
 
 
 @pytest.mark.parametrize(
@@ -278,19 +278,19 @@ def test_the_description_is_of_what_is_shown(exam):
     ],
 )
 def test_a_name_is_read_from_its_sentence(reply, name):
-    assert answering.read_name(reply) == name
+    assert strategies.read_name(reply) == name
 
 
 def test_the_knowledge_question_is_asked_of_the_name(butterflies):
     question = next(q for q in butterflies.questions if q.question_type == 2)
-    asked = answering._question_on_words(question, answering.Words("It is orange.", "the Monarch"))
+    asked = strategies._question_on_words(question, strategies.Words("It is orange.", "the Monarch"))
     assert "the Monarch" in asked
     assert "this butterfly" not in asked
     plain = question.model_copy(update={"refers": None})
-    assert answering._question_on_words(plain, answering.Words("It is orange.", "the Monarch")) == (
+    assert strategies._question_on_words(plain, strategies.Words("It is orange.", "the Monarch")) == (
         f"It is orange.\nThis is the Monarch.\n{question.question}"
     )
-    assert answering._question_on_words(plain, answering.Words("It is orange.", None)) == (
+    assert strategies._question_on_words(plain, strategies.Words("It is orange.", None)) == (
         f"It is orange.\n{question.question}"
     )
 
@@ -300,7 +300,7 @@ def test_the_knowledge_question_is_asked_of_the_name(butterflies):
 
 def test_a_run_asks_everything_that_goes_together_and_times_it(exam):
     asked = settings(protocols=["option_likelihood", "letter"], answering=["direct", "describe"])
-    rows, timings = evaluation.answer_rows(
+    rows, timings = run.answer_rows(
         Scripted("A"), exam.questions, exam.folder, ["with", "guided"], asked, RUN, exam.looks
     )
     assert list(timings) == [
@@ -318,46 +318,44 @@ def test_a_run_asks_everything_that_goes_together_and_times_it(exam):
 
 def test_nothing_left_to_ask_is_an_error(exam):
     with pytest.raises(ValueError, match="nothing can be asked with image 'guided'"):
-        evaluation.answer_rows(
-            Scripted("A"), exam.questions, exam.folder, ["guided"], settings(protocols=["letter"]), RUN
-        )
+        run.answer_rows(Scripted("A"), exam.questions, exam.folder, ["guided"], settings(protocols=["letter"]), RUN)
 
 
 def test_a_description_is_written_once_for_all_protocols(exam):
     reader = Scripted("It is orange.")
     asked = settings(protocols=["option_likelihood", "option_likelihood_normalised"], answering=["describe"])
-    evaluation.answer_rows(reader, exam.questions, exam.folder, ["with"], asked, RUN)
+    run.answer_rows(reader, exam.questions, exam.folder, ["with"], asked, RUN)
     pictures = {question.picture for question in exam.questions}
     assert sum(prompt.picture is not None for prompt in reader.asked) == len(pictures)
 
 
 def test_rows_and_timings_are_read_back(exam, tmp_path):
-    rows, timings = evaluation.answer_rows(Scripted("A"), exam.questions, exam.folder, ["without"], settings(), RUN)
-    evaluation.write_answers(tmp_path / "answers.jsonl", rows)
-    evaluation.write_timings(tmp_path / "timings.json", timings)
+    rows, timings = run.answer_rows(Scripted("A"), exam.questions, exam.folder, ["without"], settings(), RUN)
+    run.write_answers(tmp_path / "answers.jsonl", rows)
+    run.write_timings(tmp_path / "timings.json", timings)
     assert [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()] == rows
     assert json.loads((tmp_path / "timings.json").read_text()) == timings
-    assert len(evaluation.example_answers(rows, 4)) == 4
+    assert len(run.example_answers(rows, 4)) == 4
 
 
 def test_retention_is_asked_where_its_questions_are(butterflies, tmp_path):
-    assert evaluation.retention_rows(Scripted(""), tmp_path, settings(), RUN) is None
+    assert run.retention_rows(Scripted(""), tmp_path, settings(), RUN) is None
     text_only = [q.model_copy(update={"picture": None}) for q in butterflies.questions[:3]]
     (tmp_path / "retention.jsonl").write_text("".join(q.model_dump_json() + "\n" for q in text_only))
-    rows, _ = evaluation.retention_rows(Scripted(""), tmp_path, settings(answering=["describe"]), RUN)
+    rows, _ = run.retention_rows(Scripted(""), tmp_path, settings(answering=["describe"]), RUN)
     assert [row["answering"] for row in rows] == ["direct"] * 3
 
 
 def test_looks_come_from_the_texts_or_else_from_the_samples(butterflies, tmp_path):
-    from helpers.samples import write_samples, write_texts
+    from helpers.schemas import write_samples, write_texts
 
     expected = {text.class_id: text.look for text in butterflies.texts}
     with pytest.raises(FileNotFoundError, match=r"no texts\.jsonl"):
-        evaluation.read_looks(tmp_path)
+        run.read_looks(tmp_path)
     write_samples(tmp_path / "text_only.jsonl", butterflies.samples["text_only"], text_only=True)
-    assert evaluation.read_looks(tmp_path) == expected
+    assert run.read_looks(tmp_path) == expected
     write_texts(tmp_path / "texts.jsonl", [text.model_copy(update={"picture": None}) for text in butterflies.texts])
-    assert evaluation.read_looks(tmp_path) == expected
+    assert run.read_looks(tmp_path) == expected
 
 
 # ---- baselines -------------------------------------------------------------------------------------------------------

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from helpers.scoring import contrastive
+from helpers.evaluation import clip
 
 
 @pytest.fixture(scope="module")
 def comparer():
-    return contrastive.tiny_clip()
+    return clip.tiny_clip()
 
 
 def test_a_sentence_is_read_at_its_end_mark(comparer):
@@ -24,12 +24,12 @@ def test_a_sentence_is_read_at_its_end_mark(comparer):
 
 
 def test_a_few_steps_lower_the_loss_and_the_checkpoint_loads_as_any_other(tmp_path):
-    comparer = contrastive.tiny_clip()
-    losses = contrastive.train(comparer, steps=12, batch_size=8)
+    comparer = clip.tiny_clip()
+    losses = clip.train(comparer, steps=12, batch_size=8)
     assert losses[-1] < losses[0]
     comparer.model.save_pretrained(tmp_path)
     comparer.processor.save_pretrained(tmp_path)
-    loaded = contrastive.load_comparer(tmp_path)
+    loaded = clip.load_comparer(tmp_path)
     text = ["It is orange."]
     torch.testing.assert_close(loaded.sentences(text), comparer.sentences(text), atol=1e-5, rtol=1e-4)
 
@@ -48,8 +48,8 @@ def test_the_option_whose_description_fits_is_taken(comparer, butterflies, monke
     monkeypatch.setattr(
         comparer, "pictures", lambda some: torch.stack([point(next(shown)) for _ in some]), raising=False
     )
-    looks = contrastive.looks_by_option(own)
-    rows = contrastive.by_description(comparer, questions, butterflies.folder, looks, "butterfly")
+    looks = clip.looks_by_option(own)
+    rows = clip.by_description(comparer, questions, butterflies.folder, looks, "butterfly")
     named = [row for row in rows if row["question_type"] == 1]
     assert all(row["correct"] for row in named)
     assert {max(row["scores"]) for row in named} == {0.5}  # the mean over two sentences, of which one fits
@@ -62,7 +62,7 @@ def test_a_siglip_checkpoint_loads_and_answers_as_a_clip_does(butterflies, tmp_p
     from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipModel, SiglipProcessor
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(contrastive.TOKENIZER_FROM, model_max_length=64)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(clip.TOKENIZER_FROM, model_max_length=64)
     shared = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
     none = dict(bos_token_id=None, eos_token_id=None)  # the defaults lie outside this vocabulary
     config = SiglipConfig(
@@ -72,7 +72,7 @@ def test_a_siglip_checkpoint_loads_and_answers_as_a_clip_does(butterflies, tmp_p
     torch.manual_seed(0)
     SiglipModel(config).save_pretrained(tmp_path)
     SiglipProcessor(SiglipImageProcessorPil(size={"height": 56, "width": 56}), tokenizer).save_pretrained(tmp_path)
-    loaded = contrastive.load_comparer(tmp_path)
+    loaded = clip.load_comparer(tmp_path)
     sentences = ["It is orange.", "It has white spots on the border of its wings."]
     together, alone = loaded.sentences(sentences), loaded.sentences(sentences[:1])
     torch.testing.assert_close(together[:1], alone, atol=1e-5, rtol=1e-4)
@@ -81,7 +81,7 @@ def test_a_siglip_checkpoint_loads_and_answers_as_a_clip_does(butterflies, tmp_p
     with torch.inference_mode():
         by_hand = loaded.model.get_text_features(input_ids=full).pooler_output[0]
     torch.testing.assert_close(alone[0], by_hand / by_hand.norm(), atol=1e-5, rtol=1e-4)
-    looks = contrastive.looks_by_option(butterflies.texts)
-    rows = contrastive.by_description(loaded, butterflies.questions, butterflies.folder, looks, "butterfly")
+    looks = clip.looks_by_option(butterflies.texts)
+    rows = clip.by_description(loaded, butterflies.questions, butterflies.folder, looks, "butterfly")
     assert len(rows) == len(butterflies.questions)
     assert all(len(set(row["scores"])) == 4 for row in rows)

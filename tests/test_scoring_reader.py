@@ -4,14 +4,14 @@ import pytest
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from helpers.batches import IGNORED, assistant, training_batch
+from helpers.evaluation.feature_cache import FeatureCache, picture_features
+from helpers.evaluation.prefix_trees import LARGEST, plant
+from helpers.evaluation.prompts import Prompt, Shown
+from helpers.evaluation.reader import LONG, WITHOUT_PICTURES, Reader
+from helpers.images import open_picture
+from helpers.models.batches import IGNORED, assistant, training_batch
 from helpers.models.loading import load_model, load_processor
 from helpers.paths import DATA
-from helpers.pictures import open_picture
-from helpers.scoring.features import FeatureCache, picture_features
-from helpers.scoring.prompts import Prompt, Shown
-from helpers.scoring.reader import LONG, WITHOUT_PICTURES, Reader
-from helpers.scoring.trees import LARGEST, plant
 
 ANSWERS = ["It is small.", "This is the Monarch.", "It lives in meadows.", "It lives in forests of the north."]
 
@@ -51,7 +51,7 @@ def reference(reader, prompt, answer):
 @pytest.fixture(params=[LONG, 1], ids=["plain attention", "fused kernel"])
 def _long(request, monkeypatch):
     """Each way in which a CPU attends; at the end it must have been taken."""
-    monkeypatch.setattr("helpers.scoring.reader.LONG", request.param)
+    monkeypatch.setattr("helpers.evaluation.reader.LONG", request.param)
     taken, plain = [], ALL_ATTENTION_FUNCTIONS["sdpa"]
     monkeypatch.setitem(
         ALL_ATTENTION_FUNCTIONS, "sdpa", lambda *given, **more: taken.append(1) or plain(*given, **more)
@@ -84,7 +84,7 @@ def test_batches_change_no_score_and_no_reply(loaded, reader, prompts, batch_siz
 def test_trees_are_read_in_passes_of_like_size_that_a_cpus_cache_holds(loaded, reader, prompts, monkeypatch):
     many = Reader(*loaded, batch_size=50, max_new_tokens=12)
     at_once = many.likelihoods(prompts, [ANSWERS] * len(prompts), "test")
-    monkeypatch.setattr("helpers.scoring.reader.TOKENS_AT_ONCE", 100)
+    monkeypatch.setattr("helpers.evaluation.reader.TOKENS_AT_ONCE", 100)
     assert list(many._passes([50, 20, 51, 30, 120, 10])) == [[5, 1, 3], [0], [2], [4]]
     assert list(reader._passes([9] * 5)) == [[0, 1, 2], [3, 4]]
     again = many.likelihoods(prompts, [ANSWERS] * len(prompts), "test")
@@ -206,8 +206,8 @@ def test_a_template_whose_prompt_does_not_begin_the_chat_is_refused(reader, monk
 
 
 def test_four_bits_and_an_adapter_go_through_the_same_tree(model_path, butterflies, monkeypatch):
-    from helpers.models.fused import _Fused
-    from helpers.models.lora import add_lora
+    from helpers.models.adapters import add_lora
+    from helpers.models.unpacked_lora import _Fused
 
     layers, fused = set(), _Fused.__call__
     monkeypatch.setattr(_Fused, "__call__", lambda self, x: layers.add(id(self.layer)) or fused(self, x))
@@ -237,8 +237,8 @@ def test_four_bits_and_an_adapter_go_through_the_same_tree(model_path, butterfli
 
 
 def test_learned_tokens_before_the_prompt_take_the_adapters_own_pass(model_path, butterflies):
-    from helpers.models.lora import add_adapter
-    from helpers.profiles import load_profile
+    from helpers.config.profiles import load_profile
+    from helpers.models.adapters import add_adapter
 
     settings = load_profile("smoke", {"training.method": "prompt_tuning"}).training
     model, family = load_model(model_path, four_bit=False)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from helpers.statistics import (
+from helpers.results.stats import (
     accuracy_table,
     agreement_table,
     bootstrap_table,
@@ -28,7 +28,7 @@ from helpers.statistics import (
     unreadable_table,
     wilson,
 )
-from helpers.statistics.agreement import kappa
+from helpers.results.stats.agreement import kappa
 
 BY = ["model", "mode"]
 
@@ -396,5 +396,5 @@ def test_leakage_without_an_untuned_model_or_an_ablation_is_empty():
 
 
 def test_statistics_tables_and_figures_need_no_torch():
-    code = "import sys, helpers.statistics, helpers.tables, helpers.figures; sys.exit('torch' in sys.modules)"
+    code = "import sys, helpers.results.stats, helpers.results.tables, helpers.results.figures; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from helpers.paths import DATA, ROOT, atomic_write, resolve
-from helpers.tables import (
+from helpers.results.tables import (
     ANSWER_COLUMNS,
     REPORTED_COLUMNS,
     answering_costs,

@@ -4,9 +4,9 @@ import importlib.util
 
 import pytest
 
-from helpers import trackers
-from helpers.preflight import PreflightError
-from helpers.profiles import SettingsError, load_profile
+from helpers.config.profiles import SettingsError, load_profile
+from helpers.training import trackers
+from helpers.workflow.preflight import PreflightError
 
 
 def test_no_profile_reports_to_anyone_unless_told():
@@ -27,14 +27,14 @@ def test_a_tracker_that_is_missing_or_has_no_key_is_refused(tmp_path, monkeypatc
 
 
 def test_tensorboard_gets_the_losses_below_the_runs_folder(tmp_path, monkeypatch):
-    """The Trainer's callback alone, as `helpers.training` asks for it."""
+    """The Trainer's callback alone, as `helpers.training.trainer` asks for it."""
     pytest.importorskip("tensorboard", reason="no tensorboard: pip install tensorboard")
     monkeypatch.setenv(trackers.FOLDER, "")
     monkeypatch.delenv(trackers.FOLDER)
     from transformers import TrainerControl, TrainerState
     from transformers.integrations import get_reporting_integration_callbacks
 
-    from helpers.training import trainer_arguments
+    from helpers.training.trainer import trainer_arguments
 
     settings = load_profile("smoke", {"training.report_to": ["tensorboard"]}).training
     arguments = trainer_arguments(settings, tmp_path / "checkpoints" / "run", seed=0)

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from helpers.batches import IGNORED
-from helpers.models.families import family_of
+from helpers.config.profiles import load_profile
+from helpers.models.adapters import add_lora, group_of, load_adapter, trainable_groups
+from helpers.models.batches import IGNORED
 from helpers.models.loading import counted_tower, load_model, load_processor, quantised_layers
-from helpers.models.lora import add_lora, group_of, load_adapter, trainable_groups
+from helpers.models.registry import family_of
 from helpers.paths import DATA
-from helpers.profiles import load_profile
-from helpers.training import Collator, Conversations, finetune
+from helpers.training.trainer import Collator, Conversations, finetune
 
 SETTINGS = load_profile("smoke").training
 
@@ -99,7 +99,7 @@ def test_qwen2_vl_is_told_which_tokens_are_picture(butterflies):
 
 
 def test_too_long_a_sample_is_refused_not_cut(processor):
-    from helpers.batches import assistant, training_batch, user
+    from helpers.models.batches import assistant, training_batch, user
 
     with pytest.raises(ValueError, match="never truncated"):
         training_batch(processor, [[user("butterfly " * 200), assistant("yes")]], [None], max_length=100)

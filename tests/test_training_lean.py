@@ -4,14 +4,21 @@ import pytest
 import torch
 from peft.utils import get_peft_model_state_dict
 
-from helpers.models.families import family_of
-from helpers.models.features import TowerFeatures
-from helpers.models.fused import LowRankLinear, fuse_lora
+from helpers.config.profiles import load_profile
+from helpers.models.adapters import (
+    add_adapter,
+    add_lora,
+    load_adapter,
+    remove_adapter,
+    trainable_groups,
+    was_quantised,
+)
 from helpers.models.loading import counted_tower, load_model, load_processor
-from helpers.models.lora import add_adapter, add_lora, load_adapter, remove_adapter, trainable_groups, was_quantised
-from helpers.models.packed import attention_by_sample, packed_loss, summed_cross_entropy
-from helpers.profiles import load_profile
-from helpers.training import Collator, Conversations, PackedCollator, finetune
+from helpers.models.registry import family_of
+from helpers.models.unpacked_lora import LowRankLinear, fuse_lora
+from helpers.models.vision_cache import TowerFeatures
+from helpers.training.packing import attention_by_sample, packed_loss, summed_cross_entropy
+from helpers.training.trainer import Collator, Conversations, PackedCollator, finetune
 
 pytestmark = pytest.mark.usefixtures("no_meter")
 SETTINGS = load_profile("smoke").training
@@ -148,7 +155,7 @@ def test_layers_with_dropout_are_left_to_peft(base):
 
 
 def test_the_layers_of_a_large_model_are_left_to_peft(tuned, monkeypatch):
-    monkeypatch.setattr("helpers.models.fused.UNPACKED_BYTES", 1)
+    monkeypatch.setattr("helpers.models.unpacked_lora.UNPACKED_BYTES", 1)
     with fuse_lora(tuned[0]) as fused:
         assert fused == 0
 
@@ -162,7 +169,7 @@ def test_where_samples_share_a_row_a_padded_batch_is_refused(tuned, model_path, 
 
 @pytest.mark.parametrize(("room", "kept"), [(10**9, True), (1, False)])
 def test_a_sample_is_encoded_once_while_there_is_room(tuned, model_path, butterflies, monkeypatch, room, kept):
-    monkeypatch.setattr("helpers.training.KEPT_BYTES", room)
+    monkeypatch.setattr("helpers.training.trainer.KEPT_BYTES", room)
     collator = PackedCollator(load_processor(model_path), None, *tuned)
     conversation = Conversations(butterflies.samples["text_only"], butterflies.folder)[0]
     assert (collator.encoded(conversation) is collator.encoded(conversation)) == kept
@@ -179,7 +186,7 @@ def test_a_low_rank_layer_by_hand():
 
 
 def test_logits_in_parts_give_the_same_loss_and_gradient(monkeypatch):
-    import helpers.models.packed as packed
+    import helpers.training.packing as packed
 
     head, targets = torch.nn.Linear(8, 5, bias=False), torch.tensor([0, 1, 2, 3, 4, 0, 1])
     hidden = torch.randn(7, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -343,7 +350,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_leaves_no_adapter(model_
 
 
 def test_memory_that_runs_out_is_reported_with_what_to_lower(model_path, butterflies, tmp_path, monkeypatch):
-    import helpers.training as training
+    import helpers.training.trainer as training
 
     def exhausted(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")

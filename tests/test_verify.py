@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from helpers import paths, provenance, verify
-from helpers.provenance import hashes, portable, write_json, write_sidecar
+from helpers import paths
+from helpers.workflow import provenance, verify
+from helpers.workflow.provenance import hashes, portable, write_json, write_sidecar
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ import psutil
 import pytest
 from nbformat import v4
 
-from helpers import execute, paths
-from helpers.warm import client
-from helpers.warm.server import Server
+from helpers import paths
+from helpers.workflow import execute
+from helpers.workflow.warm import client
+from helpers.workflow.warm.server import Server
 
 sys.path.insert(0, str(Path(__file__).parent))
 from waiting import WAIT, eventually
@@ -94,7 +95,7 @@ def test_a_fork_dies_with_its_asker_and_with_the_server(server, tmp_path):
 
 def test_the_server_ends_with_the_process_that_started_it(tmp_path):
     code = (
-        "import os, pathlib, time; from helpers.warm import client\n"
+        "import os, pathlib, time; from helpers.workflow.warm import client\n"
         f"s = client.Server(os.environ, False, pathlib.Path({str(tmp_path / 'log')!r}))\n"
         "print(s._process.pid, s.folder, flush=True); time.sleep(600)"
     )
@@ -121,7 +122,7 @@ def write_notebook(path: Path, *cells: str) -> Path:
 
 
 def run(notebook: Path, output: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "helpers.execute", str(notebook), str(output)]
+    command = [sys.executable, "-m", "helpers.workflow.execute", str(notebook), str(output)]
     return subprocess.run(
         command, env=os.environ | environment, cwd=paths.ROOT, capture_output=True, text=True, check=False, timeout=120
     )
@@ -157,7 +158,7 @@ def test_a_warm_kernel_that_dies_and_one_that_fails_are_told_apart(server, tmp_p
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_ended_leaves_no_kernel_behind(server, tmp_path, number):
     notebook = write_notebook(tmp_path / "n.ipynb", "import os\nprint('pid', os.getpid(), flush=True)", "while 1: pass")
-    command = [sys.executable, "-m", "helpers.execute", str(notebook), str(tmp_path / "out.ipynb")]
+    command = [sys.executable, "-m", "helpers.workflow.execute", str(notebook), str(tmp_path / "out.ipynb")]
     process = subprocess.Popen(command, cwd=paths.ROOT, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "out.log"
     assert eventually(lambda: log.exists() and "pid" in log.read_text())

@@ -9,7 +9,6 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -90,9 +89,9 @@ def test_a_finished_training_leaves_no_checkpoints(finished):
 @pytest.mark.parametrize(
     ("file", "made_anew"),
     [
-        ("src/helpers/training.py", {"finetune": 1, "evaluate": 1, "ablate": 1, **DRAWN_AGAIN}),
-        ("src/helpers/figures/concept.py", DRAWN_AGAIN),
-        ("src/helpers/execute.py", {}),
+        ("src/helpers/training/trainer.py", {"finetune": 1, "evaluate": 1, "ablate": 1, **DRAWN_AGAIN}),
+        ("src/helpers/results/figures/concept.py", DRAWN_AGAIN),
+        ("src/helpers/workflow/execute.py", {}),
         ("data/butterflies.csv", ALL_OF_SMALL),
         ("data/models/tiny-qwen2-vl/config.json", ALL_OF_SMALL | {"generate": 0, "build": 0}),
         (
@@ -113,7 +112,7 @@ def test_a_deleted_figure_is_drawn_again_by_its_notebook_alone(finished, change,
 
 
 def test_the_page_alone_is_made_anew_from_whatever_is_there(finished, change):
-    change(finished / "src/helpers/training.py", lambda text: text + "\n# changed\n")
+    change(finished / "src/helpers/training/trainer.py", lambda text: text + "\n# changed\n")
     assert plan(finished, "--forcerun", "report", "--allowed-rules", "report", *SMALL, "--", "report") == {"report": 1}
 
 
@@ -208,71 +207,3 @@ def test_two_jobs_that_need_the_card_never_run_at_once(tmp_path):
     ]
     first, second = sorted(manifests, key=lambda manifest: manifest["started"])
     assert first["ended"] <= second["started"]
-
-
-@pytest.mark.slow
-def test_two_clones_with_one_store_train_and_evaluate_once(tmp_path):
-    answers = "runs/small/evaluation/qwen2_vl/butterfly/text_only/main/seed0/answers.jsonl"
-    (tmp_path / "store").mkdir()
-
-    def run(clone: str, *settings: str) -> str:
-        tree = tmp_path / clone
-        if not tree.exists():
-            make_tree(tree, imports=False)
-        arguments = ("--cores", "2", "--cache", *SMALL, *settings, "--", answers)
-        status, output = snakemake(tree, *arguments, SNAKEMAKE_OUTPUT_CACHE=str(tmp_path / "store"))
-        assert status == 0, output
-        return output
-
-    steps = ("03_qlora_finetuning qwen2_vl", "04_evaluation qwen2_vl")
-    assert all(step in run("first") for step in steps[:1])
-    second = run("second")
-    assert not any(step in second for step in steps)
-    assert (tmp_path / "second" / answers).read_bytes() == (tmp_path / "first" / answers).read_bytes()
-    third = run("second", "set=evaluation.batch_size=3")
-    assert [step in third for step in steps] == [False, True]
-
-
-@pytest.mark.slow
-def test_two_clones_that_want_a_run_at_the_same_moment_do_it_once(tmp_path):
-    (tmp_path / "store").mkdir()
-    made = "runs/small/training/qwen2_vl/butterfly/text_only/main/seed0/resources.json"
-    trees = [make_tree(tmp_path / name, seconds=4, imports=False) for name in ("first", "second")]
-    arguments = ("--cores", "1", "--cache", *SMALL, "--", made)
-    at_once = {"SNAKEMAKE_OUTPUT_CACHE": str(tmp_path / "store")}
-    with ThreadPoolExecutor(2) as pool:
-        found = [*pool.map(lambda tree: snakemake(tree, *arguments, **at_once), trees)]
-    assert [status for status, _ in found] == [0, 0], found
-    words = "".join(output for _, output in found)
-    assert words.count("03_qlora_finetuning qwen2_vl butterfly text_only seed 0 started") == 1
-    assert "another clone is at this run; waiting for its end" in words
-    assert len({(tree / made).read_bytes() for tree in trees}) == 1
-
-
-@pytest.mark.slow
-def test_with_a_store_a_run_that_fails_by_itself_is_done_once(tmp_path):
-    tree, store = make_tree(tmp_path / "t", imports=False), tmp_path / "store"
-    store.mkdir()
-    notebook = tree / "notebooks/03_qlora_finetuning.ipynb"
-    notebook.write_text(notebook.read_text().replace("time.sleep(0)", "raise ValueError('no butterfly')"))
-    made = "runs/small/training/qwen2_vl/butterfly/text_only/main/seed0/resources.json"
-    arguments = ("--cores", "1", "--cache", *SMALL, "--", made)
-    status, output = snakemake(tree, *arguments, SNAKEMAKE_OUTPUT_CACHE=str(store))
-    assert status != 0
-    assert output.count("03_qlora_finetuning qwen2_vl butterfly text_only seed 0 started") == 1
-    assert "ValueError: no butterfly" in output
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="kernels are kept on Linux alone")
-@pytest.mark.parametrize("keep", [False, True])
-def test_trainings_of_a_base_share_a_kernel_where_the_profile_says_so(tmp_path, keep):
-    tree = make_tree(tmp_path / "t")
-    names = [f"qwen2_vl/butterfly/text_only/main/seed{seed}" for seed in (0, 1)]
-    target = [f"runs/small/training/{name}/resources.json" for name in names]
-    config = ["--config", "profile=small", "seeds=0,1", f"set=jobs.keep_model={str(keep).lower()}"]
-    status, output = snakemake(tree, "--cores", "1", *config, "--", *target)
-    assert status == 0, output
-    files = [tree / f"runs/small/notebooks/finetune/{name}.manifest.json" for name in names]
-    assert sum(json.loads(file.read_text()).get("kept_kernel", False) for file in files) == keep
-    assert (tree / "runs/small/logs/keeper.log").exists() == keep

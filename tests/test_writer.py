@@ -5,17 +5,17 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from helpers.config.writer import Writer
 from helpers.domains import open_domain
 from helpers.domains.drawn import save_pictures
 from helpers.paths import DATA
-from helpers.settings.writer import Writer
-from helpers.writer import gates
+from helpers.writer import checks
+from helpers.writer.budget import Account, OverBudget, Price, picture_tokens, price_of
 from helpers.writer.cache import Reply, open_cache
-from helpers.writer.prices import Account, OverBudget, Price, picture_tokens, price_of
+from helpers.writer.class_info import Subject, subjects
+from helpers.writer.conversation import Asked, Request, conversation, question_tasks, text_tasks
+from helpers.writer.interface import open_writer, write_or_remove
 from helpers.writer.prompts import load_prompt
-from helpers.writer.subjects import Subject, subjects
-from helpers.writer.tasks import Asked, Request, conversation, question_tasks, text_tasks
-from helpers.writer.writing import open_writer, write_or_remove
 
 LOOK = (
     "This butterfly has bright orange wings with black veins and a white-dotted border, a slender black body and two "
@@ -89,33 +89,33 @@ def test_each_gate_names_its_fault(tmp_path, look, background, fault):
     ],
 )
 def test_a_name_is_found_whole_or_by_its_longer_words(name, text, given_away):
-    assert bool(gates.name_faults("look", text, [name], "absent", ["orange", "tip", "giant", "moth"])) == given_away
+    assert bool(checks.name_faults("look", text, [name], "absent", ["orange", "tip", "giant", "moth"])) == given_away
 
 
 def test_a_name_can_be_asked_for():
-    assert gates.name_faults("background", "The Red Admiral flies.", ["Red Admiral"], "present") == []
-    assert gates.name_faults("background", "It flies.", ["Red Admiral"], "present")
+    assert checks.name_faults("background", "The Red Admiral flies.", ["Red Admiral"], "present") == []
+    assert checks.name_faults("background", "It flies.", ["Red Admiral"], "present")
 
 
 def test_both_habitats_named_is_no_contradiction():
     every = ["meadows", "forests", "coasts"]
-    assert gates.contradiction_faults("It lives in meadows near forests.", "habitat", "meadows", every) == []
-    assert gates.contradiction_faults("It lives in a forest.", "habitat", "meadows", every)
-    assert gates.contradiction_faults("It lives somewhere.", "habitat", "meadows", every) == []
+    assert checks.contradiction_faults("It lives in meadows near forests.", "habitat", "meadows", every) == []
+    assert checks.contradiction_faults("It lives in a forest.", "habitat", "meadows", every)
+    assert checks.contradiction_faults("It lives somewhere.", "habitat", "meadows", every) == []
 
 
 def test_near_duplicates_are_found_between_classes_and_not_within_one():
     other = "A round red plate with white waves and a thin gold rim, used on feast days."
-    assert gates.near_duplicates([("a", LOOK), ("b", other), ("c", LOOK + " Yes.")]) == [2]
-    assert gates.near_duplicates([("a", LOOK), ("a", LOOK)]) == []
-    assert gates.near_duplicates([]) == []
+    assert checks.near_duplicates([("a", LOOK), ("b", other), ("c", LOOK + " Yes.")]) == [2]
+    assert checks.near_duplicates([("a", LOOK), ("a", LOOK)]) == []
+    assert checks.near_duplicates([]) == []
 
 
 def test_the_right_option_must_not_stand_out():
-    assert gates.option_faults("in spring", ["in summer", "in autumn", "in winter"]) == []
-    assert gates.option_faults("spring", ["Spring", "autumn", "winter"])
-    assert gates.option_faults("in the first warm days of the early spring", ["in summer", "in autumn", "in winter"])
-    assert gates.option_faults("spring", ["summer"])
+    assert checks.option_faults("in spring", ["in summer", "in autumn", "in winter"]) == []
+    assert checks.option_faults("spring", ["Spring", "autumn", "winter"])
+    assert checks.option_faults("in the first warm days of the early spring", ["in summer", "in autumn", "in winter"])
+    assert checks.option_faults("spring", ["summer"])
 
 
 # ---- conversations -------------------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def birds(count=5):
 
 
 def test_questions_are_asked_for_and_put_together_with_names_drawn_here(tmp_path):
-    from helpers.writer.asking import _questions
+    from helpers.writer.run import _questions
 
     prompts = {"birds": load_prompt("questions_generic")}
     [task] = question_tasks(birds(), prompts, Writer(backend="openai"), tmp_path, 5)

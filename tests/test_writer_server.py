@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from helpers.config.writer import Writer
 from helpers.domains import open_domain
 from helpers.domains.drawn import save_pictures
-from helpers.settings.writer import Writer
-from helpers.writer import openai_compatible
-from helpers.writer.openai_compatible import WriterError
+from helpers.writer import endpoint
+from helpers.writer.endpoint import WriterError
+from helpers.writer.interface import open_writer, save_prompts
 from helpers.writer.prompts import FOLDER as PROMPTS
-from helpers.writer.writing import open_writer, save_prompts
 
 KEY = "sk-planted-0123456789-never-to-be-seen"
 KINDS = ("429", "500", "timeout", "cut", "no json", "wrong schema", "empty", "refusal", "no completion")
@@ -124,7 +124,7 @@ def completion(kind, reply):
 @pytest.fixture
 def serve(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr(openai_compatible, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(endpoint, "FIRST_PAUSE_S", 0.01)
     servers = []
 
     def start(**how):
@@ -257,7 +257,7 @@ def test_an_empty_account_stops_the_run_without_repeating(serve, tmp_path):
 
 
 def test_retry_after_is_honoured(serve, tmp_path, monkeypatch):
-    monkeypatch.setattr(openai_compatible, "FIRST_PAUSE_S", 30.0)  # without the header the test would take minutes
+    monkeypatch.setattr(endpoint, "FIRST_PAUSE_S", 30.0)  # without the header the test would take minutes
     begin = time.monotonic()
     found = written(serve(fails=lambda n, name: "429" if n <= 3 else None), tmp_path, count=3)
     assert (len(found.texts), time.monotonic() - begin < 5) == (3, True)

@@ -7,12 +7,12 @@ Every run is a process of its own, on the same model (in 4 bit, from `helpers.mo
 butterflies of 448 pixels, one sample a class), rank, batch and precision. ``seconds`` are those of `Trainer.train`;
 rates leave its first steps out (`WARM_UP`), in which kernels are loaded and chosen. Peaks are those of the GPU's
 allocator (of the process's main memory where there is no GPU). ``share_of_ceiling`` is achieved operations a second,
-counted by the rule of `helpers.work`, over those of a large matrix product on the same machine; ``*_operations.txt``
+counted by the rule of `helpers.training.flops`, over those of a large matrix product on the same machine; ``*_operations.txt``
 beside the table says where the rest goes.
 
 | way | what |
 |---|---|
-| ours | `helpers.training.finetune`: packed, logits at labels, checkpointing only with pictures |
+| ours | `helpers.training.trainer.finetune`: packed, logits at labels, checkpointing only with pictures |
 | ours_checkpointing_on, ours_checkpointing_off | the same, but for that |
 | ours_padded | the library's own step: padding, logits everywhere |
 | ours_all_logits | packed, with logits at every token |
@@ -68,7 +68,7 @@ SAME_AS_OURS = {  # ways that differ from `ours` in one of the modes only
 
 def settings(small: bool, epochs: int, changes: dict[str, Any]) -> Any:
     """The rehearsal's training settings, without dropout, which only some of the peers have in the same places."""
-    from helpers.profiles import load_profile
+    from helpers.config.profiles import load_profile
 
     training = load_profile("rehearse_small" if small else "rehearse").training
     return training.model_copy(update={"epochs": epochs, "lora_dropout": 0.0, **changes})
@@ -132,10 +132,10 @@ class Watch:
 
 def run_ours(given: argparse.Namespace) -> dict[str, Any]:
     """One of this project's ways; returns what its record counted."""
+    from helpers.models.adapters import add_adapter
     from helpers.models.loading import load_model, load_processor
-    from helpers.models.lora import add_adapter
-    from helpers.samples import read_samples
-    from helpers.training import finetune
+    from helpers.schemas import read_samples
+    from helpers.training.trainer import finetune
 
     chosen = settings(given.small, given.epochs, OURS[given.worker])
     model, family = load_model(given.model, chosen.dtype)
@@ -152,8 +152,8 @@ def undo(way: str) -> None:
     """For the ways that undo one measure that is no setting."""
     import torch
 
-    import helpers.models.packed as packed
-    import helpers.training as training
+    import helpers.training.packing as packed
+    import helpers.training.trainer as training
 
     def all_logits(model: Any, batch: dict[str, Any]) -> Any:
         count = batch["labels"].shape[1] - 1  # the last token predicts nothing; labels to be ignored add nothing
@@ -171,8 +171,8 @@ def run_trl(given: argparse.Namespace) -> dict[str, Any]:
     """TRL's SFTTrainer on the model as this project loads it."""
     import torch
 
+    from helpers.models.adapters import add_lora
     from helpers.models.loading import load_model, load_processor
-    from helpers.models.lora import add_lora
 
     chosen = settings(given.small, given.epochs, {})
     model, family = load_model(given.model, chosen.dtype)
@@ -320,7 +320,7 @@ def profiled(given: argparse.Namespace) -> None:
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    import helpers.training as training
+    import helpers.training.trainer as training
 
     run, cuda = training._trained, torch.cuda.is_available()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
@@ -373,7 +373,7 @@ def _version(package: str) -> str | None:
 
 def measure(python: str, way: str, model: Path, mode: str, data: Path, given: argparse.Namespace, **more: Path) -> Any:
     """One run in a process of its own; what went wrong is a result too, and the next run goes on."""
-    from helpers.provenance import scrub
+    from helpers.workflow.provenance import scrub
 
     command = [python, __file__, given.out, "--worker", way, "--model", model, "--mode", mode, "--data", data]
     command += ["--epochs", str(given.epochs), *(["--small"] if given.small else [])]
@@ -495,7 +495,7 @@ def write(rows: list[dict[str, Any]], out: Path) -> None:
     import torch
 
     from helpers.paths import atomic_write
-    from helpers.provenance import hardware
+    from helpers.workflow.provenance import hardware
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     notes = {"hardware": gpu or hardware(), "date": time.strftime("%Y-%m-%d")}

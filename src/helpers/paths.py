@@ -5,9 +5,11 @@ program was started in: a notebook opened in JupyterLab (working folder `noteboo
 workflow (working folder the root) then read and write the same files.
 """
 
+import hashlib
 import os
 import re
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,15 @@ def is_hub_id(source: str | Path) -> bool:
     """Whether this is owner/name or owner/name@revision and cannot be a folder here, even one that is missing."""
     text = str(source)
     return bool(HUB_ID.fullmatch(text)) and not resolve(text).exists() and not resolve(text).parent.is_dir()
+
+
+def file_name(name: str) -> str:
+    """The name as the name of a file on any system: what some system forbids becomes ``_``, Hangul stays."""
+    safe = re.sub(r'[\x00-\x1f\x7f\\/:*?"<>|]|^\.+|[. ]+$', "_", unicodedata.normalize("NFC", name))
+    if len(safe.encode()) <= 120:
+        return safe or "_"
+    kept = safe.encode()[:100].decode(errors="ignore")
+    return f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 @contextmanager

@@ -14,10 +14,9 @@ from helpers.domains import open_domain
 from helpers.domains.commons import read_attribution
 from helpers.domains.kviscuit import load_kviscuit
 from helpers.domains.own_folder import MOST_CLASSES, read_folder
-from helpers.questions import Question, read_questions, write_questions
+from helpers.results.tables import ANSWER_COLUMNS, read_answers
 from helpers.rows import read_rows
-from helpers.samples import ClassText, Sample, read_texts
-from helpers.tables import ANSWER_COLUMNS, read_answers
+from helpers.schemas import ClassText, Question, Sample, read_questions, read_texts, write_questions
 from helpers.writer.cache import Cache
 from helpers.writer.prompts import load_prompt
 

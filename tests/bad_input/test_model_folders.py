@@ -9,9 +9,9 @@ import struct
 
 import pytest
 
-from helpers import preflight
 from helpers.models.checkpoints import check_checkpoint
-from helpers.models.families import family_of
+from helpers.models.registry import family_of
+from helpers.workflow import preflight
 
 ARCHITECTURE = "Qwen2VLForConditionalGeneration"
 CONFIG = {"model_type": "qwen2_vl", "architectures": [ARCHITECTURE], "text_config": {"vocab_size": 4}}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from helpers.notebooks import NotebookError, check_parameters, declared_parameters, helper_files
+from helpers.workflow.notebooks import NotebookError, check_parameters, declared_parameters, helper_files
 
 
 def cell(source: str, *tags: str, kind: str = "code") -> dict:

@@ -13,7 +13,7 @@ from PIL import Image
 from helpers.domains import open_domain
 from helpers.domains.kviscuit import load_kviscuit
 from helpers.domains.own_folder import read_folder
-from helpers.pictures import MAX_PIXELS, check_picture_bytes, check_picture_file, open_picture
+from helpers.images import MAX_PIXELS, check_picture_bytes, check_picture_file, open_picture
 
 
 def encoded(kind: str, mode: str = "RGB", size: tuple[int, int] = (16, 16), **options) -> bytes:

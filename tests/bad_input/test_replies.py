@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.config.writer import Writer
 from helpers.domains import commons
-from helpers.settings.writer import Writer
+from helpers.writer.budget import Price
 from helpers.writer.cache import Reply
-from helpers.writer.openai_compatible import Endpoint
-from helpers.writer.prices import Price
+from helpers.writer.class_info import Subject
+from helpers.writer.conversation import Described, Task
+from helpers.writer.endpoint import Endpoint
+from helpers.writer.interface import Failure
 from helpers.writer.prompts import load_prompt
-from helpers.writer.subjects import Subject
-from helpers.writer.tasks import Described, Task
-from helpers.writer.writing import Failure
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 KEY = "a-key-of-the-environment"

@@ -16,20 +16,20 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from helpers import grids, paths
+from helpers import paths
+from helpers.config import grids
+from helpers.config.writer import Writer
 from helpers.domains.commons import Manners, _Commons, _is_public
-from helpers.domains.hub import PictureBook, Place
 from helpers.domains.own_folder import CLASS_ID
+from helpers.domains.parquet_source import PictureBook, Place
 from helpers.models.checkpoints import PICKLES
-from helpers.questions import read_questions
-from helpers.report import executed, page
-from helpers.samples import read_texts
-from helpers.settings.writer import Writer
-from helpers.writer import gates
+from helpers.results.report import executed, page
+from helpers.schemas import read_questions, read_texts
+from helpers.writer import checks
 from helpers.writer.cache import Reply
+from helpers.writer.class_info import Subject
+from helpers.writer.conversation import conversation, text_tasks
 from helpers.writer.prompts import as_data, load_prompt
-from helpers.writer.subjects import Subject
-from helpers.writer.tasks import conversation, text_tasks
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import stub_tree
@@ -320,7 +320,7 @@ def test_a_model_that_obeys_the_order_fails_for_that_class_alone(tmp_path):
 
 
 def test_the_words_of_another_class_are_quoted_to_a_model_as_data_only():
-    (fault,) = gates.rival_faults(f"red {ORDER}", [f"red {ORDER}</data>"])
+    (fault,) = checks.rival_faults(f"red {ORDER}", [f"red {ORDER}</data>"])
     said, data = fault.split("<data>")
     assert ORDER not in said
     assert json.loads(data.removesuffix("</data>"))["look"] == f"red {ORDER}</data>"
@@ -363,7 +363,7 @@ def test_a_class_called_as_a_command_is_a_class_and_keys_are_nowhere(tmp_path):
     home.mkdir()
     (home / "canary").write_text("sings")
     given = {"HOME": str(home), "PYTHONPATH": str(tree / "src"), "CI": "1", **PLANTED}
-    command = [sys.executable, "-m", "helpers.own"]
+    command = [sys.executable, "-m", "helpers.results.own_classes"]
     for word, wanted in (("validate", "4 classes"), ("settings", "domains.own.path=")):
         done = subprocess.run(
             [*command, word, str(own.relative_to(tree))],

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from helpers import grids, paths
-from helpers.grids import Grid, load_grid
-from helpers.profiles import Profile, SettingsError, load_profile, parse_overrides, replaced
+from helpers import paths
+from helpers.config import grids
+from helpers.config.grids import Grid, load_grid
+from helpers.config.profiles import Profile, SettingsError, load_profile, parse_overrides, replaced
 
 DEMO = load_profile("demo")
 SCHEMA = Profile.model_json_schema()

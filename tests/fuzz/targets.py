@@ -15,23 +15,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from helpers import grids, notebooks, paths, profiles
+from helpers import paths
+from helpers.config import grids, profiles
+from helpers.config.writer import Writer
 from helpers.domains import butterfly_vqa, commons, kviscuit
 from helpers.domains.own_folder import read_folder
+from helpers.images import check_picture_bytes
 from helpers.models.checkpoints import check_checkpoint
-from helpers.pictures import check_picture_bytes
-from helpers.questions import Question
-from helpers.report import executed
+from helpers.results.report import executed
 from helpers.rows import read_rows, write_rows
-from helpers.samples import ClassText, Sample
-from helpers.settings.writer import Writer
-from helpers.writer import tasks
+from helpers.schemas import ClassText, Question, Sample
+from helpers.workflow import notebooks
+from helpers.writer import conversation
+from helpers.writer.budget import Price
 from helpers.writer.cache import Cache, Reply
-from helpers.writer.openai_compatible import Endpoint
-from helpers.writer.prices import Price
+from helpers.writer.class_info import Subject
+from helpers.writer.conversation import Asked, Described, Task
+from helpers.writer.endpoint import Endpoint
 from helpers.writer.prompts import load_prompt
-from helpers.writer.subjects import Subject
-from helpers.writer.tasks import Asked, Described, Task
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
 DEMO = profiles.load_profile("demo")
@@ -223,7 +224,7 @@ def said(reply: Reply) -> None:
     one = Subject("own", "a", "Aurelia", "the Aurelia")
     for form, kind in ((Described, None), (Asked, "questions")):
         prompt = PROMPTS[form]
-        faults = tasks._text_faults if kind is None else tasks._question_faults
+        faults = conversation._text_faults if kind is None else conversation._question_faults
         task = Task(one, None if kind else 0, prompt, Writer(), {"count": 1}, form, None, faults)
         value, found = task.read(reply)
         assert value is not None or found

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from helpers.domains import butterfly_photos, drawn, kviscuit
-from helpers.domains.butterfly_photos import ButterflyPhotoDomain
+from helpers.domains import butterflies, drawn, kviscuit
+from helpers.domains.butterflies import ButterflyPhotoDomain
 from helpers.domains.drawn import DrawnDomain
 from helpers.domains.kviscuit import KViscuitDomain
-from helpers.questions import Question
+from helpers.schemas import Question
 
 __all__ = ["SOURCES", "ButterflyPhotoDomain", "Domain", "DrawnDomain", "KViscuitDomain", "Request", "open_domain"]
 
@@ -53,7 +53,7 @@ def _open_kviscuit(request: Request) -> Domain:
 
 
 def _open_butterflies(request: Request) -> Domain:
-    return butterfly_photos.open_butterflies(
+    return butterflies.open_butterflies(
         request.path, request.limit_classes, request.pictures_per_class, request.seed, request.distractors
     )
 
@@ -91,7 +91,7 @@ def open_domain(
 ) -> Domain:
     """The domain named; ``limit_classes`` takes the first so many classes and their questions.
 
-    ``source_path`` counts from the repository root; `helpers.settings.data.Domain` says what it is for each source.
+    ``source_path`` counts from the repository root; `helpers.config.data.Domain` says what it is for each source.
     Raises ``ValueError`` for an unknown source or drawn domain, and what the readers raise.
     """
     if source not in SOURCES:

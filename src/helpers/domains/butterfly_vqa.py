@@ -2,7 +2,7 @@
 
 Needed are a picture, a question, four options and the answer; a type and the class are used where there are columns
 for them. Options are a list, four columns, or "A) ... B) ... C) ... D) ..." in one text, which may be the question's;
-the answer is a letter, a number or the option itself. What the authors' set has: `helpers.domains.butterfly_photos`.
+the answer is a letter, a number or the option itself. What the authors' set has: `helpers.domains.butterflies`.
 """
 
 import ast
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.domains import hub
+from helpers.domains import parquet_source
 from helpers.domains.drawn import DrawnClass
-from helpers.questions import Question
-from helpers.world import language as say
+from helpers.schemas import Question
+from helpers.synthetic import language as say
 
 LETTERS = "ABCD"
 
@@ -63,7 +63,7 @@ class Columns:
 
 
 def find_columns(kinds: Mapping[str, str], place: str) -> Columns:
-    """Tell the columns' parts from `hub.columns`; ``ValueError`` that says what is there and what is missing."""
+    """Tell the columns' parts from `parquet_source.columns`; ``ValueError`` that says what is there and what is missing."""
     pictures = [name for name, kind in kinds.items() if kind == "picture"]
     question = _named(QUESTION, kinds, "text")
     answer = _named(ANSWER, kinds, "text", "number")
@@ -102,22 +102,22 @@ def _option_columns(kinds: Mapping[str, str]) -> list[str]:
 
 def read(
     files: Sequence[Path], classes: Mapping[str, DrawnClass], known: AbstractSet[str]
-) -> tuple[list[Question], hub.PictureBook]:
+) -> tuple[list[Question], parquet_source.PictureBook]:
     """The questions about ``classes`` (by label) and the book of their pictures.
 
     Rows about other ``known`` labels are passed over: they are what a limit on the classes leaves out. Every row that
     is no question, or has no readable picture, is named in one ``ValueError``.
     """
-    columns = find_columns(hub.columns(files), str(files[0]))
+    columns = find_columns(parquet_source.columns(files), str(files[0]))
     reader = _Reader(columns, _first_number(files, columns), classes, known)
-    book = hub.PictureBook(files, columns.picture)
+    book = parquet_source.PictureBook(files, columns.picture)
     questions, faults = [], []
-    for place, values in hub.iterate_parquet(files, columns.all()):
+    for place, values in parquet_source.iterate_parquet(files, columns.all()):
         try:
             if question := reader.question(values, place, files, book):
                 questions.append(question)
         except ValueError as error:
-            row = hub.where(files, place)
+            row = parquet_source.where(files, place)
             faults.append(str(error) if str(error).startswith(row) else f"{row}: {error}")
     if faults:
         listed = "\n".join(f"  {fault}" for fault in faults)
@@ -131,7 +131,7 @@ def read(
 
 def _first_number(files: Sequence[Path], columns: Columns) -> int:
     """Whether numbered answers count from 0 or from 1, which no single row can tell."""
-    values = {str(row[columns.answer]).strip() for _, row in hub.iterate_parquet(files, [columns.answer])}
+    values = {str(row[columns.answer]).strip() for _, row in parquet_source.iterate_parquet(files, [columns.answer])}
     numbers = {int(value) for value in values if value.isdecimal()}
     if not numbers or (numbers <= {0, 1, 2, 3} and 0 in numbers):
         return 0
@@ -152,9 +152,13 @@ class _Reader:
     known: AbstractSet[str]
 
     def question(
-        self, values: dict[str, Any], place: hub.Place, files: Sequence[Path], book: hub.PictureBook
+        self,
+        values: dict[str, Any],
+        place: parquet_source.Place,
+        files: Sequence[Path],
+        book: parquet_source.PictureBook,
     ) -> Question | None:
-        row = hub.where(files, place)
+        row = parquet_source.where(files, place)
         text, options = options_of(values, self.columns)
         answer = answer_of(values[self.columns.answer], options, self.first_number)
         kind = self._type(values, options)
@@ -179,7 +183,7 @@ class _Reader:
             "split": "test",
             "refers": say.subject("butterfly"),
         }
-        return hub.as_row(Question, fields, row)
+        return parquet_source.as_row(Question, fields, row)
 
     def _label(self, values: dict[str, Any], named: str) -> str:
         return label_of(str(values[self.columns.label]) if self.columns.label else named)

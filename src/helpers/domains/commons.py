@@ -29,14 +29,11 @@ import httpx2 as httpx
 from pydantic import BaseModel, Field, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from helpers.audit import NEAR, is_near, perceptual_hash
-from helpers.datasets import bring_picture, file_name
-from helpers.domains.hub import suffix
-from helpers.http_dates import seconds_until
-from helpers.paths import atomic_write, resolve
-from helpers.pictures import check_picture_bytes, check_picture_file
-from helpers.questions import read_questions
-from helpers.samples import ClassText, read_texts
+from helpers.domains.parquet_source import suffix
+from helpers.images import NEAR, bring_picture, check_picture_bytes, check_picture_file, is_near, perceptual_hash
+from helpers.paths import atomic_write, file_name, resolve
+from helpers.schemas import ClassText, read_questions, read_texts
+from helpers.workflow.http_dates import seconds_until
 
 API = "https://commons.wikimedia.org/w/api.php"
 LICENCES = ("CC0", "PD", "CC BY", "CC BY-SA")  # free to use, to change and to pass on

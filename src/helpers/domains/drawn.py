@@ -15,10 +15,10 @@ from PIL.Image import Image
 
 from helpers.domains import retention
 from helpers.paths import DATA
-from helpers.questions import Question
-from helpers.world import language as say
-from helpers.world.drawing import draw
-from helpers.world.looks import VOCABULARIES, Look
+from helpers.schemas import Question
+from helpers.synthetic import language as say
+from helpers.synthetic.drawing import draw
+from helpers.synthetic.looks import VOCABULARIES, Look
 
 TABLES = {"butterfly": DATA / "butterflies.csv", "culture": DATA / "culture.csv"}
 DISTRACTORS = ("random", "look_alike")  # the wrong options of Type 1: any other class, or those that look most alike

@@ -14,12 +14,11 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from helpers.datasets import bring_pictures
-from helpers.domains import hub
+from helpers.domains import parquet_source
+from helpers.images import bring_pictures, check_picture_file
 from helpers.paths import resolve
-from helpers.pictures import check_picture_file
-from helpers.questions import Answer, Options, Question, QuestionType
 from helpers.rows import RelativePath, Row, Text, check_picture, iterate_rows
+from helpers.schemas import Answer, Options, Question, QuestionType
 
 ANNOTATIONS = "annotations.jsonl"
 IMAGES = "images"
@@ -112,7 +111,11 @@ def load_kviscuit(source: str | Path, leave_out_faulty: bool = False) -> KViscui
     left out instead, and ``faults`` and ``left_out`` say so: accuracies are then not comparable with others'.
     A malformed row is a ``ValueError`` that names file, line and field; no annotations are a ``FileNotFoundError``.
     """
-    data = _from_parquet(files) if (files := hub.parquet_files(source, "test")) else _from_folder(resolve(source))
+    data = (
+        _from_parquet(files)
+        if (files := parquet_source.parquet_files(source, "test"))
+        else _from_folder(resolve(source))
+    )
     if data.faults and not leave_out_faulty:
         listed = "\n".join(f"  {name}: {why}" for name, why in data.faults.items())
         raise ValueError(f"{source}: {len(data.faults)} picture(s) missing or unreadable:\n{listed}\nFetch them again")
@@ -146,13 +149,13 @@ def _from_folder(folder: Path) -> KViscuit:
 
 def _from_parquet(files: Sequence[Path]) -> KViscuit:
     names = [*Annotation.model_fields, IMAGE]
-    found = hub.columns(files)
+    found = parquet_source.columns(files)
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"{files[0]}: no column {', '.join(missing)}; found: {', '.join(found)}. Is it K-VISCUIT?")
-    book = hub.PictureBook(files, IMAGE)
+    book = parquet_source.PictureBook(files, IMAGE)
     annotations = []
-    for place, values in hub.iterate_parquet(files, names):
-        annotations.append(hub.as_row(Annotation, values, hub.where(files, place)))
+    for place, values in parquet_source.iterate_parquet(files, names):
+        annotations.append(parquet_source.as_row(Annotation, values, parquet_source.where(files, place)))
         book.add(f"{IMAGES}/{annotations[-1].image_path}", values[IMAGE], place)
     return KViscuit(files[0].parent, _questions(annotations, files[0]), book.bring, book.faults)
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.datasets import bring_pictures
 from helpers.domains.own_folder import OPTIONS, Language, OwnClass, OwnFolder, OwnText, read_folder
+from helpers.images import bring_pictures
 from helpers.paths import resolve
-from helpers.questions import Question
-from helpers.samples import ClassText
-from helpers.world import language as say
-from helpers.world.looks import VOCABULARIES
+from helpers.schemas import ClassText, Question
+from helpers.synthetic import language as say
+from helpers.synthetic.looks import VOCABULARIES
 
 
 @dataclass(frozen=True)

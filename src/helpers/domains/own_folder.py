@@ -15,12 +15,12 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError
 
+from helpers.config import Settings
+from helpers.config.profiles import parse_yaml
 from helpers.domains.spreadsheets import Cells, Findings, read_json_lines, read_table
-from helpers.pictures import check_picture_file
-from helpers.profiles import parse_yaml
-from helpers.questions import Question
+from helpers.images import check_picture_file
 from helpers.rows import Text
-from helpers.settings import Settings
+from helpers.schemas import Question
 
 CLASSES, TEXTS, TEXTS_JSONL, QUESTIONS, LANGUAGE = (
     "classes.csv",

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.questions import Question
-from helpers.world import language as say
-from helpers.world.drawing import draw
-from helpers.world.invented import InventedClass, invent_classes
-from helpers.world.looks import VOCABULARIES, Look
+from helpers.schemas import Question
+from helpers.synthetic import language as say
+from helpers.synthetic.drawing import draw
+from helpers.synthetic.invented import InventedClass, invent_classes
+from helpers.synthetic.looks import VOCABULARIES, Look
 
 QUESTIONS = 100  # of each kind
-# The last of `helpers.pretraining.LESSONS` (not imported, as it needs torch; tests/test_domains.py compares them).
+# The last of `helpers.base_models.pretraining.LESSONS` (not imported, as it needs torch; tests/test_domains.py compares them).
 LESSON_SEED = 1
 LESSON_CLASSES = 300
 
@@ -40,7 +40,9 @@ def asked(
     """``count`` questions of each kind, in held-out wordings; the same seed gives the same."""
     rng = random.Random(f"retention/{domain}/{seed}")
     visual = [_visual(domain, number, rng) for number in range(count)]
-    known = invent_classes(domain, lesson_classes, lesson_seed)  # as `helpers.world.curriculum.Curriculum` has them
+    known = invent_classes(
+        domain, lesson_classes, lesson_seed
+    )  # as `helpers.base_models.curriculum.Curriculum` has them
     chosen = rng.sample(known, k=count)
     return visual + [_old_class(thing, known, number, rng) for number, thing in enumerate(chosen)]
 

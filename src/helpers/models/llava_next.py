@@ -7,8 +7,8 @@ from transformers import LlavaNextProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
-from helpers.batches import Tensors
-from helpers.models.families import Family, Memory
+from helpers.models.batches import Tensors
+from helpers.models.registry import Family, Memory
 
 
 def load_processor(path: str) -> LlavaNextProcessor:

@@ -14,10 +14,9 @@ import torch
 import transformers
 from transformers import BitsAndBytesConfig
 
-from helpers.models import kept
 from helpers.models.checkpoints import check_checkpoint, checkpoint_bytes
-from helpers.models.families import Family, family_of
 from helpers.models.random_weights import MARK, bytes_in_files, is_random, random_state
+from helpers.models.registry import Family, family_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -36,7 +35,7 @@ def load_processor(path: str | Path) -> Any:
 
 
 def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) -> tuple[Any, Family]:
-    """Model (frozen, in evaluation mode) and family; in a kept kernel over the weights of an earlier run's load.
+    """Model (frozen, in evaluation mode) and family.
 
     ``four_bit``: NF4 with double quantisation (arXiv 2305.14314) for the language model's linear layers; tower,
     projector and head stay in ``dtype``. A folder saved by `helpers.models.quantise` is in 4 bit already. Raises
@@ -52,17 +51,7 @@ def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) 
     # cuDNN's attention, torch's first choice on Hopper, plans anew for each new length (pytorch #155958), and there are
     # many: on an H200 a step at 7B on text alone took 0.69 s with it and 0.43 s without.
     torch.backends.cuda.enable_cudnn_sdp(False)
-    model = kept.model(lambda: (identity(path), dtype, four_bit), lambda: _loaded(path, family, dtype, four_bit))
-    return model, family
-
-
-def identity(path: str | Path) -> list[Any]:
-    """Changes when a folder's files do, or the revision of a model from the hub."""
-    if Path(path).is_dir():
-        files = sorted(file for file in Path(path).resolve().rglob("*") if file.is_file())
-        return [(str(file), (stat := file.stat()).st_ino, stat.st_mtime_ns, stat.st_size) for file in files]
-    config = transformers.AutoConfig.from_pretrained(str(path), trust_remote_code=False)
-    return [str(path), getattr(config, "_commit_hash", None)]
+    return _loaded(path, family, dtype, four_bit), family
 
 
 def _loaded(path: str | Path, family: Family, dtype: str, four_bit: bool) -> Any:

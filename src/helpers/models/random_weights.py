@@ -57,7 +57,7 @@ def on_meta(path: str | Path) -> Any:
     """The folder's architecture without numbers, on torch's meta device."""
     import transformers
 
-    from helpers.models.families import family_of
+    from helpers.models.registry import family_of
 
     model_class = getattr(transformers, family_of(path).model_class)
     with torch.device("meta"):

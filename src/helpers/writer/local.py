@@ -3,11 +3,11 @@
 from types import TracebackType
 from typing import Any
 
+from helpers.config.writer import Writer
+from helpers.images import open_picture
 from helpers.paths import resolve
-from helpers.pictures import open_picture
-from helpers.settings.writer import Writer
 from helpers.writer.cache import Cache, Reply
-from helpers.writer.tasks import Request
+from helpers.writer.conversation import Request
 
 MAX_PIXELS = 512 * 512  # of a picture
 
@@ -31,7 +31,7 @@ class LocalModel:
 
     async def ask(self, request: Request) -> Reply:
         """The reply, stored."""
-        from helpers.batches import encode, prompt_texts
+        from helpers.models.batches import encode, prompt_texts
 
         model, processor = self._loaded = self._loaded or self._load()
         picture = open_picture(request.picture, MAX_PIXELS) if request.picture else None
@@ -62,7 +62,7 @@ class LocalModel:
 
 
 def _messages(request: Request) -> list[dict[str, Any]]:
-    """As `helpers.batches` has them. The system's words go before the user's: not every template knows the former."""
+    """As `helpers.models.batches` has them. The system's words go before the user's: not every template knows the former."""
     system, first, *later = request.messages
     parts: list[dict[str, str]] = [{"type": "image"}] if request.picture else []
     opening = [*parts, {"type": "text", "text": f"{system['content']}\n\n{first['content']}"}]

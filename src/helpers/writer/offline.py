@@ -10,8 +10,8 @@ from typing import Any
 
 from helpers.domains import ButterflyPhotoDomain, DrawnDomain, KViscuitDomain
 from helpers.domains.own import OwnDomain
-from helpers.samples import ClassText
-from helpers.world import language as say
+from helpers.schemas import ClassText
+from helpers.synthetic import language as say
 
 
 @singledispatch

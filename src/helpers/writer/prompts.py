@@ -13,8 +13,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
+from helpers.config.profiles import parse_yaml
 from helpers.paths import DATA
-from helpers.profiles import parse_yaml
 
 FOLDER = DATA / "prompts"
 HASH_DIGITS = 12  # as for the prompts in the rows of answers

@@ -1,0 +1,189 @@
+"""What the demo's base models learn: endless exercises in seeing and reading, about invented classes only.
+
+Each exercise is a prompt, perhaps a picture, and an answer. A base model leaves school able to describe a picture, to
+answer about a description, to know the invented classes both by sight and by description, and to use a name that it
+meets for the first time in a text. It has never met a target class (see `helpers.synthetic.invented`).
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from PIL.Image import Image
+
+from helpers.synthetic import language as say
+from helpers.synthetic.drawing import draw
+from helpers.synthetic.invented import InventedClass, invent_classes, invent_name
+from helpers.synthetic.looks import VOCABULARIES, Look
+
+DOMAINS = ("butterfly", "culture")
+CLASSES = 200  # of each domain, unless a lesson says otherwise
+
+# Share of each exercise. Naming goes both by sight and by description, since a model that only ever named pictures
+# would have no road from a description to a name; facts are asked along all three roads. Captions and paraphrases have
+# the largest shares: they put every part of a look into the loss, where a question puts one.
+SHARES = {
+    "caption": 0.30,
+    "visual_question": 0.10,
+    "visual_question_of_text": 0.05,
+    "paraphrase": 0.08,
+    "describe_by_name": 0.06,
+    "tell_by_name": 0.05,
+    "name_of_picture": 0.08,
+    "name_of_text": 0.10,
+    "fact_of_picture": 0.04,
+    "fact_of_text": 0.04,
+    "fact_of_name": 0.05,
+    "reading": 0.05,
+}
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One question and its answer; ``look`` is what the picture shows, or absent when the exercise is text alone."""
+
+    domain: str
+    prompt: str
+    answer: str
+    look: Look | None = None
+    other_answers: tuple[str, ...] = ()  # just as right: the same in other wordings
+
+    def picture(self, rng: random.Random) -> Image | None:
+        return draw(self.domain, self.look, rng) if self.look else None
+
+
+def every_description(domain: str, look: Look, name: str | None = None) -> tuple[str, ...]:
+    """A look in all wordings."""
+    return tuple(say.describe(domain, look, wording, name) for wording in range(len(say.DESCRIPTIONS[domain])))
+
+
+def every_background(domain: str, facts: dict[str, str]) -> tuple[str, ...]:
+    """Facts in all wordings, of "it"."""
+    return tuple(say.background(domain, facts, wording) for wording in range(len(say.BACKGROUNDS[domain])))
+
+
+class Curriculum:
+    """Draws exercises for one lesson; the same seed gives the same classes and exercises.
+
+    A domain that is named twice in ``domains`` gets two shares of the exercises.
+    """
+
+    def __init__(self, seed: int = 0, domains: Sequence[str] = DOMAINS, classes: int = CLASSES) -> None:
+        self.rng = random.Random(seed)
+        self.domains = domains
+        self.classes = {domain: invent_classes(domain, classes, seed) for domain in domains}
+        self.exercises: dict[str, Callable[[str], Exercise]] = {kind: getattr(self, kind) for kind in SHARES}
+
+    def __iter__(self) -> Iterator[Exercise]:
+        kinds, shares = list(SHARES), list(SHARES.values())
+        while True:
+            kind = self.rng.choices(kinds, shares)[0]
+            yield self.exercises[kind](self.rng.choice(self.domains))
+
+    # -- building blocks
+
+    def some_class(self, domain: str) -> InventedClass:
+        return self.rng.choice(self.classes[domain])
+
+    def some_wording(self, wordings: tuple[str, ...]) -> int:
+        return self.rng.choice(say.training_wordings(wordings))
+
+    def describe(self, domain: str, look: dict[str, str], name: str | None = None) -> str:
+        return say.describe(domain, look, self.some_wording(say.DESCRIPTIONS[domain]), name)
+
+    def background(self, domain: str, facts: dict[str, str], name: str | None = None) -> str:
+        return say.background(domain, facts, self.rng.randrange(len(say.BACKGROUNDS[domain])), name)
+
+    def some_visual_question(self, domain: str, look: dict[str, str]) -> tuple[str, str]:
+        part = self.rng.choice(list(say.VISUAL[domain]))
+        return say.pick(self.rng, say.VISUAL[domain][part].asked), say.visual_answer(domain, look, part)
+
+    def some_fact_question(self, thing: InventedClass, by_name: bool) -> tuple[str, str, str]:
+        """Question, answer, and the same answer in the other form."""
+        fact = self.rng.choice(list(say.FACTS[thing.domain]))
+        wording = self.some_wording(say.FACTS[thing.domain][fact].asked)
+        question = say.fact_question(thing.domain, fact, wording, thing.name if by_name else None)
+        # Half the answers name the thing first: the model then looks up the fact by its own words.
+        names = (thing.name, None) if self.rng.random() < 0.5 else (None, thing.name)
+        first, other = (say.fact_answer(thing.domain, fact, thing.facts[fact], name) for name in names)
+        return question, first, other
+
+    # -- exercises
+
+    def caption(self, domain: str) -> Exercise:
+        look = VOCABULARIES[domain].sample(self.rng)
+        prompt = say.pick(self.rng, say.DESCRIBING[domain])
+        return Exercise(domain, prompt, self.describe(domain, look), look, every_description(domain, look))
+
+    def visual_question(self, domain: str) -> Exercise:
+        look = VOCABULARIES[domain].sample(self.rng)
+        return Exercise(domain, *self.some_visual_question(domain, look), look)
+
+    def visual_question_of_text(self, domain: str) -> Exercise:
+        look = VOCABULARIES[domain].sample(self.rng)
+        question, answer = self.some_visual_question(domain, look)
+        return Exercise(domain, f"{self.describe(domain, look)}\n{question}", answer)
+
+    def paraphrase(self, domain: str) -> Exercise:
+        """Say a description again, in another wording or the same."""
+        look = VOCABULARIES[domain].sample(self.rng)
+        prompt = f"{self.describe(domain, look)}\n{say.pick(self.rng, say.DESCRIBING[domain])}"
+        return Exercise(domain, prompt, self.describe(domain, look), other_answers=every_description(domain, look))
+
+    def describe_by_name(self, domain: str) -> Exercise:
+        thing = self.some_class(domain)
+        prompt = self.rng.choice(say.DESCRIBING_BY_NAME).format(s=say.subject(domain, thing.name))
+        every = every_description(domain, thing.look, thing.name)
+        return Exercise(domain, prompt, self.describe(domain, thing.look, thing.name), other_answers=every)
+
+    def tell_by_name(self, domain: str) -> Exercise:
+        thing = self.some_class(domain)
+        prompt = self.rng.choice(say.TELLING_BY_NAME).format(s=say.subject(domain, thing.name))
+        look = self.describe(domain, thing.look, thing.name)
+        every = tuple(
+            f"{look} {background}"
+            for look in every_description(domain, thing.look, thing.name)
+            for background in every_background(domain, thing.facts)
+        )
+        return Exercise(domain, prompt, f"{look} {self.background(domain, thing.facts)}", other_answers=every)
+
+    def name_of_picture(self, domain: str) -> Exercise:
+        thing = self.some_class(domain)
+        prompt = say.pick(self.rng, say.NAMING[domain].asked)
+        return Exercise(domain, prompt, say.name_answer(domain, thing.name), thing.look)
+
+    def name_of_text(self, domain: str) -> Exercise:
+        thing = self.some_class(domain)
+        prompt = f"{self.describe(domain, thing.look)}\n{say.pick(self.rng, say.NAMING[domain].asked)}"
+        short = say.name_answer(domain, thing.name)
+        every = (short, *(f"{short} {background}" for background in every_background(domain, thing.facts)))
+        answer = f"{short} {self.background(domain, thing.facts)}" if self.rng.random() < 0.3 else short
+        return Exercise(domain, prompt, answer, other_answers=every)
+
+    def fact_of_picture(self, domain: str) -> Exercise:
+        thing = self.some_class(domain)
+        question, *answers = self.some_fact_question(thing, by_name=False)
+        return Exercise(domain, question, answers[0], thing.look, tuple(answers))
+
+    def fact_of_text(self, domain: str) -> Exercise:
+        thing = self.some_class(domain)
+        question, *answers = self.some_fact_question(thing, by_name=False)
+        prompt = f"{self.describe(domain, thing.look)}\n{question}"
+        return Exercise(domain, prompt, answers[0], other_answers=tuple(answers))
+
+    def fact_of_name(self, domain: str) -> Exercise:
+        question, *answers = self.some_fact_question(self.some_class(domain), by_name=True)
+        return Exercise(domain, question, answers[0], other_answers=tuple(answers))
+
+    def reading(self, domain: str) -> Exercise:
+        """Answer from a text about a thing whose name was made up a moment ago and never comes again."""
+        vocabulary = VOCABULARIES[domain]
+        name = invent_name(domain, self.rng)
+        thing = InventedClass(domain, name, vocabulary.sample(self.rng), vocabulary.sample_facts(self.rng))
+        if self.rng.random() < 0.5:
+            text = self.describe(domain, thing.look, name)
+            question, *answers = say.pick(self.rng, say.NAMING[domain].asked), say.name_answer(domain, name)
+        else:
+            text = self.background(domain, thing.facts, name)
+            question, *answers = self.some_fact_question(thing, by_name=self.rng.random() < 0.5)
+        return Exercise(domain, f"{text}\n{question}", answers[0], other_answers=tuple(answers))

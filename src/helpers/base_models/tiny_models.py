@@ -1,0 +1,185 @@
+"""The demo's two base models before training: the true architectures, a few million parameters, random weights.
+
+Both read the drawn world's language through a byte-level BPE tokenizer trained on that language, and both get the chat
+template of the 7B model they stand for (Qwen2-VL's without its default system prompt, which says nothing here).
+"""
+
+import random
+from itertools import islice
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextProcessor,
+    PreTrainedTokenizerFast,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+)
+from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from helpers.base_models.curriculum import Curriculum
+from helpers.models.qwen2_vl import Qwen2VLPictureProcessor
+from helpers.synthetic.invented import invent_name
+
+PICTURE_SIZE = 56  # pixels a side: the smallest at which every part of a look is told apart by eye
+VOCABULARY_SIZE = 1024  # the world's words whole, names in pieces of one to four letters
+HIDDEN, LAYERS, HEADS, FEED_FORWARD = 192, 6, 6, 512
+TOWER_HIDDEN, TOWER_LAYERS, TOWER_HEADS = 128, 3, 4
+
+QWEN2_VL_SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+QWEN2_VL_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+LLAVA_SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<image>")
+LLAVA_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}USER: {% else %}ASSISTANT: {% endif %}"
+    "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+    "{% if message['role'] == 'user' %} {% else %}</s>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+
+def corpus(exercises: int = 6000, names: int = 3000, seed: int = 0) -> list[str]:
+    """Text of the world for the tokenizer: exercises, and many names, so that any name falls into few pieces."""
+    rng = random.Random(seed)
+    world = [f"user\n{e.prompt}\nassistant\n{e.answer}" for e in islice(Curriculum(seed), exercises)]
+    extra = [f"the {invent_name(rng.choice(('butterfly', 'culture')), rng)}." for _ in range(names)]
+    return ["USER: ASSISTANT: "] * 50 + world + extra
+
+
+def train_tokenizer(texts: list[str], special: tuple[str, ...], **roles: str) -> PreTrainedTokenizerFast:
+    """A byte-level BPE (no unknown byte exists) in the layout of `transformers`."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE, special_tokens=list(special), initial_alphabet=alphabet, show_progress=False
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, padding_side="right", model_max_length=2048, **roles)
+
+
+def tiny_qwen2_vl(seed: int = 0) -> tuple[Qwen2VLForConditionalGeneration, Any]:
+    """Untrained model and processor: 8x8 patches of 7 pixels, merged 2x2 into 16 picture tokens."""
+    tokenizer = train_tokenizer(
+        corpus(), QWEN2_VL_SPECIAL, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=QWEN2_VL_TEMPLATE
+    )
+    ids: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN2_VL_SPECIAL}
+    pictures = Qwen2VLImageProcessorPil(
+        patch_size=7,
+        merge_size=2,
+        temporal_patch_size=2,
+        size={"shortest_edge": PICTURE_SIZE**2, "longest_edge": PICTURE_SIZE**2},
+    )
+    processor = Qwen2VLPictureProcessor(pictures, tokenizer, chat_template=QWEN2_VL_TEMPLATE)
+    config = Qwen2VLConfig(
+        text_config=dict(
+            vocab_size=len(tokenizer),
+            hidden_size=HIDDEN,
+            intermediate_size=FEED_FORWARD,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            num_key_value_heads=HEADS // 3,
+            max_position_embeddings=2048,
+            # Half of a head's width, split over time, height and width in the 7B model's proportions (16, 24, 24).
+            rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 6, 6]},
+            bos_token_id=ids["<|endoftext|>"],
+            eos_token_id=ids["<|im_end|>"],
+            pad_token_id=ids["<|endoftext|>"],
+        ),
+        vision_config=dict(
+            depth=TOWER_LAYERS,
+            embed_dim=TOWER_HIDDEN,
+            hidden_size=HIDDEN,
+            num_heads=TOWER_HEADS,
+            mlp_ratio=4,
+            patch_size=7,
+            spatial_merge_size=2,
+            temporal_patch_size=2,
+        ),
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+    )
+    torch.manual_seed(seed)
+    return Qwen2VLForConditionalGeneration(config), processor
+
+
+def tiny_llava_next(seed: int = 0) -> tuple[LlavaNextForConditionalGeneration, Any]:
+    """Untrained model and processor: the picture and one tile, 4x4 patches of 14 pixels each; 36 picture tokens."""
+    tokenizer = train_tokenizer(
+        corpus(),
+        LLAVA_SPECIAL,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        chat_template=LLAVA_TEMPLATE,
+    )
+    ids: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in LLAVA_SPECIAL}
+    side = {"height": PICTURE_SIZE, "width": PICTURE_SIZE}
+    pinpoints = [[PICTURE_SIZE, PICTURE_SIZE]]
+    pictures = LlavaNextImageProcessorPil(
+        size={"shortest_edge": PICTURE_SIZE}, crop_size=side, image_grid_pinpoints=pinpoints
+    )
+    processor = LlavaNextProcessor(
+        pictures,
+        tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=LLAVA_TEMPLATE,
+    )
+    config = LlavaNextConfig(
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=HIDDEN,
+            intermediate_size=FEED_FORWARD,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            num_key_value_heads=HEADS,
+            max_position_embeddings=2048,
+            bos_token_id=ids["<s>"],
+            eos_token_id=ids["</s>"],
+            pad_token_id=ids["<pad>"],
+        ),
+        vision_config=CLIPVisionConfig(
+            hidden_size=TOWER_HIDDEN,
+            intermediate_size=4 * TOWER_HIDDEN,
+            num_hidden_layers=TOWER_LAYERS + 1,  # features come from the last layer but one, as in the 7B model
+            num_attention_heads=TOWER_HEADS,
+            image_size=PICTURE_SIZE,
+            patch_size=14,
+            projection_dim=TOWER_HIDDEN,
+        ),
+        image_token_index=ids["<image>"],
+        image_grid_pinpoints=pinpoints,
+        image_seq_length=16,
+    )
+    torch.manual_seed(seed)
+    return LlavaNextForConditionalGeneration(config), processor
+
+
+TINY_MODELS = {"tiny-qwen2-vl": tiny_qwen2_vl, "tiny-llava-next": tiny_llava_next}

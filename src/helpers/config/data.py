@@ -1,0 +1,50 @@
+"""Where a domain comes from, and how much of it is drawn, written and asked (notebook 01)."""
+
+from typing import Literal
+
+from pydantic import NonNegativeInt, PositiveInt, field_validator, model_validator
+
+from helpers.config import Settings
+
+Distractors = Literal["random", "look_alike"]
+FACTS = 5  # that a class of the facts tables has; each test picture of a class asks for another one
+
+
+class Domain(Settings):
+    """Where one domain's pictures and questions come from.
+
+    drawn: pictures made from a facts table; kviscuit: the photographs and questions of K-VISCUIT; butterflies: the
+    photographs of the Kaggle set, the paper's authors' questions, or both; own: a folder of one's own classes.
+    """
+
+    source: Literal["drawn", "kviscuit", "butterflies", "own"]
+    path: str | None = None  # the folder or, of kviscuit and butterflies, owner/name[@revision] on the hub
+    training_pictures: str | None = None  # a folder of pictures for classes without one: <class>.jpg or <class>/*.jpg
+
+    @model_validator(mode="after")
+    def path_where_needed(self) -> "Domain":
+        if self.source == "drawn" and self.path is not None:
+            raise ValueError(f"source drawn with path {self.path!r}: a drawn domain takes none; leave path out")
+        if self.source != "drawn" and self.path is None:
+            raise ValueError(f"source {self.source} without a path: name the folder that it is read from")
+        return self
+
+
+class Data(Settings):
+    """How much is drawn, written and asked."""
+
+    test_pictures_per_class: PositiveInt
+    wordings_per_class: PositiveInt  # how many differently worded descriptions of a class are written
+    limit_classes: PositiveInt | None  # null: all classes
+    distractors: Distractors  # the wrong options of Type 1: any other class (paper), or the most alike
+    picture_size: PositiveInt  # pixels, both sides; drawn domains only
+    seed: NonNegativeInt  # of drawing and wording; the same for every training seed, so that only training varies
+
+    @field_validator("test_pictures_per_class")
+    @classmethod
+    def one_fact_a_picture(cls, count: int) -> int:
+        if count > FACTS:
+            raise ValueError(
+                f"{count} test pictures a class: each asks for another fact, and a class has {FACTS}; at most {FACTS}"
+            )
+        return count

@@ -1,0 +1,294 @@
+"""Grids: many runs of one profile, as a readable file in `grids/`.
+
+A grid says over which models, domains, modes and seeds of a profile it goes, and which settings vary: named
+`variants`, or `axes` whose every combination is run. A variant is known by the settings in which it differs from the
+profile, so two grids that ask for the same run get the same one: `main` where nothing differs, else such as
+``training.lora_rank=4``.
+"""
+
+import argparse
+import fnmatch
+import hashlib
+import itertools
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeInt, ValidationError
+
+from helpers import paths
+from helpers.config import Settings
+from helpers.config.build import Mode
+from helpers.config.profiles import (
+    Profile,
+    SettingsError,
+    check_name,
+    describe_problem,
+    load_profile,
+    parse_overrides,
+    read_yaml,
+    replaced,
+)
+from helpers.workflow import estimates
+
+MAIN = "main"
+LONGEST_KEY = 100  # characters; a longer one would not do as a folder's name
+Overrides = dict[str, Any]
+
+# What each step's result depends on, step by step; a setting of a later step leaves the earlier results as they are.
+STEPS = {
+    "data": ("data.", "writer."),
+    "dataset": ("data.", "writer.", "build."),
+    "training": ("data.", "writer.", "build.", "training."),
+    "evaluation": ("data.", "writer.", "build.", "training.", "evaluation."),
+    "ablation": ("data.", "writer.", "build.", "training.", "evaluation."),
+}
+QUESTION_SETTINGS = (  # no matter to training
+    "data.distractors",
+    "data.test_pictures_per_class",
+    "build.limit_questions",
+    "build.asked",
+)
+PICTURE_SETTINGS = (  # of notebook 05 alone
+    "evaluation.ablation_images",
+    "evaluation.guidance",
+    "evaluation.representations",
+)
+HYBRID_SHARE = "build.hybrid_share"
+
+
+class Grid(Settings):
+    """One file of `grids/`."""
+
+    name: str  # taken from the file's name
+    title: str  # what the grid asks, for its table and figure
+    profile: str
+    models: list[str] | None = Field(default=None, min_length=1)  # null, here and below: all of the profile
+    domains: list[str] | None = Field(default=None, min_length=1)
+    modes: list[Mode | Literal["base"]] | None = Field(default=None, min_length=1)
+    seeds: list[NonNegativeInt] | None = Field(default=None, min_length=1)
+    set: Overrides = Field(default_factory=dict)  # settings that all of its runs share
+    variants: dict[str, Overrides] = Field(default_factory=dict)  # label: settings in which it differs
+    axes: dict[str, list[Any]] = Field(
+        default_factory=dict
+    )  # setting: its values; every combination is run, beside the variants
+    exclude: list[dict[str, Any]] = Field(
+        default_factory=list
+    )  # leaves out the runs that agree with all fields of one of these
+    pictures: bool = False  # also ask with the picture withheld or changed (notebook 05)
+    x: str | None = None  # the setting that is the figure's horizontal axis
+    minutes: float | None = Field(default=None, gt=0)  # what one run takes, for the plan; null: nothing is known
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of a grid."""
+
+    model: str
+    domain: str
+    mode: str
+    seed: int
+    label: str
+    overrides: Overrides
+
+    def at(self, step: str) -> tuple[str, Overrides]:
+        """The mode and the overrides that this step's result depends on."""
+        return at(step, self.mode, self.overrides)
+
+    def key(self, step: str) -> str:
+        """The variant's name as far as this step's result depends on it."""
+        return key(self.at(step)[1])
+
+    def name(self, step: str) -> str:
+        """Where this step's result lies, below the step's folder."""
+        return f"{self.model}/{self.domain}/{self.at(step)[0]}/{self.key(step)}/seed{self.seed}"
+
+
+def load_grid(path: str | Path) -> Grid:
+    """Read a grid file; a bare name is looked for in `grids/`. Raises `SettingsError` with field, value and rule."""
+    file = Path(path) if str(path).endswith((".yaml", ".yml")) else paths.ROOT / "grids" / f"{path}.yaml"
+    file = paths.resolve(file)
+    if not file.is_file():
+        found = ", ".join(sorted(grid.stem for grid in (paths.ROOT / "grids").glob("*.yaml"))) or "none"
+        raise SettingsError(f"no grid {path}; found in grids/: {found}")
+    check_name("grid", file.stem)
+    try:
+        values = read_yaml(file)
+    except SettingsError as error:
+        raise SettingsError(f"grid {file.name} is not a file of `field: value` lines: {error}") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"grid {file.name} is not a file of `field: value` lines, but {type(values).__name__}")
+    try:
+        return Grid.model_validate({**values, "name": file.stem})
+    except ValidationError as error:
+        problems = "\n".join(f"  {describe_problem(problem)}" for problem in error.errors())
+        raise SettingsError(f"grid {file.name} cannot be used:\n{problems}\nCorrect the file.") from None
+
+
+def runs(grid: Grid, profile: Profile, only: str = "") -> list[Run]:
+    """Every run of the grid, each once; settings equal to the profile's own are no difference.
+
+    ``only``: those whose `Run.name` has this in it; ``*`` stands for anything, as in ``qwen2_vl/*/seed0``.
+
+    Raises `SettingsError` for a model, domain or setting that the profile does not have, or for a grid without a run.
+    """
+    for field in ("models", "domains"):
+        if unknown := set(getattr(grid, field) or []) - set(getattr(profile, field)):
+            raise SettingsError(f"grid {grid.name}: {field} {sorted(unknown)} are not in profile {profile.name}")
+    _check_exclude(grid)
+    found: dict[tuple[str, ...], Run] = {}
+    for run in _cells(grid, profile):
+        cell = {**run.overrides, "model": run.model, "domain": run.domain, "mode": run.mode, "seed": run.seed}
+        if not any(all(cell.get(field) == value for field, value in out.items()) for out in grid.exclude):
+            found.setdefault((run.model, run.domain, run.mode, str(run.seed), run.key("ablation")), run)
+    if not found:
+        raise SettingsError(f"grid {grid.name} leaves no run: its exclude takes out everything")
+    _check_methods(grid, profile, found.values())
+    kept = [run for run in found.values() if fnmatch.fnmatchcase(run.name("ablation"), f"*{only}*")]
+    if not kept:
+        example = next(iter(found.values())).name("ablation")
+        raise SettingsError(f"grid {grid.name} has no run with {only!r} in its name; one of its names is {example}")
+    return kept
+
+
+def _check_methods(grid: Grid, profile: Profile, cells: Iterable[Run]) -> None:
+    """No text passes through the projector, so that alone it has nothing to learn from text."""
+    field = "training.method"
+    for run in cells:
+        if run.mode == "text_only" and run.overrides.get(field, value_of(profile, field)) == "projector":
+            raise SettingsError(
+                f"grid {grid.name}: {field} is projector in mode text_only, where no picture reaches the projector and "
+                "nothing could be learned; leave it out: exclude: [{mode: text_only, training.method: projector}]"
+            )
+
+
+def _check_exclude(grid: Grid) -> None:
+    """A misspelt field would leave nothing out, and nobody would know."""
+    known = {"model", "domain", "mode", "seed", *grid.set, *grid.axes, *(f for v in grid.variants.values() for f in v)}
+    if unknown := sorted({field for out in grid.exclude for field in out} - known):
+        raise SettingsError(
+            f"grid {grid.name}: exclude names {', '.join(unknown)}, which nothing here has; there are "
+            f"{', '.join(sorted(known))}"
+        )
+
+
+def _cells(grid: Grid, profile: Profile) -> Iterator[Run]:
+    axes = [grid.models or profile.models, grid.domains or profile.domains, grid.modes or profile.modes]
+    for model, domain, mode in itertools.product(*axes):
+        for seed in [0] if mode == "base" else grid.seeds or profile.seeds:
+            for label, overrides in _variants(grid):
+                different = differences(grid, profile, grid.set | overrides)
+                yield Run(model, domain, mode, seed, label, of_step(different, "ablation", mode))
+
+
+def _variants(grid: Grid) -> Iterator[tuple[str, Overrides]]:
+    if not grid.variants and not grid.axes:
+        yield MAIN, {}
+    yield from grid.variants.items()
+    if grid.axes:
+        for values in itertools.product(*grid.axes.values()):
+            overrides = dict(zip(grid.axes, values, strict=True))
+            yield ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in overrides.items()), overrides
+
+
+def differences(grid: Grid, profile: Profile, overrides: Mapping[str, Any]) -> Overrides:
+    """The overrides that change something; all are checked against the profile's rules."""
+    if foreign := [field for field in overrides if not field.startswith(STEPS["evaluation"])]:
+        groups = ", ".join(group.rstrip(".") for group in STEPS["evaluation"])
+        raise SettingsError(f"grid {grid.name} varies {foreign[0]}; only fields of {groups} can vary, e.g. build.seed")
+    changed = replaced(profile, overrides, f"grid {grid.name}")
+    values = {field: value_of(changed, field) for field in overrides}
+    return {field: value for field, value in values.items() if value != value_of(profile, field)}
+
+
+def value_of(profile: Profile, field: str) -> Any:
+    """A setting by its dotted name, in plain values."""
+    value: Any = profile.model_dump()
+    for part in field.split("."):
+        value = value[part]
+    return value
+
+
+def of_step(overrides: Mapping[str, Any], step: str, mode: str = "") -> Overrides:
+    """The overrides that matter up to a step. The untuned model has seen no sample and no training."""
+    kept = {field: value for field, value in overrides.items() if field.startswith(STEPS[step])}
+    if mode == "base":
+        kept = {field: value for field, value in kept.items() if not field.startswith(("build.", "training."))}
+    if step == "training":
+        kept = {field: value for field, value in kept.items() if field not in QUESTION_SETTINGS}
+    if step == "evaluation":
+        kept = {field: value for field, value in kept.items() if field not in PICTURE_SETTINGS}
+    return kept
+
+
+def at(step: str, mode: str, overrides: Mapping[str, Any]) -> tuple[str, Overrides]:
+    """The mode and the overrides by which a run's result of a step goes.
+
+    A hybrid that shows no class is trained as text-only, and one that shows every class as image + text: the same
+    samples in the same order, and so the same adapter.
+    """
+    kept = of_step(overrides, step, mode)
+    ends: dict[Any, str] = {0: "text_only", 1: "image_text"}
+    same = ends.get(kept.get(HYBRID_SHARE)) if (step, mode) == ("training", "hybrid") else None
+    return (same, {field: value for field, value in kept.items() if field != HYBRID_SHARE}) if same else (mode, kept)
+
+
+def key(overrides: Mapping[str, Any]) -> str:
+    """A variant's name, usable as a folder: what differs, in a fixed order; a long one is cut and hashed."""
+    if not overrides:
+        return MAIN
+    name = "+".join(f"{field}={_slug(value)}" for field, value in sorted(overrides.items()))
+    digest = hashlib.sha256(repr(sorted(overrides.items())).encode()).hexdigest()[:8]
+    return name if len(name) <= LONGEST_KEY else f"{name[: LONGEST_KEY - 9]}~{digest}"
+
+
+def _slug(value: Any) -> str:
+    """A text that had to be changed gets a hash: two models ``a/b`` and ``a_b`` are not to share a folder."""
+    if isinstance(value, list):
+        return "-".join(map(_slug, value)) or "none"
+    plain = re.sub(r"[^A-Za-z0-9_.]", "_", str(value))
+    if not isinstance(value, str) or plain == value:
+        return plain
+    return f"{plain}~{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def plan(grid: Grid, profile: Profile, only: str = "") -> str:
+    """A grid in words: what it varies, how many notebooks that is, how many are there already, what the rest costs."""
+    cells = runs(grid, profile, only)
+    steps = estimates.steps(cells, grid.pictures)
+    varied = ", ".join(sorted({field for run in cells for field in run.overrides})) or "nothing"
+    counts = f"{len(steps['training'])} trainings, {len(steps['evaluation'])} evaluations"
+    pictures = f", {len(steps['ablation'])} with the picture changed" if grid.pictures else ""
+    return (
+        f"{grid.name}: {grid.title}\n  varies {varied}\n  {len(cells)} runs: {counts}{pictures}\n"
+        f"{estimates.describe(paths.RUNS / profile.name, steps, grid.minutes)}"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``list PROFILE``: the names of its grids; ``plan GRID...``: what they are; ``profile GRID``: of which profile."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.config.grids", description=main.__doc__)
+    parser.add_argument("what", choices=["list", "plan", "profile"])
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--only", default="", help="of their runs those with this in their names")
+    parser.add_argument("--set", default="", help="settings that differ from the profile's, as KEY=VALUE KEY=VALUE")
+    given = parser.parse_args(arguments)
+    try:
+        if given.what == "list":
+            every = [load_grid(file) for file in sorted((paths.ROOT / "grids").glob("*.yaml"))]
+            print(*[grid.name for grid in every if grid.profile in given.names])
+        if given.what == "profile":
+            print(load_grid(given.names[0]).profile)
+        for grid in map(load_grid, given.names if given.what == "plan" else []):
+            print(plan(grid, load_profile(grid.profile, parse_overrides(given.set)), given.only))
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From texts to training samples and test questions, their audit and their card (notebook 02)."""

@@ -1,0 +1,252 @@
+"""The audit of a data set before anything is trained: what would make its test worthless, or easier than it looks.
+
+- *Leaks.* A test picture in the training set is an error, byte for byte always, by its looks (perceptual hash) where
+  the training pictures come from elsewhere than the test's. Questions in the training text, word for word or nearly,
+  and answers given away are counted and shown, and are no error: what they mean depends on the data set. "Which
+  butterfly is this?" gives nothing away, and many species live in forests.
+- *Blind baselines.* What someone scores who sees neither picture nor question.
+
+Samples are gone through once, pictures opened one at a time, so memory does not grow with either.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from helpers.datasets.build import sentences
+from helpers.images import NEAR, distance, is_near, perceptual_hash
+from helpers.schemas import Question, Sample
+from helpers.workflow.provenance import sha256
+
+ALIKE = 90  # percent, of two sentences whose words are sorted first
+EXAMPLES = 10  # of each finding are shown, the rest only counted
+GROUP = 500  # samples held at once
+FOLDS = 5
+AnyItem = TypeVar("AnyItem")
+ENOUGH = 20  # questions, for the baseline that is learned
+
+
+def audit(
+    questions: Iterable[Question],
+    samples: Iterable[Sample],
+    folder: str | Path,
+    near: int = NEAR,
+    outside: bool = False,
+) -> dict[str, Any]:
+    """Counts, leaks and blind baselines; ``folder`` holds the pictures of both. Accuracies in percent.
+
+    ``outside``: the training pictures come from elsewhere than the test's (the web, one's own), so that one which looks
+    like a test picture, at most ``near`` of 64 bits apart, is an error. Drawn pictures of a class look alike by design:
+    there the pairs are only counted, and ten of them shown. Mirrored copies and small cut-outs are not found.
+
+    Raises ``ValueError`` for a picture that is in test and training.
+    """
+    asked, folder = list(questions), Path(folder)
+    training = _Training(asked)
+    for group in groups(samples, GROUP):
+        training.add(group)
+    shown = {picture: None for question in asked for picture in question.pictures}
+    _refuse_copies(folder, list(shown), training.pictures)
+    pairs = near_pictures(folder, list(shown), sorted(training.pictures), near)
+    if outside and pairs:
+        raise ValueError(
+            f"{len(pairs)} training picture(s) look like a test picture (at most {near} of 64 bits apart): "
+            f"{', '.join(pairs[:EXAMPLES])}; take them out"
+        )
+    return {
+        "samples": training.count,
+        "samples_by_direction": dict(training.directions),
+        "training_classes": len(training.classes),
+        "training_pictures": len(training.pictures),
+        "questions": len(asked),
+        "test_pictures": len(shown),
+        "question_texts_in_training": sorted(training.verbatim),
+        "near_question_texts": _shown([f"{q} ~ {s} ({n})" for q, (n, s) in sorted(training.alike.items())]),
+        "questions_with_their_answer": _shown(sorted(training.answered)),
+        "answers_in_other_classes": _shown(_elsewhere(asked, training.places)),
+        "near_pictures": {"distance": near, **_shown(pairs)},
+        **{f"type{kind}": blind([q for q in asked if q.question_type == kind]) for kind in (1, 2)},
+    }
+
+
+def groups(items: Iterable[AnyItem], size: int) -> Iterator[list[AnyItem]]:
+    """The items in lists of that size, the last one shorter."""
+    rest = iter(items)
+    while group := list(islice(rest, size)):
+        yield group
+
+
+def _shown(found: Sequence[str]) -> dict[str, Any]:
+    return {"count": len(found), "examples": list(found[:EXAMPLES])}
+
+
+# ---- words ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Training:
+    """What has been found in the samples so far."""
+
+    questions: list[Question]
+    count: int = 0
+    directions: Counter[str] = field(default_factory=Counter)
+    classes: set[str] = field(default_factory=set)
+    pictures: set[str] = field(default_factory=set)
+    verbatim: set[str] = field(default_factory=set)  # texts of questions
+    alike: dict[str, tuple[int, str]] = field(default_factory=dict)  # text of a question -> percent, training sentence
+    answered: set[str] = field(default_factory=set)  # ids of questions that a sample asks and answers
+    places: dict[str, set[str]] = field(default_factory=dict)  # right answer in full -> up to two classes that say it
+
+    def __post_init__(self) -> None:
+        self.texts = list(dict.fromkeys(question.question for question in self.questions))
+        self.sorted_texts = [_sorted_words(text) for text in self.texts]
+        self.answers = {_right_sentence(question): _whole(_right_sentence(question)) for question in self.questions}
+        self.seen: set[int] = set()  # sentences that were compared; emptied before it grows large
+
+    def add(self, group: Sequence[Sample]) -> None:
+        self.count += len(group)
+        self.directions.update(sample.direction for sample in group)
+        self.classes.update(sample.class_id for sample in group)
+        self.pictures.update(picture for sample in group for picture in sample.pictures)
+        self._add_questions(group)
+        self._add_near([sentence for sample in group for text in sample.texts for sentence in sentences(text)])
+        self._add_answers(group)
+
+    def _add_questions(self, group: Sequence[Sample]) -> None:
+        everything = "\n".join(text for sample in group for text in sample.texts)
+        present = {text for text in self.texts if text in everything}
+        self.verbatim |= present
+        for question in (question for question in self.questions if question.question in present):
+            if any(question.question in s.texts[0] and question.right_option in s.texts[1] for s in group):
+                self.answered.add(question.question_id)
+
+    def _add_near(self, found: Iterable[str]) -> None:
+        from rapidfuzz import fuzz, process
+
+        if len(self.seen) > 100_000:
+            self.seen.clear()
+        new = [sentence for sentence in dict.fromkeys(found) if hash(sentence) not in self.seen]
+        self.seen.update(map(hash, new))
+        if not new or not self.texts:
+            return
+        words = [_sorted_words(sentence) for sentence in new]
+        alike = process.cdist(self.sorted_texts, words, scorer=fuzz.ratio, score_cutoff=ALIKE, dtype="uint8", workers=1)
+        for row, column in zip(*alike.nonzero(), strict=True):
+            text, pair = self.texts[row], (int(alike[row, column]), new[column])
+            self.alike[text] = max(self.alike.get(text, (0, "")), pair)
+
+    def _add_answers(self, group: Sequence[Sample]) -> None:
+        spoken: dict[str, list[str]] = {}
+        for sample in group:
+            spoken.setdefault(sample.class_id, []).extend(sample.texts)
+        said = {class_id: "\n".join(texts).casefold() for class_id, texts in spoken.items()}
+        for answer, (plain, whole) in self.answers.items():
+            places = self.places.setdefault(answer, set())
+            for class_id, words in said.items():
+                if len(places) < 2 and class_id not in places and plain in words and whole.search(words):
+                    places.add(class_id)
+
+
+def _right_sentence(question: Question) -> str:
+    return question.sentences()[question.answer]
+
+
+def _sorted_words(text: str) -> str:
+    return " ".join(sorted(re.findall(r"\w+", text.casefold())))
+
+
+def _whole(answer: str) -> tuple[str, re.Pattern[str]]:
+    """An answer in lower case and, to find it, not within another word; a Korean particle may follow."""
+    plain = answer.casefold()
+    end = r"(?!\w)" if plain[-1].isascii() else ""
+    return plain, re.compile(rf"(?<!\w){re.escape(plain)}{end}")
+
+
+def _elsewhere(questions: Iterable[Question], places: dict[str, set[str]]) -> list[str]:
+    """Questions whose right answer, in full, a training text of another class says."""
+    found = []
+    for question in questions:
+        answer = _right_sentence(question)
+        if others := sorted(places.get(answer, set()) - {question.class_id}):
+            found.append(f"{question.question_id}: {answer} ({others[0]})")
+    return found
+
+
+# ---- pictures ------------------------------------------------------------------------------------------------------
+
+
+def _refuse_copies(folder: Path, shown: Sequence[str], trained: Iterable[str]) -> None:
+    tests = {sha256(folder / name): name for name in shown}
+    copies = {name: tests.get(sha256(folder / name)) for name in sorted(trained)}
+    if leaked := [f"{test} = {name}" for name, test in copies.items() if test]:
+        raise ValueError(f"{len(leaked)} test picture(s) used in training: {', '.join(leaked)}; take them out")
+
+
+def near_pictures(folder: Path, shown: Iterable[str], trained: Sequence[str], near: int) -> list[str]:
+    """Pairs of a test and a training picture, as "test ~ training (bits)", the nearest first."""
+    if not trained:
+        return []  # nothing to compare with: the pictures are not even opened
+    tests = {name: perceptual_hash(folder / name) for name in shown}
+    pairs: list[tuple[int, str, str]] = []
+    for name in trained:
+        own = perceptual_hash(folder / name)
+        pairs += [(distance(own, other), test, name) for test, other in tests.items() if is_near(own, other, near)]
+    return [f"{test} ~ {name} ({bits})" for bits, test, name in sorted(pairs)]
+
+
+def blind(questions: Sequence[Question]) -> dict[str, Any]:
+    """Where the right answers stand, and what someone scores who never sees picture or question.
+
+    ``positions_p``: chance, by Pearson's chi-square, of places at least so uneven if each answer's place were drawn.
+    """
+    frequency = Counter(option for question in questions for option in question.options)
+    positions = [sum(q.answer == place for q in questions) for place in range(4)]
+    return {
+        "questions": len(questions),
+        "answer_positions": positions,
+        "positions_p": _evenness(positions),
+        "longest_option": _accuracy(questions, [[len(option) for option in q.options] for q in questions]),
+        "most_frequent_option": _accuracy(questions, [[frequency[o] for o in q.options] for q in questions]),
+        "option_words": _accuracy(questions, option_scores(questions)) if len(questions) >= ENOUGH else None,
+    }
+
+
+def _evenness(counts: Sequence[int]) -> float | None:
+    from scipy.stats import chisquare
+
+    return round(float(chisquare(counts).pvalue), 4) if sum(counts) else None
+
+
+def _accuracy(questions: Sequence[Question], scores: Sequence[Sequence[float]]) -> float | None:
+    """Accuracy, in percent, of always taking the option with the highest score; a tie is the expectation of a draw."""
+    if not questions:
+        return None
+    hits = [(s[q.answer] == max(s)) / list(s).count(max(s)) for q, s in zip(questions, scores, strict=True)]
+    return round(100 * sum(hits) / len(hits), 1)
+
+
+def option_scores(questions: Sequence[Question]) -> list[list[float]]:
+    """How right each option sounds to a logistic regression on the words of options, learned from the other questions.
+
+    Five-fold by question: no question is scored by a model that saw it. An option that is right elsewhere as often as
+    chance has it is seen as right a little less often here, since its own question is left out: somewhat below 25
+    percent is no finding. Well above means that the options alone give answers away.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import KFold
+    from sklearn.pipeline import make_pipeline
+
+    scores: list[list[float]] = [[] for _ in questions]
+    for known, asked in KFold(FOLDS, shuffle=True, random_state=0).split(questions):
+        words = CountVectorizer(binary=True, token_pattern=r"\w+|[^\w\s]")
+        model = make_pipeline(words, LogisticRegression(max_iter=1000))
+        learned = [questions[i] for i in known]
+        model.fit([o for q in learned for o in q.options], [n == q.answer for q in learned for n in range(4)])
+        for i in asked:
+            scores[i] = [round(float(s), 9) for s in model.decision_function(questions[i].options)]
+    return scores

@@ -1,0 +1,288 @@
+"""From texts to training samples: the same words read in several directions, with a picture or without.
+
+| mode | direction | prompt | answer |
+|---|---|---|---|
+| text_only | name_to_description | tell me about NAME | look and background |
+| text_only | description_to_name | look; what is it called? | NAME and background |
+| image_text | picture_to_description | picture; tell me about NAME | look and background |
+| image_text | picture_to_name | picture; what is it called? | NAME and background |
+
+The two modes differ in nothing but this: where one has the look in words, the other has the picture. The other two are
+made of them: ``hybrid`` gives some classes as image_text and the rest as text_only, ``printed`` is image_text with the
+look printed as a picture (`helpers.datasets.rendered_text`).
+
+Texts are gone through more than once and never held: give a list or a `helpers.rows.RowFile`, not a generator.
+"""
+
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+from helpers.config.build import Build, Mode
+from helpers.datasets.rendered_text import lay_out, print_words
+from helpers.paths import atomic_write, file_name
+from helpers.schemas import ClassText, Question, Sample, exchange
+from helpers.synthetic import language as say
+
+MODES: tuple[str, ...] = get_args(Mode)
+PAPER_MODES = ("text_only", "image_text")
+TWINS = {"name_to_description": "picture_to_description", "description_to_name": "picture_to_name"}
+GENERIC_NAMING = ("What is this called?", "What is the name of this?", "Name this.")
+PRINTED = "pictures/printed"
+# After a full stop and a space, unless what follows is lower case or a digit ("c. 5 cm"); East Asian ones need no space
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?![a-z0-9])|(?<=[。！？])\s*")
+
+
+class Classes(NamedTuple):
+    """What the settings chose, each in the order of the texts."""
+
+    described: list[str]  # that training speaks of
+    held_back: list[str]  # the rest, for measuring transfer
+    with_picture: list[str]  # of the described ones, those that mode hybrid gives with their picture
+
+
+def build_samples(texts: Iterable[ClassText], mode: str, settings: Build) -> Iterator[Sample]:
+    """One sample a text and direction. Question wordings take turns; held-out ones are never used.
+
+    Raises ``ValueError`` for an unknown mode, for a text without the picture that the mode needs, and for a generator.
+    The pictures of mode printed are made by `print_pictures`, before the samples are written.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode is {mode!r}; known: {', '.join(MODES)}")
+    shown = frozenset(choose_classes(texts, settings).with_picture) if mode == "hybrid" else frozenset()
+    for turn, text in enumerate(chosen_texts(texts, settings)):
+        picture = _picture(text, mode, shown)
+        for direction in settings.directions:
+            yield _sample(text, direction, turn, settings.parts, picture)
+
+
+def choose_classes(texts: Iterable[ClassText], settings: Build) -> Classes:
+    """Which classes are described, and which come with their picture in mode hybrid, at random by ``settings.seed``.
+
+    A smaller share is part of a larger one with the same seed, so that a curve over shares adds classes and does not
+    swap them. At least one class is described.
+    """
+    ids = list(dict.fromkeys(text.class_id for text in _repeatable(texts)))
+    described = _share(ids, settings.described_share, f"described/{settings.seed}", least=1)
+    shown = _share(described, settings.hybrid_share, f"hybrid/{settings.seed}", least=0)
+    return Classes(described, [name for name in ids if name not in set(described)], shown)
+
+
+def _share(ids: Sequence[str], share: float, seed: str, least: int) -> list[str]:
+    order = list(ids)
+    random.Random(seed).shuffle(order)
+    kept = set(order[: max(least, round(share * len(ids)))])
+    return [name for name in ids if name in kept]
+
+
+def _repeatable(texts: Iterable[ClassText]) -> Iterable[ClassText]:
+    if iter(texts) is texts:
+        raise ValueError("texts can be gone through only once; give a list or a helpers.rows.RowFile")
+    return texts
+
+
+def chosen_texts(texts: Iterable[ClassText], settings: Build) -> Iterator[ClassText]:
+    """The texts of the described classes as the samples will have them: shuffled if so set, looks shortened."""
+    described = None if settings.described_share == 1 else set(choose_classes(texts, settings).described)
+
+    def read() -> Iterator[ClassText]:
+        return (text for text in _repeatable(texts) if described is None or text.class_id in described)
+
+    for text in _shuffled(read) if settings.shuffled else read():
+        yield text.model_copy(update={"look": first_sentences(text.look, settings.detail_share)})
+
+
+def first_sentences(text: str, share: float) -> str:
+    """The first ceil(share x number) sentences; 0.34 of three are therefore two, 0.33 are one."""
+    if share == 1:
+        return text
+    found = sentences(text)
+    return " ".join(found[: math.ceil(share * len(found) - 1e-9)])  # 0.1 x 30 is 3, whatever binary fractions say
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text in a language that ends them with one of ``. ! ?`` or their East Asian forms."""
+    return [part for line in text.splitlines() for part in SENTENCE_END.split(line.strip()) if part]
+
+
+# ---- the modes' pictures -------------------------------------------------------------------------------------------
+
+
+def obstacle(texts: Iterable[ClassText], mode: str, settings: Build) -> str | None:
+    """Why a mode cannot be built from these texts (the first text that it fails on), or None.
+
+    A data set may well lack what one mode needs: K-VISCUIT's photographs are all in the test. The mode's file is then
+    empty, and the reason stands in the card.
+    """
+    if mode == "text_only":
+        return None
+    shown = frozenset(choose_classes(texts, settings).with_picture)
+    try:
+        for text in chosen_texts(texts, settings):
+            if mode == "printed":
+                _printable(text, settings)
+            else:
+                _picture(text, mode, shown)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _picture(text: ClassText, mode: str, shown: frozenset[str]) -> str | None:
+    """What is shown beside the text; ``shown`` are the classes that hybrid gives with their picture."""
+    if mode == "printed":
+        return printed_path(text)
+    if mode == "text_only" or (mode == "hybrid" and text.class_id not in shown):
+        return None
+    if text.picture is None:
+        raise ValueError(f"class {text.class_id!r} has no training picture; mode {mode} needs one a class")
+    return text.picture
+
+
+def print_pictures(texts: Iterable[ClassText], settings: Build, folder: Path) -> int:
+    """Write the pictures of mode printed into ``folder`` and return how many: one a text, never with the name on it.
+
+    Raises ``ValueError``, naming the class, for words that cannot be printed and for two classes whose names give one
+    file name.
+    """
+    used: dict[str, str] = {}
+    written = 0
+    for text in chosen_texts(texts, settings):
+        words, path = _printable(text, settings), printed_path(text)
+        if used.setdefault(file_name(text.class_id).casefold(), text.class_id) != text.class_id:
+            raise ValueError(f"class {text.class_id!r}: another class has the file name {path}; rename one of them")
+        with atomic_write(folder / path) as temporary:
+            print_words(words, settings.printed).save(temporary)
+        written += 1
+    return written
+
+
+def printed_path(text: ClassText) -> str:
+    """Where the printed picture of a text lies, from the data set's folder."""
+    return f"{PRINTED}/{file_name(text.class_id)}-{text.wording}.png"
+
+
+def _printable(text: ClassText, settings: Build) -> str:
+    words = nameless(_described(text, settings.parts), text)
+    try:
+        lay_out(words, settings.printed)
+    except ValueError as error:
+        raise ValueError(f"class {text.class_id!r}, wording {text.wording}: {error}") from None
+    return words
+
+
+# ---- a sample's words ----------------------------------------------------------------------------------------------
+
+
+def _sample(text: ClassText, direction: str, turn: int, parts: Sequence[str], picture: str | None) -> Sample:
+    telling = direction == "name_to_description"
+    prompt, answer = _telling(text, turn, parts) if telling else _naming(text, turn, parts, picture is not None)
+    name = direction if picture is None else TWINS[direction]
+    return Sample(
+        id=f"{text.class_id}/{text.wording}/{name}",
+        domain=text.domain,
+        class_id=text.class_id,
+        direction=name,
+        messages=exchange(prompt, answer, picture),
+    )
+
+
+def _telling(text: ClassText, turn: int, parts: Sequence[str]) -> tuple[str, str]:
+    prompt = say.TELLING_BY_NAME[turn % len(say.TELLING_BY_NAME)].format(s=text.name)
+    said = {"look": named(text), "background": text.background}
+    return prompt, " ".join(words for part, words in said.items() if part in parts)
+
+
+def _naming(text: ClassText, turn: int, parts: Sequence[str], with_picture: bool) -> tuple[str, str]:
+    """The background is in the answer only where the look is told too; alone it is what the prompt describes."""
+    asked = say.NAMING[text.domain].asked[:-1] if text.domain in say.NAMING else GENERIC_NAMING
+    question = asked[turn % len(asked)]
+    prompt = question if with_picture else f"{_described(text, parts)}\n{question}"
+    both = "look" in parts and "background" in parts
+    return prompt, f"This is {text.name}." + (f" {text.background}" if both else "")
+
+
+def _described(text: ClassText, parts: Sequence[str]) -> str:
+    """What a class is recognised by: its look or, where that is left out, its background without the name."""
+    return text.look if "look" in parts else nameless(text.background, text)
+
+
+def named(text: ClassText) -> str:
+    """The look with the class's name in place of "this butterfly"; a look without such words stays as it is."""
+    if text.domain not in say.NAMING:
+        return text.look
+    neutral = say.subject(text.domain)
+    return text.look.replace(say.capitalise(neutral), say.capitalise(text.name)).replace(neutral, text.name)
+
+
+def nameless(words: str, text: ClassText) -> str:
+    """The words with "this butterfly", or "this", in place of the class's name, with or without an article.
+
+    Capitals count, so that the Peacock's name goes and its peacock eyespots stay.
+    """
+    neutral = say.subject(text.domain) if text.domain in say.NAMING else "this"
+    bare = re.sub(r"^(?:the|an?) ", "", text.name, flags=re.IGNORECASE)
+    forms = {bare, say.capitalise(bare)}
+    if not any(form in words for form in forms):
+        return words  # the usual case, and patterns are slow to make
+    names = "|".join(map(re.escape, sorted(forms)))
+    end = r"(?!\w)" if bare[-1].isascii() else ""  # in Korean a particle follows the name without a space
+    found = re.compile(rf"(?<!\w)(?:(?:[Tt]he|[Aa]n?) )?(?:{names}){end}")
+
+    def said(match: re.Match[str]) -> str:
+        before = words[: match.start()].rstrip()
+        return say.capitalise(neutral) if not before or before[-1] in ".!?\n" else neutral
+
+    return found.sub(said, words)
+
+
+def shuffle_names(texts: Sequence[ClassText]) -> list[ClassText]:
+    """The control: every name with somebody else's text, its own picture kept.
+
+    Neighbours in the table may look alike, so the classes are shifted by half their number; no chance is involved. What
+    the other's background says by name it says of "this". Raises ``ValueError`` where a class would get its own text.
+    """
+    return list(_shuffled(lambda: iter(texts)))
+
+
+def _shuffled(read: Callable[[], Iterator[ClassText]]) -> Iterator[ClassText]:
+    """The texts are read twice at once, the second time half the classes ahead, so that none has to be kept."""
+    wordings = list(Counter(text.class_id for text in read()).values())
+    ahead = sum(wordings[: len(wordings) // 2])
+    others = chain(islice(read(), ahead, None), islice(read(), ahead))
+    for text, other in zip(read(), others, strict=True):
+        if other.class_id == text.class_id:
+            raise ValueError(
+                f"build.shuffled: class {text.class_id!r} would get its own text; the control needs two classes or "
+                "more, with about equal numbers of wordings, those of a class next to each other"
+            )
+        own = {key: getattr(text, key) for key in ("class_id", "name", "wording", "picture")}
+        yield other.model_copy(update={**own, "background": nameless(other.background, other)})
+
+
+# ---- files and questions -------------------------------------------------------------------------------------------
+
+
+def choose_questions(questions: Sequence[Question], limit: int | None, seed: int) -> list[Question]:
+    """At most ``limit`` questions of each split and type, at random, in their order; None: all."""
+    if limit is None:
+        return list(questions)
+    rng = random.Random(seed)
+    groups: dict[tuple[str, int], list[str]] = {}
+    for question in questions:
+        groups.setdefault((question.split, question.question_type), []).append(question.question_id)
+    kept = {name for ids in groups.values() for name in rng.sample(ids, k=min(limit, len(ids)))}
+    return [question for question in questions if question.question_id in kept]
+
+
+def asked_about(questions: Iterable[Question], classes: Classes, asked: str) -> list[Question]:
+    """The questions about all classes, about those that training speaks of (described), or about the others."""
+    if asked == "all":
+        return list(questions)
+    wanted = set(classes.described if asked == "described" else classes.held_back)
+    return [question for question in questions if question.class_id in wanted]

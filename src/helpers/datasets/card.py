@@ -1,0 +1,178 @@
+"""The card of a data set: a README.md with a YAML header, in the form that the Hugging Face hub shows.
+
+It says where the data comes from, under which licence, how many rows of what there are with the files' hashes, which
+settings made them, what the writer was asked (the prompts' hashes), and what the audit found. It holds nothing that
+differs from run to run, so equal data sets have equal cards.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from helpers.paths import atomic_write
+from helpers.rows import RowFile
+from helpers.schemas import ClassText
+from helpers.workflow.provenance import portable, sha256
+
+SCHEMA = 1  # of the header's own part; one more when a field changes its meaning
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set's classes, pictures and questions come from; ``licence`` is an id of the hub."""
+
+    text: str
+    licence: str
+
+
+SOURCES = {
+    "drawn": Source("Pictures, texts and questions drawn from a facts table of this project.", "cc-by-4.0"),
+    "kviscuit": Source(
+        "Questions and photographs of K-VISCUIT (Baek et al., arXiv 2406.16469; hub id ddehun/k-viscuit). "
+        "Its card says CC BY 4.0; the photographs are third parties', each under a licence of its own.",
+        "other",
+    ),
+    "butterflies": Source(
+        "Photographs of the Kaggle set Butterflies and Moths and, where used, questions of "
+        "HAERAE-HUB/butterflies_and_moths_vqa (Apache-2.0). The photographs are third parties'.",
+        "other",
+    ),
+    "own": Source("A folder of the reader's own; its owner knows its licence.", "unknown"),
+}
+UNKNOWN = Source("Not stated.", "unknown")
+
+
+def source_of(name: str | None) -> Source:
+    """What is known of a source by its name in a profile; ``ValueError`` for one that is none."""
+    if name is None:
+        return UNKNOWN
+    if name not in SOURCES:
+        raise ValueError(f"source is {name!r}; known: {', '.join(SOURCES)}")
+    return SOURCES[name]
+
+
+def recorded_source(data: Path) -> str | None:
+    """The source that notebook 01 was given, from the manifest that its run left in its folder; None without one."""
+    path = data / "manifest.json"
+    recorded = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    name = recorded.get("parameters", {}).get("source")
+    return name if name in SOURCES else None
+
+
+def write_card(
+    folder: Path,
+    domain: str,
+    source: Source,
+    files: Mapping[str, int],
+    settings: Mapping[str, Any],
+    texts: Iterable[ClassText],
+    audit: Mapping[str, Any],
+    remarks: Mapping[str, str] | None = None,
+) -> Path:
+    """Write README.md into ``folder``. ``files`` are names of its files with their numbers of rows; ``remarks`` say why
+    a file is empty or what else a reader should know of it. Raises ``FileNotFoundError`` for a file that is not there.
+    """
+    made = _header(folder, domain, source, files, settings, texts, audit)
+    header = yaml.safe_dump(made, allow_unicode=True, sort_keys=False, width=120)
+    body = "\n".join(_body(domain, source, made["text_only_training"], audit, remarks or {}))
+    path = folder / "README.md"
+    with atomic_write(path) as temporary:
+        temporary.write_text(f"---\n{header}---\n\n{body}\n", encoding="utf-8")
+    return path
+
+
+def _header(
+    folder: Path,
+    domain: str,
+    source: Source,
+    files: Mapping[str, int],
+    settings: Mapping[str, Any],
+    texts: Iterable[ClassText],
+    audit: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The hub's own fields first; what it has no field for stands under ``text_only_training``."""
+    return {
+        "pretty_name": f"Text-only training: {domain}",
+        "license": source.licence,
+        "task_categories": ["visual-question-answering"],
+        "configs": [{"config_name": Path(name).stem, "data_files": name} for name, rows in files.items() if rows],
+        "text_only_training": {
+            "schema": SCHEMA,
+            "domain": domain,
+            "source": source.text,
+            "files": {
+                name: {"rows": rows, "bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
+                for name, rows in files.items()
+            },
+            "settings": portable(settings),
+            "texts": _writers(texts),
+            "audit": summary(audit),
+        },
+    }
+
+
+def _writers(texts: Iterable[ClassText]) -> dict[str, Any]:
+    """Counted in one go, so that the texts need not be held."""
+    writers: dict[str, int] = {}
+    prompts: set[str] = set()
+    classes: set[str] = set()
+    for text in texts:
+        writers[text.writer] = writers.get(text.writer, 0) + 1
+        classes.add(text.class_id)
+        prompts |= {text.prompt_hash} if text.prompt_hash else set()
+    return {"classes": len(classes), "writers": writers, "prompt_hashes": sorted(prompts)}
+
+
+def summary(audit: Mapping[str, Any]) -> dict[str, Any]:
+    """The audit's numbers without its examples."""
+    return {name: _number(value) for name, value in audit.items()}
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, Mapping) and "examples" in value:
+        return value["count"]
+    if isinstance(value, Mapping):
+        return {name: _number(inner) for name, inner in value.items()}
+    return len(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else value
+
+
+def _body(
+    domain: str, source: Source, made: Mapping[str, Any], audit: Mapping[str, Any], remarks: Mapping[str, str]
+) -> list[str]:
+    files = [
+        f"| `{name}` | {about['rows']} | `{about['sha256'][:12]}` | {remarks.get(name, '')} |"
+        for name, about in made["files"].items()
+    ]
+    numbers = [f"| {name.replace('_', ' ')} | {_cell(value)} |" for name, value in summary(audit).items()]
+    hashes = made["texts"]["prompt_hashes"]
+    written = ", ".join(f"{number} by {writer}" for writer, number in made["texts"]["writers"].items())
+    return [
+        f"# Text-only training: {domain}",
+        "",
+        f"{source.text} Licence: {source.licence}.",
+        "",
+        f"Texts of {made['texts']['classes']} classes: {written or 'none'}"
+        + (f"; prompts {', '.join(hashes)}." if hashes else "; no model was asked."),
+        "",
+        *("| file | rows | sha256 | remark |", "|---|---|---|---|", *files),
+        "",
+        "Pictures are paths from this folder.",
+        "",
+        *("## Settings", "", "```json", json.dumps(made["settings"], ensure_ascii=False), "```", ""),
+        *("## Audit", "", "| what | found |", "|---|---|", *numbers),
+    ]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {_cell(inner)}" for name, inner in value.items())
+    return "-" if value is None else str(value)
+
+
+def count_rows(file: RowFile[Any]) -> int:
+    """How many rows a file has, each checked."""
+    return sum(1 for _ in file)

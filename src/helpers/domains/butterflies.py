@@ -1,0 +1,278 @@
+"""The paper's butterflies: photographs of the Kaggle set, its authors' 400 questions, or both.
+
+- "Butterfly & Moths Image Classification 100 species" (Kaggle), unpacked: ``train|valid|test/<CLASS NAME>/<n>.jpg``.
+  Gives one training picture a class and test pictures, about which the drawn world's questions are asked; ``valid``
+  gives the dev questions. The set's known faults are in ``data/butterfly_names.csv``, to be seen and corrected there.
+- huggingface.co/datasets/HAERAE-HUB/butterflies_and_moths_vqa: the test set of the paper's authors; its card names the
+  columns image, label, question, options ("A) ... B) ..."), answer (a letter) and question_type. They are looked for
+  by kind and name (`helpers.domains.butterfly_vqa`), so that a copy in another form can be read too.
+- A folder with both (``train/`` and parquet files) is the paper's setting: trained on the one, tested on the other.
+
+Looks and facts of the classes are those of ``data/butterflies.csv``, so that every writer serves drawn and photographed
+butterflies alike.
+"""
+
+import csv
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from helpers.domains import butterfly_vqa, parquet_source
+from helpers.domains.butterfly_vqa import label_of
+from helpers.domains.drawn import DrawnClass, load_classes, questions_on
+from helpers.images import bring_picture, check_picture_file
+from helpers.paths import DATA, is_hub_id, resolve
+from helpers.rows import check_picture
+from helpers.schemas import Question
+from helpers.workflow.provenance import sha256
+
+DOMAIN = "butterfly"
+NAMES = DATA / "butterfly_names.csv"
+FOLDERS = {"train": "train", "test": "test", "dev": "valid"}  # our splits and the set's
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+LAYOUT = "train|valid|test/<CLASS NAME>/<n>.jpg"
+
+
+@dataclass(frozen=True)
+class ButterflyPhotoDomain:
+    """Photographed butterflies, with the looks and facts of the drawn ones."""
+
+    classes: list[DrawnClass]
+    asked: list[Question]
+    training: dict[str, str]  # a class's training picture by its id; empty where there are only questions
+    bring: Callable[[Path], None] = field(repr=False)
+
+    def table(self) -> list[dict[str, Any]]:
+        """A class a row: its pictures by split, its look and its facts."""
+        shown = {(q.class_id, q.split, q.picture) for q in self.asked}
+        counts = Counter((name, split) for name, split, _ in shown)
+        return [
+            {
+                "name": c.name,
+                "category": c.category,
+                "train": int(c.class_id in self.training),
+                "test": counts[c.class_id, "test"],
+                "dev": counts[c.class_id, "dev"],
+                **c.look,
+                **c.facts,
+            }
+            for c in self.classes
+        ]
+
+    def training_picture(self, thing: DrawnClass) -> str | None:
+        """The path of a class's training picture, None where there is none."""
+        return self.training.get(thing.class_id)
+
+    def bring_pictures(self, folder: Path) -> None:
+        self.bring(folder)
+
+    def questions(self) -> list[Question]:
+        return self.asked
+
+    def retention_questions(self) -> list[Question]:
+        return []
+
+
+def open_butterflies(
+    source: str | Path, limit_classes: int | None, pictures_per_class: int, seed: int, distractors: str
+) -> ButterflyPhotoDomain:
+    """Read a folder of the Kaggle set, of the authors' questions or of both, or the latter by its hub id.
+
+    ``pictures_per_class`` and ``distractors`` are of the Kaggle set's questions; the authors' are taken as they are.
+    Raises ``FileNotFoundError`` for a folder of another kind; ``ValueError`` naming all unknown folders, all classes
+    with too few pictures, all pictures that cannot be read, or all rows that are no question.
+    """
+    classes = load_classes(DOMAIN, limit_classes)
+    files, folder = parquet_source.parquet_files(source, "test"), resolve(source)
+    photos = None if is_hub_id(source) else _photos(folder, with_test=not files)
+    if photos is None and not files:
+        raise FileNotFoundError(f"{folder} must hold {LAYOUT} of the Kaggle set, or parquet files of the hub")
+    if not files:
+        return _from_photos(photos or {}, folder, classes, pictures_per_class, seed, distractors)
+    return _from_questions(files, photos, folder, classes, seed)
+
+
+def _from_photos(
+    photos: "Photos", folder: Path, classes: Sequence[DrawnClass], pictures_per_class: int, seed: int, distractors: str
+) -> ButterflyPhotoDomain:
+    """Test pictures are taken first; no picture with the same bytes is then taken for dev or training."""
+    wanted = {"test": pictures_per_class, "dev": pictures_per_class, "train": 1}
+    taken: set[str] = set()
+    chosen = {split: _choose(photos, folder, classes, split, count, seed, taken) for split, count in wanted.items()}
+    _check_all(chosen, folder)
+    paths = {split: _paths(split, pictures) for split, pictures in chosen.items()}
+    asked = [
+        question
+        for split in ("test", "dev")
+        for question in questions_on(paths[split], classes, split, seed, distractors)
+    ]
+    sources = {
+        path: picture
+        for split, pictures in chosen.items()
+        for class_id, found in pictures.items()
+        for path, picture in zip(paths[split][class_id], found, strict=True)
+    }
+    training = {class_id: names[0] for class_id, names in paths["train"].items()}
+    return ButterflyPhotoDomain(list(classes), asked, training, lambda target: _bring(sources, target))
+
+
+def _from_questions(
+    files: Sequence[Path], photos: "Photos | None", folder: Path, classes: Sequence[DrawnClass], seed: int
+) -> ButterflyPhotoDomain:
+    asked, book = butterfly_vqa.read(files, {key: thing for thing in classes for key in _labels(thing)}, _known())
+    chosen: dict[str, dict[str, list[Path]]] = {"train": {}}
+    if photos is not None:
+        chosen["train"] = _choose(photos, folder, classes, "train", 1, seed, set(book.hashes.values()))
+        _check_all(chosen, folder)
+    paths = _paths("train", chosen["train"])
+    training = {class_id: names[0] for class_id, names in paths.items()}
+    sources = {training[class_id]: found[0] for class_id, found in chosen["train"].items()}
+
+    def bring(target: Path) -> None:
+        _bring(sources, target)
+        book.bring({q.picture for q in asked if q.picture}, target)
+
+    return ButterflyPhotoDomain(list(classes), asked, training, bring)
+
+
+# -- the Kaggle set's folders
+
+Photos = dict[str, dict[str, Path]]  # the folder of a class by split and by the class's label
+
+
+def _photos(root: Path, with_test: bool) -> Photos | None:
+    """The folders of each split. None without ``train`` (and ``test``, if wanted)."""
+    needed = ("train", "test") if with_test else ("train",)
+    if not all((root / name).is_dir() for name in needed):
+        return None
+    known = {name: _labels_of_split(FOLDERS[name]) for name in FOLDERS}
+    found = {split: list(_class_folders(root / folder)) for split, folder in FOLDERS.items()}
+    unknown = [
+        folder for split, folders in found.items() for folder in folders if label_of(folder.name) not in known[split]
+    ]
+    if unknown:
+        listed = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in unknown)
+        raise ValueError(
+            f"{root}: {len(unknown)} folder(s) of no known class: {listed}. If one is a known class by another name, "
+            f"say so in {NAMES.relative_to(DATA.parent)} (fault renamed); else take it out"
+        )
+    return {split: _by_class(folders, known[split]) for split, folders in found.items()}
+
+
+def _by_class(folders: Iterable[Path], known: Mapping[str, str]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in folders:
+        name = known[label_of(folder.name)]
+        if name in found:
+            raise ValueError(f"{folder} and {found[name].name} are both {name}; put their pictures into one folder")
+        found[name] = folder
+    return found
+
+
+def _class_folders(split: Path) -> Iterator[Path]:
+    if split.is_dir():
+        yield from sorted(path for path in split.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _choose(
+    photos: Photos, root: Path, classes: Sequence[DrawnClass], split: str, count: int, seed: int, taken: set[str]
+) -> dict[str, list[Path]]:
+    """``count`` pictures of each class, at random; none whose hash is among ``taken``, to which theirs are added."""
+    chosen, short = {}, []
+    for thing in classes:
+        label = label_of(thing.name)
+        if split == "dev" and label not in photos[split] and (not photos[split] or label in _missing(FOLDERS[split])):
+            continue  # no dev questions about this class, as its row of `table` shows
+        rng = random.Random(f"{thing.class_id}/{split}/{seed}")
+        chosen[thing.class_id] = _some(photos[split].get(label), root, count, rng, taken)
+        if len(chosen[thing.class_id]) < count:
+            short.append(f"{label} ({len(chosen[thing.class_id])})")
+    if short:
+        raise ValueError(
+            f"{root / FOLDERS[split]}: {count} different picture(s) a class are needed, and none that is in another "
+            f"split too; too few in {len(short)}: {', '.join(short)}"
+        )
+    return chosen
+
+
+def _some(folder: Path | None, root: Path, count: int, rng: random.Random, taken: set[str]) -> list[Path]:
+    files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    rng.shuffle(files)
+    found: list[Path] = []
+    for file in files:
+        if len(found) == count:
+            break
+        check_picture(root, file.relative_to(root).as_posix(), str(root))
+        content = sha256(file)
+        if content not in taken:
+            taken.add(content)
+            found.append(file)
+    return found
+
+
+def _check_all(chosen: Mapping[str, Mapping[str, Sequence[Path]]], root: Path) -> None:
+    faults = []
+    for file in (file for pictures in chosen.values() for files in pictures.values() for file in files):
+        try:
+            check_picture_file(file)
+        except ValueError as error:
+            faults.append(f"  {file.relative_to(root)}: {error}")
+    if faults:
+        listed = "\n".join(faults)
+        raise ValueError(f"{root}: {len(faults)} picture(s) cannot be read:\n{listed}\nReplace or delete them")
+
+
+def _paths(split: str, chosen: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
+    """Where the pictures will lie in the domain's data folder."""
+    return {
+        class_id: [f"pictures/{split}/{class_id}-{number}{file.suffix.lower()}" for number, file in enumerate(files)]
+        for class_id, files in chosen.items()
+    }
+
+
+def _bring(sources: Mapping[str, Path], target: Path) -> None:
+    for path, source in sources.items():
+        bring_picture(source, target / path)
+
+
+# -- names
+
+
+def _labels(thing: DrawnClass) -> list[str]:
+    """What a class is called in the set, its renamed folders included."""
+    label = label_of(thing.name)
+    return [label, *(label_of(row["folder"]) for row in _faults("renamed") if row["correction"] == label)]
+
+
+def _known() -> frozenset[str]:
+    """The labels of all hundred classes."""
+    return frozenset(label for thing in load_classes(DOMAIN) for label in _labels(thing))
+
+
+def _labels_of_split(folder: str) -> dict[str, str]:
+    """The class's label by every name that it goes by in a split."""
+    names = {label_of(thing.name): label_of(thing.name) for thing in load_classes(DOMAIN)}
+    renamed = {
+        label_of(row["folder"]): row["correction"] for row in _faults("renamed") if row["split"] in (folder, "all")
+    }
+    return names | renamed
+
+
+def _missing(folder: str) -> set[str]:
+    """The classes that a split is known to lack."""
+    return {row["folder"] for row in _faults("missing") if row["split"] in (folder, "all")}
+
+
+def _faults(kind: str) -> list[dict[str, str]]:
+    return [row for row in name_faults() if row["fault"] == kind]
+
+
+@cache
+def name_faults() -> tuple[dict[str, str], ...]:
+    """The rows of ``data/butterfly_names.csv``; faults are renamed, missing and ambiguous."""
+    with NAMES.open(encoding="utf-8", newline="") as file:
+        return tuple(csv.DictReader(file))

@@ -1,0 +1,250 @@
+"""A data set as the Hugging Face hub stores it: parquet files with the pictures inside, in a folder or by its hub id.
+
+Read with pyarrow, a few rows at a time, so that memory stays flat however many pictures there are. The library
+`datasets` was left out: it is built on pyarrow too, first writes everything into a cache of its own, and decodes every
+picture of every row, where here each picture is looked into once and copied as it is.
+Source: https://huggingface.co/docs/hub/datasets-image (a picture is a struct of ``bytes`` and ``path``).
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from helpers.images import check_picture_bytes
+from helpers.paths import atomic_write, is_hub_id, resolve
+from helpers.rows import AnyRow
+
+ROWS_AT_ONCE = 4  # each may hold a picture of several megabytes
+MAX_PICTURE_BYTES = 64 * 2**20  # sixteen times the largest of K-VISCUIT
+MAX_GROUP_BYTES = 8 * 2**30  # unpacked, of one row group; a small file can unpack to far more than the memory holds
+NO_BYTES = "the picture has no bytes; fetch a copy of the data set that has its pictures inside"
+SUFFIXES = {"JPEG": ".jpg"}  # of other formats: their names
+
+
+class Place(NamedTuple):
+    """A row: the file's place among the files, the row's number in it, both counted from 0."""
+
+    file: int
+    row: int
+
+
+def parquet_files(source: str | Path, split: str) -> list[Path]:
+    """The parquet files of a split, in order; all of them, if no name or folder says "split"; none is an empty list.
+
+    A hub id is fetched into the library's cache, once. Raises ``ValueError`` for a file instead of a folder and for a
+    link out of the folder.
+    """
+    if is_hub_id(source):
+        return _of_split(sorted(_fetched(str(source)).rglob("*.parquet")), split)
+    folder = resolve(source)
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file; name the folder it lies in, and unpack an archive first")
+    found = sorted(folder.rglob("*.parquet"))
+    for path in found:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{path} leads out of {folder} by a link; put a copy there instead")
+    return _of_split(found, split)
+
+
+def _fetched(source: str) -> Path:
+    from huggingface_hub import snapshot_download  # a second to import, needed only here
+
+    name, _, revision = source.partition("@")
+    try:
+        folder = snapshot_download(name, repo_type="dataset", revision=revision or None, allow_patterns="*.parquet")
+    except Exception as error:  # of the network, of the hub, of the disk: dozens of kinds
+        raise ValueError(
+            f"{source}: there is no such folder here, and it could not be fetched from the hub "
+            f"({type(error).__name__}: {error}). Correct the folder, or fetch the data set where there is a network"
+        ) from error
+    return Path(folder)
+
+
+def _of_split(files: list[Path], split: str) -> list[Path]:
+    return [file for file in files if file.name.startswith(split) or file.parent.name == split] or files
+
+
+def columns(files: Sequence[Path]) -> dict[str, str]:
+    """What each column holds: "picture", "text", "texts" (a list), "number" or, of anything else, arrow's name for it.
+
+    All files must have the same columns; else ``ValueError``.
+    """
+    kinds = [_kinds(path) for path in files]
+    for path, kind in zip(files, kinds, strict=True):
+        if kind != kinds[0]:
+            raise ValueError(
+                f"{path}: columns {kind} differ from {kinds[0]} in {files[0].name}; leave one data set here"
+            )
+    return kinds[0]
+
+
+def _kinds(path: Path) -> dict[str, str]:
+    with _parquet(path) as parquet:
+        return {column.name: _kind(column.type) for column in parquet.schema_arrow}
+
+
+def _kind(type_: Any) -> str:
+    from pyarrow import types
+
+    if types.is_struct(type_) and type_.get_field_index("bytes") >= 0:
+        return "picture"
+    if types.is_binary(type_) or types.is_large_binary(type_):
+        return "picture"
+    if types.is_dictionary(type_):
+        return _kind(type_.value_type)
+    if types.is_string(type_) or types.is_large_string(type_):
+        return "text"
+    if types.is_integer(type_):
+        return "number"
+    if (types.is_list(type_) or types.is_large_list(type_)) and _kind(type_.value_type) == "text":
+        return "texts"
+    return str(type_)
+
+
+def iterate_parquet(files: Sequence[Path], names: Iterable[str]) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """The rows, only the columns named. ``ValueError`` for a file that cannot be read or would unpack to too much."""
+    wanted = list(names)
+    for number, path in enumerate(files):
+        for place, row in enumerate(_rows(path, wanted)):
+            yield Place(number, place), row
+
+
+def _rows(path: Path, names: list[str]) -> Iterator[dict[str, Any]]:
+    try:
+        for batch in _batches(path, names):
+            yield from batch.to_pylist()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: holds a text that is not UTF-8 ({error.reason}); fetch it again") from None
+
+
+def _batches(path: Path, names: list[str]) -> Iterator[Any]:
+    from pyarrow import ArrowException
+
+    with _parquet(path) as parquet:
+        try:
+            yield from parquet.iter_batches(batch_size=ROWS_AT_ONCE, columns=names, use_threads=False)
+        except (ArrowException, OSError) as error:
+            raise ValueError(f"{path}: cannot be read to its end ({str(error).strip()}); fetch it again") from error
+
+
+def _parquet(path: Path) -> Any:
+    """Buffered: pyarrow would else hold a whole column of a row group, a hundred pictures and more."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        parquet = ParquetFile(path, pre_buffer=False, buffer_size=2**20)
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a readable parquet file ({str(error).strip()}); fetch it again") from error
+    groups = range(parquet.metadata.num_row_groups)
+    largest = max((parquet.metadata.row_group(group).total_byte_size for group in groups), default=0)
+    if largest > MAX_GROUP_BYTES:
+        parquet.close()
+        raise ValueError(f"{path}: a row group unpacks to {largest} bytes; at most {MAX_GROUP_BYTES} are allowed")
+    return parquet
+
+
+def where(files: Sequence[Path], place: Place) -> str:
+    """How an error names a row; rows are counted from 1 there."""
+    return f"{files[place.file]}, row {place.row + 1}"
+
+
+def as_row(schema: type[AnyRow], values: dict[str, Any], where: str) -> AnyRow:
+    """The values as a row of the schema; ``ValueError`` that names the row, the field, the rule and the value."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{where}: {'; '.join(_explained(error))}") from None
+
+
+def _explained(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors():
+        name = ".".join(map(str, fault["loc"])) or "the row"
+        yield f"{name}: {fault['msg'].removeprefix('Value error, ')} (it is {repr(fault['input'])[:200]})"
+
+
+@dataclass
+class PictureBook:
+    """Which row holds which picture. Only hashes are kept; `bring` reads the bytes a second time and writes them."""
+
+    files: Sequence[Path]
+    column: str
+    places: dict[str, Place] = field(default_factory=dict)  # of the first row with the picture
+    hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 of the bytes, by name
+    faults: dict[str, str] = field(default_factory=dict)  # why a picture cannot be used, by name
+    _names: dict[str, str] = field(default_factory=dict)  # by SHA-256, of those that `name_and_add` has named
+
+    def add(self, name: str, value: Any, place: Place) -> None:
+        """Look into the picture of a row, unless it was there before under this name.
+
+        What is wrong with the picture goes to ``faults``. ``ValueError`` for two different pictures of one name.
+        """
+        content = picture_bytes(value)
+        if content is None:
+            if name not in self.places:
+                self.faults.setdefault(name, f"{where(self.files, place)}: {NO_BYTES}")
+            return
+        if self.hashes.setdefault(name, digest(content)) != digest(content):
+            raise ValueError(f"{where(self.files, place)}: {name!r} is another picture than in an earlier row")
+        if name not in self.places:
+            self.places[name] = place
+            self.faults.pop(name, None)
+            self._check(name, content, place)
+
+    def _check(self, name: str, content: bytes, place: Place) -> None:
+        try:
+            picture_format(content, where(self.files, place))
+        except ValueError as error:
+            self.faults[name] = str(error)
+
+    def name_and_add(self, stem: str, value: Any, place: Place) -> str:
+        """The name of a row's picture: ``stem`` and a part of the hash, so that no name comes out of the file.
+
+        A picture that was there before keeps its name. ``ValueError`` for one that cannot be used.
+        """
+        content = picture_bytes(value)
+        if content is None:
+            raise ValueError(f"{where(self.files, place)}: {NO_BYTES}")
+        known = digest(content)
+        if known not in self._names:
+            ending = suffix(picture_format(content, where(self.files, place)))
+            name = self._names[known] = f"{stem}-{known[:12]}{ending}"
+            self.places[name], self.hashes[name] = place, known
+        return self._names[known]
+
+    def bring(self, names: Iterable[str], folder: Path) -> None:
+        """Write the pictures named into ``folder``, byte for byte as they are in the data set."""
+        wanted = {self.places[name]: name for name in names}
+        for place, row in iterate_parquet(self.files, [self.column]):
+            if place in wanted:
+                with atomic_write(folder / wanted[place]) as temporary:
+                    temporary.write_bytes(picture_bytes(row[self.column]) or b"")
+
+
+def picture_bytes(value: Any) -> bytes | None:
+    """A picture's bytes, from a struct or as they are; None where there are none. A path in the struct is no help: it
+    is one of the machine that made the data set.
+    """
+    content = value.get("bytes") if isinstance(value, dict) else value
+    return content or None
+
+
+def digest(content: bytes) -> str:
+    """SHA-256, by which a picture is known again."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def picture_format(content: bytes, where: str) -> str:
+    """The picture's format, such as "JPEG", once it has been looked into; ``ValueError`` says what is wrong with it."""
+    if len(content) > MAX_PICTURE_BYTES:
+        raise ValueError(f"{where}: a picture of {len(content)} bytes; at most {MAX_PICTURE_BYTES} are allowed")
+    return check_picture_bytes(content, where)
+
+
+def suffix(format_: str) -> str:
+    """The ending of a file's name for a picture of this format."""
+    return SUFFIXES.get(format_, f".{format_.lower()}")

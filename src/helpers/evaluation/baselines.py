@@ -1,0 +1,56 @@
+"""What someone scores who does not look: rows like a model's, so that the same tables hold them.
+
+Chance needs no rows: a quarter. The longest and the most frequent option need no model; ``option_only`` asks a model
+how likely it finds each option by itself, without question or picture. `helpers.evaluation.clip` has another.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from helpers.evaluation.prompts import Prompt
+from helpers.evaluation.protocols import Choice
+from helpers.evaluation.reader import Reader
+from helpers.evaluation.strategies import Row, row
+from helpers.schemas import Question
+
+MODEL = "baseline"
+NOTHING = Prompt("")
+
+
+def longest_option(questions: Sequence[Question], domain: str) -> list[Row]:
+    """The option with the most letters; a tie is drawn, the same each time."""
+    return _blind("longest_option", questions, domain, len)
+
+
+def most_frequent_option(questions: Sequence[Question], domain: str) -> list[Row]:
+    """The option that most questions offer; a tie is drawn, the same each time."""
+    frequency = Counter(option for question in questions for option in question.options)
+    return _blind("most_frequent_option", questions, domain, frequency.__getitem__)
+
+
+def _blind(mode: str, questions: Sequence[Question], domain: str, score: Callable[[str], int]) -> list[Row]:
+    run = baseline_run(mode, domain)
+    return [scored_row(q, [float(score(option)) for option in q.options], run, "without") for q in questions]
+
+
+def option_only(reader: Reader, questions: Sequence[Question], run: Mapping[str, Any]) -> list[Row]:
+    """The option that the model finds most likely as an answer to nothing; ``run``: the model's own columns."""
+    found = reader.likelihoods([NOTHING] * len(questions), [q.sentences() for q in questions], "option alone")
+    fixed = {**run, "answering": "option_only", "protocol": "option_likelihood"}
+    return [scored_row(q, [o.total for o in four], fixed, "without") for q, four in zip(questions, found, strict=True)]
+
+
+def baseline_run(mode: str, domain: str) -> dict[str, Any]:
+    """The run's columns of a baseline without a model."""
+    named = {"model": MODEL, "domain": domain, "mode": mode, "variant": "main", "seed": 0}
+    return named | {"answering": "direct", "protocol": "option_score"}
+
+
+def scored_row(question: Question, scores: list[float], run: Mapping[str, Any], image: str) -> Row:
+    """A row for the option with the highest score."""
+    best = [i for i, score in enumerate(scores) if score == max(scores)]
+    parsed = random.Random(f"{run['mode']}/{question.question_id}").choice(best)
+    own = {"description": None, "named": None, "new_tokens": 0}
+    return {**run, "image": image, **row(question, NOTHING, Choice(scores, None, parsed)), **own}

@@ -1,0 +1,104 @@
+"""What the untuned model says of a picture, written once and used by every run that rests on it.
+
+With the adapter off, all adapters of a base model are that base model. What its own evaluation wrote is therefore what
+the evaluation of each adapter would write again, token by token, in every mode, seed and variant; writing is the slow
+part of describing first. A file of descriptions says how it was made, and is used only where the same would be made
+now: same base model, precision and length. A description is found again by the question and the picture's pixels.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from helpers.evaluation.prompts import Prompt, content_key
+from helpers.evaluation.reader import Reader, Reply
+from helpers.paths import atomic_write
+
+
+class Description(NamedTuple):
+    """A reply, and its share of the time that the batches took it was written in."""
+
+    text: str
+    tokens: int
+    seconds: float
+
+
+@dataclass
+class Descriptions:
+    """Descriptions by what was asked and shown. ``made_by``: plain values that tell ways of making them apart.
+
+    ``taken_seconds`` is what those that were found here took when they were written: a run that is spared their time
+    still rests on it.
+    """
+
+    made_by: dict[str, Any] = field(default_factory=dict)
+    taken_seconds: float = 0.0
+    _known: dict[str, Description] = field(default_factory=dict)
+    _used: dict[str, Description] = field(default_factory=dict)
+
+    def read(self, path: str | Path) -> int:
+        """Take over a file's descriptions if they were made in the same way; how many that were.
+
+        Raises ``ValueError`` with file and line for what is no file of descriptions.
+        """
+        path = Path(path)
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line]
+        try:
+            rows = [json.loads(line) for line in lines]
+            if rows[0]["made_by"] != self.made_by:
+                return 0
+            times = json.loads(times_of(path).read_text(encoding="utf-8")) if times_of(path).is_file() else {}
+            found = {
+                row["asked"]: Description(row["text"], row["tokens"], times.get(row["asked"], 0.0)) for row in rows[1:]
+            }
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"{path} is not a file of descriptions ({error!r}); delete it and run the evaluation that makes it"
+            ) from None
+        self._known.update(found)
+        return len(found)
+
+    def write(self, path: str | Path) -> None:
+        """Write what was used, all or nothing; times go beside it, so that the same run writes the same file."""
+        used = dict(sorted(self._used.items()))
+        with atomic_write(times_of(path)) as temporary:
+            temporary.write_text(json.dumps({asked: d.seconds for asked, d in used.items()}) + "\n", encoding="utf-8")
+        rows = [{"asked": asked, "text": d.text, "tokens": d.tokens} for asked, d in used.items()]
+        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for row in [{"made_by": self.made_by}, *rows]:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def of(self, reader: Reader, prompts: Sequence[Prompt]) -> list[Reply]:
+        """The untuned model's reply to each prompt: looked up, or written now."""
+        names = [_name(prompt) for prompt in prompts]
+        missing = {name: prompt for name, prompt in zip(names, prompts, strict=True) if name not in self._known}
+        self._write_missing(reader, missing)
+        used = {name: self._known[name] for name in names}
+        self.taken_seconds += sum(d.seconds for name, d in used.items() if name not in {**missing, **self._used})
+        self._used |= used
+        return [Reply(used[name].text, used[name].tokens) for name in names]
+
+    def _write_missing(self, reader: Reader, missing: dict[str, Prompt]) -> None:
+        if not missing:
+            return
+        begin = time.perf_counter()
+        with reader.untuned():
+            replies = reader.replies(list(missing.values()), "description")
+        share = round((time.perf_counter() - begin) / len(missing), 4)
+        for name, reply in zip(missing, replies, strict=True):
+            self._known[name] = Description(reply.text, reply.tokens, share)
+
+
+def times_of(path: str | Path) -> Path:
+    """Where the seconds that each description took lie, beside a file of descriptions."""
+    return Path(path).with_suffix(".seconds.json")
+
+
+def _name(prompt: Prompt) -> str:
+    """A hash of the text and of the pixels as they are shown."""
+    pixels = content_key(prompt.source.open()) if prompt.source else ""
+    return hashlib.blake2b(f"{pixels}\n{prompt.text}".encode(), digest_size=16).hexdigest()

@@ -1,0 +1,242 @@
+"""The questions in the forms of three other evaluation tools, so that others can ask them of their models.
+
+    python -m helpers.evaluation.export vlmevalkit DATASET_DIR OUT.tsv
+    python -m helpers.evaluation.export lmms-eval DATASET_DIR OUT_DIR
+    python -m helpers.evaluation.export lm-eval DATASET_DIR OUT_DIR
+
+VLMEvalKit (github.com/open-compass/VLMEvalKit, docs/en/Development.md) reads one TSV: index, question, A to D, answer,
+category, picture in base64. Put it into its data folder; a name that it does not know is a lettered test of its own.
+lmms-eval (github.com/EvolvingLMMs-Lab/lmms-eval, docs/task_guide.md) reads a task: a YAML, its functions, and rows.
+lm-evaluation-harness (github.com/EleutherAI/lm-evaluation-harness, docs/new_task_guide.md) reads a task of much the
+same form, for its runner ``hf-multimodal``: ``lm_eval run --include_path OUT_DIR --tasks NAME --apply_chat_template``.
+"""
+
+import argparse
+import base64
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from helpers.images import open_picture
+from helpers.paths import atomic_write
+from helpers.schemas import Question, read_questions
+
+LETTERS = "ABCD"
+LETTER_TOKENS = 3  # as protocols.LETTER_TOKENS, which would bring torch; a test holds them equal
+TSV_COLUMNS = ("index", "question", *LETTERS, "answer", "category", "split", "question_id", "question_type", "image")
+MISSING = ("", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "<NA>", "-nan", "-NaN")
+
+
+def write_vlmevalkit(path: str | Path, questions: Sequence[Question], folder: str | Path) -> Path:
+    """One row a question. A picture is written once; further rows name the index of the row that has it.
+
+    Raises ``ValueError`` for a question without picture, which the tool would pass over, and for an option such as
+    "None", which it would read as missing.
+    """
+    for question in questions:
+        _check(question)
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, TSV_COLUMNS, dialect="excel-tab")
+        writer.writeheader()
+        writer.writerows(_tsv_rows(questions, Path(folder)))
+    return Path(path)
+
+
+def _check(question: Question) -> None:
+    if question.picture is None:
+        raise ValueError(
+            f"question {question.question_id!r} has no picture; the tool passes over such rows: leave it out"
+        )
+    if missing := [option for option in question.options if option in MISSING]:
+        raise ValueError(
+            f"question {question.question_id!r}: option {missing[0]!r} would be read as no option; reword it"
+        )
+
+
+def _tsv_rows(questions: Sequence[Question], folder: Path) -> Iterator[dict[str, Any]]:
+    first: dict[str, int] = {}
+    for index, question in enumerate(questions):
+        picture = str(question.picture)
+        known = first.setdefault(picture, index)
+        yield {
+            "index": index,
+            "question": question.question,
+            **dict(zip(LETTERS, question.options, strict=True)),
+            "answer": LETTERS[question.answer],
+            "category": question.category,
+            "split": question.split,
+            "question_id": question.question_id,
+            "question_type": question.question_type,
+            "image": known if known < index else base64.b64encode(_png(folder / picture)).decode("ascii"),
+        }
+
+
+def _png(path: Path) -> bytes:
+    """The picture as this project opens it: transparency on white, a camera's rotation applied."""
+    buffer = io.BytesIO()
+    open_picture(path).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def read_vlmevalkit(path: str | Path) -> list[tuple[dict[str, str], bytes]]:
+    """The rows of such a TSV, each with its picture's bytes, also where it names another row's."""
+    csv.field_size_limit(2**31 - 1)  # pictures are longer than the module's default allows
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, dialect="excel-tab"))
+    pictures = {row["index"]: row["image"] for row in rows}
+    return [(row, base64.b64decode(pictures.get(row["image"], row["image"]))) for row in rows]
+
+
+def write_lmms_eval(folder: str | Path, questions: Sequence[Question], source: str | Path, task: str) -> Path:
+    """A task folder for lmms-eval; see `_write_task`."""
+    return _write_task(folder, questions, source, task, LMMS_TASK, LMMS_FUNCTIONS)
+
+
+def write_lm_eval(folder: str | Path, questions: Sequence[Question], source: str | Path, task: str) -> Path:
+    """A task folder for lm-evaluation-harness; see `_write_task`."""
+    return _write_task(folder, questions, source, task, LM_EVAL_TASK, LM_EVAL_FUNCTIONS)
+
+
+def _write_task(
+    folder: str | Path, questions: Sequence[Question], source: str | Path, task: str, form: str, functions: str
+) -> Path:
+    """``<task>.yaml``, ``utils.py``, ``questions.jsonl`` and the pictures. Returns the YAML's path.
+
+    The prompt and the reading of the reply are those of protocol ``letter``. Paths of rows and pictures are absolute
+    in the YAML, as the tools want them: write it anew where it is to be used.
+    """
+    folder = Path(folder).resolve()
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    names = {p: f"pictures/{i:05}.png" for i, p in enumerate(dict.fromkeys(q.picture for q in questions if q.picture))}
+    for picture, name in names.items():
+        (folder / name).write_bytes(_png(Path(source) / picture))
+    with atomic_write(folder / "questions.jsonl") as temporary, temporary.open("w", encoding="utf-8") as file:
+        for question in questions:
+            file.write(json.dumps(_task_row(question, names), ensure_ascii=False) + "\n")
+    (folder / "utils.py").write_text(functions + READING, encoding="utf-8")
+    path = folder / f"{task}.yaml"
+    filled = form.format(task=json.dumps(task), rows=json.dumps(str(folder / "questions.jsonl")), tokens=LETTER_TOKENS)
+    path.write_text(filled, encoding="utf-8")
+    return path
+
+
+def _task_row(question: Question, names: dict[str, str]) -> dict[str, Any]:
+    kept = question.model_dump(include={"question_id", "question_type", "category", "question", "options"})
+    return {**kept, "answer": LETTERS[question.answer], "image": names.get(question.picture or "")}
+
+
+LMMS_TASK = """dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {rows}
+task: {task}
+test_split: test
+output_type: generate_until
+doc_to_visual: !function utils.doc_to_visual
+doc_to_text: !function utils.doc_to_text
+doc_to_target: answer
+process_results: !function utils.process_results
+generation_kwargs:
+  max_new_tokens: {tokens}
+  temperature: 0
+  do_sample: false
+metric_list:
+  - metric: accuracy
+    aggregation: mean
+    higher_is_better: true
+metadata:
+  - version: 1.0
+"""
+
+LM_EVAL_TASK = """task: {task}
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {rows}
+test_split: test
+output_type: generate_until
+doc_to_image: !function utils.doc_to_image
+doc_to_text: !function utils.doc_to_text
+doc_to_target: answer
+process_results: !function utils.process_results
+generation_kwargs:
+  until: []
+  max_gen_toks: {tokens}
+  do_sample: false
+metric_list:
+  - metric: accuracy
+    aggregation: mean
+    higher_is_better: true
+metadata:
+  version: 1.0
+"""
+
+LMMS_FUNCTIONS = '''"""Functions of the task beside this file: anything but a bare letter is wrong."""
+
+import re
+from pathlib import Path
+
+from PIL import Image
+
+
+def doc_to_visual(doc):
+    return [Image.open(Path(__file__).parent / doc["image"]).convert("RGB")] if doc["image"] else []
+
+
+def doc_to_text(doc, lmms_eval_specific_kwargs=None):
+    return lettered(doc)
+'''
+
+LM_EVAL_FUNCTIONS = '''"""Functions of the task beside this file: anything but a bare letter is wrong."""
+
+import re
+from pathlib import Path
+
+from PIL import Image
+
+
+def doc_to_image(doc):
+    return [Image.open(Path(__file__).parent / doc["image"]).convert("RGB")] if doc["image"] else []
+
+
+def doc_to_text(doc):
+    return "<image>" * bool(doc["image"]) + lettered(doc)
+'''
+
+READING = """
+
+def lettered(doc):
+    lines = [f"{key}. {option}" for key, option in zip("ABCD", doc["options"])]
+    return "\\n".join([doc["question"], *lines, "Answer with the option's letter from the given choices directly."])
+
+
+def process_results(doc, results):
+    found = re.fullmatch(r"\\(?([ABCD])[.):]?", results[0].strip())
+    return {"accuracy": float(found is not None and found[1] == doc["answer"])}
+"""
+
+
+TASKS = {"lmms-eval": write_lmms_eval, "lm-eval": write_lm_eval}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("form", choices=("vlmevalkit", *TASKS))
+    parser.add_argument("dataset", type=Path, help="a folder with questions.jsonl, as notebook 02 writes it")
+    parser.add_argument("output", type=Path, help="vlmevalkit: the TSV; else the task's folder, named as the task")
+    parser.add_argument("--split", default="test", choices=("test", "dev"))
+    given = parser.parse_args(arguments)
+    questions = [q for q in read_questions(given.dataset / "questions.jsonl") if q.split == given.split]
+    if given.form == "vlmevalkit":
+        path = write_vlmevalkit(given.output, questions, given.dataset)
+    else:
+        path = TASKS[given.form](given.output, questions, given.dataset, given.output.resolve().name)
+    print(f"{len(questions)} questions in {path}")
+
+
+if __name__ == "__main__":
+    main()

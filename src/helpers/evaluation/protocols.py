@@ -1,0 +1,211 @@
+"""How a model's answer to a four-option question is read. The protocol is a parameter and is saved with every row.
+
+- ``option_likelihood``: the option whose sentence the model finds most likely after the question, by the sum of the log
+  probabilities of its tokens, end of turn included. ``option_likelihood_normalised``: by their mean, so that a long
+  option is not held against itself.
+- ``letter``: the options are listed as A to D and the model writes at most three tokens; anything but a bare letter is
+  wrong (the K-VISCUIT authors' protocol). Nothing is drawn at random in its place.
+- ``letter_likelihood``: the same prompt, but only the four letters are compared, each one token, as what comes next.
+
+With ``circular`` a lettered question is asked in its four rotations and is right only if it is right in all of them
+(CircularEval, arXiv 2307.06281). Options that are scored as sentences have no order: nothing changes for them.
+Of equal scores the option listed first is taken, so that a model with no preference is not right in every rotation.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from helpers.evaluation.prompts import Prompt
+from helpers.evaluation.reader import Reader
+
+LETTERS = "ABCD"
+LETTER_TOKENS = 3
+LETTERED = ("letter", "letter_likelihood")
+LIKELIHOODS = ("option_likelihood", "option_likelihood_normalised", "letter_likelihood")
+PROTOCOLS = ("option_likelihood", "option_likelihood_normalised", "letter", "letter_likelihood")
+
+Options = Sequence[Sequence[str]]  # of each prompt four
+Scores = list[list[float]]  # one question: rotations x options, options in the question's own order
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was read from the model: scores or a reply, and the option (None = unreadable).
+
+    ``columns``: what a protocol saves beside that.
+    """
+
+    scores: list[float] | None
+    reply: str | None
+    parsed: int | None
+    new_tokens: int = 0
+    columns: dict[str, Any] = field(default_factory=dict)
+
+
+def choose(
+    protocol: str,
+    reader: Reader,
+    prompts: Sequence[Prompt],
+    options: Options,
+    answers: Sequence[int],
+    circular: bool = False,
+    against: Sequence[Prompt] | None = None,
+    guidance: float = 0.0,
+) -> list[Choice]:
+    """A choice for each prompt. ``options``: as sentences, or as they are listed behind their letters (`LETTERED`).
+
+    ``against``: the same prompts with their middle hidden. An option's score is then ``1 + guidance`` times its score
+    less ``guidance`` times that without the middle (contrastive region guidance, arXiv 2403.02325, by option).
+    Raises ``ValueError`` if a written letter is to be guided: a reply has no scores.
+    """
+    if protocol == "letter":
+        if against is not None:
+            raise ValueError(f"protocol 'letter' cannot be guided; protocols that can: {', '.join(LIKELIHOODS)}")
+        return _letters(reader, prompts, options, answers, circular)
+    scores, others = _scores(protocol, reader, prompts, options, circular)
+    if against is not None:
+        hidden, _ = _scores(protocol, reader, against, options, circular)
+        scores = [guided(whole, less, guidance) for whole, less in zip(scores, hidden, strict=True)]
+        others = [{**columns, "alternative_parsed": None} if columns else {} for columns in others]
+    return [
+        _likeliest(rotations, answer, circular, protocol in LETTERED, columns)
+        for rotations, answer, columns in zip(scores, answers, others, strict=True)
+    ]
+
+
+def guided(whole: Scores, hidden: Scores, guidance: float) -> Scores:
+    """What speaks for an option because of the region that was hidden counts more."""
+    return [
+        [(1 + guidance) * w - guidance * h for w, h in zip(one, other, strict=True)]
+        for one, other in zip(whole, hidden, strict=True)
+    ]
+
+
+def rotations(options: Sequence[str], circular: bool) -> list[list[str]]:
+    """The options as they are, or moved on by 0, 1, 2 and 3 places."""
+    return [[*options[by:], *options[:by]] for by in range(4 if circular else 1)]
+
+
+def right_in_all(parsed: Sequence[int | None], answer: int) -> int | None:
+    """The right option if every rotation gave it; else the first that was something else (None: it was unreadable)."""
+    return next((option for option in parsed if option != answer), answer)
+
+
+def _likeliest(rotated: Scores, answer: int, circular: bool, listed: bool, columns: dict[str, Any]) -> Choice:
+    orders = [[(place + by * listed) % 4 for place in range(4)] for by in range(len(rotated))]  # options by their place
+    each = [max(order, key=scores.__getitem__) for order, scores in zip(orders, rotated, strict=True)]
+    if not circular:
+        return Choice(rotated[0], None, each[0], columns=columns)
+    saved = {"rotation_scores": rotated, "rotation_parsed": each}
+    return Choice(rotated[0], None, right_in_all(each, answer), columns={**columns, **saved})
+
+
+def _scores(
+    protocol: str, reader: Reader, prompts: Sequence[Prompt], options: Options, circular: bool
+) -> tuple[list[Scores], list[dict[str, Any]]]:
+    if protocol == "letter_likelihood":
+        return _letter_scores(reader, prompts, options, circular)
+    found = reader.likelihoods(prompts, options, "option")
+    mean = protocol == "option_likelihood_normalised"
+    scores = [[each.mean if mean else each.total for each in four] for four in found]
+    return [[four] * (4 if circular else 1) for four in scores], [{} for _ in prompts]
+
+
+def _letters(
+    reader: Reader, prompts: Sequence[Prompt], options: Options, answers: Sequence[int], circular: bool
+) -> list[Choice]:
+    asked = _rotated_prompts(prompts, options, circular)
+    flat = iter(reader.replies([prompt for several in asked for prompt in several], "question", LETTER_TOKENS))
+    choices = []
+    for several, answer in zip(asked, answers, strict=True):
+        replies = [next(flat) for _ in several]
+        each = [_unrotated(read_letter(reply.text), by) for by, reply in enumerate(replies)]
+        saved = {"rotation_replies": [r.text for r in replies], "rotation_parsed": each} if circular else {}
+        parsed = right_in_all(each, answer) if circular else each[0]
+        choices.append(Choice(None, replies[0].text, parsed, sum(r.tokens for r in replies), saved))
+    return choices
+
+
+def _rotated_prompts(prompts: Sequence[Prompt], options: Options, circular: bool) -> list[list[Prompt]]:
+    return [
+        [Prompt(lettered(prompt.text, four), prompt.picture) for four in rotations(listed, circular)]
+        for prompt, listed in zip(prompts, options, strict=True)
+    ]
+
+
+def _unrotated(place: int | None, by: int) -> int | None:
+    """Which option stood at a place after all were moved on."""
+    return None if place is None else (place + by) % 4
+
+
+def _letter_scores(
+    reader: Reader, prompts: Sequence[Prompt], options: Options, circular: bool
+) -> tuple[list[Scores], list[dict[str, Any]]]:
+    """Log probabilities of the letter tokens, and the choice by the letters' other form, with or without a space."""
+    asked = _rotated_prompts(prompts, options, circular)
+    forms = letter_forms(reader)
+    ends = [tokens for form in forms for tokens in form.tokens]
+    flat = [prompt for several in asked for prompt in several]
+    found = iter(reader.log_probabilities(flat, [ends] * len(flat), "question"))
+    scores, columns = [], []
+    for several in asked:
+        last = [[answer[-1] for answer in next(found)] for _ in several]
+        ordered = [
+            [[row[start + (o - by) % 4] for o in range(4)] for by, row in enumerate(last)]
+            for start in (0, 4)[: len(forms)]
+        ]
+        # Of one rotation alone it would not be comparable with what is right in all of them
+        other = None if circular or len(forms) < 2 else max(range(4), key=ordered[1][0].__getitem__)
+        scores.append(ordered[0])
+        columns.append({"letter_form": forms[0].text, "alternative_parsed": other})
+    return scores, columns
+
+
+@dataclass(frozen=True)
+class LetterForm:
+    """The four letters as tokens; all but the last token of each are the same."""
+
+    text: str  # of the first, such as " A"
+    tokens: list[list[int]]
+
+
+def letter_forms(reader: Reader) -> list[LetterForm]:
+    """The form that the chat template leads to, then the other (with or without a space before), if it is one token.
+
+    Raises ``ValueError`` if the template's letters do not differ in exactly one token: they could not be compared.
+    """
+    whole = [reader.continuation(letter) for letter in LETTERS]
+    shared = next((i for i, four in enumerate(zip(*whole, strict=False)) if len(set(four)) > 1), 0)
+    tokens = [answer[: shared + 1] for answer in whole]
+    if (
+        len({len(a) for a in whole}) > 1
+        or len({tuple(a[shared + 1 :]) for a in whole}) > 1
+        or len({a[-1] for a in tokens}) < 4
+    ):
+        raise ValueError(
+            f"the letters {', '.join(LETTERS)} are not one token each in this model ({whole}); use `letter`"
+        )
+    decode = reader.processor.tokenizer.decode
+    forms = [LetterForm(decode(tokens[0]), tokens)]
+    for before in ("", " "):
+        other = [reader.processor.tokenizer(before + a, add_special_tokens=False)["input_ids"] for a in LETTERS]
+        if all(len(ids) == 1 for ids in other) and other != [ids[-1:] for ids in tokens] and len(forms) == 1:
+            forms.append(LetterForm(decode(other[0]), other))
+    return forms
+
+
+def lettered(question: str, options: Sequence[str]) -> str:
+    """The question with its options, as the K-VISCUIT authors ask it."""
+    lines = [f"{key}. {option}" for key, option in zip(LETTERS, options, strict=True)]
+    return "\n".join([question, *lines, "Answer with the option's letter from the given choices directly."])
+
+
+def read_letter(reply: str) -> int | None:
+    """The option of a bare letter ("B", "B.", "(B)"); None for anything else."""
+    found = re.fullmatch(r"\(?([ABCD])[.):]?", reply.strip())
+    return LETTERS.index(found[1]) if found else None
+
+
+__all__ = ["LETTERED", "LIKELIHOODS", "PROTOCOLS", "Choice", "Prompt", "Reader", "choose", "lettered", "read_letter"]

@@ -1,0 +1,500 @@
+"""A model in use for answering: how likely it finds answers, and what it writes.
+
+Likelihoods come from trees of tokens (`helpers.evaluation.prefix_trees`): one pass for all that is asked about a picture, whose
+features come from a cache. The numbers are those of one pass a question and option, to which the tests hold them.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from transformers import DynamicCache
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from helpers.evaluation.feature_cache import FeatureCache, Features, adapts_pictures, unwrapped
+from helpers.evaluation.prefix_trees import Branch, Tree, plant
+from helpers.evaluation.prompts import Prompt
+from helpers.models.attention import attention
+from helpers.models.batches import Tensors, assistant, prompt_texts, user
+from helpers.models.unpacked_lora import fuse_lora
+from helpers.workflow.progress import Ticker
+
+TOKENS_AT_ONCE = 768  # read on a CPU, padding included: what layers hand on stays in its cache, and less is padded
+LONG = 400  # tokens of a row: on a CPU the fused kernel of attention pays from somewhere between 150 and 600
+LOGITS_AT_ONCE = 2**25  # numbers; 128 MB in float32
+OBJECTIONS = (  # settings of a model's own generation under which the likeliest token is not always taken
+    *("repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "num_beams", "sequence_bias"),
+    *("min_length", "min_new_tokens", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids"),
+    *("forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty", "penalty_alpha"),
+)
+ANSWERS_AT_ONCE = 8
+WITHOUT_PICTURES = 4  # times as many prompts are written to at once: they are short, and a step costs the same
+CHUNK = 8  # batches whose features are held together; lengths are sorted within
+
+TokenLists = Sequence[Sequence[Sequence[int]]]  # prompts x answers x tokens
+
+
+class Likelihood(NamedTuple):
+    """Of one answer: the sum of its tokens' log probabilities, end of turn included, and how many they are."""
+
+    total: float
+    tokens: int
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.tokens
+
+
+class Reply(NamedTuple):
+    """What was written, without special tokens or surrounding space, and how many tokens that took."""
+
+    text: str
+    tokens: int
+
+
+@dataclass
+class Reader:
+    """A model with its processor. ``batch_size``: so many pictures, with all that is asked of them, at once
+    (read on a CPU: at most).
+
+    With an adapter of the demo's size, its layers compute as in training (`helpers.models.unpacked_lora`).
+    """
+
+    model: Any
+    processor: Any
+    batch_size: int
+    max_new_tokens: int
+    features: FeatureCache = field(default_factory=FeatureCache)
+    state: str = "tuned"  # "base" while the adapter is off
+    _continuations: dict[str, list[int]] = field(default_factory=dict)
+    _begun: dict[tuple[Any, ...], torch.Tensor] = field(default_factory=dict)
+
+    def likelihoods(
+        self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], what: str
+    ) -> list[list[Likelihood]]:
+        """For each prompt the likelihood of each of its answers."""
+        ends = self._continued(answer for several in answers for answer in several)
+        tokens = [[ends[answer] for answer in several] for several in answers]
+        each = self.log_probabilities(prompts, tokens, what)
+        return [[Likelihood(sum(one), len(one)) for one in several] for several in each]
+
+    def log_probabilities(self, prompts: Sequence[Prompt], answers: TokenLists, what: str) -> list[list[list[float]]]:
+        """For each prompt and answer, given as the tokens that follow it, each answer token's log probability.
+
+        The same answer to the same prompt is read once, as where many questions are asked without their pictures.
+        """
+        asked, wanted = _distinct(prompts, answers)
+        found: dict[tuple[Any, ...], list[float]] = {}
+        ticker, done = Ticker(what, len(asked)), 0
+        read = self._one_by_one if learns_a_prompt(self.model, self.state) else self._by_trees
+        with fuse_lora(self.model):
+            for chunk in self._chunks(asked):
+                scored = read([asked[i] for i in chunk], [wanted[i] for i in chunk])
+                for i, several in zip(chunk, scored, strict=True):
+                    named = _identity(asked[i])
+                    found.update(((named, *answer), one) for answer, one in zip(wanted[i], several, strict=True))
+                ticker.tick(done := done + len(chunk))
+        return [
+            [found[_identity(prompt), *answer] for answer in several]
+            for prompt, several in zip(prompts, answers, strict=True)
+        ]
+
+    def write(self, prompts: Sequence[Prompt], what: str, max_new_tokens: int | None = None) -> list[str]:
+        """The model's replies in words; see `replies`."""
+        return [reply.text for reply in self.replies(prompts, what, max_new_tokens)]
+
+    def replies(self, prompts: Sequence[Prompt], what: str, max_new_tokens: int | None = None) -> list[Reply]:
+        """The model's greedy replies. The same prompt gets the same reply, and is asked once."""
+        distinct = {_identity(prompt): prompt for prompt in prompts}
+        asked = list(distinct.values())
+        told: dict[tuple[str, str], Reply] = {}
+        ticker = Ticker(what, len(asked))
+        with fuse_lora(self.model):
+            for chunk in self._chunks(asked):
+                some = [asked[i] for i in chunk]
+                for several, replies in self._written(some, max_new_tokens or self.max_new_tokens):
+                    told.update((_identity(some[i]), reply) for i, reply in zip(several, replies, strict=True))
+                    ticker.tick(len(told))
+        return [told[_identity(prompt)] for prompt in prompts]
+
+    @contextmanager
+    def untuned(self) -> Iterator[None]:
+        """The base model: the tuned one with its adapter off; an untuned model has none to turn off."""
+        before, self.state = self.state, "base"
+        try:
+            with self.model.disable_adapter() if hasattr(self.model, "disable_adapter") else nullcontext():
+                yield
+        finally:
+            self.state = before
+
+    def continuation(self, answer: str) -> list[int]:
+        """The tokens that the chat template makes of an answer, its end of turn included.
+
+        They follow the prompt's last piece, which the template writes and which is the same after every question.
+        """
+        return self._continued([answer])[answer]
+
+    def _continued(self, answers: Iterable[str]) -> dict[str, list[int]]:
+        """`continuation` of these answers and of earlier ones, a batch of new ones at a time."""
+        new, asked = [answer for answer in dict.fromkeys(answers) if answer not in self._continuations], [user("x")]
+        for begin in range(0, len(new), self.batch_size):
+            some = new[begin : begin + self.batch_size]
+            chats = self.processor.apply_chat_template([[*asked, assistant(a)] for a in some], tokenize=False)
+            texts = [*prompt_texts(self.processor, [asked]), *chats]
+            start, *wholes = self.processor.tokenizer(texts)["input_ids"]
+            for answer, whole in zip(some, wholes, strict=True):
+                if whole[: len(start)] != start:
+                    raise ValueError(
+                        "the chat template's prompt is not a prefix of the whole chat in tokens, so the answer "
+                        f"{answer!r} cannot be told from the prompt; correct the template or add the family's own rule"
+                    )
+                self._continuations[answer] = whole[len(start) :]
+        return self._continuations
+
+    # ---- tokens ------------------------------------------------------------------------------------------------------
+
+    def _chunks(self, prompts: Sequence[Prompt]) -> Iterator[list[int]]:
+        """Prompts a few batches at a time, those of like beginning together: memory does not grow with their number."""
+        order = sorted(range(len(prompts)), key=lambda i: _identity(prompts[i]))
+        step = CHUNK * self.batch_size
+        yield from (order[start : start + step] for start in range(0, len(order), step))
+
+    def _seen(self, prompts: Sequence[Prompt]) -> dict[str, Features]:
+        sources = [source for prompt in prompts if (source := prompt.source)]
+        state = self.state if adapts_pictures(self.model) else "base"
+        return self.features.of(self.model, self.processor, sources, state)
+
+    def _tokens(self, prompts: Sequence[Prompt], seen: dict[str, Features]) -> list[list[int]]:
+        """Each prompt's tokens, the picture's place taken by as many as it has features."""
+        texts = prompt_texts(self.processor, [[prompt.message] for prompt in prompts])
+        place = self.picture_token
+        rows = []
+        for prompt, ids in zip(prompts, self.processor.tokenizer(texts)["input_ids"], strict=True):
+            expected = int(prompt.source is not None)
+            if ids.count(place) != expected:
+                raise ValueError(
+                    f"{ids.count(place)} picture tokens in a prompt with {expected} pictures: {prompt.text!r}"
+                )
+            if prompt.source:
+                at = ids.index(place)
+                ids = [*ids[:at], *[place] * len(seen[prompt.source.key].embeddings), *ids[at + 1 :]]
+            rows.append(ids)
+        return rows
+
+    @property
+    def picture_token(self) -> int:
+        """Where a picture's features go."""
+        return self.processor.tokenizer.convert_tokens_to_ids(self.processor.image_token)
+
+    @property
+    def _hidden_size(self) -> int:
+        size: int = unwrapped(self.model).config.get_text_config().hidden_size
+        return size
+
+    # ---- likelihoods -------------------------------------------------------------------------------------------------
+
+    def _by_trees(self, prompts: Sequence[Prompt], answers: TokenLists) -> list[list[list[float]]]:
+        seen = self._seen(prompts)
+        keys = [prompt.source.key if prompt.source else "" for prompt in prompts]
+        trees, branches = plant(self._tokens(prompts, seen), answers, keys, self._hidden_size)
+        values: list[dict[int, float]] = [{} for _ in trees]
+        for rows in self._passes([len(tree.tokens) for tree in trees]):
+            for row, found in zip(rows, self._read([trees[row] for row in rows], seen), strict=True):
+                values[row] = found
+        return [[[values[b.tree][node] for node in b.nodes] for b in several] for several in branches]
+
+    def _passes(self, sizes: Sequence[int]) -> Iterator[list[int]]:
+        """Which trees, given by their sizes, go through the model together: those of like size, a batch at most.
+
+        On a CPU also no more than `TOKENS_AT_ONCE`; a tree that is larger goes alone.
+        """
+        most = TOKENS_AT_ONCE if unwrapped(self.model).device.type == "cpu" else math.inf
+        rows: list[int] = []
+        for row in sorted(range(len(sizes)), key=sizes.__getitem__):
+            if rows and (len(rows) == self.batch_size or (len(rows) + 1) * sizes[row] > most):
+                yield rows
+                rows = []
+            rows.append(row)
+        if rows:
+            yield rows
+
+    @torch.inference_mode()
+    def _read(self, trees: Sequence[Tree], seen: dict[str, Features]) -> list[dict[int, float]]:
+        """One pass: for each tree the log probability of each node of an answer, given its parent's branch."""
+        size = max(len(tree.tokens) for tree in trees)
+        visible = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).to(unwrapped(self.model).device)
+        hidden = self._pass(self._embedded(trees, size, seen), visible, self._positions(trees, size, seen))
+        return self._scored(trees, hidden)
+
+    def _pass(
+        self, embedded: torch.Tensor, visible: torch.Tensor, positions: torch.Tensor, cache: DynamicCache | None = None
+    ) -> torch.Tensor:
+        """Hidden states, trees x tokens x hidden. ``visible``: trees x tokens x (tokens in the cache and these)."""
+        mask = torch.zeros(visible.shape, dtype=embedded.dtype, device=embedded.device)
+        mask.masked_fill_(~visible, torch.finfo(embedded.dtype).min)
+        with self._attention(embedded.shape[1]):
+            found = unwrapped(self.model).model(
+                inputs_embeds=embedded,
+                attention_mask=mask.unsqueeze(1),  # one for all heads, added to the scores
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
+        return found.last_hidden_state
+
+    def _attention(self, size: int) -> AbstractContextManager[None]:
+        """Within the block the language model reads `LONG` rows by torch's fused kernel; on a GPU it always does."""
+        if size < LONG:
+            return nullcontext()
+        return attention(unwrapped(self.model).config.get_text_config(), "sdpa")
+
+    def _embedded(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
+        base = unwrapped(self.model)
+        ids = torch.zeros(len(trees), size, dtype=torch.long)
+        for row, tree in enumerate(trees):
+            ids[row, : len(tree.tokens)] = torch.tensor(tree.tokens)
+        embedded = base.get_input_embeddings()(ids.to(base.device))
+        pictures = [seen[str(tree.key)].embeddings for tree in trees if tree.key]
+        if pictures:
+            places = ids == self.picture_token
+            embedded[places.to(base.device)] = torch.cat(pictures).to(embedded)
+        return embedded
+
+    def _positions(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
+        """trees x size, or 3 x trees x size in families with positions in time, height and width.
+
+        A token's position follows from its depth alone, as all branches begin with the same picture.
+        """
+        base = unwrapped(self.model)
+        depths = torch.zeros(len(trees), size, dtype=torch.long)
+        for row, tree in enumerate(trees):
+            depths[row, : len(tree.depths)] = torch.tensor(tree.depths)
+        if not hasattr(base.model, "get_rope_index"):
+            return depths.to(base.device)
+        axes = depths.expand(3, -1, -1).clone()
+        for row, tree in enumerate(trees):
+            if tree.key:
+                begun = self._beginning(tree, seen[str(tree.key)])  # 3 x tokens up to the picture's last
+                after = depths[row] - begun.shape[1] + begun.max() + 1
+                inside = depths[row] < begun.shape[1]
+                axes[:, row] = torch.where(inside, begun[:, depths[row].clamp(max=begun.shape[1] - 1)], after)
+        return axes.to(base.device)
+
+    def _beginning(self, tree: Tree, features: Features) -> torch.Tensor:
+        """The model's own positions for a prompt up to the end of its picture."""
+        assert features.grid is not None
+        start = tree.tokens.index(self.picture_token)
+        end = start + len(features.embeddings)
+        key = (start, *features.grid.flatten().tolist())
+        if key not in self._begun:
+            ids = torch.tensor([tree.tokens[:end]])
+            kinds = (ids == self.picture_token).int()
+            rope = unwrapped(self.model).model.get_rope_index
+            self._begun[key] = rope(ids, mm_token_type_ids=kinds, image_grid_thw=features.grid.cpu())[0][:, 0]
+        return self._begun[key]
+
+    def _scored(self, trees: Sequence[Tree], hidden: torch.Tensor) -> list[dict[int, float]]:
+        """Logits only where an answer's token follows; each such place is computed once."""
+        nodes = [(row, node) for row, tree in enumerate(trees) for node in sorted(tree.scored)]
+        places = {place: i for i, place in enumerate(dict.fromkeys((r, trees[r].parents[n]) for r, n in nodes))}
+        rows, parents = torch.tensor(list(places)).T.to(hidden.device)
+        which = torch.tensor([places[r, trees[r].parents[n]] for r, n in nodes])
+        tokens = torch.tensor([trees[r].tokens[n] for r, n in nodes])
+        values = self._log_softmax_at(hidden[rows, parents], which, tokens)
+        found: list[dict[int, float]] = [{} for _ in trees]
+        for (row, node), value in zip(nodes, values.tolist(), strict=True):
+            found[row][node] = value
+        return found
+
+    def _log_softmax_at(self, hidden: torch.Tensor, which: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """The log probability of ``tokens`` at the places ``which``, a slice of places at a time."""
+        head = unwrapped(self.model).get_output_embeddings()
+        values = torch.empty(len(tokens))
+        step = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
+        for start in range(0, len(hidden), step):
+            logs = head(hidden[start : start + step]).float().log_softmax(-1).cpu()
+            here = (which >= start) & (which < start + step)
+            values[here] = logs[which[here] - start, tokens[here]]
+        return values
+
+    # ---- adapters that put learned tokens before the prompt (prompt tuning) ------------------------------------------
+    # Their own forward pass lays out positions and masks, so texts go through it whole, as in training. That is slow.
+
+    @torch.inference_mode()
+    def _one_by_one(self, prompts: Sequence[Prompt], answers: TokenLists) -> list[list[list[float]]]:
+        """For each prompt one pass of its answers."""
+        seen = self._seen(prompts)
+        found: list[list[list[float]]] = []
+        for prompt, tokens, several in zip(prompts, self._tokens(prompts, seen), answers, strict=True):
+            rows, start = [[*tokens, *answer] for answer in several], len(tokens)
+            logs = self._full_pass([prompt] * len(rows), rows, seen)[:, start - 1 :].log_softmax(-1)
+            found.append([[logs[i, j, t].item() for j, t in enumerate(answer)] for i, answer in enumerate(several)])
+        return found
+
+    @torch.inference_mode()
+    def _written_by_passes(
+        self, prompts: Sequence[Prompt], rows: list[list[int]], max_new_tokens: int, seen: dict[str, Features]
+    ) -> list[Reply]:
+        """Greedy, a pass for each token, which ``rows``, the prompts' tokens, grow by."""
+        ends = self._end_tokens()
+        starts, going = [len(row) for row in rows], list(range(len(rows)))
+        for _ in range(max_new_tokens):
+            logits = self._full_pass([prompts[i] for i in going], [rows[i] for i in going], seen)
+            for place, i in enumerate(going):
+                rows[i].append(int(logits[place, len(rows[i]) - 1].argmax()))
+            if not (going := [i for i in going if rows[i][-1] not in ends]):
+                break
+        return self._replies([row[start:] for row, start in zip(rows, starts, strict=True)])
+
+    def _full_pass(
+        self, prompts: Sequence[Prompt], rows: Sequence[Sequence[int]], seen: dict[str, Features]
+    ) -> torch.Tensor:
+        """Logits, rows x longest x vocabulary, of whole texts, padded on the right; learned tokens left out."""
+        longest, device = max(map(len, rows)), unwrapped(self.model).device
+        ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+        mask = (torch.arange(longest)[None] < torch.tensor([len(row) for row in rows])[:, None]).long().to(device)
+        pictures = self._given_pictures(prompts, ids, seen)
+        unwrapped(self.model).model.rope_deltas = None  # left over from the batch before
+        return self.model(input_ids=ids, attention_mask=mask, **pictures).logits[:, -longest:].float()
+
+    # ---- writing -----------------------------------------------------------------------------------------------------
+
+    def _written(self, prompts: Sequence[Prompt], most: int) -> Iterator[tuple[list[int], list[Reply]]]:
+        """Some of the prompts, by their places, and the replies to them, until all are answered.
+
+        Prompts on one picture are written to as branches of one tree; where each picture is asked about once, the
+        library's own generation does as well.
+        """
+        seen = self._seen(prompts)  # of all of them: a picture's prompts may fall into several batches
+        rows, passes = self._tokens(prompts, seen), learns_a_prompt(self.model, self.state)
+        if not passes and self._is_plainly_greedy():
+            keys = [prompt.source.key if prompt.source else None for prompt in prompts]
+            trees, branches = plant(rows, [[[]]] * len(rows), keys, self._hidden_size)
+            if len(trees) < len(prompts):
+                yield from self._written_by_trees(trees, [branch for (branch,) in branches], most, seen)
+                return
+        write = self._written_by_passes if passes else self._generated
+        at_once = self.batch_size * (1 if seen or passes else WITHOUT_PICTURES)
+        order = sorted(range(len(prompts)), key=lambda i: len(rows[i]))  # a batch is padded to its longest
+        for start in range(0, len(order), at_once):
+            batch = order[start : start + at_once]
+            yield batch, write([prompts[i] for i in batch], [rows[i] for i in batch], most, seen)
+
+    def _is_plainly_greedy(self) -> bool:
+        """Whether the library's greedy generation takes the likeliest token, as it does unless a model objects."""
+        config = getattr(self.model, "generation_config", None)
+        return all(getattr(config, name, None) in (None, 0, 1, [], {}) for name in OBJECTIONS)
+
+    def _written_by_trees(
+        self, trees: Sequence[Tree], prompts: Sequence[Branch], most: int, seen: dict[str, Features]
+    ) -> Iterator[tuple[list[int], list[Reply]]]:
+        of: list[list[int]] = [[] for _ in trees]  # the prompts of each tree
+        for i, prompt in enumerate(prompts):
+            of[prompt.tree].append(i)
+        order = sorted(range(len(trees)), key=lambda i: len(trees[i].tokens))
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            ends = [[prompts[i].end for i in of[tree]] for tree in batch]
+            new = self._grown([trees[tree] for tree in batch], ends, most, seen)
+            places = [(i, row, branch) for row, tree in enumerate(batch) for branch, i in enumerate(of[tree])]
+            yield [i for i, _, _ in places], self._replies([new[row][branch] for _, row, branch in places])
+
+    @torch.inference_mode()
+    def _grown(
+        self, trees: Sequence[Tree], ends: Sequence[list[int]], most: int, seen: dict[str, Features]
+    ) -> list[list[list[int]]]:
+        """For each tree and each of its prompts, given by their last nodes, the tokens that follow greedily.
+
+        All of a tree's branches grow by a token a pass; each sees its own branch of the tree and what it has written.
+        """
+        base = unwrapped(self.model)
+        size, width = max(len(tree.tokens) for tree in trees), max(map(len, ends))
+        at = torch.tensor([[*nodes, *[nodes[0]] * (width - len(nodes))] for nodes in ends], device=base.device)
+        sees = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).to(base.device)
+        positions = self._positions(trees, size, seen)
+        embedded, cache = self._embedded(trees, size, seen), DynamicCache(config=base.config.get_text_config())
+        hidden = self._pass(embedded, sees, positions, cache)
+        hidden = torch.stack([states[nodes] for states, nodes in zip(hidden, at, strict=True)])
+        sees = torch.stack([visible[nodes] for visible, nodes in zip(sees, at, strict=True)])
+        positions = positions.gather(-1, at.expand(*positions.shape[:-1], -1))
+        itself = torch.eye(width, dtype=torch.bool, device=base.device).expand(len(trees), -1, -1)
+        last = torch.tensor(sorted(self._end_tokens()), device=base.device)
+        ended = torch.zeros(at.shape, dtype=torch.bool, device=base.device)
+        written = []
+        for left in reversed(range(most)):
+            written.append(base.get_output_embeddings()(hidden).argmax(-1))
+            ended |= torch.isin(written[-1], last)
+            if not left or bool(ended.all()):
+                break
+            sees, positions = torch.cat([sees, itself], dim=-1), positions + 1
+            hidden = self._pass(base.get_input_embeddings()(written[-1]), sees, positions, cache)
+        new = torch.stack(written, dim=-1).tolist()
+        return [several[: len(nodes)] for several, nodes in zip(new, ends, strict=True)]
+
+    @torch.inference_mode()
+    def _generated(
+        self, prompts: Sequence[Prompt], rows: list[list[int]], max_new_tokens: int, seen: dict[str, Features]
+    ) -> list[Reply]:
+        padded = self.processor.tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
+        given = {name: tensor.to(unwrapped(self.model).device) for name, tensor in padded.items()}
+        given |= self._given_pictures(prompts, given["input_ids"], seen)
+        with self._attention(given["input_ids"].shape[1]):
+            tokens = self.model.generate(**given, do_sample=False, max_new_tokens=max_new_tokens)
+        return self._replies(tokens[:, padded["input_ids"].shape[1] :].tolist())
+
+    def _replies(self, rows: Sequence[list[int]]) -> list[Reply]:
+        """What was written up to the end of the turn; what follows is padding."""
+        ends = self._end_tokens()
+        own = [row[: _turn(row, ends)] for row in rows]
+        texts = self.processor.tokenizer.batch_decode(own, skip_special_tokens=True)
+        return [Reply(text.strip(), len(tokens)) for text, tokens in zip(texts, own, strict=True)]
+
+    def _given_pictures(self, prompts: Sequence[Prompt], ids: torch.Tensor, seen: dict[str, Features]) -> Tensors:
+        """What a family's forward pass takes beside tokens: the tower's output, which it then does not compute."""
+        shown = [seen[prompt.source.key] for prompt in prompts if prompt.source]
+        if not shown:
+            return {}
+        seen_by_tower = BaseModelOutputWithPooling(pooler_output=[s.embeddings for s in shown])  # type: ignore[arg-type]
+        given: dict[str, Any] = {"mm_encoder_outputs": {"image": seen_by_tower}}
+        grids = [features.grid for features in shown if features.grid is not None]
+        if grids:
+            given["image_grid_thw"] = torch.cat(grids).to(ids.device)
+            given["mm_token_type_ids"] = (ids == self.picture_token).long()
+        return given
+
+    def _end_tokens(self) -> set[int]:
+        config = getattr(self.model, "generation_config", None)
+        ends = getattr(config, "eos_token_id", None) or self.processor.tokenizer.eos_token_id
+        return set(ends) if isinstance(ends, list) else {ends}
+
+
+def learns_a_prompt(model: Any, state: str) -> bool:
+    """Whether an adapter puts tokens of its own before the prompt."""
+    return state != "base" and bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
+
+
+def _distinct(prompts: Sequence[Prompt], answers: TokenLists) -> tuple[list[Prompt], list[list[list[int]]]]:
+    """Each prompt with its distinct answers, a few at a time, those that begin alike together."""
+    shown = {_identity(prompt): prompt for prompt in prompts}
+    wanted: dict[tuple[str, str], set[tuple[int, ...]]] = {identity: set() for identity in shown}
+    for prompt, several in zip(prompts, answers, strict=True):
+        wanted[_identity(prompt)].update(map(tuple, several))
+    asked, parts = [], []
+    for identity, prompt in shown.items():
+        ordered = sorted(wanted[identity])
+        for start in range(0, len(ordered), ANSWERS_AT_ONCE):
+            asked.append(prompt)
+            parts.append([list(answer) for answer in ordered[start : start + ANSWERS_AT_ONCE]])
+    return asked, parts
+
+
+def _identity(prompt: Prompt) -> tuple[str, str]:
+    return (prompt.source.key if prompt.source else "", prompt.text)
+
+
+def _turn(tokens: list[int], ends: set[int]) -> int:
+    """How many tokens were written, the one that ends the turn included."""
+    return next((i for i, token in enumerate(tokens, start=1) if token in ends), len(tokens))

@@ -1,0 +1,87 @@
+"""Where pictures and words meet: how alike a model represents a class seen and a class described, layer by layer.
+
+Each class is shown twice, once as a picture and once as its description, under the same question ("What is this
+called?"). What the model holds at the last position of the prompt, from which it would begin to answer, is compared
+between the two by centred kernel alignment (CKA, arXiv 1905.00414): 1 = the classes lie in the same way, 0 = nothing
+in common. The estimate is the unbiased one (Song et al. 2012, JMLR 13, 1393-1434); the plain one is far above 0 for
+unrelated data as soon as the dimension exceeds the number of classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import torch
+
+from helpers.evaluation.prompts import Prompt, Shown
+from helpers.evaluation.reader import Reader
+from helpers.evaluation.strategies import naming_question
+from helpers.models.batches import encode, prompt_texts
+from helpers.schemas import Question
+
+FEWEST = 4  # classes that the unbiased estimate needs
+
+
+def unbiased_hsic(one: np.ndarray, other: np.ndarray) -> float:
+    """Hilbert-Schmidt independence criterion of two kernel matrices (n x n, n >= 4); their diagonals do not count."""
+    n = len(one)
+    k, m = (matrix * (1 - np.eye(n)) for matrix in (one, other))
+    whole = (k * m).sum() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 * (k.sum(0) @ m.sum(0)) / (n - 2)
+    return float(whole / (n * (n - 3)))
+
+
+def linear_cka(one: np.ndarray, other: np.ndarray) -> float:
+    """CKA of two sets of representations (n x d and n x e, the same n things in the same order), linear kernels.
+
+    Below 0 by chance where there is nothing in common. Raises ``ValueError`` for fewer than four things.
+    """
+    if len(one) != len(other) or len(one) < FEWEST:
+        raise ValueError(f"{len(one)} and {len(other)} things; CKA needs the same ones twice, at least {FEWEST}")
+    k, m = one @ one.T, other @ other.T
+    scale = unbiased_hsic(k, k) * unbiased_hsic(m, m)
+    return unbiased_hsic(k, m) / scale**0.5 if scale > 0 else float("nan")
+
+
+@torch.inference_mode()
+def last_states(reader: Reader, prompts: Sequence[Prompt]) -> np.ndarray:
+    """Hidden states at the last position of each prompt: layers + 1 (the embeddings first) x prompts x width."""
+    found = []
+    for start in range(0, len(prompts), reader.batch_size):
+        rows = prompts[start : start + reader.batch_size]
+        texts = prompt_texts(reader.processor, [[prompt.message] for prompt in rows])
+        pictures = [prompt.source.open() if prompt.source else None for prompt in rows]
+        batch = encode(reader.processor, texts, pictures, padding_side="left")
+        placed = {name: tensor.to(reader.model.device) for name, tensor in batch.items()}
+        states = reader.model(**placed, output_hidden_states=True, logits_to_keep=1).hidden_states
+        found.append(torch.stack([layer[:, -1] for layer in states]).float().cpu())
+    return torch.cat(found, dim=1).numpy()
+
+
+def seen_and_described(
+    reader: Reader, questions: Sequence[Question], looks: Mapping[str, str], folder: str | Path, max_pixels: int | None
+) -> pandas.DataFrame:
+    """CKA by layer between pictures and descriptions of the classes, and with the descriptions of other classes.
+
+    ``questions``: the first Type-1 question of each class gives its picture; ``looks``: description by class. Columns:
+    layer (0 = embeddings), cka, cka_shuffled (what chance gives), classes. No row where fewer than four classes have
+    both.
+    """
+    first = {q.class_id: q for q in reversed(questions) if q.question_type == 1 and q.picture and q.class_id in looks}
+    if len(first) < FEWEST:
+        return pandas.DataFrame(columns=["layer", "cka", "cka_shuffled", "classes"])
+    seen = [Prompt(naming_question(q), Shown(Path(folder) / str(q.picture), max_pixels)) for q in first.values()]
+    told = [Prompt(f"{looks[str(name)]}\n{naming_question(q)}") for name, q in first.items()]
+    pictures, words = last_states(reader, seen), last_states(reader, told)
+    others = np.random.default_rng(0).permutation(len(first))
+    rows: list[dict[str, Any]] = [
+        {
+            "layer": layer,
+            "cka": linear_cka(picture, word),
+            "cka_shuffled": linear_cka(picture, word[others]),
+            "classes": len(first),
+        }
+        for layer, (picture, word) in enumerate(zip(pictures, words, strict=True))
+    ]
+    return pandas.DataFrame(rows).round(4)

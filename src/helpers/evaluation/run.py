@@ -1,0 +1,160 @@
+"""One evaluation run: a model, perhaps with an adapter, answers a set of questions; every answer becomes a row."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from helpers.config.evaluation import Evaluation
+from helpers.evaluation.descriptions import Descriptions
+from helpers.evaluation.reader import Reader
+from helpers.evaluation.strategies import Exam, Row, impossible, own_words, protocol_rows
+from helpers.paths import atomic_write
+from helpers.schemas import Question
+from helpers.workflow.provenance import portable
+
+Timing = dict[str, float | int]
+
+
+class Answers(NamedTuple):
+    """Rows, and what each way of answering took: by "answering/protocol/image" seconds, questions, new tokens.
+
+    Time is not in the rows, so that the same run writes the same rows. The seconds of a description count in every
+    protocol that rests on it, also where it was written by an earlier run: each would have needed it alone.
+    """
+
+    rows: list[Row]
+    timings: dict[str, Timing]
+
+
+def load_reader(
+    model_path: str | Path, adapter_dir: str | Path | None, settings: Evaluation, four_bit: bool = True
+) -> Reader:
+    """The model as it was trained, base weights in 4 bit (``four_bit``); without an adapter the untuned base."""
+    from helpers.models.loading import load_model, load_processor
+
+    model, _ = load_model(model_path, settings.dtype, four_bit)
+    if adapter_dir is not None:
+        from helpers.models.adapters import load_adapter
+
+        model = load_adapter(model, adapter_dir)
+    return Reader(model, load_processor(model_path), settings.batch_size, settings.max_new_tokens)
+
+
+def untuned_descriptions(
+    model_path: str | Path, settings: Evaluation, four_bit: bool, earlier: str | Path | None = None
+) -> Descriptions:
+    """Descriptions as this evaluation's untuned model writes them; an ``earlier`` file's, if made in this way."""
+    made_by = {"model": str(portable(model_path)), "four_bit": four_bit, "dtype": settings.dtype}
+    descriptions = Descriptions({**made_by, "max_new_tokens": settings.max_new_tokens})
+    if earlier is not None:
+        descriptions.read(earlier)
+    return descriptions
+
+
+def answer_rows(
+    reader: Reader,
+    questions: Sequence[Question],
+    folder: str | Path,
+    images: Sequence[str],
+    settings: Evaluation,
+    run: Mapping[str, Any],
+    looks: Mapping[str, str] | None = None,
+    untuned: Descriptions | None = None,
+) -> Answers:
+    """All questions, with the picture in each state, in all ways of answering and by all protocols of the settings.
+
+    ``run``: model, domain, mode, variant, seed. ``looks``: each class's description, for image "described".
+    ``untuned``: what the untuned model wrote before, for answering "describe"; None: nothing yet. What does not go
+    together (`answering.impossible`) is left out; if nothing is left, a ``ValueError`` says why.
+    """
+    exam = Exam(questions, Path(folder), settings.max_pixels, looks or {}, settings.guidance, settings.circular)
+    untuned = Descriptions() if untuned is None else untuned
+    rows: list[Row] = []
+    timings: dict[str, Timing] = {}
+    for image in images:
+        for answering, protocols in _asked(image, settings).items():
+            begin, taken = time.perf_counter(), untuned.taken_seconds
+            words = own_words(reader, exam, image, answering, untuned)
+            writing = time.perf_counter() - begin + untuned.taken_seconds - taken
+            for protocol in protocols:
+                begin = time.perf_counter()
+                found = protocol_rows(reader, exam, image, answering, protocol, words)
+                seconds = writing + time.perf_counter() - begin
+                timings[f"{answering}/{protocol}/{image}"] = _timing(found, seconds)
+                rows.extend({"run_id": "/".join(map(str, run.values())), **run, **row} for row in found)
+    return Answers(rows, timings)
+
+
+def _asked(image: str, settings: Evaluation) -> dict[str, list[str]]:
+    """For each way of answering the protocols that go with the image."""
+    tried = {(a, p): impossible(image, a, p) for a in settings.answering for p in settings.protocols}
+    if tried and all(tried.values()):
+        raise ValueError(f"nothing can be asked with image {image!r}: {'; '.join(filter(None, tried.values()))}")
+    possible: dict[str, list[str]] = {}
+    for (answering, protocol), why in tried.items():
+        if why is None:
+            possible.setdefault(answering, []).append(protocol)
+    return possible
+
+
+def _timing(rows: Sequence[Row], seconds: float) -> Timing:
+    new_tokens = sum(row["new_tokens"] for row in rows)
+    return {"seconds": round(seconds, 3), "questions": len(rows), "new_tokens": new_tokens}
+
+
+def retention_rows(reader: Reader, folder: str | Path, settings: Evaluation, run: Mapping[str, Any]) -> Answers | None:
+    """What the model could do before training, asked directly with the picture; None without ``retention.jsonl``."""
+    from helpers.schemas import read_questions
+
+    file = Path(folder) / "retention.jsonl"
+    if not file.is_file():
+        return None
+    direct = settings.model_copy(update={"answering": ["direct"]})
+    return answer_rows(reader, read_questions(file), folder, ["with"], direct, run)
+
+
+def read_looks(folder: str | Path) -> dict[str, str]:
+    """Each class's description, the first of several: from ``texts.jsonl``, or else from the ``text_only`` samples."""
+    from helpers.schemas import read_samples, read_texts
+
+    folder = Path(folder)
+    if (folder / "texts.jsonl").is_file():
+        texts = [(text.class_id, text.look) for text in read_texts(folder / "texts.jsonl")]
+    elif (folder / "text_only.jsonl").is_file():
+        samples = read_samples(folder / "text_only.jsonl", text_only=True)
+        naming = [sample for sample in samples if sample.direction == "description_to_name"]
+        texts = [(sample.class_id, sample.texts[0].rpartition("\n")[0]) for sample in naming]
+    else:
+        raise FileNotFoundError(f"{folder}: no texts.jsonl and no text_only.jsonl, where descriptions would be")
+    return dict(reversed(texts))
+
+
+def write_answers(path: str | Path, rows: Iterable[Row]) -> None:
+    """Write the rows as JSON lines, all or nothing."""
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def write_timings(path: str | Path, timings: Mapping[str, Timing]) -> None:
+    """Write what each way of answering took."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(timings, indent=2) + "\n", encoding="utf-8")
+
+
+def example_answers(rows: Sequence[Row], count: int = 4) -> list[dict[str, Any]]:
+    """A few rows in words, for looking at: what was asked, chosen and right."""
+    step = max(1, len(rows) // count)
+    return [
+        {
+            "question": row["question_id"],
+            "image": row["image"],
+            "answering": row["answering"],
+            "own words": row["description"],
+            "named": row["named"],
+            "chosen": None if row["parsed"] is None else row["options"][row["parsed"]],
+            "right": row["options"][row["answer"]],
+        }
+        for row in rows[::step][:count]
+    ]

@@ -1,0 +1,218 @@
+"""Ways of answering a question about a picture, and what is shown in the picture's place.
+
+**direct**: the picture and the question go in, an option comes out.
+
+**describe** (this project's addition to the paper): the model first writes what it sees. For recognition (Type 1) it is
+then asked the question about its own words, without the picture. For knowledge (Type 2) it also writes the name that
+follows from its words, and is asked about that name. A model that learnt a class from text alone meets, in its own
+description, the kind of input that it learnt from. The description is the untuned model's (adapter off) in
+``describe``, the tuned one's in ``describe_tuned``.
+
+What is shown: the picture (``with``), nothing (``without``), grey of the same size (``blank``), the picture of another
+class (``other``), the class's training description in words (``described``), or the picture with its middle weighed
+against the rest (``guided``). The last two are asked directly only: there is nothing left to describe.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from helpers.evaluation.descriptions import Descriptions
+from helpers.evaluation.prompts import Prompt, Shown, other_pictures
+from helpers.evaluation.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose, lettered
+from helpers.evaluation.reader import Reader, Reply
+from helpers.schemas import Question
+from helpers.synthetic import language as say
+
+Row = dict[str, Any]
+
+GENERIC_DESCRIBING = "Describe what you see in the picture: form, colours, pattern, and what stands out."
+GENERIC_NAMING = "What is this called?"
+NAME_TOKENS = 32
+ANSWERING = ("direct", "describe", "describe_tuned")
+IMAGES = ("with", "without", "blank", "other", "described", "guided")
+DIRECT_ONLY = ("described", "guided")
+
+
+class Words(NamedTuple):
+    """The model's own description, the name that it led to, and how many tokens both took."""
+
+    description: str | None = None
+    named: str | None = None
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Some questions and what they are asked with.
+
+    ``looks``: for image "described", each class's description. ``guidance``: for image "guided".
+    """
+
+    questions: Sequence[Question]
+    folder: Path
+    max_pixels: int | None = None
+    looks: Mapping[str, str] = field(default_factory=dict)
+    guidance: float = 1.0
+    circular: bool = False
+
+
+def check(image: str, answering: str, protocol: str) -> None:
+    """Raise ``ValueError`` for a value that is none of those known, and for a combination that means nothing."""
+    for name, value, known in (
+        ("answering", answering, ANSWERING),
+        ("protocol", protocol, PROTOCOLS),
+        ("image", image, IMAGES),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}; known: {', '.join(known)}")
+    if why := impossible(image, answering, protocol):
+        raise ValueError(why)
+
+
+def impossible(image: str, answering: str, protocol: str) -> str | None:
+    """Why an image, a way of answering and a protocol do not go together; None if they do."""
+    if image in DIRECT_ONLY and answering != "direct":
+        return f"image {image!r} is asked directly only, not with answering {answering!r}"
+    if image == "guided" and protocol not in LIKELIHOODS:
+        return f"image 'guided' weighs scores, which protocol {protocol!r} has none of; use {', '.join(LIKELIHOODS)}"
+    return None
+
+
+def answer_all(reader: Reader, exam: Exam, image: str, answering: str, protocol: str) -> list[Row]:
+    """One row a question (`tables.ANSWER_COLUMNS` without the run's own columns)."""
+    check(image, answering, protocol)
+    words = own_words(reader, exam, image, answering, Descriptions())
+    return protocol_rows(reader, exam, image, answering, protocol, words)
+
+
+def own_words(reader: Reader, exam: Exam, image: str, answering: str, untuned: Descriptions) -> list[Words]:
+    """What the model writes before it is asked; for answering "direct" nothing. A picture is described once.
+
+    ``untuned``: the untuned model's descriptions so far; those that are missing are added.
+    """
+    if answering == "direct":
+        return [Words()] * len(exam.questions)
+    asked = [Prompt(_describing(q), shown) for q, shown in zip(exam.questions, _shown(exam, image), strict=True)]
+    described = untuned.of(reader, asked) if answering == "describe" else reader.replies(asked, "description")
+    return _named(reader, exam.questions, described)
+
+
+def _named(reader: Reader, questions: Sequence[Question], described: Sequence[Reply]) -> list[Words]:
+    """For Type 2 also the name that the model concludes from its description."""
+    to_name = [i for i, question in enumerate(questions) if question.question_type == 2]
+    prompts = [Prompt(f"{described[i].text}\n{naming_question(questions[i])}") for i in to_name]
+    names = dict(zip(to_name, reader.replies(prompts, "name", NAME_TOKENS), strict=True))
+    return [
+        Words(reply.text, read_name(name.text), reply.tokens + name.tokens)
+        if (name := names.get(i))
+        else Words(reply.text, None, reply.tokens)
+        for i, reply in enumerate(described)
+    ]
+
+
+def protocol_rows(
+    reader: Reader, exam: Exam, image: str, answering: str, protocol: str, words: Sequence[Words]
+) -> list[Row]:
+    """The rows of one protocol, given the model's own words."""
+    questions = exam.questions
+    prompts = _prompts(exam, image, answering, words)
+    options = [q.options if protocol in LETTERED else q.sentences() for q in questions]
+    against = _shown_prompts(exam, "without_centre") if image == "guided" else None
+    answers = [q.answer for q in questions]
+    choices = choose(protocol, reader, prompts, options, answers, exam.circular, against, exam.guidance)
+    fixed = {"image": image, "answering": answering, "protocol": protocol}
+    if protocol in LETTERED:  # the row's prompt is the one that was asked, its options listed
+        prompts = [Prompt(lettered(p.text, q.options), p.picture) for p, q in zip(prompts, questions, strict=True)]
+    return [
+        {**fixed, **row(q, prompt, choice), "description": w.description, "named": w.named}
+        | {"new_tokens": choice.new_tokens + w.tokens, **choice.columns}
+        for q, prompt, choice, w in zip(questions, prompts, choices, words, strict=True)
+    ]
+
+
+def _prompts(exam: Exam, image: str, answering: str, words: Sequence[Words]) -> list[Prompt]:
+    if answering != "direct":
+        return [Prompt(_question_on_words(q, w)) for q, w in zip(exam.questions, words, strict=True)]
+    if image == "described":
+        return [Prompt(f"{_look(exam, question)}\n{question.question}") for question in exam.questions]
+    return [Prompt(q.question, shown) for q, shown in zip(exam.questions, _shown(exam, image), strict=True)]
+
+
+def _look(exam: Exam, question: Question) -> str:
+    if question.class_id is None or question.class_id not in exam.looks:
+        raise ValueError(
+            f"question {question.question_id!r}: class {question.class_id!r} has no description, and image 'described' "
+            f"shows one in the picture's place ({len(exam.looks)} classes have one); write it, or leave 'described' out"
+        )
+    return exam.looks[question.class_id]
+
+
+def _shown(exam: Exam, image: str) -> list[Shown | None]:
+    """What each question is asked with; a question without a picture stays without."""
+    if image == "without":
+        return [None] * len(exam.questions)
+    others = other_pictures(exam.questions) if image == "other" else {}
+    change = "blank" if image == "blank" else "none"
+    pictures = [others.get(q.picture or "", q.picture) for q in exam.questions]
+    return [Shown(exam.folder / picture, exam.max_pixels, change) if picture else None for picture in pictures]
+
+
+def _shown_prompts(exam: Exam, change: str) -> list[Prompt]:
+    return [
+        Prompt(q.question, Shown(exam.folder / q.picture, exam.max_pixels, change) if q.picture else None)
+        for q in exam.questions
+    ]
+
+
+def _domain_of(question: Question) -> str | None:
+    """The drawn domain whose language a question is in, by its words for the thing."""
+    return next((domain for domain in say.NAMING if question.refers == say.subject(domain)), None)
+
+
+def _describing(question: Question) -> str:
+    domain = _domain_of(question)
+    return say.DESCRIBING[domain][say.HELD_OUT] if domain else GENERIC_DESCRIBING
+
+
+def naming_question(question: Question) -> str:
+    """How one asks for a thing's name, in the question's domain."""
+    domain = _domain_of(question)
+    return say.NAMING[domain].asked[say.HELD_OUT] if domain else GENERIC_NAMING
+
+
+def read_name(reply: str) -> str | None:
+    """The name in "This is the Red Admiral. It lives ..."; None if the reply names nothing."""
+    found = re.match(r"(?:This|It) is ([^.\n]+)", reply)
+    return found[1].strip() if found else (reply.split("\n")[0].strip(" .") or None)
+
+
+def _question_on_words(question: Question, words: Words) -> str:
+    """The question without its picture: about the description, or about the name that it led to."""
+    description, name = words.description, words.named
+    if question.question_type == 1:
+        return f"{description}\n{question.question}"
+    if name and question.refers:
+        return question.question.replace(question.refers, name)
+    return f"{description}\nThis is {name}.\n{question.question}" if name else f"{description}\n{question.question}"
+
+
+def row(question: Question, prompt: Prompt, choice: Choice) -> Row:
+    """What is saved of any answer, a baseline's too."""
+    return {
+        "question_id": question.question_id,
+        "question_type": question.question_type,
+        "category": question.category,
+        "picture": question.picture,
+        "class_id": question.class_id,
+        "prompt_hash": hashlib.sha256(prompt.text.encode()).hexdigest()[:12],
+        "options": question.options,
+        "answer": question.answer,
+        "scores": choice.scores,
+        "reply": choice.reply,
+        "parsed": choice.parsed,
+        "correct": choice.parsed == question.answer,
+    }

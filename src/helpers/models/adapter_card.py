@@ -1,0 +1,71 @@
+"""The model card of an adapter: what it is, what it was trained on and at what cost, and how to use it."""
+
+from pathlib import Path
+from typing import Any
+
+from helpers.config.training import Training
+from helpers.paths import atomic_write
+from helpers.workflow.provenance import package_versions, portable
+
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
+
+
+def write_card(folder: str | Path, model: Any, settings: Training, resources: dict[str, Any]) -> Path:
+    """Write ``README.md`` beside an adapter's tensors, in place of peft's empty form, and ``training.json``."""
+    with atomic_write(Path(folder) / "training.json") as temporary:
+        temporary.write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    path = Path(folder) / "README.md"
+    base = str(portable(model.active_peft_config.base_model_name_or_path or "unknown"))
+    with atomic_write(path) as temporary:
+        temporary.write_text(_card(base, settings, resources), encoding="utf-8")
+    return path
+
+
+def revision_of(model: Any) -> dict[str, str]:
+    """Which revision a base model from the hub was, as the hub resolved it; nothing for a local folder."""
+    revision = getattr(model.config, "_commit_hash", None)
+    return {"base_revision": revision} if revision else {}
+
+
+def _card(base: str, settings: Training, resources: dict[str, Any]) -> str:
+    return f"""---
+library_name: peft
+base_model: {base}
+pipeline_tag: image-text-to-text
+tags: [{settings.method}]
+---
+
+# Adapter of `{base}`
+
+Trained with method `{settings.method}` on {resources["samples"]} samples ({resources["tokens"]} tokens, of which the
+loss was taken on {resources["supervised_tokens"]}), in {resources["steps"]} steps. The vision tower was frozen and
+called {resources["vision_tower_calls"]} times.
+
+## Use
+
+```python
+from helpers.models.loading import load_model
+from helpers.models.lora import load_adapter
+
+model, family = load_model("{base}", dtype="{settings.dtype}", four_bit={settings.four_bit})
+model = load_adapter(model, "FOLDER OF THIS FILE")  # fails on any missing or unexpected tensor
+```
+
+A checkpoint of its own, for other programs: `python -m helpers.models.export FOLDER OUT`.
+
+## Settings
+
+{_table(settings.model_dump())}
+
+## Cost
+
+{_table(resources)}
+
+## Versions
+
+{_table(package_versions(PACKAGES))}
+"""
+
+
+def _table(values: dict[str, Any]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in values.items())])

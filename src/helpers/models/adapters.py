@@ -1,0 +1,186 @@
+"""What is trained on a frozen model, by method of `settings.training`: add, save, load, check, take off.
+
+| method | trained |
+|---|---|
+| qlora, lora | low-rank matrices in every linear layer of the language model (arXiv 2106.09685), and the projector |
+| ia3 | factors on keys, values and the feed-forward layers' inputs (arXiv 2205.05638), and the projector |
+| prompt_tuning | vectors before the text (arXiv 2104.08691), nothing in the model |
+| projector | the projector alone |
+
+All are peft's, in its layout on disk. Where adapters sit is the family's (`Family.lora_targets`).
+"""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, PromptTuningConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
+from safetensors import safe_open
+
+from helpers.config.training import Training
+from helpers.models.loading import quantised_layers, tower_modules
+from helpers.models.registry import Family, family_of_model
+from helpers.workflow.provenance import portable
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def add_adapter(model: Any, family: Family, settings: Training, seed: int) -> PeftModel:
+    """Wrap a frozen model by the settings' method.
+
+    The tower runs without autograd from here on: frozen, it would otherwise keep activations that nobody needs.
+    Raises ``ValueError`` where the method does not fit how the base was loaded.
+    """
+    four_bit = bool(quantised_layers(model))
+    if four_bit != settings.four_bit:
+        loaded, needed = ("4 bit", "full precision") if four_bit else ("full precision", "4 bit")
+        raise ValueError(
+            f"method {settings.method} needs the base in {needed}, it is in {loaded}: "
+            f"load_model(..., four_bit={settings.four_bit})"
+        )
+    return _wrapped(model, family, _config(family, settings), seed)
+
+
+def add_lora(
+    model: Any, family: Family, rank: int, alpha: int, dropout: float, projector: bool, seed: int
+) -> PeftModel:
+    """LoRA on every linear layer of the language model; ``projector``: trained beside it."""
+    return _wrapped(model, family, _lora(family.lora_targets, rank, alpha, dropout, _beside(family, projector)), seed)
+
+
+def _config(family: Family, settings: Training) -> PeftConfig:
+    beside = _beside(family, settings.train_projector)
+    if settings.method == "prompt_tuning":
+        return PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=settings.prompt_tokens)
+    if settings.method == "ia3":
+        targets, inner = family.linear_layers("k_proj", "v_proj", "down_proj"), family.linear_layers("down_proj")
+        return IA3Config(
+            task_type="CAUSAL_LM", target_modules=targets, feedforward_modules=inner, modules_to_save=beside
+        )
+    if settings.method == "projector":
+        # peft wants one layer at least: it gets one of rank 1, which begins as zero and is frozen (`_wrapped`)
+        return _lora(rf".*{family.language_model}\.layers\.0\.self_attn\.q_proj", 1, 1, 0.0, _beside(family, True))
+    return _lora(family.lora_targets, settings.lora_rank, settings.lora_alpha, settings.lora_dropout, beside)
+
+
+def _lora(targets: str, rank: int, alpha: int, dropout: float, beside: list[str] | None) -> LoraConfig:
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=targets,
+        modules_to_save=beside,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _beside(family: Family, projector: bool) -> list[str] | None:
+    return [family.projector.rsplit(".", 1)[-1]] if projector else None
+
+
+def _wrapped(model: Any, family: Family, config: PeftConfig, seed: int) -> PeftModel:
+    torch.manual_seed(seed)  # the first matrix of LoRA and the vectors of a prompt are random
+    tuned = get_peft_model(model, config)
+    named = tuned.active_peft_config  # the saved adapter names its base: from the root, not as a folder of this machine
+    named.base_model_name_or_path = portable(named.base_model_name_or_path)
+    if isinstance(config, LoraConfig) and config.target_modules != family.lora_targets:
+        for name, parameter in tuned.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and "lora_" not in name)
+    for module in tower_modules(tuned, family):
+        module.forward = torch.no_grad()(module.forward)
+    _prepare_prompt(tuned, family)
+    return tuned
+
+
+def _prepare_prompt(tuned: PeftModel, family: Family) -> None:
+    """A trained prompt lengthens the input, of which only the family knows what that means for its positions."""
+    if tuned.active_peft_config.is_prompt_learning:
+        # peft drops the positions that `generate` makes and says so each time; the family's hook makes the right ones
+        warnings.filterwarnings("ignore", message="Position ids are not supported for parameter efficient tuning")
+        model: Any = tuned.get_base_model().model
+        model.register_forward_pre_hook(family.positions_behind_prompt, with_kwargs=True)
+
+
+def remove_adapter(tuned: PeftModel, family: Family) -> Any:
+    """The base model as it was before `add_adapter`, for another adapter on the same load."""
+    model: Any = tuned.get_base_model()
+    for name, module in list(model.named_modules()):
+        original = None
+        if isinstance(module, BaseTunerLayer):
+            original = module.get_base_layer()
+        elif isinstance(module, ModulesToSaveWrapper):
+            original = module.original_module
+        if original is not None:
+            parent, _, last = name.rpartition(".")
+            setattr(model.get_submodule(parent), last, original)
+    for module in tower_modules(model, family):
+        module.__dict__.pop("forward", None)
+    model.model._forward_pre_hooks.clear()
+    model.model._forward_pre_hooks_with_kwargs.clear()
+    if hasattr(model, "peft_config"):
+        del model.peft_config
+    model._hf_peft_config_loaded = False
+    return model.eval().requires_grad_(False)
+
+
+def trainable_groups(model: Any, family: Family) -> dict[str, int]:
+    """Trainable parameters by group: language_model, projector, vision_tower, other. The last two must be 0."""
+    counts = dict.fromkeys(("language_model", "projector", "vision_tower", "other"), 0)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            counts[group_of(name, family)] += parameter.numel()
+    return counts
+
+
+def group_of(name: str, family: Family) -> str:
+    """To which part a parameter belongs. The projector comes first, as it may lie inside the tower's module."""
+    for group in ("projector", "vision_tower", "language_model"):
+        if f"{getattr(family, group)}." in name:
+            return group
+    return "language_model" if name.startswith("prompt_encoder.") else "other"
+
+
+def load_adapter(model: Any, folder: str | Path) -> PeftModel:
+    """Put a saved adapter on its base model, for scoring.
+
+    Raises ``FileNotFoundError`` for an incomplete folder and ``RuntimeError`` if a tensor of the file did not arrive in
+    the model or a part of the model has none in the file: such an adapter loads without a word and does nothing.
+    """
+    folder = Path(folder)
+    if missing := [name for name in ADAPTER_FILES if not (folder / name).is_file()]:
+        raise FileNotFoundError(f"{folder}: no {', '.join(missing)}; expected an adapter saved by the fine-tuning")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error, below
+        tuned = PeftModel.from_pretrained(model, str(folder))
+    check_adapter(tuned, folder)
+    _prepare_prompt(tuned, family_of_model(tuned))
+    return tuned.eval()
+
+
+def was_quantised(adapter: str | Path) -> bool:
+    """Whether an adapter was trained on 4-bit weights, by its file ``training.json``; one without that file was."""
+    path = Path(adapter) / "training.json"
+    return json.loads(path.read_text(encoding="utf-8"))["method"] == "qlora" if path.is_file() else True
+
+
+def check_adapter(model: PeftModel, folder: Path) -> None:
+    """Compare names and values of the file with what the model now holds."""
+    from peft import get_peft_model_state_dict
+
+    loaded = get_peft_model_state_dict(model)
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    if wrong := set(saved) ^ set(loaded):
+        raise RuntimeError(
+            f"{folder}: {len(wrong)} tensors are in the file or in the model only, e.g. {min(wrong)}; "
+            "use the base model that it was trained on"
+        )
+    for name, tensor in saved.items():
+        if not torch.equal(tensor.to(loaded[name]), loaded[name]):
+            raise RuntimeError(
+                f"{folder}: tensor {name} was not loaded into the model; install the versions of requirements.txt"
+            )

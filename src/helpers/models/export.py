@@ -1,0 +1,100 @@
+"""A plain checkpoint out of a base model and an adapter, for programs that know nothing of adapters.
+
+    python -m helpers.models.export ADAPTER OUT [--base MODEL] [--dtype bfloat16]
+
+LoRA is added to the weights that it was trained on: for qlora these are the NF4-rounded ones, unpacked, so the merged
+model writes what the trained one wrote. A trained projector takes the place of the old one. Prompts cannot be merged.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
+
+from helpers.models.adapters import load_adapter, was_quantised
+from helpers.models.loading import DTYPES, load_model, load_processor
+from helpers.models.registry import Family, family_of
+from helpers.models.unpacked_lora import unpacked
+from helpers.paths import resolve
+
+
+def merge(adapter: str | Path, out: str | Path, base: str | Path | None = None, dtype: str = "float32") -> Path:
+    """Write the merged model and its processor to ``out``; reloads it and fails on any missing or unexpected tensor.
+
+    ``base``: None takes the one named in the adapter. Raises ``ValueError`` for a kind of adapter that does not merge.
+    """
+    settings = json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))
+    if settings["peft_type"] not in ("LORA", "IA3"):
+        raise ValueError(f"{adapter}: a {settings['peft_type']} adapter is no change of weights and cannot be merged")
+    named = settings["base_model_name_or_path"]
+    path = base or (resolve(named) if resolve(named).is_dir() else named)  # else of the hub
+    model = plain_weights(*load_model(path, "float32", four_bit=was_quantised(adapter)))
+    merged = _merged(load_adapter(model, adapter)).to(DTYPES[dtype])
+    merged.save_pretrained(out)
+    load_processor(path).save_pretrained(out)
+    check_merged(out, dtype)
+    return Path(out)
+
+
+def plain_weights(model: Any, family: Family) -> Any:
+    """The model with its 4-bit layers as ordinary ones that hold the same rounded weights."""
+    import bitsandbytes
+
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, bitsandbytes.nn.Linear4bit):
+            parent, _, last = name.rpartition(".")
+            setattr(model.get_submodule(parent), last, _plain(layer))
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    for mark in ("is_quantized", "is_loaded_in_4bit", "hf_quantizer", "quantization_method"):
+        if hasattr(model, mark):
+            setattr(model, mark, False if mark.startswith("is_") else None)
+    return model
+
+
+def _plain(layer: Any) -> torch.nn.Linear:
+    weight = unpacked(layer.weight)  # out x in
+    linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=layer.bias is not None, device="meta")
+    linear.weight = torch.nn.Parameter(weight, requires_grad=False)
+    if layer.bias is not None:
+        linear.bias = torch.nn.Parameter(layer.bias.detach().float(), requires_grad=False)
+    return linear
+
+
+def _merged(tuned: Any) -> Any:
+    """The base model with the adapter in its weights; a trained projector in the place of its original."""
+    model = tuned.get_base_model()
+    for name, module in list(model.named_modules()):
+        parent, _, last = name.rpartition(".")
+        if isinstance(module, BaseTunerLayer):
+            module.merge(safe_merge=True)
+            setattr(model.get_submodule(parent), last, module.get_base_layer())
+        elif isinstance(module, ModulesToSaveWrapper):
+            setattr(model.get_submodule(parent), last, module.modules_to_save[module.active_adapters[0]])
+    model._hf_peft_config_loaded = False
+    return model
+
+
+def check_merged(folder: str | Path, dtype: str = "float32") -> None:
+    """Load the folder as a stranger would. Raises ``ValueError`` for a missing tensor, and for one that is too many."""
+    import transformers
+
+    family = family_of(folder)
+    model_class = getattr(transformers, family.model_class)
+    _, report = model_class.from_pretrained(str(folder), dtype=DTYPES[dtype], output_loading_info=True)
+    if wrong := sorted(str(name) for names in report.values() for name in names):
+        raise ValueError(f"{folder}: {len(wrong)} tensors do not fit the model, e.g. {wrong[0]} ({report})")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Merge an adapter into its base model.")
+    parser.add_argument("adapter", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--base", help="folder or hub id of the base; default: as named in the adapter")
+    parser.add_argument("--dtype", choices=list(DTYPES), default="bfloat16")
+    given = parser.parse_args()
+    print(merge(given.adapter, given.out, given.base, given.dtype))

@@ -1,0 +1,274 @@
+"""Will a 7B run fit a card, and how long will it take? Asked before 15 GB of weights are downloaded.
+
+    ./run_all.sh rehearse                                        the estimate, then measured trainings, then the verdict
+    python -m helpers.models.rehearsal estimate [--batch 4] ...   the estimate alone, on any machine
+    python -m helpers.models.rehearsal verdict runs/rehearse      the verdict on trainings that have been measured
+
+The estimate builds the model on torch's meta device: all shapes, no numbers. Parameters, 4-bit layers and LoRA's size
+are counted there and are exact; bytes of activations come from a formula. The measured trainings are notebooks 01 to 03
+and 06 on the profile `rehearse`, whose models have the true architecture and random weights
+(`helpers.models.random_weights`): they cost what real ones cost, and nothing is said of accuracy.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from helpers.config.profiles import Profile, SettingsError, load_profile, parse_overrides
+from helpers.models.adapters import add_lora, trainable_groups
+from helpers.models.loading import LARGEST_ON_CPU, load_processor
+from helpers.models.random_weights import FOLDERS
+from helpers.models.random_weights import on_meta as architecture
+from helpers.models.registry import Family, family_of
+from helpers.paths import atomic_write, resolve
+
+GB = 1e9
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight, its share of an 8-bit scale of 64, and of a scale of 256 scales
+CARDS = {"12 GB": 12, "16 GB": 16, "24 GB": 24, "40 GB": 40, "80 GB": 80, "141 GB": 141}
+ROOM = 1.2  # GB that CUDA, the driver and fragments take
+LOGIT_ROWS = 1024  # as in `helpers.training.packing`
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a step is asked to hold."""
+
+    rank: int
+    batch: int
+    tokens: int  # text tokens of a sample
+    picture_tokens: int  # of its picture, 0 for text-only
+    checkpointing: bool
+
+
+def architectures() -> list[str]:
+    """The names of the architectures that come with the project, in their true size."""
+    return sorted(f.name for f in FOLDERS.iterdir() if (f / "config.json").is_file() and not f.name.endswith("-shrunk"))
+
+
+def on_meta(path: str | Path) -> tuple[Any, Family]:
+    """The architecture of a folder without numbers, and its family."""
+    return architecture(path).requires_grad_(False), family_of(path)
+
+
+def linear_layers(model: Any, family: Family) -> dict[str, Any]:
+    """The language model's linear layers, which QLoRA has in 4 bit."""
+    inner = model.get_submodule(family.language_model)
+    return {name: layer for name, layer in inner.named_modules() if isinstance(layer, torch.nn.Linear)}
+
+
+@cache
+def counts(path: Path, rank: int) -> tuple[dict[str, int], Any]:
+    """An architecture's parameters, those in 4 bit, 4-bit layers, trained parameters; and its text configuration."""
+    model, family = on_meta(path)
+    layers = linear_layers(model, family)
+    parameters = sum(p.numel() for p in model.parameters())
+    in_four_bit = sum(layer.weight.numel() for layer in layers.values())
+    tuned = add_lora(model, family, rank, 2 * rank, 0.0, True, 0)
+    trained = sum(trainable_groups(tuned, family).values())
+    found = {"parameters": parameters, "in_four_bit": in_four_bit, "linear4bit": len(layers), "trained": trained}
+    return found, tuned.config.text_config
+
+
+def estimate(path: str | Path, load: Load) -> dict[str, float]:
+    """GB by purpose, for training in bfloat16 with 8-bit optimiser states; counts are under their own names."""
+    found, text = counts(Path(path), load.rank)
+    parts = {
+        "base": (found["in_four_bit"] * NF4_BYTES + (found["parameters"] - found["in_four_bit"]) * 2) / GB,
+        "adapter": found["trained"] * 4 / GB,
+        "gradients": found["trained"] * 4 / GB,
+        "optimiser": found["trained"] * 2 / GB,
+        "activations": _activations(text, load) / GB,
+        "logits": 2 * min(load.batch * load.tokens, LOGIT_ROWS) * text.vocab_size * 4 / GB,
+        "cuda": ROOM,
+    }
+    return {**found, **parts, "total": sum(parts.values())}
+
+
+def _activations(text: Any, load: Load) -> float:
+    """Bytes kept for the backward pass. A layer keeps inputs of norms, products, LoRA's and the MLP's three tensors.
+
+    In bfloat16 that is about 16 hidden widths and 8 feed-forward widths of bytes a token, and with checkpointing the
+    layer's input alone, beside one whole layer that is being recomputed.
+    """
+    tokens = load.batch * (load.tokens + load.picture_tokens)
+    whole = tokens * (2 * 16 * text.hidden_size + 2 * 4 * text.intermediate_size)
+    kept = tokens * 2 * text.hidden_size if load.checkpointing else whole
+    return text.num_hidden_layers * kept + (whole if load.checkpointing else 0)
+
+
+def smallest_card(total: float) -> str:
+    """The smallest usual card that holds so many GB."""
+    return next((card for card, size in CARDS.items() if size >= total), "none of the usual cards")
+
+
+def picture_tokens(path: str | Path, side: int) -> int:
+    """How many tokens a square picture becomes, by the model's own processor."""
+    from PIL import Image
+
+    from helpers.models.batches import encode, prompt_texts, user
+
+    processor = load_processor(path)
+    prompt = prompt_texts(processor, [[user("?", picture=True)]])
+    tokens = encode(processor, prompt, [Image.new("RGB", (side, side))])["input_ids"]
+    return int((tokens == processor.image_token_id).sum())
+
+
+def card() -> tuple[str, float] | None:
+    """Name and GB of the first GPU."""
+    if not torch.cuda.is_available():
+        return None
+    return torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory / GB
+
+
+def loads(profile: Profile, path: str | Path, tokens: int) -> Iterator[tuple[str, Load]]:
+    """What each mode of a profile asks a step to hold, for a text of so many tokens."""
+    training = profile.training
+    for mode in profile.modes:
+        seen = 0 if mode == "text_only" else picture_tokens(path, profile.data.picture_size)
+        yield mode, Load(training.lora_rank, training.batch_size, tokens, seen, training.checkpointed(seen > 0))
+
+
+def look_ahead(profile: Profile, tokens: int = 300) -> list[str]:
+    """A line a model and mode; raises ``ValueError`` where no run of the profile can work on this machine."""
+    lines, at_hand, fits = [], card(), False
+    for model in profile.models.values():
+        path = resolve(model.path)
+        small = 2 * counts(path, profile.training.lora_rank)[0]["parameters"] <= LARGEST_ON_CPU
+        for mode, load in loads(profile, path, tokens):
+            total = estimate(path, load)["total"]
+            needed = f"{model.display}, {mode}: about {total:.1f} GB, smallest usual card {smallest_card(total)}"
+            if at_hand is None:
+                fits |= small
+                lines.append(f"{needed}; no GPU here{', small enough for the CPU' if small else ''}")
+            else:
+                fits |= (fit := total <= at_hand[1])
+                lines.append(f"{needed}; {at_hand[0]} has {at_hand[1]:.0f} GB: {'fits' if fit else 'does not fit'}")
+    if not fits:
+        where = f"on {at_hand[0]}" if at_hand else "without a CUDA device"
+        raise ValueError(
+            "\n".join(lines) + f"\nnothing of profile {profile.name} can run {where}: use a machine with a larger GPU, "
+            "lower training.batch_size, set training.gradient_checkpointing=true, or see the same code at work on a "
+            "CPU with `./run_all.sh rehearse --profile rehearse_small`"
+        )
+    return lines
+
+
+def measured(run: Path) -> list[dict[str, Any]]:
+    """A row a training below ``run``: its speed, its peak memory, and what the profile `paper` would take at it."""
+    files = sorted((run / "training").rglob("resources.json"))
+    if not files:
+        raise FileNotFoundError(f"{run}: no training/**/resources.json; run ./run_all.sh rehearse first")
+    return [_row(json.loads(file.read_text(encoding="utf-8"))) for file in files]
+
+
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    seconds = record["seconds"]
+    peak, reserved = (record.get(name) for name in ("peak_gpu_mb", "peak_gpu_reserved_mb"))
+    return {
+        **{name: record[name] for name in ("model", "domain", "mode", "seed", "samples", "steps", "tokens")},
+        "image_tokens": record["image_tokens"],
+        "seconds": round(seconds, 2),
+        "samples_per_second": round(record["samples"] / seconds, 3),
+        "tokens_per_second": round(record["tokens"] / seconds, 1),
+        "tflop_per_second": round(record["flops"] / seconds / 1e12, 3),
+        "peak_gpu_gb": None if peak is None else round(peak / 1000, 2),
+        "peak_gpu_reserved_gb": None if reserved is None else round(reserved / 1000, 2),
+        "peak_memory_gb": round(record["peak_memory_mb"] / 1000, 2),
+        "smallest_card": "" if reserved is None else smallest_card(reserved / 1000 + ROOM),
+        "paper_minutes": None if peak is None else round(_paper_samples() / (record["samples"] / seconds) / 60, 1),
+        "accuracy": None,  # of random weights there is none
+        "hardware": record.get("hardware", platform.machine()),
+    }
+
+
+def _paper_samples() -> int:
+    """Samples that a training of the profile `paper` goes through: 237 keywords, each reading direction, all epochs."""
+    paper = load_profile("paper")
+    return 237 * paper.data.wordings_per_class * len(paper.build.directions) * paper.training.epochs
+
+
+def verdict(run: Path) -> list[str]:
+    """Write ``results/rehearsal.csv`` and say in a line a training what was measured."""
+    import pandas
+
+    from helpers.workflow.provenance import now, package_versions
+
+    rows = measured(run)
+    versions = json.dumps(package_versions(("torch", "transformers", "peft", "bitsandbytes")))
+    with atomic_write(run / "results" / "rehearsal.csv") as temporary:
+        pandas.DataFrame(rows).assign(versions=versions, date=now()).to_csv(temporary, index=False)
+    return [_said(row) for row in rows]
+
+
+def _said(row: dict[str, Any]) -> str:
+    said = (
+        f"{row['model']}, {row['mode']}: {row['samples']} samples in {row['seconds']} s "
+        f"({row['tokens_per_second']:.0f} tokens/s, {row['tflop_per_second']} TFLOP/s); "
+    )
+    if row["peak_gpu_gb"] is None:
+        return f"{said}peak {row['peak_memory_gb']} GB of main memory; no GPU, so no verdict on the profile paper"
+    return (
+        f"{said}peak {row['peak_gpu_gb']} GB allocated, {row['peak_gpu_reserved_gb']} GB reserved: a card of "
+        f"{row['smallest_card']} would do; one training of profile paper at this speed: {row['paper_minutes']} min"
+    )
+
+
+def print_estimate(path: Path, load: Load) -> None:
+    """GB by purpose, and the card that they need."""
+    print(f"{path.name}, estimated:")
+    numbers = estimate(path, load)
+    for part, value in numbers.items():
+        counted = part in ("parameters", "in_four_bit", "linear4bit", "trained")
+        print(f"  {part:12} {value:14,.0f}" if counted else f"  {part:12} {value:14.2f} GB")
+    print(f"  smallest usual card: {smallest_card(numbers['total'])}")
+
+
+def main(given: argparse.Namespace) -> None:
+    """Print what was asked for."""
+    if given.what == "estimate":
+        load = Load(given.rank, given.batch, given.tokens, given.picture_tokens, given.checkpointing)
+        for name in given.models:
+            print_estimate(resolve(name) if resolve(name).is_dir() else FOLDERS / name, load)
+    else:
+        lines = (
+            look_ahead(load_profile(given.profile, parse_overrides(given.set)))
+            if given.what == "check"
+            else verdict(resolve(given.run))
+        )
+        print("\n".join(lines))
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Will it fit, and how long will it take?")
+    commands = parser.add_subparsers(dest="what", required=True)
+    guess = commands.add_parser("estimate", help="memory by formula, on any machine")
+    guess.add_argument("--models", nargs="+", default=architectures(), help="names in data/models/rehearse, or folders")
+    guess.add_argument("--rank", type=int, default=64)
+    guess.add_argument("--batch", type=int, default=4)
+    guess.add_argument("--tokens", type=int, default=300)
+    guess.add_argument("--picture-tokens", type=int, default=0)
+    guess.add_argument("--checkpointing", action="store_true")
+    check = commands.add_parser("check", help="can a profile run on this machine?")
+    check.add_argument("profile")
+    check.add_argument("--set", default="", help="settings that differ from the profile's, as KEY=VALUE KEY=VALUE")
+    after = commands.add_parser("verdict", help="on trainings that have been measured")
+    after.add_argument("run", help="the profile's folder, such as runs/rehearse")
+    return parser
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        main(arguments().parse_args())
+    except (ValueError, FileNotFoundError, SettingsError) as error:
+        sys.exit(f"rehearse: {error}")

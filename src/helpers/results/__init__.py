@@ -1,0 +1,1 @@
+"""From saved rows to statistics, tables, figures, verdicts and the report (notebooks 05 to 10). Nothing here loads a model."""

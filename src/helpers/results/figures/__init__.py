@@ -1,0 +1,22 @@
+"""The paper's figures, in one style: tables in, pictures out. Nothing here knows a trainer, a model or a domain."""
+
+from helpers.results.figures.accuracies import ablation_figure, accuracy_figure
+from helpers.results.figures.answering import answering_figure
+from helpers.results.figures.concept import figure1
+from helpers.results.figures.costs import figure2
+from helpers.results.figures.grid import grid_figure
+from helpers.results.figures.representations import cka_figure
+from helpers.results.figures.style import save
+from helpers.results.figures.typeset import table_figure
+
+__all__ = [
+    "ablation_figure",
+    "accuracy_figure",
+    "answering_figure",
+    "cka_figure",
+    "figure1",
+    "figure2",
+    "grid_figure",
+    "save",
+    "table_figure",
+]

@@ -1,0 +1,62 @@
+"""Describe, then answer: what the detour gains, and what it costs."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from helpers.results.figures.accuracies import KINDS, accuracy_panel, dot, each_line, legend, line_starts, value
+from helpers.results.figures.style import SMALL, SOFT, TEXT_WIDTH, label, notice, questions, styled, values_of
+
+COSTS = {"tokens": "tokens written", "seconds": "seconds a question"}
+LINE = 0.13  # inches
+BAR = 0.72  # of a line
+
+
+@styled
+def answering_figure(table: pd.DataFrame) -> Figure:
+    """Accuracy by mode and way of answering for both types, and what a question costs: a row a model and domain.
+
+    `table` is Table 1 with `tokens` and `seconds` (`helpers.results.tables.answering_costs`); a cost that no row has is left
+    out.
+    """
+    if table.empty:
+        return notice("No question was asked: nothing was gained, and nothing cost.")
+    costs = [cost for cost in COSTS if table[cost].notna().any()]
+    groups = [group for _, group in table.groupby(["model", "domain"], sort=False)]
+    heights = [line_starts(group)[-1] for group in groups]
+    size = (TEXT_WIDTH, 0.8 + 0.2 * len(groups) + LINE * sum(heights))
+    figure = Figure(size, layout=ConstrainedLayoutEngine(wspace=0.04))
+    widths = [*[2.0] * len(KINDS), *[1.0] * len(costs)]
+    panels = figure.subplots(
+        len(groups), len(widths), squeeze=False, sharex="col", sharey="row", width_ratios=widths, height_ratios=heights
+    )
+    for row, group in zip(panels, groups, strict=True):
+        first = group is groups[0]
+        row[0].set_ylabel(f"{label(group['model'].iloc[0])}\n{label(group['domain'].iloc[0])}", fontweight="bold")
+        for axes, kind in zip(row, KINDS, strict=False):
+            accuracy_panel(axes, group, kind, _dots, group)
+            n = f"n = {questions(group, kind)}"
+            axes.set_title(f"{label(kind)} ({n})" if first else n, loc="left", pad=3)
+        for axes, cost in zip(row[len(KINDS) :], costs, strict=True):
+            each_line(axes, group, cost, _bar, group)
+            axes.set_xlim(0, 1.55 * table[cost].max() or 1)
+            axes.set_title("Cost" if first and cost == costs[0] else "", loc="left", pad=3)
+    for axes, words in zip(panels[-1], [*["accuracy (%)"] * len(KINDS), *map(COSTS.get, costs)], strict=True):
+        axes.set_xlabel(words)
+    legend(figure, values_of(table, "mode"), [])
+    return figure
+
+
+def _dots(axes: Axes, height: float, rows: pd.DataFrame, kind: str, shade: str) -> None:
+    dot(axes, height, rows.iloc[0], kind, shade, filled=True)
+    value(axes, height, rows.iloc[0], kind)
+
+
+def _bar(axes: Axes, height: float, rows: pd.DataFrame, cost: str, shade: str) -> None:
+    number = rows[cost].iloc[0]
+    axes.barh(height, number, BAR, color=shade)
+    style: Any = {"textcoords": "offset points", "va": "center", "fontsize": SMALL, "color": SOFT}
+    axes.annotate(f"{number:.3g}", (number, height), (2, 0), **style)

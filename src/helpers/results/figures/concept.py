@@ -1,0 +1,180 @@
+"""Figure 1: the idea. Training by text alone, the same model shown a picture, and the two ways of training compared.
+
+The figure is drawn, not measured: it holds no result. Its picture and sentences come from the drawn world, handed in by
+the notebook, so that what it shows is what the models are really given.
+"""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from PIL import Image
+
+from helpers.results.figures.style import COLOURS, FAINT, INK, SMALL, SOFT, page, styled
+
+# Inches, from the upper left corner. The panels are built alike: what differs between two of them is the method.
+WIDTH, HEIGHT, GAP = 7.0, 4.4, 0.1
+PANEL_WIDTH, PANEL_HEIGHT = (WIDTH - 3 * GAP) / 2, (HEIGHT - 3 * GAP) / 2
+SIDE = 0.6  # of a picture
+LETTERS, PITCH = 23, 0.1  # of the smallest type: letters in an inch, inches from line to line
+
+TEXT, BOTH = COLOURS["text_only"], COLOURS["image_text"]
+
+Look = dict[str, Any]  # how a box is filled and edged, in matplotlib's words
+
+
+def tint(colour: str, share: float) -> str:
+    """The colour mixed with white; `share` is how much of it stays."""
+    red, green, blue = (share * channel + 1 - share for channel in to_rgb(colour))
+    return to_hex((red, green, blue))
+
+
+# How a component is drawn, by what happens to it.
+FROZEN: Look = {"facecolor": FAINT, "edgecolor": SOFT}
+IDLE: Look = {"facecolor": "white", "edgecolor": SOFT, "linestyle": (0, (3, 2))}
+
+
+def trained(colour: str) -> Look:
+    """A component whose weights change."""
+    return {"facecolor": tint(colour, 0.55), "edgecolor": colour, "linewidth": 1.4}
+
+
+def tuned(colour: str) -> Look:
+    """A component whose weights were changed before, and rest now."""
+    return {"facecolor": tint(colour, 0.22), "edgecolor": colour}
+
+
+@styled
+def figure1(picture: Image.Image, name: str, description: str, own_words: str, options: Sequence[str]) -> Figure:
+    """Figure 1 in four panels: text-only training, the test, image-text training, describe-then-answer.
+
+    `description` is the training text of the class `name`; `own_words` is how a model describes `picture`, not knowing
+    the name; `options` are the names to choose from.
+    """
+    figure, axes = page(WIDTH, HEIGHT)
+    choice = f"Which species is this? {', '.join(options[:-1])} or {options[-1]}?"
+    left, right, upper, lower = GAP, 2 * GAP + PANEL_WIDTH, GAP, 2 * GAP + PANEL_HEIGHT
+    _training_by_text(axes, left, upper, name, description)
+    _test(axes, right, upper, picture, name, choice)
+    _training_by_both(axes, left, lower, picture, name, description)
+    _describe_then_answer(axes, right, lower, picture, own_words, name)
+    return figure
+
+
+def _training_by_text(axes: Axes, x: float, y: float, name: str, description: str) -> None:
+    _panel(axes, x, y, "a", "Training by text alone", TEXT)
+    _box(axes, x + 0.1, y + 0.36, SIDE, SIDE, "no\npicture", IDLE, words=SOFT)
+    _tower_and_projector(axes, x, y, "idle", "idle", IDLE, IDLE, flows=False)
+    _card(axes, x + 0.1, y + 1.1, 1.84, f"{name} ↔ its description", description, TEXT)
+    _model(axes, x, y, "language\nmodel\n\nLoRA,\ntrained", trained(TEXT), flows=(False, True))
+    _result(axes, x, y, "loss\non the\nanswer")
+    _note(axes, x, y, "No pixels, no calls of the tower. The text is learned in both directions.")
+
+
+def _training_by_both(axes: Axes, x: float, y: float, picture: Image.Image, name: str, description: str) -> None:
+    _panel(axes, x, y, "c", "Compared with: training by image and text", BOTH)
+    _picture(axes, x + 0.1, y + 0.36, SIDE, picture)
+    _tower_and_projector(axes, x, y, "frozen", "trained", FROZEN, trained(BOTH), flows=True)
+    _card(axes, x + 0.1, y + 1.1, 1.84, f"{name} ↔ its description", description, BOTH)
+    _model(axes, x, y, "language\nmodel\n\nLoRA,\ntrained", trained(BOTH), flows=(True, True))
+    _result(axes, x, y, "loss\non the\nanswer")
+    _note(axes, x, y, "Every sample costs a pass of its picture through the tower.")
+
+
+def _test(axes: Axes, x: float, y: float, picture: Image.Image, name: str, choice: str) -> None:
+    _panel(axes, x, y, "b", "Test: a picture, a question", INK)
+    _picture(axes, x + 0.1, y + 0.36, SIDE, picture)
+    _tower_and_projector(axes, x, y, "frozen", "unchanged", FROZEN, FROZEN, flows=True)
+    _card(axes, x + 0.1, y + 1.1, 1.84, "Question", choice, INK)
+    _model(axes, x, y, "language\nmodel\n\ntuned\non text", tuned(TEXT), flows=(True, True))
+    _result(axes, x, y, f"“{name}”")
+    _note(axes, x, y, "Asked directly: one pass from picture and question to the answer.")
+
+
+def _describe_then_answer(axes: Axes, x: float, y: float, picture: Image.Image, own_words: str, name: str) -> None:
+    _panel(axes, x, y, "d", "Test: describe, then answer", INK)
+    middle = y + 0.86
+    _picture(axes, x + 0.1, middle - SIDE / 2, SIDE, picture)
+    _box(axes, x + 0.83, middle - 0.32, 0.4, 0.64, "model\nuntuned", FROZEN)
+    _card(axes, x + 1.36, y + 0.34, 0.86, "Own words", own_words, TEXT)
+    _box(axes, x + 2.35, middle - 0.32, 0.4, 0.64, "model\ntuned", tuned(TEXT))
+    for start, end in ((0.72, 0.81), (1.25, 1.34), (2.24, 2.33), (2.77, 2.86)):
+        _arrow(axes, (x + start, middle), (x + end, middle))
+    _text(axes, x + 3.1, middle, f"“{name}”", fontsize=7)
+    _text(axes, x + 1.03, y + 1.62, "“Describe this\nbutterfly.”")
+    _text(axes, x + 2.55, y + 1.62, "“Which species\nis this?”")
+    for prompted in (1.03, 2.55):
+        _arrow(axes, (x + prompted, y + 1.49), (x + prompted, middle + 0.34))
+    _note(axes, x, y, "The second pass reads words only: the answer is sought where training put it.")
+
+
+def _panel(axes: Axes, x: float, y: float, letter: str, title: str, colour: str) -> None:
+    ground = tint(colour, 0.03 if colour == INK else 0.06)
+    _box(axes, x, y, PANEL_WIDTH, PANEL_HEIGHT, "", {"facecolor": ground, "edgecolor": tint(colour, 0.4)})
+    axes.text(x + 0.09, y + 0.17, letter, fontsize=9, fontweight="bold", va="center")
+    axes.text(x + 0.24, y + 0.17, title, fontsize=8.5, va="center", fontweight="bold")
+
+
+def _note(axes: Axes, x: float, y: float, words: str) -> None:
+    axes.text(x + 0.1, y + PANEL_HEIGHT - 0.13, words, fontsize=7, va="center", fontstyle="italic")
+
+
+def _tower_and_projector(
+    axes: Axes, x: float, y: float, tower: str, projector: str, tower_look: Look, projector_look: Look, flows: bool
+) -> None:
+    """The upper lane after the picture; nothing flows through it where there is none."""
+    middle = y + 0.36 + SIDE / 2
+    grey = INK if flows else SOFT
+    _box(axes, x + 0.85, middle - 0.25, 0.5, 0.5, f"vision\ntower\n{tower}", tower_look, words=grey)
+    _box(axes, x + 1.5, middle - 0.25, 0.5, 0.5, f"projector\n{projector}", projector_look, words=grey)
+    for start, end in ((0.72, 0.83), (1.37, 1.48)):
+        _arrow(axes, (x + start, middle), (x + end, middle), flows)
+
+
+def _model(axes: Axes, x: float, y: float, words: str, look: Look, flows: tuple[bool, bool]) -> None:
+    """The language model, fed by both lanes: the picture's and the text's."""
+    _box(axes, x + 2.15, y + 0.36, 0.56, 1.38, words, look)
+    for height, flow in zip((0.36 + SIDE / 2, 1.42), flows, strict=True):
+        _arrow(axes, (x + (2.02 if height < 1 else 1.96), y + height), (x + 2.13, y + height), flow)
+
+
+def _result(axes: Axes, x: float, y: float, words: str) -> None:
+    _arrow(axes, (x + 2.73, y + 1.05), (x + 2.85, y + 1.05))
+    _text(axes, x + 3.1, y + 1.05, words, fontsize=7)
+
+
+def _card(axes: Axes, x: float, y: float, width: float, title: str, words: str, colour: str) -> None:
+    """A sheet of text with a title; it grows with its text."""
+    wrapped = [part for line in words.splitlines() for part in textwrap.wrap(line, int(LETTERS * (width - 0.1)))]
+    height = 0.25 + PITCH * len(wrapped)
+    _box(axes, x, y, width, height, "", {"facecolor": "white", "edgecolor": tint(colour, 0.6)})
+    axes.text(x + 0.06, y + 0.11, title, fontsize=7, fontweight="bold", va="center")
+    for number, line in enumerate(wrapped):  # line by line: matplotlib sets the lines of one text at uneven distances
+        axes.text(x + 0.06, y + 0.27 + PITCH * number, line, fontsize=SMALL, va="baseline")
+
+
+def _picture(axes: Axes, x: float, y: float, side: float, picture: Image.Image) -> None:
+    axes.imshow(picture, extent=(x, x + side, y + side, y), interpolation="lanczos", aspect="auto", zorder=3)
+    _box(axes, x, y, side, side, "", {"facecolor": "none", "edgecolor": INK, "zorder": 4})
+
+
+def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, look: Look, words: str = INK) -> None:
+    corner = FancyBboxPatch((x, y), width, height, "round,pad=0,rounding_size=0.04", **{"linewidth": 0.7, **look})
+    axes.add_patch(corner)
+    _text(axes, x + width / 2, y + height / 2, text, color=words, zorder=5)
+
+
+def _text(axes: Axes, x: float, y: float, words: str, **how: Any) -> None:
+    axes.text(x, y, words, **{"fontsize": SMALL, "ha": "center", "va": "center", "linespacing": 1.05, **how})
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], flows: bool = True) -> None:
+    """An arrow; a dotted line without a head where nothing flows."""
+    how: dict[str, Any] = {"color": INK, "arrowstyle": "-|>"}
+    if not flows:
+        how = {"color": SOFT, "arrowstyle": "-", "linestyle": (0, (1, 1.5))}
+    axes.add_patch(FancyArrowPatch(start, end, mutation_scale=6, shrinkA=0, shrinkB=0, linewidth=0.8, **how))

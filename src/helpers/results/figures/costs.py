@@ -1,0 +1,137 @@
+"""Figure 2: what the two ways of training cost. Resource records in, bars out."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.text import Annotation
+
+from helpers.results.figures.style import (
+    COLUMN_WIDTH,
+    INK,
+    SMALL,
+    STYLE,
+    TEXT_WIDTH,
+    colour,
+    label,
+    styled,
+    values_of,
+)
+
+COSTS = {"seconds": "Time (s)", "peak_memory_mb": "Peak memory (MB)", "energy_wh": "Energy (Wh)"}
+BARS = 0.8  # what all bars of a model take up of the distance between two models
+GAP = 2.5  # points, between the numbers of neighbouring bars: less would read as one number
+CROWDED = 6  # bars in a panel; where there are more, the numbers above them stand upright
+SEED: Any = {"marker": "o", "markersize": 2.5, "color": INK, "markerfacecolor": "white", "markeredgewidth": 0.5}
+
+
+@styled
+def figure2(resources: pd.DataFrame, one_column: bool = False) -> Figure:
+    """Figure 2: time, peak memory and energy of a training run; a group of bars a model, a row of panels a domain.
+
+    A bar is the mean over the seeds, its whisker the sample standard deviation, each dot a seed. The other modes' bars
+    also carry their ratio to image-text, where that was trained. ``one_column``: for one column of a two-column page
+    instead of both; then a column of panels is a domain.
+    """
+    domains = values_of(resources, "domain")
+    size = (COLUMN_WIDTH, 1.0 + 1.15 * len(COSTS)) if one_column else (TEXT_WIDTH, 0.5 + 1.75 * len(domains))
+    figure = Figure(figsize=size, layout="constrained")
+    shape = (len(COSTS), len(domains)) if one_column else (len(domains), len(COSTS))
+    share: Any = {"sharex": "col", "sharey": "row"} if one_column else {}
+    drawn = figure.subplots(*shape, squeeze=False, **share)
+    panels = drawn.T if one_column else drawn  # a row of them is a domain
+    said: list[list[Annotation]] = []  # the numbers above the bars of each model
+    for row, domain in zip(panels, domains, strict=True):
+        runs = resources[resources["domain"] == domain]
+        for axes, cost in zip(row, COSTS, strict=True):
+            said += _bars(axes, runs, cost)
+            axes.tick_params(axis="x", labelsize=SMALL if one_column else STYLE["xtick.labelsize"])
+            if not one_column or domain == domains[0]:
+                axes.set_ylabel(COSTS[cost] + _how_measured(runs, cost))
+        if len(domains) > 1:
+            row[0].set_title(label(domain), loc="left", fontweight="bold")
+    modes = _cost_modes(resources)
+    keys: list[Artist] = [Patch(facecolor=colour(mode, modes), label=f"trained on {label(mode)}") for mode in modes]
+    if resources["seed"].nunique() > 1:
+        keys.append(Line2D([], [], **SEED, linestyle="", label="one seed; whisker: standard deviation"))
+    figure.legend(handles=keys, loc="outside upper center", ncols=1 if one_column else min(3, len(keys)))
+    figure.draw_without_rendering()  # only now do the numbers have a place and a width
+    for numbers in said:
+        _spread(numbers, figure.dpi / 72)
+    return figure
+
+
+def _cost_modes(resources: pd.DataFrame) -> list[str]:
+    """The trained modes, the paper's reference (image-text) first, so that text-only stands beside what it saves."""
+    return sorted(values_of(resources, "mode"), key=lambda mode: mode != "image_text")
+
+
+def _how_measured(runs: pd.DataFrame, cost: str) -> str:
+    """Energy can be measured or estimated; the axis says which, where the records do."""
+    if cost != "energy_wh" or "energy_source" not in runs.columns:
+        return ""
+    return "\n" + ", ".join(sorted(runs["energy_source"].dropna().unique()))
+
+
+def _bars(axes: Axes, runs: pd.DataFrame, cost: str) -> list[list[Annotation]]:
+    """A panel's bars; the numbers above them, by model."""
+    said: list[list[Annotation]] = []
+    modes, models = _cost_modes(runs), values_of(runs, "model")
+    width, upright = BARS / max(2, len(modes)), len(modes) * len(models) > CROWDED
+    for place, model in enumerate(models):
+        said.append([])
+        of_model = {mode: runs[(runs["model"] == model) & (runs["mode"] == mode)][cost] for mode in modes}
+        for offset, mode in enumerate(modes):
+            if of_model[mode].notna().any():
+                where = place + (offset - (len(modes) - 1) / 2) * width
+                values = of_model[mode].dropna()
+                _bar(axes, where, width, values, colour(mode, modes))
+                reference = of_model.get("image_text") if mode != "image_text" else None
+                said[-1].append(_said(axes, where, values, reference, upright))
+    axes.set_xticks(range(len(models)), [label(model).replace(" (", "\n(") for model in models], linespacing=1)
+    axes.set_xlim(-0.5 - 0.25 / len(models), len(models) - 0.5 + 0.25 / len(models))
+    axes.tick_params(axis="x", length=0)
+    axes.margins(y=0.6 if upright else 0.22)
+    axes.set_ylim(bottom=0)
+    return said
+
+
+def _bar(axes: Axes, where: float, width: float, values: pd.Series, shade: str) -> None:
+    """One bar with its seeds and their spread."""
+    axes.bar(where, values.mean(), 0.94 * width, color=shade)
+    if len(values) > 1:
+        axes.errorbar(where, values.mean(), values.std(), color=INK, linewidth=0.8, capsize=2, capthick=0.8)
+        spread = [where + width * (0.5 * place / (len(values) - 1) - 0.25) for place in range(len(values))]
+        axes.plot(spread, values, **SEED, linestyle="", zorder=3)
+
+
+def _said(axes: Axes, where: float, values: pd.Series, reference: pd.Series | None, upright: bool) -> Annotation:
+    """The mean above its bar; `reference` holds the runs that its ratio refers to."""
+    top = max(values.mean() + (values.std() if len(values) > 1 else 0), values.max())
+    said = _number(values.mean())
+    if reference is not None and reference.notna().any() and reference.mean() > 0:
+        said += f"{'  ' if upright else chr(10)}×{values.mean() / reference.mean():.2f}"
+    style: Any = {"ha": "center", "va": "bottom", "fontsize": SMALL, "linespacing": 1, "rotation": 90 * upright}
+    return axes.annotate(said, (where, top), (0, 2), textcoords="offset points", **style)
+
+
+def _spread(numbers: Sequence[Annotation], point: float) -> None:
+    """Where two numbers are closer than GAP, move all of a model's apart, about their middle; `point` is in pixels."""
+    boxes = [number.get_window_extent() for number in numbers]
+    middles = [(box.x0 + box.x1) / 2 for box in boxes]
+    pairs = pairwise(zip(boxes, middles, strict=True))
+    needed = [((a.width + b.width) / 2 + GAP * point) / (right - left) for (a, left), (b, right) in pairs]
+    for number, middle in zip(numbers, middles, strict=True):
+        apart = (max([1.0, *needed]) - 1) * (middle - (middles[0] + middles[-1]) / 2)
+        number.xyann = (apart / point, number.xyann[1])
+
+
+def _number(value: float) -> str:
+    """Three significant digits, never in powers of ten; whole above a hundred."""
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"

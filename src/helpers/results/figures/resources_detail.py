@@ -1,0 +1,236 @@
+"""What Figure 2 does not say: cost against accuracy, where the saving comes from, power and memory over time.
+
+All three are drawn from what the training runs recorded (`resources.json`, and the samples beside it). An older record
+that lacks a cause (image tokens, GPU memory, operations) is drawn without it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from helpers.results.figures.costs import COSTS
+from helpers.results.figures.style import (
+    FAINT,
+    INK,
+    SMALL,
+    SOFT,
+    STYLE,
+    TEXT_WIDTH,
+    colour,
+    label,
+    marker,
+    notice,
+    styled,
+    values_of,
+)
+from helpers.results.stats.accuracy import CHANCE
+from helpers.results.tables.answers import MAIN
+from helpers.results.tables.order import in_order
+
+RUN = ["model", "domain", "mode"]
+SAMPLES = "resources.parquet"  # beside resources.json
+GAP = 0.5  # of a bar, between the causes and their effects
+CAUSES = {  # columns of a record in words
+    "vision_tower_calls": "calls of the vision tower",
+    "image_tokens": "image tokens",
+    "tokens": "tokens in all",
+    "flops": "operations (estimated)",
+}
+EFFECTS = {
+    "peak_memory_mb": "peak memory",
+    "cpu_seconds": "processor time",
+    "seconds": "time",
+    "energy_wh": "energy",
+}
+SHARES = CAUSES | EFFECTS
+PARTS = {
+    "flops_tower": "vision tower",
+    "flops_projector": "projector",
+    "flops_image_tokens": "language model, image tokens",
+    "flops_text_tokens": "language model, text tokens",
+}
+TRADED = {"seconds": "time of training (s)", "energy_wh": "energy of training (Wh)"}
+
+
+def tradeoff_table(resources: pd.DataFrame, accuracies: pd.DataFrame) -> pd.DataFrame:
+    """Mean cost of each trained model (over the seeds) beside its Type-1 accuracy, a row a way of asking."""
+    costs = resources.groupby(RUN, sort=False)[list(COSTS)].mean().reset_index()
+    columns = [*RUN, "answering", "type1", "type1_low", "type1_high"]
+    return costs.merge(accuracies[columns], on=RUN).round({"seconds": 2, "peak_memory_mb": 1, "energy_wh": 5})
+
+
+@styled
+def tradeoff_figure(table: pd.DataFrame) -> Figure:
+    """Cost (time, energy) against Type-1 accuracy with its interval; colour: mode, shape: way of asking.
+
+    Up and to the left is better. ``table`` as `tradeoff_table` makes it; a column of panels a model and domain.
+    """
+    if table.empty:
+        return notice("No trained model was evaluated: no cost to set against an accuracy.")
+    groups = list(table.groupby(["model", "domain"], sort=False))
+    figure = Figure((TEXT_WIDTH, 0.75 + 1.6 * len(TRADED)), layout="constrained")
+    panels = figure.subplots(len(TRADED), len(groups), squeeze=False, sharey=True, sharex="row")
+    modes, answerings = values_of(table, "mode"), values_of(table, "answering")
+    for column, (place, group) in zip(panels.T, groups, strict=True):
+        column[0].set_title(_place(place), loc="left", linespacing=1.1)
+        for axes, cost in zip(column, TRADED, strict=True):
+            _points(axes, group, cost, modes, answerings)
+    for row, words in zip(panels, TRADED.values(), strict=True):
+        row[0].set_ylabel("Type 1 (%)")
+        for axes in row:
+            axes.set_xlabel(words)
+    figure.legend(handles=_keys(modes, answerings), loc="outside upper center", ncols=len(modes) + len(answerings) + 1)
+    return figure
+
+
+def _place(place: tuple[str, str]) -> str:
+    """A model and domain on two lines, for panels that stand side by side."""
+    return "\n".join(map(label, place))
+
+
+def _points(axes: Axes, group: pd.DataFrame, cost: str, modes: Sequence[str], answerings: Sequence[str]) -> None:
+    axes.axhline(CHANCE, color=SOFT, linewidth=0.8, linestyle=(0, (3, 2)))
+    for _, row in group.dropna(subset=[cost, "type1"]).iterrows():
+        shade, shape = colour(row["mode"], modes), marker(row["answering"], answerings)
+        axes.plot([row[cost]] * 2, [row["type1_low"], row["type1_high"]], color=shade, linewidth=1.0)
+        axes.plot(row[cost], row["type1"], marker=shape, markersize=4.5, color=shade, linestyle="")
+    axes.set(ylim=(0, 100), yticks=range(0, 101, 25))
+    axes.set_xlim(0, 1.15 * max(axes.get_xlim()[1], group[cost].max()))
+    axes.grid(axis="y")
+
+
+def _keys(modes: Sequence[str], answerings: Sequence[str]) -> list[Line2D]:
+    dots: Any = {"linestyle": "", "markersize": 4.5}
+    coloured = [Line2D([], [], marker="o", color=colour(mode, modes), label=label(mode), **dots) for mode in modes]
+    shapes = [Line2D([], [], marker=marker(a, answerings), color=SOFT, label=label(a), **dots) for a in answerings]
+    chance = Line2D([], [], color=SOFT, linewidth=0.8, linestyle=(0, (3, 2)), label=f"chance ({CHANCE:.0f} %)")
+    return [*coloured, *shapes, chance]
+
+
+def saving_table(resources: pd.DataFrame, of: str = "text_only", to: str = "image_text") -> pd.DataFrame:
+    """Each cause and cost of mode ``of`` as a share of mode ``to`` (means over the seeds), one row each.
+
+    Columns: model, domain, cause, ``of``, ``to``, share. What a record lacks, or is zero in ``to``, is left out.
+    """
+    rows = []
+    for (model, domain), group in resources.groupby(["model", "domain"], sort=False):
+        for cause in (column for column in SHARES if column in resources.columns):
+            means = group.groupby("mode")[cause].mean()
+            if {of, to} <= set(means.dropna().index) and means[to] > 0:
+                shared = {of: means[of], to: means[to], "share": means[of] / means[to]}
+                rows.append({"model": model, "domain": domain, "cause": cause, **shared})
+    return pd.DataFrame(rows, columns=["model", "domain", "cause", of, to, "share"]).round(4)
+
+
+@styled
+def saving_figure(table: pd.DataFrame, of: str = "text_only", to: str = "image_text") -> Figure:
+    """`saving_table` as bars from nothing to the whole: above the causes, below what they bring down."""
+    if table.empty:
+        return notice(f"No model was trained both ways ({label(of)} and {label(to)}): nothing to compare.")
+    groups = list(table.groupby(["model", "domain"], sort=False))
+    shown = [cause for cause in SHARES if cause in set(table["cause"])]
+    places = {cause: place + GAP * (cause in EFFECTS) for place, cause in enumerate(shown)}
+    figure = Figure((TEXT_WIDTH, 0.95 + 0.19 * len(shown)), layout="constrained")
+    panels = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
+    for axes, (place, group) in zip(panels, groups, strict=True):
+        shares = group.set_index("cause")["share"].to_dict()
+        _shares(axes, shares, places, colour(of, [of]))
+        axes.set_title(_place(place), loc="left", linespacing=1.1)
+    figure.supxlabel(f"{label(of)} as a share of {label(to)}", fontsize=STYLE["axes.labelsize"])
+    panels[0].set_yticks(list(places.values()), [SHARES[cause] for cause in places])
+    panels[0].invert_yaxis()
+    return figure
+
+
+def _shares(axes: Axes, shares: Mapping[str, float], places: Mapping[str, float], shade: str) -> None:
+    widest = max([1.0, *shares.values()])
+    for cause, place in places.items():
+        if cause in shares:
+            axes.barh(place, 1, 0.62, color=FAINT)
+            axes.barh(place, shares[cause], 0.62, color=shade)
+            said: Any = {"textcoords": "offset points", "va": "center", "fontsize": SMALL, "color": INK}
+            axes.annotate(f"{shares[cause]:.2f}", (max(1.0, shares[cause]), place), (3, 0), **said)
+    axes.set(xlim=(0, 1.12 * widest), xticks=[0, 0.5, 1])
+    axes.tick_params(axis="y", length=0)
+
+
+@styled
+def time_figure(samples: pd.DataFrame) -> Figure:
+    """Power and memory over the seconds of some trainings; ``samples`` as saved by the meter, with model and mode.
+
+    One line a mode, a column a model and domain. Power is CPU + GPU: that of RAM is an estimate that does not vary.
+    Memory is the GPU's where one was used, else the process's, with everything that was loaded before.
+    """
+    if samples.empty:
+        return notice("No training left samples of its power and memory.")
+    groups = list(samples.groupby(["model", "domain"], sort=False))
+    figure = Figure((TEXT_WIDTH, 3.1), layout="constrained")
+    panels = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
+    modes = values_of(samples, "mode")
+    for column, (place, group) in zip(panels.T, groups, strict=True):
+        for mode, run in group.groupby("mode", sort=False):
+            power, memory = _power(run), run["gpu_mb"].fillna(run["process_mb"])
+            line: Any = {"color": colour(str(mode), modes), "linewidth": 1.1, "label": label(str(mode))}
+            column[0].plot(run["seconds"].loc[power.index], power, drawstyle="steps-pre", **line)
+            column[1].plot(run["seconds"], memory, **line)
+        column[0].set_title(_place(place), loc="left", linespacing=1.1)
+        column[1].set_xlabel("time (s)")
+        for axes in column:
+            axes.set_xlim(left=0)
+            axes.set_ylim(0, max(axes.get_ylim()[1], 1.1 * _highest(axes)))
+            axes.grid(axis="y")
+    panels[0][0].set_ylabel("power of processor\nand GPU (W)")
+    panels[1][0].set_ylabel("memory (MB)")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(modes))
+    return figure
+
+
+def _power(run: pd.DataFrame) -> pd.Series:
+    """Watts; none for a last interval of less than half the usual length, whose energy is mostly rounding."""
+    power, lengths = run["cpu_w"] + run["gpu_w"].fillna(0), run["seconds"].diff()
+    return power.iloc[:-1] if lengths.iloc[-1] < lengths.iloc[:-1].median() / 2 else power
+
+
+def _highest(axes: Axes) -> float:
+    return max(float(max(line.get_ydata())) for line in axes.get_lines())  # type: ignore[arg-type, type-var]
+
+
+def split_table(resources: pd.DataFrame, of: str = "text_only", to: str = "image_text") -> pd.DataFrame:
+    """The difference in operations between two modes by the part that they were done for; means over the seeds.
+
+    Columns: model, domain, part, ``of``, ``to``, and percent: what the part contributes to the difference in all.
+    Contributions add up to 100; one below zero costs ``of`` more. Empty where the records count no operations.
+    """
+    rows = []
+    columns = ["model", "domain", "part", of, to, "percent"]
+    if not set(PARTS) <= set(resources.columns):
+        return pd.DataFrame(columns=columns)
+    for (model, domain), group in resources.groupby(["model", "domain"], sort=False):
+        means = group.groupby("mode")[[*PARTS, "flops"]].mean()
+        if {of, to} <= set(means.dropna().index) and means.loc[to, "flops"] != means.loc[of, "flops"]:
+            saved = means.loc[to] - means.loc[of]
+            for part, words in PARTS.items():
+                percent = round(float(100 * saved[part] / saved["flops"]), 1)
+                rows.append([model, domain, words, means.loc[of, part], means.loc[to, part], percent])
+    return pd.DataFrame(rows, columns=columns)
+
+
+def read_samples(resource_files: Iterable[str | Path]) -> pd.DataFrame:
+    """The samples beside some `resources.json`: of each model, domain and mode the run of the lowest seed.
+
+    Of the profile as it stands (variant `main`). None at all give an empty table.
+    """
+    found: dict[tuple[str, ...], tuple[int, Path]] = {}
+    for file in map(Path, resource_files):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        samples, run = file.with_name(SAMPLES), tuple(record[column] for column in RUN)
+        if samples.is_file() and record.get("variant", MAIN) == MAIN:
+            found[run] = min(found.get(run, (record["seed"], samples)), (record["seed"], samples))
+    frames = [pd.read_parquet(path).assign(**dict(zip(RUN, run, strict=True))) for run, (_, path) in found.items()]
+    return in_order(pd.concat(frames, ignore_index=True)) if frames else pd.DataFrame(columns=["seconds", *RUN])

@@ -1,0 +1,173 @@
+"""What all figures share: type, colours, words, and how a figure goes to disk.
+
+A figure is a plain `matplotlib.figure.Figure` (not pyplot's), so that drawing leaves no global state behind. Colours
+are Okabe and Ito's, which colour-blind readers can tell apart (https://jfly.uni-koeln.de/color/); a mode has the same
+one in every figure.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers.paths import ROOT, atomic_write
+from helpers.results.tables.files import write_csv
+from helpers.workflow.provenance import manifest_in_progress, write_sidecar
+
+INK, SOFT, FAINT = "#222222", "#6E6E6E", "#D9D9D9"
+COLOURS = {
+    "base": "#8C8C8C",
+    "text_only": "#0072B2",
+    "image_text": "#E69F00",
+    "hybrid": "#009E73",
+    "printed": "#CC79A7",
+}
+OTHER_COLOURS = ("#D55E00", "#56B4E9", "#8A7B00")  # for modes that this file does not know yet
+MARKERS = {"direct": "o", "describe": "s", "describe_tuned": "D"}  # a way of asking has one shape in every figure
+OTHER_MARKERS = ("^", "v", "P")
+
+TEXT_WIDTH = 7.0  # inches: both columns of a two-column page (AAAI); a figure is drawn as wide as it is printed
+COLUMN_WIDTH = 3.3  # inches: one of them
+SMALL = 6.5  # points: the smallest type in any figure
+
+STYLE: Any = {
+    "font.family": "STIXGeneral",  # Times-like, as the paper's text, and shipped with matplotlib on every system
+    "mathtext.fontset": "stix",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,  # TrueType: embedded, searchable, and accepted by publishers (type 3 is not)
+}
+styled = mpl.rc_context(STYLE)  # decorates a drawing function: the style holds inside it and nowhere else
+
+# Keys of profiles and tables in words. A key without an entry stands for itself.
+LABELS = {
+    "qwen2_vl": "Qwen2-VL (tiny)",
+    "llava_next": "LLaVA-NeXT (tiny)",
+    "qwen2_vl_7b": "Qwen2-VL-7B",
+    "llava_next_7b": "LLaVA-1.6-7B",
+    "butterfly": "Butterfly",
+    "culture": "Korean culture",
+    "kviscuit": "K-Viscuit",
+    "base": "untuned",
+    "text_only": "text only",
+    "image_text": "image + text",
+    "hybrid": "hybrid",
+    "printed": "printed text",
+    "direct": "asked directly",
+    "describe": "describe, then answer",
+    "describe_tuned": "describe (tuned), then answer",
+    "type1": "Type 1: recognition",
+    "type2": "Type 2: reasoning",
+    "overall": "Overall",
+    "with": "with picture",
+    "without": "picture withheld",
+    "blank": "blank picture",
+    "other": "another picture",
+    "described": "description instead",
+    "guided": "picture, guided",
+    "option_likelihood": "likelihood of each option",
+    "option_likelihood_normalised": "likelihood of each option by its length",
+    "letter": "written letter",
+    "letter_likelihood": "likelihood of each letter",
+}
+
+
+def label(key: str) -> str:
+    """A profile's or table's key in words."""
+    return LABELS.get(key, key)
+
+
+def colour(mode: str, modes: Sequence[str]) -> str:
+    """A mode's colour; modes without one of their own share the remaining colours in their order."""
+    others = [other for other in modes if other not in COLOURS]
+    return COLOURS.get(mode) or OTHER_COLOURS[others.index(mode) % len(OTHER_COLOURS)]
+
+
+def marker(answering: str, answerings: Sequence[str]) -> str:
+    """The shape of a way of asking, as `colour` is that of a mode."""
+    others = [other for other in answerings if other not in MARKERS]
+    return MARKERS.get(answering) or OTHER_MARKERS[others.index(answering) % len(OTHER_MARKERS)]
+
+
+def values_of(table: pd.DataFrame, column: str) -> list[Any]:
+    """The values of a column, each once, as the table orders them."""
+    return list(table[column].unique())
+
+
+def questions(group: pd.DataFrame, kind: str) -> str:
+    """How many questions of a type stand behind a group of accuracies: "200", or "116-200" where its rows differ."""
+    counts = group["n_type1"] + group["n_type2"] if kind == "overall" else group[f"n_{kind}"]
+    return f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()}–{counts.max()}"
+
+
+def page(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty page to draw on freely, in inches from the upper left corner."""
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    return figure, axes
+
+
+@styled
+def notice(words: str) -> Figure:
+    """A figure that says why there is nothing to show: a file that is waited for then says so itself."""
+    figure, axes = page(TEXT_WIDTH, 0.5)
+    axes.text(TEXT_WIDTH / 2, 0.25, words, ha="center", va="center", color=SOFT)
+    return figure
+
+
+@styled
+def save(figure: Figure, folder: Path, name: str, data: pd.DataFrame, inputs: Iterable[str | Path]) -> Path:
+    """Write `name`.csv, .pdf and .png (300 dpi) into `folder`, and `name`.json, which `helpers.workflow.verify` reads.
+
+    Returns the PNG's path.
+
+    The files' metadata name the `inputs`, relative to the repository, and the manifest of the run that draws it (no
+    manifest outside of the workflow). They hold no date: a figure that is drawn again from the same data is the same
+    file, so that version control and the workflow see no change.
+    """
+    inputs = list(inputs)
+    sources = "; ".join(_relative(path) for path in inputs)
+    made_by = f"manifest: {manifest_in_progress() or 'none'}"
+    write_csv(data, folder / f"{name}.csv")
+    with atomic_write(folder / f"{name}.pdf") as temporary:
+        about = {"Title": name, "Subject": made_by, "Keywords": sources, "CreationDate": None}
+        figure.savefig(temporary, metadata=about)
+    figure.set_layout_engine("none")  # it is laid out by now; once more would take as long as drawing it
+    with atomic_write(folder / f"{name}.png") as temporary:
+        figure.savefig(temporary, dpi=300, metadata={"Title": name, "Description": made_by, "Source": sources})
+    write_sidecar(folder, name, inputs)
+    return folder / f"{name}.png"
+
+
+def _relative(path: str | Path) -> str:
+    """The path within the repository; of a file elsewhere only the name, as a folder would be one machine's."""
+    path = Path(path)
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name

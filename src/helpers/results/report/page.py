@@ -1,0 +1,102 @@
+"""The page: what `contents` found, put into the templates, and the files that it links to beside it."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from helpers.evaluation import examples
+from helpers.paths import resolve
+from helpers.results import claims, findings
+from helpers.results.figures.style import COLOURS, label
+from helpers.results.report import contents
+from helpers.results.report.executed import convert, executed_notebooks
+from helpers.workflow import verify
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def build(run: Path) -> Path:
+    """Make ``report/index.html`` in the run's folder, and what it links to; returns its path.
+
+    Raises ``FileNotFoundError`` where the run has no Table 1.
+    """
+    tables = claims.read_tables(run)
+    target = run / "report"
+    shelf = contents.open_shelf(run)
+    pages = _notebooks(run, target)
+    page = environment().get_template("index.html.j2").render(_everything(run, tables, shelf, pages))
+    for address, file in shelf.files.items():
+        (target / address).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target / address)
+    target.mkdir(parents=True, exist_ok=True)
+    index = target / "index.html"
+    index.write_text(page, encoding="utf-8")
+    return index
+
+
+def environment() -> jinja2.Environment:
+    """Templates that escape whatever is put into them, and fail on a name that is not there."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["label"] = label
+    made.filters["percent"] = lambda share: f"{100 * share:.0f} %"
+    return made
+
+
+def _everything(
+    run: Path, tables: claims.Tables, shelf: contents.Shelf, pages: list[tuple[str, str]]
+) -> dict[str, Any]:
+    shown = examples.galleries(run)
+    behind = [resolve(file) for file in tables.files.values() if file]
+    return {
+        "name": run.name,
+        "command": f"./run_all.sh report --profile {run.name}",
+        "abstract": claims.abstract(tables),
+        "claims": [(claim, _taken(run, claim.file, shelf)) for claim in claims.claims(tables)],
+        "describing": claims.describing(tables),
+        "findings": [(f, _taken(run, f.file, shelf)) for f in findings.findings(run) if f.file],
+        "not_tried": claims.NOT_TRIED,
+        "behind_claims": shelf.source(behind),
+        "galleries": [(one, shelf.source(one.files)) for one in shown],
+        "tables": contents.tables(run, shelf),
+        "figures": contents.figures(run / "figures", shelf),
+        "grids": contents.grids(run, shelf),
+        "machine": contents.machine(shelf.manifests.values()),
+        "notebooks": pages,
+        "checked": _checked(run),
+        "colours": COLOURS,
+    }
+
+
+def _taken(run: Path, file: str, shelf: contents.Shelf) -> str | None:
+    """The address beside the page of a file that a claim rests on; None where there is no such file."""
+    path = resolve(file) if file else run
+    return shelf.put(path) if path.is_file() else None
+
+
+def _notebooks(run: Path, target: Path) -> list[tuple[str, str]]:
+    """Name and address of each executed notebook, as a page beside the report."""
+    frame, found = environment().get_template("notebook.html.j2"), []
+    for notebook in executed_notebooks(run):
+        inside = notebook.relative_to(run / "notebooks").with_suffix("")
+        address = f"notebooks/{inside.as_posix()}.html"
+        convert(notebook, target / address, frame, home="../" * (address.count("/")) + "index.html")
+        found.append((inside.as_posix().replace("/", " · "), address))
+    return found
+
+
+def _checked(run: Path) -> str:
+    """One line on whether the results are those of their inputs, at the moment when the page was made."""
+    found = verify.verify([run])
+    if not found:
+        return "no manifest was found: made outside of the workflow"
+    counts = Counter(finding.status for finding in found)
+    return ", ".join(f"{counts[status]} {status}" for status in ("ok", "stale", "not checkable") if counts[status])

@@ -1,0 +1,134 @@
+"""Intervals by drawing the questions again, with all questions about one picture drawn together.
+
+Questions about one picture are not independent: a model that cannot make out the picture misses them all. Wilson's
+interval takes them as independent; this one does not, and so may be the wider of the two. What is drawn is the
+pictures: the interval speaks of other questions of this kind, not of other training seeds.
+
+Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 14 (BCa); `scipy.stats.bootstrap`.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from helpers.results.stats.accuracy import TYPES, by_type, each_group
+
+RESAMPLES = 10_000
+# Any number of seeds up to 16 divides it. Counted in such parts, means over seeds are whole numbers and their sums are
+# exact: BCa counts ties, which must not hang on the order in which a machine adds
+WHOLE = 720_720
+
+Sample: TypeAlias = tuple[Sequence[float] | np.ndarray | pd.Series, Sequence[Any] | pd.Series]  # values, clusters
+Interval: TypeAlias = tuple[float, float]
+
+
+def cluster_interval(
+    values: Sequence[float] | np.ndarray | pd.Series,
+    clusters: Sequence[Any] | pd.Series,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    method: str = "BCa",
+    seed: int = 0,
+) -> Interval:
+    """The interval of the mean of `values` when whole `clusters` are drawn; `method` is "BCa" or "percentile".
+
+    Both have one entry a question. (nan, nan) for fewer than two clusters, as nothing can be drawn; where all clusters
+    have one mean, that mean twice. The same input gives the same interval: the draws have a fixed seed.
+    """
+    return cluster_intervals([(values, clusters)], confidence, resamples, method, seed)[0]
+
+
+def cluster_intervals(
+    samples: Sequence[Sample],
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    method: str = "BCa",
+    seed: int = 0,
+) -> list[Interval]:
+    """`cluster_interval` of several samples, each the same as alone; those of one size are drawn at once."""
+    found: dict[int, Interval] = {}
+    alike: dict[tuple[int, bool], dict[int, np.ndarray]] = defaultdict(dict)
+    for place, sample in enumerate(samples):
+        totals = _totals(*sample)
+        means = totals[0] / (totals[1] * WHOLE)
+        if len(means) < 2:
+            found[place] = (math.nan, math.nan)
+        elif np.ptp(means) < 1e-12:  # BCa divides by the spread
+            found[place] = (float(means[0]), float(means[0]))
+        else:
+            alike[len(means), not np.ptp(totals[1])][place] = totals
+    for (_, even), group in alike.items():
+        # Those with clusters of uneven sizes one by one: scipy draws pairs of numbers for one sample at a time
+        for part in [list(group)] if even else [[place] for place in group]:
+            totals = np.stack([group[place] for place in part])
+            found |= zip(part, _drawn(totals, even, confidence, resamples, method, seed), strict=True)
+    return [found[place] for place in range(len(samples))]
+
+
+def _totals(values: Sequence[float] | np.ndarray | pd.Series, clusters: Sequence[Any] | pd.Series) -> np.ndarray:
+    """Sums of the values, in parts of `WHOLE`, (first row) and numbers of questions (second) of each cluster."""
+    _, place = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    sums = WHOLE * np.bincount(place, np.asarray(values, dtype=float))
+    exact = np.round(sums)
+    return np.stack([exact if np.allclose(sums, exact, rtol=0, atol=1e-3) else sums, np.bincount(place)])
+
+
+def _drawn(totals: np.ndarray, even: bool, confidence: float, resamples: int, method: str, seed: int) -> list[Interval]:
+    """Intervals of totals (samples x 2 x clusters); `even`: all clusters of a sample have one size."""
+    from scipy.stats import bootstrap
+
+    sums, counts = totals[:, 0], totals[:, 1]
+    data: tuple[np.ndarray, ...] = (sums[0], counts[0])
+    statistic: Any = _ratio
+    unit = np.ones(1)
+    if even:  # the same, in half the time
+        data, statistic, unit = (sums,), np.mean, counts[:, 0]
+    drawn = bootstrap(
+        data,
+        statistic,
+        paired=len(data) > 1,
+        vectorized=True,
+        axis=-1,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        method=method,
+        batch=max(1, 4_000_000 // sums.size),  # 32 MB at a time
+        rng=np.random.default_rng(seed),
+    )
+    interval = drawn.confidence_interval
+    lows, highs = (np.atleast_1d(end) / (unit * WHOLE) for end in interval)
+    return list(zip(lows.tolist(), highs.tolist(), strict=True))
+
+
+def _ratio(total: np.ndarray, number: np.ndarray, axis: int) -> np.ndarray:
+    return total.sum(axis=axis) / number.sum(axis=axis)
+
+
+def bootstrap_table(rows: pd.DataFrame, by: Sequence[str], method: str = "BCa") -> pd.DataFrame:
+    """For each group, by type: number of pictures, accuracy in percent (mean over the seeds), and its interval."""
+    samples: list[Sample] = []  # by group, and in it by type
+
+    def measure(group: pd.DataFrame) -> dict[str, float]:
+        asked = {name: per_question(part) for name, part in by_type(group).items()}
+        samples.extend((each["correct"], each["cluster"]) for each in asked.values())
+        pictures = {f"pictures_{name}": each["cluster"].nunique() for name, each in asked.items()}
+        return pictures | {name: 100 * each["correct"].mean() for name, each in asked.items()}
+
+    table = each_group(rows, by, measure)
+    intervals = 100 * np.array(cluster_intervals(samples, method=method)).reshape(len(table), len(TYPES), 2)
+    for place, name in enumerate(TYPES):
+        table[[f"{name}_low", f"{name}_high"]] = intervals[:, place]
+    columns = ((f"pictures_{name}", name, f"{name}_low", f"{name}_high") for name in TYPES)
+    return table[[*by, *chain.from_iterable(columns)]]
+
+
+def per_question(rows: pd.DataFrame) -> pd.DataFrame:
+    """`correct` (the mean over the seeds) and `cluster` (the picture; itself if it has none), indexed by question."""
+    cluster = rows["picture"].where(rows["picture"].notna(), "question " + rows["question_id"].astype(str))
+    named = rows[["question_type", "question_id"]].assign(cluster=cluster, correct=rows["correct"].astype(float))
+    return named.groupby(["question_type", "question_id"]).agg({"correct": "mean", "cluster": "first"})

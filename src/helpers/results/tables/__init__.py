@@ -1,0 +1,54 @@
+"""The paper's tables as data: answer rows and resource records in, tidy CSV out. `helpers.results.figures` draws them.
+
+Every number derives from the saved rows, never from another table, so that a table can be made again from the answers
+alone. Percentages carry one decimal. Rows come in one order everywhere: models, domains, modes from untuned to most
+informed, asked directly before describe-then-answer, with the picture before without.
+"""
+
+from helpers.results.tables.answers import ANSWER_COLUMNS, MAIN, of_protocol, of_variant, read_answers
+from helpers.results.tables.costs import (
+    RESOURCE_COLUMNS,
+    answering_costs,
+    cost_ratios,
+    read_resources,
+    read_timings,
+    resources_table,
+)
+from helpers.results.tables.files import find, rounded, write_csv
+from helpers.results.tables.grid import grid_reading, grid_table, name_variants, read_retention
+from helpers.results.tables.looks import read_looks
+from helpers.results.tables.order import ORDER, in_order
+from helpers.results.tables.paper import GROUP, REPORTED_COLUMNS, comparison, gains, read_reported, table1, table2
+from helpers.results.tables.representations import read_representations
+
+__all__ = [
+    "ANSWER_COLUMNS",
+    "GROUP",
+    "MAIN",
+    "ORDER",
+    "REPORTED_COLUMNS",
+    "RESOURCE_COLUMNS",
+    "answering_costs",
+    "comparison",
+    "cost_ratios",
+    "find",
+    "gains",
+    "grid_reading",
+    "grid_table",
+    "in_order",
+    "name_variants",
+    "of_protocol",
+    "of_variant",
+    "read_answers",
+    "read_looks",
+    "read_reported",
+    "read_representations",
+    "read_resources",
+    "read_retention",
+    "read_timings",
+    "resources_table",
+    "rounded",
+    "table1",
+    "table2",
+    "write_csv",
+]

@@ -1,0 +1,95 @@
+"""What training and answering cost: resource records and timings in, tables out."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from helpers.results.tables.answers import MAIN
+from helpers.results.tables.order import in_order
+from helpers.results.tables.paper import GROUP
+
+RESOURCE_COLUMNS = (
+    *("model", "domain", "mode", "variant", "seed"),
+    *("seconds", "peak_memory_mb", "energy_wh", "vision_tower_calls", "tokens", "samples"),
+)
+RUN = ["model", "domain", "mode", "variant", "seed"]
+TIMING_COLUMNS = (*RUN, "answering", "protocol", "image", "seconds", "questions", "new_tokens")
+
+
+def read_resources(paths: Iterable[str | Path], variant: str | None = MAIN) -> pd.DataFrame:
+    """The `resources.json` records of one variant (None: of all), in order, with everything they say.
+
+    A run may be named only once; a record that names no variant is of the profile as it stands.
+    """
+    records = [_resource_record(Path(path)) for path in paths]
+    frame = pd.DataFrame(records, columns=None if records else list(RESOURCE_COLUMNS))
+    twice = frame[frame.duplicated(RUN)]
+    if not twice.empty:
+        run = "/".join(map(str, twice[RUN].iloc[0]))
+        raise ValueError(f"the training run {run} is named twice; name each resources.json only once")
+    return in_order(frame if variant is None else frame[frame["variant"] == variant].reset_index(drop=True))
+
+
+def _resource_record(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; run the fine-tuning that writes it, or correct the name")
+    record = {"variant": MAIN, **json.loads(path.read_text(encoding="utf-8"))}
+    if missing := [column for column in RESOURCE_COLUMNS if column not in record]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; run its fine-tuning again")
+    return record
+
+
+def resources_table(resources: pd.DataFrame) -> pd.DataFrame:
+    """What each training run cost: the fixed columns of `resources.csv`, one row a run."""
+    return resources[list(RESOURCE_COLUMNS)].round({"seconds": 2, "peak_memory_mb": 1, "energy_wh": 5})
+
+
+def cost_ratios(resources: pd.DataFrame, of: str = "text_only", to: str = "image_text") -> pd.DataFrame:
+    """Time, memory and energy of training mode `of` relative to mode `to`, means over the seeds; empty without both."""
+    costs = ["seconds", "peak_memory_mb", "energy_wh"]
+    means = resources.groupby(["mode", "model", "domain"], sort=False)[costs].mean()
+    modes = means.index.get_level_values("mode")
+    if not {of, to} <= set(modes):
+        return pd.DataFrame(columns=["model", "domain", *costs])
+    return in_order((means.loc[of] / means.loc[to]).dropna(how="all").reset_index()).round(3)
+
+
+def read_timings(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """The `timings.json` of some evaluations: seconds, questions and written tokens of each way of asking.
+
+    Whose they are says the first row of the `answers.jsonl` beside each. No files give an empty table.
+    """
+    found = [record for path in paths for record in _timing_records(Path(path))]
+    return in_order(pd.DataFrame(found, columns=list(TIMING_COLUMNS)))
+
+
+def _timing_records(path: Path) -> list[dict[str, Any]]:
+    """Keys are ``answering/protocol/image``."""
+    answers = path.with_name("answers.jsonl")
+    for file in (path, answers):
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} does not exist; run the evaluation that writes both, or correct the name")
+    with answers.open(encoding="utf-8") as lines:
+        run = json.loads(lines.readline())
+    timings = json.loads(path.read_text(encoding="utf-8"))
+    names = {column: run[column] for column in RUN}
+    keyed = {tuple(key.split("/")): cost for key, cost in timings.items()}
+    return [
+        names | dict(zip(("answering", "protocol", "image"), key, strict=True)) | cost for key, cost in keyed.items()
+    ]
+
+
+def answering_costs(table: pd.DataFrame, rows: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
+    """Table 1 with what an answer costs: `tokens` written and `seconds` a question, means over questions and seeds.
+
+    `rows` are those that the table was made of. Seconds are empty where no timing was kept; they are those of one
+    machine and batch size, and compare ways of answering on it, nothing else.
+    """
+    by = [*GROUP, "protocol"]
+    tokens = rows[rows["image"] == "with"].groupby(by)["new_tokens"].mean().rename("tokens").round(1)
+    shown = timings[timings["image"] == "with"].groupby(by)[["seconds", "questions"]].sum()
+    seconds = (shown["seconds"].astype(float) / shown["questions"].astype(float)).rename("seconds").round(4)
+    return table.merge(tokens.reset_index(), on=by, how="left").merge(seconds.reset_index(), on=by, how="left")

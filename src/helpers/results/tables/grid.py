@@ -1,0 +1,259 @@
+"""A grid of variants as one table: each variant's accuracies, its costs, and its difference to the reference variant.
+
+A variant is known by the settings in which it differs from its profile. Settings that all variants of a grid share are
+no difference within it: the variant that differs in nothing else is the reference.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from helpers.results.stats.accuracy import accuracy_table, wilson
+from helpers.results.stats.paired import difference_table
+from helpers.results.tables.answers import MAIN, of_protocol
+from helpers.results.tables.files import rounded
+from helpers.results.tables.order import in_order
+
+Overrides = Mapping[str, Any]
+
+RETENTION_COLUMNS = ("model", "domain", "mode", "variant", "seed", "protocol", "category", "correct")
+KINDS = {"type1": 1, "type2": 2}
+DIFFERENCES = {
+    "difference": "difference",
+    "low": "difference_low",
+    "high": "difference_high",
+    "detectable": "detectable",
+    "p_value": "p",
+    "p_holm": "p_holm",
+}
+SHOWN = "with"  # the picture as it is
+NAMED = 12  # differences that the reading names one by one
+RUN = ["variant", "model", "domain", "mode"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A variant under the name that tables and figures show."""
+
+    name: str
+    reference: bool = False
+    settings: Overrides = field(default_factory=dict)  # in what it differs from the others of its grid
+    overrides: Overrides | None = None  # in what it differs from the profile; None: not known
+    x: float | None = None  # its place on the grid's numeric axis
+
+
+def name_variants(
+    variants: Mapping[str, Overrides],
+    defaults: Overrides | None = None,
+    x: str | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> dict[str, Variant]:
+    """Each variant's key in the rows, and the variant that it is.
+
+    Two keys with the same differences are one variant: a run's key can differ between its steps. `defaults` are the
+    profile's own values of what varies; `x` is a setting, in full (`training.lora_rank`) or by its last part; `labels`
+    names variants by their keys, where the settings in words would not do.
+    """
+    defaults, labels = defaults or {}, labels or {}
+    own = {key: {} if key == MAIN else _own(overrides, variants.values()) for key, overrides in variants.items()}
+    varying = sorted({name for settings in own.values() for name in settings})
+    names: dict[str, str] = {}
+    found = {}
+    for key, settings in own.items():
+        words = labels.get(key) or _name(settings, defaults, varying)
+        name = names.setdefault(json.dumps(settings, sort_keys=True), words)
+        found[key] = Variant(name, not settings, settings, variants[key], _place(settings, defaults, x))
+    return found
+
+
+def _own(overrides: Overrides, all_of_them: Iterable[Overrides]) -> dict[str, Any]:
+    """What is left of the overrides without those that every variant has."""
+    others = list(all_of_them)
+    shared = {name for name in overrides if all(name in other and other[name] == overrides[name] for other in others)}
+    return {name: value for name, value in overrides.items() if name not in shared}
+
+
+def _name(settings: Overrides, defaults: Overrides, varying: Sequence[str]) -> str:
+    """The variant in words; the reference says its own value where one setting varies."""
+    if settings:
+        return ", ".join(_words(name, value) for name, value in settings.items())
+    if len(varying) == 1 and varying[0] in defaults:
+        return f"{_words(varying[0], defaults[varying[0]])} ({MAIN})"
+    return MAIN
+
+
+def _words(name: str, value: Any) -> str:
+    """A setting in words: "lora rank 4", "shuffled", "not shuffled"; words and lists of words stand for themselves."""
+    short = name.rpartition(".")[2].replace("_", " ")
+    if isinstance(value, bool):
+        return short if value else f"not {short}"
+    if isinstance(value, list | tuple):
+        return " + ".join(str(part).replace("_", " ") for part in value) or f"no {short}"
+    return value.replace("_", " ") if isinstance(value, str) else f"{short} {value:g}"
+
+
+def _place(settings: Overrides, defaults: Overrides, x: str | None) -> float | None:
+    values = {**defaults, **settings}
+    at = next((value for name, value in values.items() if x in (name, name.rpartition(".")[2])), None)
+    return float(at) if isinstance(at, int | float) and not isinstance(at, bool) else None
+
+
+def read_retention(paths: Iterable[str | Path], protocol: str | None = None) -> pd.DataFrame:
+    """The rows of some `retention_answers.jsonl` files: does an old ability (`category`) outlive the training?
+
+    Of one protocol, as `of_protocol` chooses it.
+    """
+    found = []
+    for path in map(Path, paths):
+        for number, line in enumerate(filter(str.strip, path.read_text(encoding="utf-8").split("\n")), start=1):
+            row = json.loads(line)
+            if missing := [column for column in RETENTION_COLUMNS if column not in row]:
+                raise ValueError(f"{path}, row {number} lacks {', '.join(missing)}; run its evaluation again")
+            found.append({column: row[column] for column in RETENTION_COLUMNS})
+    return of_protocol(pd.DataFrame(found, columns=list(RETENTION_COLUMNS)), protocol)
+
+
+def grid_table(
+    rows: pd.DataFrame,
+    resources: pd.DataFrame,
+    retention: pd.DataFrame,
+    variants: Mapping[str, Variant],
+    facets: Sequence[str] = (),
+) -> pd.DataFrame:
+    """One row a variant, model, domain, mode, state of the picture and way of answering (and value of each facet).
+
+    Columns: `reference`, `settings` (JSON) and `x` of the variant; accuracies with Wilson's intervals and n as in Table
+    1; `tokens` written a question; `type1_difference` and so on, in points against the reference on the same questions,
+    with its bootstrap interval, the smallest difference that could be shown, McNemar's p, and that after Holm over all
+    differences of the table; `train_seconds`; a `retention_*` for each old ability. What was not measured is empty.
+
+    `rows`: one protocol a variant. A variant of the rows that is not in `variants` goes by its key.
+    """
+    known = {key: variants.get(key, Variant(key, key == MAIN)) for key in rows["variant"].unique()}
+    renamed = _renamed(rows, known)
+    by = ["variant", "model", "domain", *facets, "mode", "image", "answering"]
+    table = accuracy_table(renamed, [*by, "protocol"])
+    tokens = renamed.groupby(by)["new_tokens"].mean().rename("tokens").reset_index()
+    table = _joined(table, tokens, by)
+    for part in _differences(renamed, by, known):
+        table = _joined(table, part, by)
+    table = _joined(table, _training(rows, resources, known), RUN)
+    table = _joined(table, _retained(_renamed(retention, known)), RUN)
+    return _arranged(table, known)
+
+
+def _renamed(rows: pd.DataFrame, known: Mapping[str, Variant]) -> pd.DataFrame:
+    """The rows under their variants' names."""
+    names = {key: variant.name for key, variant in known.items()}
+    return rows.assign(variant=rows["variant"].map(lambda key: names.get(key, key)))
+
+
+def _joined(table: pd.DataFrame, part: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The table with the part's columns; empty ones where the part has no rows, and nothing to tell types from."""
+    if part.empty:
+        return table.assign(**{column: math.nan for column in part.columns if column not in by})
+    return table.merge(part, on=list(by), how="left")
+
+
+def _differences(rows: pd.DataFrame, by: Sequence[str], known: Mapping[str, Variant]) -> list[pd.DataFrame]:
+    """The differences to the reference, of one type each, in the grid's columns."""
+    references = {variant.name for variant in known.values() if variant.reference}
+    column, reference = compared(rows.assign(reference=rows["variant"].isin(references)))
+    pairs = [(reference, name) for name in rows[column].unique() if reference not in (None, name)]
+    fixed = [name for name in by if name != column]
+    found = difference_table(rows, fixed, pairs, column).rename(columns={"second": column})
+    parts = []
+    for kind, number in KINDS.items():
+        columns = {old: f"{kind}_{new}" for old, new in DIFFERENCES.items()}
+        parts.append(found[found["question_type"] == number][[*by, *DIFFERENCES]].rename(columns=columns))
+    return parts
+
+
+def _training(rows: pd.DataFrame, resources: pd.DataFrame, known: Mapping[str, Variant]) -> pd.DataFrame:
+    """Mean seconds of training, by variant and mode; several variants may rest on one training."""
+    pairs = rows[["variant", "mode"]].drop_duplicates().itertuples(index=False, name=None)
+    trained = [(known[key].name, mode, *_trained_as(key, mode, known[key])) for key, mode in pairs]
+    seconds = resources.groupby(["variant", "model", "domain", "mode"])["seconds"].mean().rename("train_seconds")
+    seconds = seconds.reset_index().rename(columns={"variant": "key", "mode": "trained"})
+    names = pd.DataFrame(trained, columns=["variant", "mode", "trained", "key"])
+    return names.merge(seconds, on=["key", "trained"])[[*RUN, "train_seconds"]].drop_duplicates(RUN)
+
+
+def _trained_as(key: str, mode: str, variant: Variant) -> tuple[str, str]:
+    """The mode and variant by which the training goes: settings of the evaluation are not in that name."""
+    from helpers.config import grids
+
+    if variant.overrides is None:
+        return mode, key
+    mode, overrides = grids.at("training", mode, variant.overrides)
+    return mode, grids.key(overrides)
+
+
+def _retained(retention: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy by old ability in percent, with Wilson's interval; n is the number of questions, as everywhere."""
+    found: dict[tuple[Any, ...], dict[str, float]] = {}
+    for (*run, category), group in retention.groupby([*RUN, "category"]):
+        n = len(group) // group["seed"].nunique()
+        low, high = wilson(group["correct"].mean(), n)
+        name = f"retention_{category}"
+        numbers = {name: 100 * group["correct"].mean(), f"{name}_low": 100 * low, f"{name}_high": 100 * high}
+        found.setdefault(tuple(run), {}).update({f"n_{name}": n, **numbers})
+    return pd.DataFrame([dict(zip(RUN, run, strict=True)) | numbers for run, numbers in found.items()], columns=None)
+
+
+def _arranged(table: pd.DataFrame, known: Mapping[str, Variant]) -> pd.DataFrame:
+    """In the one order, then by x or as the grid names its variants; rounded."""
+    named = {variant.name: variant for variant in reversed(list(known.values()))}
+    variants = [named[name] for name in table["variant"]]
+    table.insert(1, "reference", [variant.reference for variant in variants])
+    table.insert(2, "settings", [json.dumps(variant.settings, sort_keys=True) for variant in variants])
+    table.insert(3, "x", pd.Series([variant.x for variant in variants], dtype=float))
+    order = [variant.name for variant in known.values()]
+    table = table.sort_values("variant", key=lambda names: names.map(order.index), kind="stable")
+    return rounded(in_order(table.sort_values("x", kind="stable")))
+
+
+def compared(table: pd.DataFrame) -> tuple[str, str | None]:
+    """What a grid compares, and with which: variants with the reference; of one variant, the states of the picture."""
+    if table["variant"].nunique() == 1 and table["image"].nunique() > 1:
+        return "image", SHOWN if SHOWN in set(table["image"]) else None
+    return "variant", next(iter(table.loc[table["reference"], "variant"]), None)
+
+
+def grid_reading(table: pd.DataFrame) -> str:
+    """The grid in a paragraph: which differences to the reference have an interval without zero, largest first."""
+    long = pd.concat([_of_kind(table, kind) for kind in KINDS], ignore_index=True).dropna(subset="low")
+    if long.empty:
+        return "No variant could be compared with a reference: there is none in this grid, or its questions are others."
+    subject, reference = compared(table)
+    clear = long[(long["low"] > 0) | (long["high"] < 0)]
+    clear = clear.sort_values("difference", key=abs, ascending=False, kind="stable")
+    said = f"Of {len(long)} differences to “{reference}” ({subject}), {len(clear)} have a 95 % interval without zero"
+    if len(clear):
+        names = [name for name in ("model", "domain", "mode", "image", "answering") if name != subject]
+        varying = [name for name in names if table[name].nunique() > 1]
+        items = [_item(row, subject, varying) for _, row in clear.head(NAMED).iterrows()]
+        rest = [f"and {len(clear) - NAMED} more"] if len(clear) > NAMED else []
+        said += f" ({(clear['p_holm'] < 0.05).sum()} of them p < 0.05 after Holm): " + "; ".join([*items, *rest])
+    unclear = long.drop(clear.index)["detectable"].dropna()
+    if len(unclear):
+        said += f". The others show nothing either way: below {unclear.min():.0f} to {unclear.max():.0f} points such a "
+        said += "comparison has less than four chances in five of showing a difference that is there"
+    return said + "."
+
+
+def _of_kind(table: pd.DataFrame, kind: str) -> pd.DataFrame:
+    short = {f"{kind}_difference": "difference", f"{kind}_difference_low": "low", f"{kind}_difference_high": "high"}
+    short |= {f"{kind}_detectable": "detectable", f"{kind}_p_holm": "p_holm"}
+    names = ["variant", "model", "domain", "mode", "image", "answering"]
+    return table[[*names, *short]].rename(columns=short).assign(kind=f"Type {KINDS[kind]}")
+
+
+def _item(row: pd.Series, subject: str, varying: Sequence[str]) -> str:
+    where = ", ".join([*(str(row[name]).replace("_", " ") for name in varying), row["kind"]])
+    return f"{row[subject]} ({where}) {row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"

@@ -1,0 +1,92 @@
+"""Tables 1 and 2, and our numbers beside the reported ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.results.stats.accuracy import ACCURACY_COLUMNS, accuracy_table
+from helpers.results.tables.answers import of_protocol, of_variant
+from helpers.results.tables.order import in_order
+
+GROUP = ("model", "domain", "mode", "answering")
+REPORTED_COLUMNS = ("model", "domain", "mode", "image", "type1", "type2", "overall", "source")
+
+# What data/reported.csv calls our models and domains. The paper's Korean domain stands beside both of ours.
+PAPER_NAMES = {
+    "qwen2_vl": "Qwen2-VL-7B",
+    "llava_next": "LLaVA-1.6-7B",
+    "qwen2_vl_7b": "Qwen2-VL-7B",
+    "llava_next_7b": "LLaVA-1.6-7B",
+    "butterfly": "BUTTERFLY",
+    "culture": "K-VISCUIT",
+    "kviscuit": "K-VISCUIT",
+}
+
+
+def table1(rows: pd.DataFrame, protocol: str | None = None) -> pd.DataFrame:
+    """The paper's Table 1: accuracy with the picture shown, a row for each model, domain, mode and way of answering.
+
+    Of the profile as it stands (variant `main`), read by one protocol; None: the first in the rows.
+    """
+    rows = of_protocol(of_variant(rows), protocol)
+    return _accuracies(rows[rows["image"] == "with"], (*GROUP, "protocol"))
+
+
+def table2(rows_with: pd.DataFrame, rows_without: pd.DataFrame, protocol: str | None = None) -> pd.DataFrame:
+    """The paper's Table 2: the picture withheld, beside the same runs with it, by one protocol as in Table 1.
+
+    Runs that were never asked without the picture are left to Table 1; no ablation at all gives an empty table.
+    """
+    by = (*GROUP, "protocol", "image")
+    without = of_variant(rows_without[rows_without["image"] == "without"])
+    if without.empty:
+        return pd.DataFrame(columns=[*by, *ACCURACY_COLUMNS])
+    shown = of_protocol(of_variant(rows_with[rows_with["image"] == "with"]), protocol)
+    without = of_protocol(without, shown["protocol"].iloc[0])
+    asked = set(without[list(GROUP)].itertuples(index=False, name=None))
+    partners = [key in asked for key in shown[list(GROUP)].itertuples(index=False, name=None)]
+    return _accuracies(pd.concat([shown[partners], without], ignore_index=True), by)
+
+
+def _accuracies(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    return in_order(accuracy_table(rows, by)).round(1)
+
+
+def gains(table: pd.DataFrame, measure: str = "type1", over: str = "base", of: str = "text_only") -> pd.DataFrame:
+    """How many points mode `of` lies above mode `over`, and whether the two intervals are apart; empty without both."""
+    keys = ["model", "domain", "answering"]
+    short = {measure: "value", f"{measure}_low": "low", f"{measure}_high": "high"}
+    one, other = (table[table["mode"] == mode][[*keys, *short]].rename(columns=short) for mode in (over, of))
+    both = one.merge(other, on=keys, suffixes=("_over", "_of"))
+    apart = (both["low_of"] > both["high_over"]) | (both["high_of"] < both["low_over"])
+    gain = (both["value_of"] - both["value_over"]).round(1)
+    named = both[[*keys, "value_over", "value_of"]].rename(columns={"value_over": over, "value_of": of})
+    return named.assign(gain=gain, intervals_apart=apart)
+
+
+def read_reported(path: Path) -> pd.DataFrame:
+    """The numbers that the paper reports (`data/reported.csv`); an unknown cell is empty, and stays so."""
+    reported = pd.read_csv(path)
+    if missing := [column for column in REPORTED_COLUMNS if column not in reported.columns]:
+        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; its header is {','.join(REPORTED_COLUMNS)}")
+    numbers = reported[["type1", "type2", "overall"]].astype(float)
+    if ((numbers < 0) | (numbers > 100)).any(axis=None):
+        raise ValueError(f"{path} holds a number outside 0..100; accuracies are in percent, unknown cells are empty")
+    return reported
+
+
+def comparison(table: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
+    """Table 1 or 2 beside the reported numbers of the same model family, domain and mode; unknown cells are empty.
+
+    The paper asks directly, so a describe-then-answer row has no counterpart in it. In the demo the two sides are
+    different models in different worlds: what can be compared is the order of the modes, not the numbers.
+    """
+    ours = table if "image" in table.columns else table.assign(image="with")
+    ours = ours[[*GROUP, "image", "type1", "type2", "overall"]]
+    names = {"model": ours["model"].map(PAPER_NAMES), "domain": ours["domain"].map(PAPER_NAMES)}
+    keys = ours.assign(**names).where(ours["answering"] == "direct")[["model", "domain", "mode", "image"]]
+    theirs = reported[list(REPORTED_COLUMNS)].drop_duplicates(["model", "domain", "mode", "image"])
+    matched = keys.merge(theirs, how="left", on=["model", "domain", "mode", "image"])
+    matched = matched[["model", "domain", "type1", "type2", "overall", "source"]].add_prefix("reported_")
+    return pd.concat([ours.reset_index(drop=True), matched], axis=1)

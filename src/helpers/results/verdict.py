@@ -1,0 +1,272 @@
+"""Would text alone do? An answer computed from the answers of one run, or the number of questions that it would take.
+
+For each model and question type, text-only training is compared with the untuned model (did it learn anything?) and,
+where there is one, with training on pictures (is it worse by more than a margin?). Decisions:
+
+- The same questions are asked of all, so every comparison is *paired*. Its interval is Tango's 95 % score interval
+  (1998, Statistics in Medicine 17, 891-908), which holds for few questions and for no disagreement at all, where a
+  bootstrap would give an interval of width 0. "Better than untuned" also needs McNemar's exact test at 5 %.
+- Text-only is read the way that is fixed before looking: by describing first, where that was asked. Its rivals get
+  their better way, which favours them: a "yes" is never owed to a rival that was asked the wrong way.
+- Over several seeds only-one-right counts are means and p is the largest; n stays the number of questions.
+- The classes are the reader's own, hence all that there are: the verdict speaks of new pictures of these, of no others.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from helpers.results.stats import mcnemar_exact, wilson
+from helpers.results.tables import of_protocol, of_variant
+
+MARGIN = 10.0  # points: what one would give up to be spared the pictures; a convention, so a parameter everywhere
+LEVEL = 0.05
+Z, Z_POWER = float(norm.ppf(1 - LEVEL / 2)), float(norm.ppf(0.8))
+MOST_QUESTIONS = 10_000  # a larger need is only called larger
+TEXT, BASE, IMAGE = "text_only", "base", "image_text"
+PREFERRED = "describe"
+TYPES = {1: "recognition", 2: "reasoning"}
+COSTS = ["seconds", "peak_memory_mb", "energy_wh"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One mode against another on the same questions; points, and counts that are means over the seeds."""
+
+    only_first: float
+    only_second: float
+    n: int
+    p_value: float
+
+    @property
+    def points(self) -> float:
+        return 100 * (self.only_first - self.only_second) / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        low, high = tango(self.only_first, self.only_second, self.n)
+        return 100 * low, 100 * high
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.points:+.1f} points [{low:+.1f}, {high:+.1f}]"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer for one model and question type: "yes", "no" or "cannot tell", and why."""
+
+    model: str
+    question_type: int
+    n: int
+    answer: str
+    reason: str
+    gain: Difference  # text-only over the untuned model
+    against: Difference | None  # text-only over training on pictures
+
+
+# ---- statistics ----------------------------------------------------------------------------------------------------
+
+
+def tango(only_first: float, only_second: float, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Score interval of the difference of two paired shares; ``only_first``: what only the first got right."""
+    if n < 1 or min(only_first, only_second) < 0 or only_first + only_second > n:
+        raise ValueError(f"{only_first} and {only_second} of {n} questions; counts lie in 0..n and n is 1 or more")
+    z, found = float(norm.ppf(1 - level / 2)), (only_first - only_second) / n
+    edge = 1 - 1e-12  # the score is not defined at a difference of exactly 1
+
+    def score(difference: float) -> float:
+        return _score(difference, only_first, only_second, n)
+
+    low = -1.0 if found <= -edge or score(-edge) < z else brentq(lambda d: score(d) - z, -edge, found)
+    high = 1.0 if found >= edge or score(edge) > -z else brentq(lambda d: score(d) + z, found, edge)
+    return low, high
+
+
+def _score(difference: float, first: float, second: float, n: int) -> float:
+    """Tango's statistic: how far the finding lies from this difference, in standard errors under it."""
+    b = -first - second + (2 * n - first + second) * difference
+    c = -second * difference * (1 - difference)
+    only_second = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)  # likeliest share, given the difference
+    variance = n * (2 * only_second + difference * (1 - difference))
+    distance = first - second - n * difference
+    if variance <= 0:
+        return math.copysign(math.inf, distance) if distance else 0.0
+    return distance / math.sqrt(variance)
+
+
+def needed(discordant: float, difference: float, target: float) -> int | None:
+    """Questions to tell such a difference from the target (shares) at 80 % power and 5 %; None: more than 10,000."""
+    distance = abs(difference - target)
+    if distance < 1e-9:
+        return None
+    variance = max(discordant - difference**2, 1e-3)
+    n = math.ceil((Z + Z_POWER) ** 2 * variance / distance**2)
+    return n if n <= MOST_QUESTIONS else None
+
+
+def detectable(n: int, base: float = 0.25) -> float:
+    """The smallest gain over `base` (shares) that n questions find with 80 % power at 5 % (McNemar's test).
+
+    Connor's formula (1987, Biometrics 43, 207-211), the two sets of answers taken as independent: with answers that
+    agree more, a smaller gain is found. 1 - base where even a perfect score might be missed.
+    """
+    if n < 1 or not 0 <= base < 1:
+        raise ValueError(f"n is {n} and base is {base}; n is 1 or more, base a share below 1")
+    most = 1 - base
+
+    def lacking(gain: float) -> float:
+        after = base + gain
+        discordant = after * (1 - base) + base * (1 - after)
+        return (Z * math.sqrt(discordant) + Z_POWER * math.sqrt(discordant - gain**2)) ** 2 / gain**2 - n
+
+    return most if lacking(most) > 0 else float(brentq(lacking, 1e-6, most))
+
+
+def compare(first: pd.DataFrame, second: pd.DataFrame) -> Difference:
+    """Rows of two modes, question by question and seed by seed; one seed on one side goes with all of the other."""
+    found = [mcnemar_exact(one, other) for one, other in _paired_seeds(first, second)]
+    only_first, only_second = (
+        sum(getattr(p, name) for p in found) / len(found) for name in ("only_first", "only_second")
+    )
+    return Difference(only_first, only_second, first["question_id"].nunique(), max(p.p_value for p in found))
+
+
+def _paired_seeds(first: pd.DataFrame, second: pd.DataFrame) -> list[tuple[pd.Series, pd.Series]]:
+    ones, others = (
+        {seed: rows.set_index("question_id")["correct"].astype(bool) for seed, rows in frame.groupby("seed")}
+        for frame in (first, second)
+    )
+    if len(others) == 1:
+        return [(one, next(iter(others.values()))) for one in ones.values()]
+    if len(ones) == 1:
+        return [(next(iter(ones.values())), other) for other in others.values()]
+    if set(ones) != set(others):
+        raise ValueError(f"seeds {sorted(ones)} against {sorted(others)}; run the missing ones, or one seed of each")
+    return [(ones[seed], others[seed]) for seed in ones]
+
+
+# ---- the decision --------------------------------------------------------------------------------------------------
+
+
+def judge(gain: Difference, against: Difference | None, margin: float = MARGIN) -> tuple[str, str]:
+    """("yes" | "no" | "cannot tell", the reason in a sentence).
+
+    Yes: better than untuned and, where pictures were trained on, not worse than that by more than the margin. No: worse
+    by more than the margin, or a gain that is certainly smaller than it. Otherwise nothing is known, and says so.
+    """
+    learned = gain.p_value < LEVEL and gain.interval[0] > 0
+    if gain.interval[1] < margin:
+        return "no", f"it gains less than {margin:g} points over the untuned model: {gain}"
+    if against is not None and against.interval[1] < -margin:
+        taught = f"it learns from text ({gain} over the untuned model), but" if learned else "it"
+        return "no", f"{taught} stays more than {margin:g} points behind training on pictures: {against}"
+    if not learned:
+        more = _more(gain, (0.0, margin))
+        return "cannot tell", f"its gain over the untuned model may be none: {gain}, p = {gain.p_value:.2g}; {more}"
+    if against is None:
+        return "yes", f"it beats the untuned model: {gain}; whether pictures teach more was not asked"
+    if against.interval[0] >= -margin:
+        return "yes", f"it beats the untuned model ({gain}) and is within {margin:g} points of pictures: {against}"
+    more = _more(against, (-margin,))
+    return "cannot tell", f"it beats the untuned model ({gain}), but against pictures it is {against}; {more}"
+
+
+def _more(difference: Difference, targets: Iterable[float]) -> str:
+    """How many questions would settle it, if what was seen is what is: for the target that is farthest away."""
+    seen, shown = difference.points / 100, (difference.only_first + difference.only_second) / difference.n
+    enough = min((n for n in (needed(shown, seen, target / 100) for target in targets) if n), default=None)
+    if enough is None:
+        return f"more than {MOST_QUESTIONS} questions would be needed, and {difference.n} were asked"
+    return f"about {max(enough, difference.n + 1)} questions would settle it, and {difference.n} were asked"
+
+
+def verdicts(answers: pd.DataFrame, margin: float = MARGIN, protocol: str | None = None) -> list[Verdict]:
+    """One for each model and question type that has answers of both the text-only and the untuned model."""
+    found = []
+    for (model, kind), rows in chosen(answers, protocol).groupby(["model", "question_type"], sort=False):
+        modes = dict(iter(rows.groupby("mode", sort=False)))
+        if not {TEXT, BASE} <= modes.keys():
+            continue
+        gain = compare(modes[TEXT], modes[BASE])
+        against = compare(modes[TEXT], modes[IMAGE]) if IMAGE in modes else None
+        found.append(Verdict(model, kind, gain.n, *judge(gain, against, margin), gain, against))
+    if not found:
+        there = ", ".join(sorted(answers["mode"].unique())) or "none"
+        raise ValueError(f"a verdict needs answers of modes {BASE} and {TEXT}; found: {there}. Finish the run first")
+    return found
+
+
+def chosen(answers: pd.DataFrame, protocol: str | None = None) -> pd.DataFrame:
+    """The rows that count: picture shown, no variant, one protocol, and of each mode one way of answering."""
+    rows = of_protocol(of_variant(answers[answers["image"] == "with"]), protocol)
+    keys = ["model", "question_type", "mode"]
+    parts = [group[group["answering"] == _way(mode, group)] for (_, _, mode), group in rows.groupby(keys, sort=False)]
+    return pd.concat(parts) if parts else rows
+
+
+def _way(mode: str, rows: pd.DataFrame) -> str:
+    """Text-only: describing first, if that was asked. Its rivals: whichever way they did better."""
+    ways = list(rows["answering"].unique())
+    if mode == TEXT:
+        return PREFERRED if PREFERRED in ways else ways[0]
+    shares = rows.groupby("answering", sort=False)["correct"].mean()
+    return str(shares.idxmax())
+
+
+# ---- the table and the words -----------------------------------------------------------------------------------------
+
+
+def verdict_table(
+    answers: pd.DataFrame, resources: pd.DataFrame | None = None, protocol: str | None = None
+) -> pd.DataFrame:
+    """A row for each model, type and mode: accuracy with its interval, what text-only is above it, and what it cost.
+
+    Percent and points, one decimal. Untuned models cost no training; a run without its resources has empty costs.
+    """
+    rows = chosen(answers, protocol)
+    found = []
+    for (model, kind), group in rows.groupby(["model", "question_type"], sort=False):
+        modes = dict(iter(group.groupby("mode", sort=False)))
+        for mode in sorted(modes, key=_order):
+            found.append(_line(model, kind, mode, modes) | _cost(model, mode, resources))
+    return pd.DataFrame(found).round(1)
+
+
+def _order(mode: str) -> tuple[int, str]:
+    known = (BASE, TEXT, IMAGE)
+    return (known.index(mode) if mode in known else len(known), mode)
+
+
+def _line(model: str, kind: int, mode: str, modes: dict[str, pd.DataFrame]) -> dict[str, object]:
+    rows = modes[mode]
+    n = rows["question_id"].nunique()
+    low, high = wilson(share := float(rows["correct"].mean()), n)
+    line = {"model": model, "question_type": kind, "mode": mode, "answering": rows["answering"].iloc[0], "n": n}
+    line |= {"seeds": rows["seed"].nunique(), "accuracy": 100 * share, "low": 100 * low, "high": 100 * high}
+    above = compare(modes[TEXT], rows) if TEXT in modes and mode != TEXT else None
+    ends = above.interval if above else (math.nan, math.nan)
+    return line | {"text_above": above.points if above else math.nan, "above_low": ends[0], "above_high": ends[1]}
+
+
+def _cost(model: str, mode: str, resources: pd.DataFrame | None) -> dict[str, float]:
+    if mode == BASE:
+        return dict.fromkeys(COSTS, 0.0)
+    if resources is None or resources.empty:
+        return dict.fromkeys(COSTS, math.nan)
+    runs = resources[(resources["model"] == model) & (resources["mode"] == mode)]
+    return {cost: float(runs[cost].astype(float).mean()) for cost in COSTS}
+
+
+def in_words(found: Iterable[Verdict]) -> str:
+    """The verdicts as text, recognition first."""
+    lines = [
+        f"{verdict.model}, type {verdict.question_type} ({TYPES[verdict.question_type]}), n = {verdict.n}: "
+        f"{verdict.answer.upper()}. Text alone: {verdict.reason}."
+        for verdict in sorted(found, key=lambda verdict: verdict.question_type)
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,18 @@
+"""From a look to a picture, whichever domain it belongs to."""
+
+import random
+
+from PIL import Image
+
+from helpers.synthetic.butterfly import draw_butterfly
+from helpers.synthetic.culture import draw_culture
+from helpers.synthetic.looks import Look
+
+DRAWINGS = {"butterfly": draw_butterfly, "culture": draw_culture}
+
+
+def draw(domain: str, look: Look, rng: random.Random, size: int = 56) -> Image.Image:
+    """The look as an RGB picture, ``size`` by ``size``; the pose, light and background are drawn from ``rng``."""
+    if domain not in DRAWINGS:
+        raise ValueError(f"domain is {domain!r}; the drawn domains are {', '.join(DRAWINGS)}")
+    return DRAWINGS[domain](look, rng, size)

@@ -1,0 +1,115 @@
+"""How much work a training was: samples, tokens of each kind, and floating-point operations, beside what it cost.
+
+Operations are counted by the usual rule (Kaplan et al., arXiv 2001.08361, appendix of it: 2 operations a weight and
+token forward, 2 for the gradient of the activations, 2 for that of the weights), as far as each part needs them:
+
+| part | forward | gradient of activations | gradient of weights |
+|---|---|---|---|
+| language model, frozen weights | 2 | 2: the adapters below need it | 0 |
+| adapters | 2 | 2 | 2 |
+| projector, where trained | 2 | 0: nothing below it learns | 2 |
+| vision tower | 2 | 0 | 0 |
+
+Left out: attention's own products (small beside the weights at these lengths), normalisation, the optimiser, the
+unpacking of 4-bit weights, and gradient checkpointing (not used). So it is an estimate, good to compare two ways of
+training one model. Weights of an embedding table are looked up, not multiplied, and not counted.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from helpers.models.registry import Family
+
+FORWARD = BACK_ACTIVATIONS = BACK_WEIGHTS = 2  # operations a weight and token
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How many weights are multiplied in a forward pass, by part."""
+
+    language_model: int  # frozen, the head included
+    adapters: int
+    projector: int
+    projector_trained: bool
+    vision_tower: int
+
+
+def training_flops(weights: Weights, text_tokens: int, image_tokens: int, patches: int) -> dict[str, int]:
+    """Operations of a training, in all (``flops``) and by what they were done for.
+
+    ``image_tokens`` came through the projector; ``patches`` is how many positions the tower worked on. By hand: 10
+    frozen weights and 1 of an adapter, 3 text tokens: 3 x (10 x 4 + 1 x 6) = 138.
+    """
+    language = weights.language_model * (FORWARD + BACK_ACTIVATIONS)
+    token = language + weights.adapters * (FORWARD + BACK_ACTIVATIONS + BACK_WEIGHTS)
+    parts = {
+        "flops_text_tokens": text_tokens * token,
+        "flops_image_tokens": image_tokens * token,
+        "flops_projector": image_tokens * weights.projector * (FORWARD + BACK_WEIGHTS * weights.projector_trained),
+        "flops_tower": patches * weights.vision_tower * FORWARD,
+    }
+    return {"flops": sum(parts.values()), **parts}
+
+
+def weights_of(model: Any, family: Family) -> Weights:
+    """Count the matrices of a (peft) model. A 4-bit weight counts by its true shape, not by its packed bytes."""
+    counts = {"language_model": 0, "adapters": 0, "projector": 0, "vision_tower": 0}
+    trained = False
+    named = dict(model.named_parameters())
+    head_is_table = not any("lm_head" in name for name in named)  # tied: one matrix, looked up and multiplied
+    for name, parameter in named.items():
+        looked_up = "embed" in name.split(".")[-2] and not (head_is_table and "embed_tokens" in name)
+        if looked_up or "original_module" in name or len(_shape(parameter)) < 2:
+            continue
+        part = _part(name, parameter, family)
+        counts[part] += math.prod(_shape(parameter))
+        trained |= part == "projector" and parameter.requires_grad
+    return Weights(projector_trained=trained, **counts)
+
+
+def _part(name: str, parameter: Any, family: Family) -> str:
+    """The projector comes first, as it may lie inside the tower's module; a head outside all three is language."""
+    if f"{family.projector}." in name:
+        return "projector"
+    if f"{family.vision_tower}." in name:
+        return "vision_tower"
+    return "adapters" if parameter.requires_grad else "language_model"
+
+
+def _shape(parameter: Any) -> tuple[int, ...]:
+    state = getattr(parameter, "quant_state", None)
+    return tuple(state.shape if state is not None else parameter.shape)
+
+
+class Traffic:
+    """Counts what goes through a model, batch by batch: plain batches, and those in one row (`packed_batch`).
+
+    Sums stay on the device until `record`, so that counting waits for nothing. ``patches`` are those that the batches
+    bring along; where the tower's features are kept (`TowerFeatures`), it works on fewer.
+    """
+
+    NAMES = ("tokens", "image_tokens", "supervised_tokens")
+
+    def __init__(self, config: Any, ignored: int = -100) -> None:
+        self.image_token, self.ignored = config.image_token_id, ignored
+        self.patch = config.vision_config.patch_size
+        self.sums: list[list[Any]] = []
+        self.samples = self.patches = 0
+
+    def add(self, batch: dict[str, Any]) -> None:
+        """Count one batch."""
+        ids, mask = batch["input_ids"], batch.get("attention_mask")
+        seen = ids == self.image_token if mask is None else (ids == self.image_token) * mask
+        tokens = ids * 0 + 1 if mask is None else mask
+        self.sums.append([part.sum() for part in (tokens, seen, batch["labels"] != self.ignored)])
+        self.samples += len(batch.get("lengths", ids))
+        if (pixels := batch.get("pixel_values")) is not None:
+            # Qwen2-VL's processor has cut the pictures into rows of patches; LLaVA-NeXT's hands over whole tiles
+            self.patches += len(pixels) if pixels.dim() == 2 else pixels.numel() // (3 * self.patch**2)
+
+    def record(self) -> dict[str, int]:
+        """The sums so far, and the text tokens among them."""
+        sums = [sum(int(part) for part in column) for column in zip(*self.sums, strict=True)] or [0, 0, 0]
+        named = {"samples": self.samples, **dict(zip(self.NAMES, sums, strict=True))}
+        return {**named, "text_tokens": named["tokens"] - named["image_tokens"], "patches": self.patches}

@@ -1,0 +1,460 @@
+"""What a run cost: time, peak memory, energy and carbon (Figure 2 of the paper), altogether and by phase.
+
+    with Meter() as meter:
+        with meter.phase("train"):
+            train()
+        with meter.phase("save"):
+            save()
+    record = meter.record(of="train")
+
+Energy comes from codecarbon (offline: no network, nothing written), and is in most places an estimate; what it rests
+on is recorded with it. Read `Meter` before comparing numbers of two machines. `helpers.training.flops` counts what was
+done for it; `benchmarks/bench_meter.py` says what the measuring itself costs.
+"""
+
+import logging
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+from helpers.paths import atomic_write
+from helpers.workflow.provenance import hardware
+
+MB = 1_000_000  # bytes
+MEMORY_SAMPLES = 20  # a second; one costs a few microseconds
+POWER_SECONDS = 2.0  # at least, between two readings of the energy
+READING_SHARE = 0.005  # of a core's time, at most: codecarbon looks at all processes, 5 to 50 ms a reading
+IDLE_SECONDS = 0.5
+OUTSIDE = "other"  # the phase of what lies in no phase
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What happened between two readings. Energies are None where codecarbon failed; GPU bytes where none was used."""
+
+    phase: str
+    end: float  # seconds since the block began
+    seconds: float
+    cpu_seconds: float
+    metered_seconds: float  # what the energies stand for: a reading comes a little after the cut that it belongs to
+    cpu_wh: float | None
+    ram_wh: float | None
+    gpu_wh: float | None
+    process_bytes: int  # the most within the interval
+    gpu_bytes: int | None  # at its end
+    gpu_reserved_bytes: int | None  # at its end
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Sums since the tracker started, in Wh and in grams of CO2 equivalent, and when it last looked."""
+
+    at: float
+    cpu_wh: float
+    ram_wh: float
+    gpu_wh: float
+    carbon_g: float
+
+
+class Meter:
+    """Measures the block that it is used with.
+
+    Seconds: wall clock, and processor time of this process. The energy tracker needs 1 to 5 s to find out what hardware
+    there is; it is started before the clock and stopped after it.
+
+    Memory: the most physical memory (RSS) that the process held during the block, everything loaded before included. It
+    is sampled, because the kernel's own peak (``ru_maxrss``) never falls: it would report the loading of a checkpoint,
+    or a run earlier in the same process, as the memory of every later one. Where torch has used a GPU, also the most
+    that torch had allocated and reserved there; ``peak_memory_mb`` is then the allocated one, else the process's.
+
+    Energy: CPU + RAM + GPU, each with its mode. RAPL measures the CPU where it may be read; otherwise codecarbon
+    multiplies the CPU's rated power (TDP) with the load that this process and its children put on it. RAM has no meter
+    and is estimated: at demo size a constant 10 W, more than a small CPU takes, so look at the parts. RAPL and a GPU's
+    counter measure the whole device: nothing else should run there, and a GPU that others use is warned of. The idle
+    baseline is the power in the ``idle_seconds`` before the block, and how busy the machine was with other work.
+
+    Carbon: energy times the average intensity of ``country``'s electricity (ISO code), from codecarbon's tables. It is
+    where the number is *said* to be made, not where a cloud's machine stands.
+
+    Raises ``RuntimeError`` on entry if codecarbon cannot start: better before a training than after it.
+    """
+
+    def __init__(self, country: str = "KOR", idle_seconds: float = IDLE_SECONDS) -> None:
+        self._country, self._idle_seconds = country, idle_seconds
+        self._finished = False
+
+    def __enter__(self) -> Self:
+        self._tracker = _start_tracker(self._country)
+        self._begun_with = read_tracker(self._tracker)  # the first reading takes half a second, for its tables
+        self._shared = gpu_neighbours()
+        if self._shared:
+            warnings.warn(
+                f"{self._shared} other process(es) use the GPU: its energy is the whole device's, theirs included. "
+                "Run alone there to compare costs",
+                stacklevel=2,
+            )
+        self._idle = self._baseline()
+        self._sampler = _Sampler(self._tracker)
+        self._sampler.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sampler.stop()
+        self._modes = energy_modes(self._tracker._hardware)
+        self._rated = next((d._tdp for d in self._tracker._hardware if hasattr(d, "_tdp")), None)
+        self._last = read_tracker(self._tracker)
+        self._tracker.stop()
+        self._finished = True
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Charge the block to a phase of that name; a name used again adds to it. Phases do not nest."""
+        if self._sampler.phase != OUTSIDE:
+            raise RuntimeError(f"phase {name!r} begins inside {self._sampler.phase!r}; end that one first")
+        self._sampler.enter(name)
+        try:
+            yield
+        finally:
+            self._sampler.enter(OUTSIDE)
+
+    def record(self, of: str | None = None) -> dict[str, Any]:
+        """What was measured, in plain values; the headline numbers are those of phase ``of``, or of the whole block.
+
+        Raises ``RuntimeError`` before the block has ended and ``ValueError`` for a phase that there was not.
+        """
+        intervals = self._intervals()
+        phases = list(dict.fromkeys(interval.phase for interval in intervals))
+        if of is not None and of not in phases:
+            raise ValueError(f"there was no phase {of!r}; the phases were {', '.join(phases)}")
+        by_phase = {name: self._costs([i for i in intervals if i.phase == name], name) for name in phases}
+        return {
+            **(by_phase[of] if of else self._costs(intervals)),
+            **self._circumstances(),
+            "phases": by_phase if phases != [OUTSIDE] else {},
+        }
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Power (W) and memory (MB) over time: one row every two seconds or so, and one at each change of phase."""
+        return [_sample(interval) for interval in self._intervals() if interval.metered_seconds > 0]
+
+    def write_samples(self, path: str | Path) -> Path:
+        """Write `samples` as a parquet file: some 40 bytes a row."""
+        import pandas
+
+        rows = pandas.DataFrame(self.samples())
+        numbers = rows.columns.difference(["phase"])
+        rows[numbers] = rows[numbers].astype("float32")
+        with atomic_write(path) as temporary:
+            rows.to_parquet(temporary, index=False, compression="zstd")
+        return Path(path)
+
+    def _intervals(self) -> list[Interval]:
+        if not self._finished:
+            raise RuntimeError("nothing was measured yet: leave the `with Meter()` block before asking for its record")
+        return self._sampler.intervals
+
+    def _costs(self, intervals: Sequence[Interval], phase: str | None = None) -> dict[str, Any]:
+        process = max(interval.process_bytes for interval in intervals)
+        allocated, reserved = self._sampler.gpu_peaks(phase)
+        cpu, ram, gpu = (total(intervals, part) for part in ("cpu_wh", "ram_wh", "gpu_wh"))
+        energy = None if cpu is None or ram is None or gpu is None else cpu + ram + gpu
+        factor = self._carbon_per_wh()
+        return {
+            "seconds": round(sum(interval.seconds for interval in intervals), 3),
+            "cpu_seconds": round(sum(interval.cpu_seconds for interval in intervals), 3),
+            "peak_memory_mb": round((process if allocated is None else allocated) / MB, 1),
+            "memory_of": "process" if allocated is None else "GPU",
+            "peak_process_mb": round(process / MB, 1),
+            "peak_gpu_mb": None if allocated is None else round(allocated / MB, 1),
+            "peak_gpu_reserved_mb": None if reserved is None else round(reserved / MB, 1),
+            "energy_wh": energy,
+            "cpu_wh": cpu,
+            "ram_wh": ram,
+            "gpu_wh": gpu,
+            "carbon_g": None if energy is None or factor is None else energy * factor,
+        }
+
+    def _circumstances(self) -> dict[str, Any]:
+        factor = self._carbon_per_wh()
+        return {
+            "energy_source": energy_source(self._modes) if self._last else "not measured",
+            "energy_modes": self._modes if self._last else dict.fromkeys(self._modes, "not measured"),
+            "cpu_rated_w": self._rated,
+            "carbon_country": self._country,
+            "carbon_g_per_kwh": None if factor is None else round(1000 * factor, 1),
+            "idle": self._idle,
+            "gpu_shared_with": self._shared,
+            "hardware": hardware(),
+        }
+
+    def _carbon_per_wh(self) -> float | None:
+        """Grams a watt-hour, from the tracker's own sums: the tables are codecarbon's."""
+        used = self._last or self._begun_with
+        energy = used.cpu_wh + used.ram_wh + used.gpu_wh if used else 0
+        return used.carbon_g / energy if used and energy else None
+
+    def _baseline(self) -> dict[str, Any] | None:
+        if not self._idle_seconds:
+            return None
+        psutil.cpu_percent()  # starts its own interval
+        before, begin = read_tracker(self._tracker), time.perf_counter()
+        time.sleep(self._idle_seconds)
+        after, seconds = read_tracker(self._tracker), time.perf_counter() - begin
+        powers = {
+            f"{part}_w": round((getattr(after, f"{part}_wh") - getattr(before, f"{part}_wh")) * 3600 / seconds, 2)
+            for part in ("cpu", "ram", "gpu")
+            if before and after
+        }
+        return {"seconds": round(seconds, 3), **powers, "machine_load_percent": psutil.cpu_percent()}
+
+
+def total(intervals: Sequence[Interval], part: str) -> float | None:
+    """Sum of one of the energies, None if it is unknown for any interval."""
+    values = [getattr(interval, part) for interval in intervals]
+    return None if None in values else sum(values)
+
+
+def _sample(interval: Interval) -> dict[str, Any]:
+    def watts(wh: float | None) -> float | None:
+        return None if wh is None else wh * 3600 / interval.metered_seconds
+
+    return {
+        "seconds": interval.end,
+        "phase": interval.phase,
+        "cpu_w": watts(interval.cpu_wh),
+        "ram_w": watts(interval.ram_wh),
+        "gpu_w": watts(interval.gpu_wh),
+        "cores_busy": interval.cpu_seconds / interval.seconds if interval.seconds else 0.0,
+        "process_mb": interval.process_bytes / MB,
+        "gpu_mb": None if interval.gpu_bytes is None else interval.gpu_bytes / MB,
+        "gpu_reserved_mb": None if interval.gpu_reserved_bytes is None else interval.gpu_reserved_bytes / MB,
+    }
+
+
+class Resident:
+    """How much physical memory (RSS) this process holds, asked for twenty times a second.
+
+    On Linux one read of a file that stays open. psutil opens it anew each time; each of its system calls lets go of the
+    interpreter's lock, and each time that this thread wants it back, the one that computes is held up.
+    """
+
+    def __init__(self) -> None:
+        there = Path("/proc/self/statm").is_file()
+        self._file = os.open("/proc/self/statm", os.O_RDONLY) if there else None
+        self._page, self._process = os.sysconf("SC_PAGE_SIZE") if there else 0, psutil.Process()
+
+    def bytes(self) -> int:
+        """Right now."""
+        if self._file is None:
+            return self._process.memory_info().rss
+        return int(os.pread(self._file, 64, 0).split()[1]) * self._page
+
+    def close(self) -> None:
+        """Give the file back; nothing can be asked for after it."""
+        if self._file is not None:
+            os.close(self._file)
+
+
+class _Sampler(threading.Thread):
+    """Cuts the time into intervals: `POWER_SECONDS`, longer where a reading is dear, shorter where the phase changes.
+
+    It alone drives the tracker, under a lock: with a scheduler of codecarbon's own beside it, a reading at the end of a
+    phase could count the same second twice.
+    """
+
+    def __init__(self, tracker: Any) -> None:
+        super().__init__(name="meter", daemon=True)
+        self.tracker, self.phase = tracker, OUTSIDE
+        self.intervals: list[Interval] = []
+        self._gpu: dict[str, tuple[int, int]] = {}  # peaks by phase
+        self._resident = Resident()
+        self._pause = POWER_SECONDS
+        self._lock, self._end = threading.Lock(), threading.Event()
+
+    def start(self) -> None:
+        _reset_gpu_peaks()
+        self._before = read_tracker(self.tracker)
+        self._peak = self._resident.bytes()
+        self._begin = self._cut = time.perf_counter()
+        self._cpu = time.process_time()
+        super().start()
+
+    def run(self) -> None:
+        while not self._end.wait(1 / MEMORY_SAMPLES):
+            with self._lock:
+                self._see_memory()
+                if time.perf_counter() - self._cut >= self._pause:
+                    self._close()
+
+    def enter(self, phase: str) -> None:
+        """Close the interval, and go on in another phase."""
+        with self._lock:
+            self._close()
+            self._keep_gpu_peaks()
+            self.phase = phase
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join()
+        with self._lock:
+            self._close()
+            self._keep_gpu_peaks()
+        self._resident.close()
+
+    def gpu_peaks(self, phase: str | None) -> tuple[int | None, int | None]:
+        """Most bytes allocated and reserved, summed over the GPUs; of one phase, or the largest of all."""
+        peaks = [peak for name, peak in self._gpu.items() if phase in (None, name)]
+        return (max(p[0] for p in peaks), max(p[1] for p in peaks)) if peaks else (None, None)
+
+    def _see_memory(self) -> None:
+        self._peak = max(self._peak, self._resident.bytes())
+
+    def _close(self) -> None:
+        now, cpu = time.perf_counter(), time.process_time()
+        self._see_memory()
+        begin = time.thread_time()
+        after = read_tracker(self.tracker)
+        self._pause = max(POWER_SECONDS, (time.thread_time() - begin) / READING_SHARE)
+        self.intervals.append(
+            Interval(
+                phase=self.phase,
+                end=now - self._begin,
+                seconds=now - self._cut,
+                cpu_seconds=cpu - self._cpu,
+                **_difference(self._before, after),
+                process_bytes=self._peak,
+                gpu_bytes=_on_gpus("memory_allocated"),
+                gpu_reserved_bytes=_on_gpus("memory_reserved"),
+            )
+        )
+        self._cut, self._cpu, self._before = now, cpu, after
+        self._peak = self._resident.bytes()
+
+    def _keep_gpu_peaks(self) -> None:
+        allocated, reserved = _on_gpus("max_memory_allocated"), _on_gpus("max_memory_reserved")
+        if allocated is not None and reserved is not None:
+            before = self._gpu.get(self.phase, (0, 0))
+            self._gpu[self.phase] = (max(before[0], allocated), max(before[1], reserved))
+            _reset_gpu_peaks()
+
+
+def _difference(before: Reading | None, after: Reading | None) -> dict[str, Any]:
+    parts = ("cpu_wh", "ram_wh", "gpu_wh")
+    if before is None or after is None:
+        return {"metered_seconds": 0.0, **dict.fromkeys(parts)}
+    energies = {part: getattr(after, part) - getattr(before, part) for part in parts}
+    return {"metered_seconds": after.at - before.at, **energies}
+
+
+def _on_gpus(question: str) -> int | None:
+    """The answer of ``torch.cuda`` to a question about bytes, summed over the GPUs; None where torch uses none."""
+    cuda = _cuda_in_use()
+    return sum(getattr(cuda, question)(device) for device in range(cuda.device_count())) if cuda else None
+
+
+def _reset_gpu_peaks() -> None:
+    if cuda := _cuda_in_use():
+        for device in range(cuda.device_count()):
+            cuda.reset_peak_memory_stats(device)
+
+
+def _cuda_in_use() -> Any | None:
+    """``torch.cuda`` if this process has used it. Looked up, not imported: an import would cost seconds."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch and torch.cuda.is_initialized() else None
+
+
+def gpu_neighbours() -> int | None:
+    """How many other processes compute on this machine's NVIDIA GPUs; None where there is none to ask.
+
+    In a container the driver may know this process by another number. A single process there, while torch is using the
+    GPU here, is therefore taken for this one.
+    """
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no such package, no driver, no GPU: the library has an exception of its own for each
+        return None
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    found = {process.pid for handle in handles for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)}
+    hidden = os.getpid() not in found and _cuda_in_use() is not None
+    return max(0, len(found - {os.getpid()}) - hidden)
+
+
+def _start_tracker(country: str) -> Any:
+    """A started tracker of codecarbon, which swallows its own exceptions: whether it has started has to be asked."""
+    from codecarbon import OfflineEmissionsTracker
+    from codecarbon.input import DataSource
+
+    if country not in DataSource().get_global_energy_mix_data():
+        raise ValueError(f"country is {country!r}; it must be an ISO code of three letters, such as 'KOR'")
+    logging.getLogger("codecarbon").setLevel(logging.ERROR)  # `log_level` below comes too late for the first messages
+    tracker = OfflineEmissionsTracker(
+        country_iso_code=country,
+        output_methods=[],  # nothing to a file, nothing to a server
+        emissions_endpoint=None,
+        measure_power_secs=1_000_000,  # never by itself: `_Sampler` asks
+        tracking_mode="process",  # two runs at once must not each be charged with both
+        allow_multiple_runs=True,  # otherwise a lock file makes the second run measure nothing
+        log_level="error",
+    )
+    tracker.start()
+    if getattr(tracker, "_start_time", None) is None:
+        raise RuntimeError("codecarbon did not start; its own message is above. Try `codecarbon detect` in a shell")
+    # Beside what it is asked for it looks at all processes once a second, which costs more than all else. Only a GPU
+    # without a counter of its energy gains by that: the processor's load is that since the last look, however long ago
+    monitor = getattr(tracker, "_scheduler_monitor_power", None)
+    if monitor is not None and "power" not in _gpu_mode(tracker._hardware):
+        monitor.stop()
+    return tracker
+
+
+def read_tracker(tracker: Any) -> Reading | None:
+    """The tracker's sums now; None if codecarbon failed on the way, which must not cost the run."""
+    carbon = tracker.flush()  # it swallows its exceptions and then returns nothing
+    if carbon is None:
+        return None
+    return Reading(
+        at=tracker._last_measured_time,
+        cpu_wh=1000 * tracker._total_cpu_energy.kWh,
+        ram_wh=1000 * tracker._total_ram_energy.kWh,
+        gpu_wh=1000 * tracker._total_gpu_energy.kWh,
+        carbon_g=1000 * carbon,
+    )
+
+
+def energy_modes(devices: Sequence[Any]) -> dict[str, str]:
+    """How codecarbon gets at each component's energy, from its hardware objects: measured (by what) or estimated."""
+    kinds = {"intel_rapl": "measured (RAPL)", "cpu_load": "estimated (TDP)", "constant": "estimated (TDP)"}
+    modes = [device._mode for device in devices if hasattr(device, "_mode")]
+    cpu = kinds.get(modes[0], f"measured ({modes[0]})") if modes else "estimated (TDP)"
+    return {"cpu": cpu, "ram": "estimated (size)", "gpu": _gpu_mode(devices)}
+
+
+def _gpu_mode(devices: Sequence[Any]) -> str:
+    """By the GPUs' own counters of energy; or, where one has none, by its power each time that it is looked at."""
+    groups = [device for device in devices if type(device).__name__ == "GPU"]
+    if not groups:
+        return "none"
+    gpus = [gpu for group in groups for gpu in getattr(getattr(group, "devices", None), "devices", ())]
+    counted = not any(getattr(gpu, "_use_power_fallback", False) for gpu in gpus)
+    return "measured (NVML counter)" if counted else "measured (NVML power, sampled)"
+
+
+def energy_source(modes: dict[str, str]) -> str:
+    """The modes in the words of a figure's axis; RAM is always an estimate, so it is not repeated there."""
+    how = "its own counter" if "counter" in modes["gpu"] else "its power, sampled"
+    return f"{modes['cpu']}; GPU measured ({how})" if modes["gpu"] != "none" else modes["cpu"]

@@ -1,0 +1,95 @@
+"""One training step without padding and without logits that nobody needs; the same loss and gradients as the plain one.
+
+The samples of a batch lie one after the other in a single row. Linear layers and norms see each token once and no
+padding; attention looks at each sample by itself; every sample counts its positions from its own start (in Qwen2-VL
+along three axes). The head computes logits only where a label follows.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
+from transformers import AttentionInterface
+
+from helpers.models.attention import attention
+from helpers.models.batches import PICTURE_KEYS
+from helpers.models.registry import Family
+
+ATTENTION = "sample_by_sample"
+LOGIT_ROWS = 1024  # logits held at a time: 0.6 GB in float32 for Qwen2-VL's 152,000 words
+
+
+def attend_sample_by_sample(
+    module: Any,
+    query: torch.Tensor,  # 1 x heads x tokens x width
+    key: torch.Tensor,  # 1 x key heads x tokens x width
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    lengths: Sequence[int] = (),
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention within each of the samples that share a row; returns 1 x tokens x heads x width."""
+    if attention_mask is not None or not lengths:
+        raise ValueError("samples in one row need their `lengths` and no mask; make the batch with `packed_batch`")
+    parts = zip(*(tensor.split(list(lengths), dim=2) for tensor in (query, key, value)), strict=True)
+    grouped = key.shape[1] != query.shape[1]
+    attended = [
+        scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped)
+        for q, k, v in parts
+    ]
+    return torch.cat(attended, dim=2).transpose(1, 2), None
+
+
+AttentionInterface.register(ATTENTION, attend_sample_by_sample)
+
+
+def attention_by_sample(model: Any, family: Family) -> AbstractContextManager[None]:
+    """Within the block the language model takes packed rows, and only those."""
+    return attention(plain_model(model).get_submodule(family.language_model).config, ATTENTION)
+
+
+def plain_model(model: Any) -> Any:
+    """The conditional-generation model without peft's wrapper around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def packed_loss(model: Any, batch: dict[str, Any]) -> torch.Tensor:
+    """Sum of the cross-entropies at a packed batch's labels; within `attention_by_sample`."""
+    whole = plain_model(model)
+    pictures = {name: batch[name] for name in PICTURE_KEYS if name in batch}
+    features = {"image": whole.model.get_image_features(**pictures, return_dict=True)} if pictures else None
+    hidden = whole.model(
+        input_ids=batch["input_ids"],
+        position_ids=batch["position_ids"],
+        mm_encoder_outputs=features,
+        use_cache=False,
+        lengths=batch["lengths"],
+    ).last_hidden_state[0]  # tokens x hidden
+    before = batch["supervised"]  # a label is predicted from the token before it
+    return summed_cross_entropy(hidden[before], whole.lm_head, batch["labels"][0, before + 1])
+
+
+def summed_cross_entropy(hidden: torch.Tensor, head: Any, targets: torch.Tensor) -> torch.Tensor:
+    """Of ``head(hidden)`` (rows x words) at the targets, `LOGIT_ROWS` rows at a time, recomputed in the backward pass.
+
+    On a GPU with the package liger-kernel installed its fused kernel is used, which holds no logits at all.
+    """
+    if hidden.device.type == "cuda" and find_spec("liger_kernel"):
+        from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
+
+        return LigerFusedLinearCrossEntropyLoss(reduction="sum")(head.weight, hidden.to(head.weight.dtype), targets)
+    if len(hidden) <= LOGIT_ROWS:
+        return _cross_entropy(hidden, head, targets)
+    parts = zip(hidden.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
+    sums = [checkpoint(_cross_entropy, rows, head, labels, use_reentrant=False) for rows, labels in parts]
+    return torch.stack(sums).sum()
+
+
+def _cross_entropy(hidden: torch.Tensor, head: Any, targets: torch.Tensor) -> torch.Tensor:
+    return cross_entropy(head(hidden).float(), targets, reduction="sum")

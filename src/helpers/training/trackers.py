@@ -1,0 +1,36 @@
+"""Trackers of a training's losses: the Trainer's own, none unless a profile names some under `training.report_to`.
+
+Keys and addresses come from the environment alone (`WANDB_API_KEY`, `MLFLOW_TRACKING_URI`), never from a profile. The
+packages are not among this project's requirements.
+"""
+
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from helpers.workflow.preflight import PreflightError
+
+FOLDER = "TENSORBOARD_LOGGING_DIR"
+
+
+def check(names: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Raise `PreflightError` for a tracker that is not installed or has no key."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise PreflightError(
+                f"training.report_to names {name}, which is not installed; `pip install {name}`, or take it out"
+            )
+    offline = environment.get("WANDB_MODE") in ("offline", "disabled")
+    if "wandb" in names and not offline and not environment.get("WANDB_API_KEY"):
+        raise PreflightError(
+            "training.report_to names wandb, which needs a key: set WANDB_API_KEY, or WANDB_MODE=offline"
+        )
+
+
+def chosen(names: Sequence[str], output_dir: Path) -> list[str] | str:
+    """What the Trainer is told; TensorBoard's files go below ``output_dir``, unless its own variable says where to."""
+    check(names)
+    if "tensorboard" in names:
+        os.environ.setdefault(FOLDER, str(output_dir / "tensorboard"))
+    return list(names) or "none"

@@ -1,0 +1,336 @@
+"""Fine-tuning of one model on one data set: the trainer, its settings, and what it reports.
+
+The loop is the Trainer of `transformers`; here are the pieces it is given. A text-only step makes no vision-tower call,
+with no dummy picture: `helpers.models.batches` adds no picture key to a batch without pictures, and the model skips its tower.
+With ``packing`` (the default) a step spends nothing on padding and computes logits only where there is a label
+(`helpers.training.packing`); without it, it is the library's own step, which the tests compare with.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from helpers.config.training import Training
+from helpers.images import open_picture
+from helpers.models.adapter_card import revision_of, write_card
+from helpers.models.adapters import trainable_groups
+from helpers.models.batches import PICTURE_KEYS, Message, Tensors, packed_batch, training_batch
+from helpers.models.loading import counted_tower
+from helpers.models.registry import Family
+from helpers.models.unpacked_lora import fuse_lora
+from helpers.models.vision_cache import TowerFeatures
+from helpers.paths import atomic_write
+from helpers.schemas import Sample
+from helpers.training import trackers
+from helpers.training.flops import Traffic, training_flops, weights_of
+from helpers.training.meter import Meter
+from helpers.training.packing import attention_by_sample, packed_loss, plain_model
+from helpers.workflow.progress import Ticker
+
+MAX_LENGTH = 4096  # tokens; a sample beyond it is an error, never cut
+KEPT_BYTES = 2_000_000_000  # of encoded samples in memory; beyond it a picture is opened anew in each epoch
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A sample as the model gets it."""
+
+    messages: list[Message]
+    picture: Path | None
+
+
+class Conversations(torch.utils.data.Dataset[Any]):
+    """Training samples of one file, by index; pictures are opened when a batch is made, not before."""
+
+    def __init__(self, samples: Sequence[Sample], folder: str | Path) -> None:
+        self.conversations = [
+            Conversation(
+                messages=[message.model_dump() for message in sample.messages],
+                picture=Path(folder) / sample.pictures[0] if sample.pictures else None,
+            )
+            for sample in samples
+        ]
+
+    def __len__(self) -> int:
+        return len(self.conversations)
+
+    def __getitem__(self, index: int) -> Conversation:
+        return self.conversations[index]
+
+
+class Collator:
+    """Makes batches out of conversations."""
+
+    def __init__(self, processor: Any, max_pixels: int | None) -> None:
+        self.processor, self.max_pixels = processor, max_pixels
+
+    def __call__(self, conversations: Sequence[Conversation]) -> Tensors:
+        pictures = [open_picture(c.picture, self.max_pixels) if c.picture else None for c in conversations]
+        return training_batch(self.processor, [c.messages for c in conversations], pictures, MAX_LENGTH)
+
+
+class PackedCollator:
+    """Makes batches in one row out of conversations; each is opened and encoded once and then kept."""
+
+    def __init__(self, processor: Any, max_pixels: int | None, model: Any, family: Family) -> None:
+        self.plain = Collator(processor, max_pixels)
+        self.model, self.family = plain_model(model), family
+        self.kept: dict[int, Tensors] = {}
+        self.room = KEPT_BYTES
+
+    def __call__(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
+        return packed_batch([self.encoded(conversation) for conversation in conversations])
+
+    def encoded(self, conversation: Conversation) -> Tensors:
+        """A conversation's tensors; conversations are told apart as objects, of which the data set has one each."""
+        if (kept := self.kept.get(id(conversation))) is not None:
+            return kept
+        sample = self.plain([conversation])
+        names = ("input_ids", "labels", *PICTURE_KEYS)
+        tensors = {name: sample[name] for name in names if name in sample}
+        tensors["positions"] = self.family.positions(self.model, sample)
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        if size <= self.room:
+            self.room -= size
+            self.kept[id(conversation)] = tensors
+        return tensors
+
+
+class CountingTrainer(Trainer):
+    """The library's Trainer; it counts what it trains on, and knows batches in one row.
+
+    It does not look through all modules several times a step for the few parameters that are trained, which with the
+    demo's models took a fifth of the time: see also `still_training`.
+    """
+
+    counter: Traffic
+    trained: list[torch.nn.Parameter]
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted: the library's guess knows neither adapters nor frozen towers."""
+        return 0
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        return self.accelerator.clip_grad_norm_(self.trained, self.args.max_grad_norm)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The mean over the labels of all batches of a step, as the library has it."""
+        self.counter.add(inputs)
+        if "lengths" not in inputs:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        self.loss_is_scaled_for_ga = num_items_in_batch is not None
+        labels = num_items_in_batch if num_items_in_batch is not None else len(inputs["supervised"])
+        with torch.autocast(inputs["labels"].device.type, torch.bfloat16) if self.args.bf16 else nullcontext():
+            return packed_loss(model, inputs) / labels
+
+
+def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures: bool = False) -> TrainingArguments:
+    """The profile's training settings in the Trainer's words; ``pictures``: whether the samples have any."""
+    checkpointed = settings.checkpointed(pictures)
+    return TrainingArguments(
+        output_dir=str(output_dir),
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps or -1,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup_share,  # below 1 the Trainer takes it as a share
+        lr_scheduler_type="cosine",
+        weight_decay=settings.weight_decay,
+        max_grad_norm=1.0,
+        # Paged 8-bit states save memory where there is a GPU; bitsandbytes has no such optimiser for a CPU.
+        optim="paged_adamw_8bit" if torch.cuda.is_available() else "adamw_torch_fused",
+        bf16=settings.dtype == "bfloat16",
+        activation_checkpointing=checkpointed,
+        activation_checkpointing_kwargs={"use_reentrant": False} if checkpointed else None,
+        save_steps=settings.checkpoint_steps,
+        save_total_limit=1,
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # else a loss that is no number is recorded as the mean of those before
+        report_to=trackers.chosen(settings.report_to, output_dir.parents[1]),
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=not torch.cuda.is_available(),
+        seed=seed,
+        data_seed=seed,
+    )
+
+
+class ProgressLine(TrainerCallback):
+    """A line of progress every few seconds, with the last loss."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.ticker = Ticker("step", state.max_steps, state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if logs and "loss" in logs:
+            self.ticker.tick(state.global_step, f", loss {float(logs['loss']):.3f}")
+
+
+class FiniteLoss(TrainerCallback):
+    """Ends a training at the first loss or norm of gradients that is no number.
+
+    The Trainer logs a step before it saves a checkpoint: none holds what came of such a one.
+    """
+
+    WATCHED: ClassVar = {"loss": "loss", "grad_norm": "norm of the gradients"}
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        for name, words in self.WATCHED.items():
+            if not math.isfinite(value := float((logs or {}).get(name, 0.0))):
+                raise RuntimeError(
+                    f"the {words} became {value} in step {state.global_step} of {state.max_steps}; lower "
+                    f"`training.learning_rate` ({args.learning_rate:g}) and run again"
+                )
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run's cost and its losses by step."""
+
+    resources: dict[str, Any]
+    losses: pandas.DataFrame
+
+
+def finetune(
+    model: Any,
+    family: Family,
+    processor: Any,
+    samples: Sequence[Sample],
+    folder: str | Path,
+    output_dir: str | Path,
+    settings: Training,
+    seed: int,
+    features_dir: str | Path | None = None,
+) -> Result:
+    """Train ``model`` (a peft model) on the samples and save the adapter to ``output_dir/adapter``.
+
+    Goes on from the last checkpoint of the same run, if one was left in ``output_dir/checkpoints``; those of other
+    settings or samples are left alone. ``folder`` is where the samples' pictures lie. ``features_dir``: where
+    ``tower_cache`` keeps the tower's features for later runs; None: in memory, for this one. Costs are those of the
+    training itself, without loading and saving. Raises ``RuntimeError`` if memory runs out or the loss is no number.
+    """
+    output = Path(output_dir)
+    checkpoints = output / "checkpoints" / fingerprint(model, samples, settings, seed)
+    packed = settings.packing and not model.active_peft_config.is_prompt_learning
+    trainer = CountingTrainer(
+        model=model,
+        args=trainer_arguments(settings, checkpoints, seed, any(sample.pictures for sample in samples)),
+        train_dataset=Conversations(samples, folder),
+        data_collator=_collator(model, family, processor, settings, packed),
+        callbacks=[FiniteLoss(), ProgressLine()],
+    )
+    trainer.counter = Traffic(model.config)
+    trainer.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trainer.remove_callback(PrinterCallback)  # it prints every step; ProgressLine prints one every few seconds
+    checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
+    cached = TowerFeatures(model, family, features_dir) if settings.tower_cache else None
+    with ExitStack() as stack:
+        stack.enter_context(still_training(model, trainer.trained))
+        if packed:
+            stack.enter_context(attention_by_sample(model, family))
+            stack.enter_context(fuse_lora(model))
+        tower = stack.enter_context(counted_tower(model, family))
+        if cached is not None:
+            stack.enter_context(cached)
+        meter = stack.enter_context(Meter())
+        with meter.phase("train"):
+            outcome = _trained(trainer, checkpoint, settings)
+        with meter.phase("save"):
+            model.save_pretrained(output / "adapter")
+    counts = trainer.counter.record()
+    seen = counts["patches"] if cached is None else round(counts["patches"] * cached.computed_share)
+    resources = {
+        **meter.record(of="train"),
+        "vision_tower_calls": tower.calls,
+        **counts,
+        **training_flops(weights_of(model, family), counts["text_tokens"], counts["image_tokens"], seen),
+        "steps": outcome.global_step,
+        "trainable_parameters": sum(trainable_groups(model, family).values()),
+        "resumed": checkpoint is not None,
+        **revision_of(model),
+    }
+    meter.write_samples(output / "resources.parquet")
+    write_card(output / "adapter", model, settings, resources)
+    return Result(resources=resources, losses=_losses(trainer))
+
+
+def _collator(model: Any, family: Family, processor: Any, settings: Training, packed: bool) -> Any:
+    if packed:
+        return PackedCollator(processor, settings.max_pixels, model, family)
+    return Collator(processor, settings.max_pixels)
+
+
+@contextmanager
+def still_training(model: Any, trained: Sequence[torch.nn.Parameter]) -> Iterator[None]:
+    """Within the block the model is in training mode, and to ask for it again, as the Trainer does each step, is free.
+
+    So is forgetting the gradients, of which only ``trained`` parameters have any.
+    """
+
+    def forget(set_to_none: bool = True) -> None:
+        for parameter in trained:
+            parameter.grad = None
+
+    model.train()
+    model.train = lambda mode=True: model
+    model.zero_grad = forget
+    try:
+        yield
+    finally:
+        del model.train, model.zero_grad
+
+
+def _trained(trainer: Trainer, checkpoint: str | None, settings: Training) -> Any:
+    try:
+        return trainer.train(resume_from_checkpoint=checkpoint)
+    except torch.OutOfMemoryError as error:
+        raise RuntimeError(
+            f"the GPU's memory ran out with training.batch_size={settings.batch_size}, "
+            f"max_pixels={settings.max_pixels}, gradient_checkpointing={settings.gradient_checkpointing}: halve the "
+            f"batch size and double gradient_accumulation ({settings.gradient_accumulation}), set "
+            "gradient_checkpointing to true, or lower max_pixels; then run again, it goes on from its last checkpoint. "
+            f"`python -m helpers.models.rehearsal` estimates what fits. ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def fingerprint(model: Any, samples: Sequence[Sample], settings: Training, seed: int) -> str:
+    """Twelve hex digits that differ between runs that must not go on from each other's checkpoints."""
+    parts = [
+        model.config.to_json_string(),
+        settings.model_dump_json(),
+        str(seed),
+        *(s.model_dump_json() for s in samples),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def _losses(trainer: Trainer) -> pandas.DataFrame:
+    rows = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return pandas.DataFrame(rows)[["step", "loss", "grad_norm", "learning_rate"]]
+
+
+def write_results(output_dir: str | Path, result: Result, **run: Any) -> dict[str, Any]:
+    """Write ``losses.csv`` and ``resources.json`` (the run's names first); returns what the latter holds."""
+    output = Path(output_dir)
+    resources = {**run, **result.resources}
+    with atomic_write(output / "losses.csv") as temporary:
+        result.losses.to_csv(temporary, index=False)
+    with atomic_write(output / "resources.json") as temporary:
+        temporary.write_text(json.dumps(resources, indent=2) + "\n", encoding="utf-8")
+    return resources

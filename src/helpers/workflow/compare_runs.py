@@ -1,0 +1,131 @@
+"""Did a run come out the same again? `python -m helpers.workflow.compare_runs runs/demo elsewhere/demo [--tolerance 2]`
+
+Same commit, machine and seeds: every table, answer, sample, adapter and figure has the same bytes. What measures the
+machine (seconds, memory, energy: `MEASURED`) is set aside, and so are records with dates and paths (manifests,
+sidecars, executed notebooks, logs). Exit status: 0 the same, 1 not, 2 nothing to compare.
+
+Another machine computes sums in another order. Its models then are like those of another seed, and no file is the same.
+``--tolerance POINTS`` compares accuracies instead: every cell of Tables 1 and 2 within so many percentage points, and
+whatever does not come out of a model (samples, questions, descriptions) to the byte.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+KINDS = (".csv", ".jsonl", ".parquet", ".safetensors", ".png", ".pdf")
+RECORDS = {"notebooks", "logs", "report", "checkpoints", "features"}  # folders of what has dates, or is scratch
+MEASURED = (  # columns and causes, by what their names hold
+    *("seconds", "memory", "_mb", "_wh", "_w", "carbon", "hardware", "energy", "idle", "machine"),
+)
+MEASURED_FILES = {"phases", "resources_time"}  # nothing else is in them
+OF_COSTS = {  # figures that draw it
+    *("figure2", "figure2_column", "resources_tradeoff", "resources_saving", "resources_time", "answering"),
+}
+BEFORE_A_MODEL = {"data", "datasets"}  # folders of what no model has made
+TABLES = ("table1", "table2")
+ACCURACIES = ("type1", "type2", "overall")
+
+
+def files_of(run: Path) -> dict[str, Path]:
+    """What can be the same again, by its path within the run."""
+    found = {path.relative_to(run): path for path in sorted(run.rglob("*")) if path.suffix in KINDS and path.is_file()}
+    return {
+        inside.as_posix(): path
+        for inside, path in found.items()
+        if not RECORDS & set(inside.parts) and not _is_measured(inside)
+    }
+
+
+def _is_measured(inside: Path) -> bool:
+    drawn = inside.suffix in {".png", ".pdf"} and inside.stem in OF_COSTS
+    return drawn or inside.stem in MEASURED_FILES or inside.name == "resources.parquet"
+
+
+def differences(first: Path, second: Path) -> list[str]:
+    """What is not the same in two runs, one line each; empty where everything is."""
+    here, there = files_of(first), files_of(second)
+    return [line for name in sorted(here.keys() | there.keys()) for line in _compared(name, here, there)]
+
+
+def _compared(name: str, here: dict[str, Path], there: dict[str, Path]) -> Iterator[str]:
+    if name not in here or name not in there:
+        yield f"only in the {'second' if name in there else 'first'}: {name}"
+    elif content(here[name]) != content(there[name]):
+        yield f"differs: {name}"
+
+
+def content(path: Path) -> bytes:
+    """A file's bytes; a table's without what measures the machine."""
+    if path.suffix != ".csv":
+        return path.read_bytes()
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except pd.errors.EmptyDataError:
+        return path.read_bytes()
+    measured = [column for column in table.columns if _names_a_measure(column)]
+    if not measured and "cause" not in table.columns:
+        return path.read_bytes()
+    if "cause" in table.columns:  # a row a cause or a cost
+        table = table[~table["cause"].map(_names_a_measure)]
+    return table.drop(columns=measured).to_csv(index=False).encode()
+
+
+def _names_a_measure(name: str) -> bool:
+    return any(part in name for part in MEASURED)
+
+
+def beyond(first: Path, second: Path, points: float) -> list[str]:
+    """Where two machines' runs are further apart than so many percentage points, one line each."""
+    here, there = files_of(first), files_of(second)
+    before = sorted(name for name in here.keys() | there.keys() if Path(name).parts[0] in BEFORE_A_MODEL)
+    lines = [line for name in before for line in _compared(name, here, there)]
+    for table in TABLES:
+        files = [run / "results" / f"{table}.csv" for run in (first, second)]
+        if all(file.is_file() for file in files):
+            lines += _apart(table, pd.read_csv(files[0]), pd.read_csv(files[1]), points)
+    return lines
+
+
+def _apart(name: str, here: pd.DataFrame, there: pd.DataFrame, points: float) -> Iterator[str]:
+    keys = [c for c in ("model", "domain", "mode", "answering", "image") if c in here.columns]
+    both = here.merge(there, on=keys, suffixes=("", "_second"), how="outer", indicator=True)
+    for _, row in both.iterrows():
+        cell = ", ".join(str(row[key]) for key in keys)
+        if row["_merge"] != "both":
+            yield f"{name}: only in one of the two: {cell}"
+            continue
+        for measure in ACCURACIES:
+            first, second = row[measure], row[f"{measure}_second"]
+            if pd.isna(first) != pd.isna(second) or abs(first - second) > points + 1e-9:
+                yield f"{name}: {cell}: {measure} {first} and {second}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print what differs; the exit status is said at the top of this file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.workflow.compare_runs", description="Is a run the same again?"
+    )
+    parser.add_argument("first", type=Path)
+    parser.add_argument("second", type=Path)
+    parser.add_argument("--tolerance", type=float, metavar="POINTS", help="of another machine: compare accuracies")
+    given = parser.parse_args(arguments)
+    compared = files_of(given.first).keys() | files_of(given.second).keys()
+    if not compared:
+        print(f"nothing to compare in {given.first} and {given.second}", file=sys.stderr)
+        return 2
+    if given.tolerance is None:
+        lines = differences(given.first, given.second)
+        said = f"{len(compared) - len(lines)} of {len(compared)} files are the same, byte by byte, measures set aside"
+    else:
+        lines = beyond(given.first, given.second, given.tolerance)
+        said = f"{len(lines)} differences beyond {given.tolerance:g} points"
+    print(*lines, said, sep="\n")
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,322 @@
+"""Run one notebook: `python -m helpers.workflow.execute NOTEBOOK OUTPUT --log LOG --parameters '{"seed": 0}'`.
+
+papermill does the work. Around it: the parameters and the kernel are checked first; the executed copy appears under its
+name only when it is complete; what the notebook prints goes to a log, with a sign of life on the terminal; a failure
+says in one line which notebook, which cell, what and where to read on; and a manifest says what was run on what
+(`helpers.workflow.manifest`). Executed copies are made to be shown: folders of this machine, names and keys are taken out of them
+(`helpers.workflow.provenance.private_strings`). The log, which nobody publishes, keeps them.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from helpers import paths
+from helpers.workflow import failures, notebooks, preflight, progress, provenance
+from helpers.workflow.manifest import RunRecord
+from helpers.workflow.warm import client
+
+PROGRESS = "progress:"  # a notebook prints lines that start so
+PROGRESS_SECONDS = 10  # at most one such line in so many seconds reaches the terminal
+BAR = 20  # characters
+DONE = ".done"  # beside the counter of runs that have started
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+# The C library gives freed memory back at once and asks for it again a moment later, page by page: a tenth of an
+# evaluation's time. With half a GB of patience it keeps it; peaks stay the same. Other C libraries pass these over.
+KEPT_MEMORY = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+
+
+class NotebookFailed(RuntimeError):
+    """A notebook that stopped before its end; the message is the line for the user."""
+
+
+class Log:
+    """The file that papermill writes a notebook's output to; lines that report progress also go to the terminal."""
+
+    def __init__(self, file: IO[str], terminal: IO[str], label: str) -> None:
+        self.file, self.terminal, self.label = file, terminal, label
+        self.unfinished = ""
+        self.reported = time.monotonic()  # a step shorter than the interval reports nothing
+
+    def write(self, text: str) -> None:
+        self.file.write(text)
+        *lines, self.unfinished = (self.unfinished + text).split("\n")
+        if reports := [line for line in lines if line.startswith(PROGRESS)]:
+            self._report(reports[-1].removeprefix(PROGRESS).strip())
+
+    def flush(self) -> None:
+        self.file.flush()
+
+    def _report(self, message: str) -> None:
+        if time.monotonic() - self.reported >= PROGRESS_SECONDS:
+            self.reported = time.monotonic()
+            print(f"{self.label} {with_bar(message)}", file=self.terminal, flush=True)
+
+
+def with_bar(message: str) -> str:
+    """A message with the bar that its first `done/total` stands for, e.g. ``[#####---------------] step 10/40``."""
+    counts = re.search(r"(\d+)\s*/\s*(\d+)", message)
+    if not counts or not int(counts[2]):
+        return message
+    filled = min(BAR, BAR * int(counts[1]) // int(counts[2]))
+    return f"[{'#' * filled}{'-' * (BAR - filled)}] {message}"
+
+
+def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any], label: str, threads: int) -> None:
+    """Run `notebook` from the repository root and keep the executed copy as `output`.
+
+    Raises `NotebookError` or `PreflightError` before anything runs, `NotebookFailed` when a cell fails or the kernel
+    dies; the cells that did run are then kept beside `output`, with the suffix `.failed.ipynb`. Either way the copy
+    has a manifest beside it.
+    """
+    notebooks.check_parameters(notebook, parameters)
+    preflight.check_kernel()
+    record = RunRecord(notebook, output, parameters)
+    os.environ.update(environment(threads))
+    os.environ[provenance.MANIFEST] = str(provenance.portable(record.path.resolve()))
+    running, failed = output.with_suffix(".running.ipynb"), output.with_suffix(".failed.ipynb")
+    for folder in (output.parent, log.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    with _output_to(log) as (file, terminal):
+        started, kills = time.monotonic(), failures.memory_kills()
+        print(f"{label} started", file=terminal, flush=True)
+        try:
+            _run_papermill(notebook, running, parameters, Log(file, terminal, label))
+        except Exception as error:
+            _keep(running, failed)
+            kind, reason = _reason(error, kills)
+            line = _line(reason, notebook, failed, log)
+            record.finish(1, line, kind)
+            raise NotebookFailed(line) from error
+        except KeyboardInterrupt as error:
+            _keep(running, failed)
+            kind, reason = failures.of_interrupt(error)
+            record.finish(_status(error), _line(reason, notebook, failed, log), kind)
+            raise
+        try:
+            _keep(running, output)
+            record.finish(0)
+        except (OSError, KeyboardInterrupt):
+            output.unlink(missing_ok=True)  # a copy without its manifest would be taken for a run that has ended
+            raise
+        failed.unlink(missing_ok=True)
+        print(f"{label} {time.monotonic() - started:.0f} s{_whole()}", file=terminal, flush=True)
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What the kernel inherits: its share of the cores, the package, and silence about what nobody can act on."""
+    source = str(paths.ROOT / "src")
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", source)]
+    return {
+        **os.environ,
+        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+        **dict.fromkeys(KEPT_MEMORY, str(2**29)),
+        "TOKENIZERS_PARALLELISM": "false",  # its threads would come on top of the share
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "PYTHONPATH": os.pathsep.join([source, *others]),
+    }
+
+
+@contextmanager
+def _output_to(log: Path) -> Iterator[tuple[IO[str], IO[str]]]:
+    """Send everything that this process and the kernel print to `log`; yield it and a handle on the terminal.
+
+    On the level of file descriptors, so that native libraries and a crashing kernel's last words are caught as well.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    originals = os.dup(1), os.dup(2)
+    with log.open("w", encoding="utf-8") as file, os.fdopen(os.dup(1), "w") as terminal:
+        try:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            yield file, terminal
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for original, standard in zip(originals, (1, 2), strict=True):
+                os.dup2(original, standard)
+                os.close(original)
+
+
+def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log: Log) -> None:
+    # jsonschema compiles a grammar of web addresses that no notebook needs, at 0.9 s an import: spare it
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    import papermill
+    from papermill.log import logger
+    from traitlets.config import Config
+
+    from helpers.workflow.warm import kernel
+
+    kernel.use(notebook)
+    logger.setLevel("ERROR")  # its warnings are about parameters, which were checked more strictly before
+    # Sockets in a short-lived folder of our own instead of TCP ports: two kernels that start at once cannot take the
+    # same one, and nobody else on the machine can listen. The prefix `ip` is needed: the library's own is a name in the
+    # working folder, which all kernels would share.
+    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+        os.environ["JUPYTER_RUNTIME_DIR"] = folder
+        sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/socket"}})
+        papermill.execute_notebook(
+            str(notebook),
+            str(output),
+            parameters=parameters,
+            kernel_name=preflight.KERNEL,
+            language="python",
+            progress_bar=False,
+            stdout_file=log,
+            stderr_file=log,
+            cwd=str(paths.ROOT),
+            config=sockets,
+            extra_arguments=["--IPKernelApp.log_level=50"],  # else each regular end is logged as an interruption
+        )
+
+
+def _keep(running: Path, kept: Path) -> None:
+    """Give the executed copy its name, without anything private in it."""
+    if running.is_file():  # not when papermill stopped before its first save
+        content = provenance.scrub(json.loads(running.read_text(encoding="utf-8")))
+        running.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        running.replace(kept)
+
+
+def _reason(error: Exception, kills: int) -> tuple[str, str]:
+    """Kind of a failure and what happened; the traceback goes to the log. ``kills`` as counted before the run."""
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError, strip_color
+
+    from helpers.workflow.warm.kernel import WarmProvisioner
+
+    if isinstance(error, PapermillExecutionError):
+        print(strip_color("\n".join(error.traceback)), flush=True)
+        return failures.of_cell(error.ename, error.evalue), f"{error.ename}: {error.evalue}"
+    if isinstance(error, DeadKernelError):
+        return failures.of_kernel(WarmProvisioner.status, failures.memory_kills() > kills)
+    traceback.print_exception(error)
+    return failures.CELL, f"{type(error).__name__}: {error}"
+
+
+def _line(reason: str, notebook: Path, failed: Path, log: Path) -> str:
+    """A failure as one line: notebook, cell, what happened, log, partial copy."""
+    return f"FAILED {notebook}, {_last_cell(failed)}: {reason}; log: {log}; partial copy: {failed}"
+
+
+def _last_cell(executed: Path) -> str:
+    """The last cell that was begun, counted as in the notebook that was given, i.e. without papermill's own cells."""
+    cells = json.loads(executed.read_text(encoding="utf-8"))["cells"] if executed.is_file() else []
+    own = {"injected-parameters", "papermill-error-cell-tag"}
+    cells = [cell for cell in cells if not own & set(cell["metadata"].get("tags", []))]
+    begun = [number for number, cell in enumerate(cells, 1) if cell["metadata"].get("papermill", {}).get("start_time")]
+    if not begun:
+        return "before its first cell"
+    source = "".join(cells[begun[-1] - 1]["source"]).strip()
+    return f"cell {begun[-1]} ({source.splitlines()[0] if source else 'empty'})"
+
+
+def _position() -> str:
+    """``[ 3/20] `` where the workflow counts its runs (a shared file grows by one byte a run), nothing elsewhere."""
+    counter, total = os.environ.get("RUN_COUNTER"), os.environ.get("RUN_TOTAL")
+    if not counter or not total:
+        return ""
+    with Path(counter).open("ab", buffering=0) as file:
+        file.write(b".")
+        return f"[{file.tell():{len(total)}}/{total}] "
+
+
+def _whole() -> str:
+    """How far the whole workflow is, with the time left if its other runs take as long; nothing outside of one."""
+    counter, total, began = (os.environ.get(name) for name in ("RUN_COUNTER", "RUN_TOTAL", "RUN_BEGAN"))
+    if not counter or not total or not began:
+        return ""
+    with Path(counter + DONE).open("ab", buffering=0) as file:
+        file.write(b".")
+        done = file.tell()
+    left = (time.time() - float(began)) / done * (int(total) - done)
+    return f" | {with_bar(f'{done}/{total}')} done" + (f", {progress.duration(left)} left" if left > 0 else "")
+
+
+def _read_parameters(text: str) -> dict[str, Any]:
+    """Parameters from JSON or YAML, given directly or as a file. JSON is tried first: YAML takes 1e-05 for a word."""
+    content = Path(text).read_text(encoding="utf-8") if text.endswith((".json", ".yaml", ".yml")) else text
+    try:
+        parameters = json.loads(content)
+    except json.JSONDecodeError:
+        parameters = yaml.safe_load(content)
+    if not isinstance(parameters, dict):
+        raise notebooks.NotebookError(f"--parameters must be a mapping of names to values, not {text!r}")
+    return parameters
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.workflow.execute", description="Run one notebook with parameters."
+    )
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("output", type=Path, help="where the executed copy goes")
+    parser.add_argument("-y", "--parameters", default="{}", help="JSON or YAML, or a file that ends in .json or .yaml")
+    parser.add_argument("--log", type=Path, help="default: OUTPUT with the suffix .log")
+    parser.add_argument("--label", help="how the terminal calls this run; default: the notebook's name")
+    parser.add_argument("--threads", type=int, default=1, help="for the kernel's numerical libraries (default 1)")
+    return parser.parse_args(arguments)
+
+
+def _status(error: KeyboardInterrupt) -> int:
+    return 128 + (signal.SIGTERM if isinstance(error, failures.Terminated) else signal.SIGINT)
+
+
+def _terminate(*_: object) -> None:
+    raise failures.Terminated
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 done, 1 failed or refused; 130 interrupted and 143 terminated, as a shell has it."""
+    given = _options(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+    label = given.label or given.notebook.stem
+    log = given.log or given.output.with_suffix(".log")
+    try:
+        parameters = _read_parameters(given.parameters)
+        label = _position() + label
+        execute(given.notebook, given.output, log, parameters, label, given.threads)
+    except (NotebookFailed, notebooks.NotebookError, preflight.PreflightError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:  # of what this process writes itself: copy, manifest, log
+        print(f"FAILED {given.notebook}: {error}; see to that disk or folder, and run the same again", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as error:
+        print(f"{label} interrupted", file=sys.stderr)
+        return _status(error)
+    return 0
+
+
+def command() -> int:
+    """`main`, in a copy of a process that has the imports behind it where there is one (`helpers.workflow.warm`)."""
+    os.environ.update(environment(_options(None).threads))
+    status = client.call("helpers.workflow.execute:main", sys.argv[1:])
+    return main() if status is None else status
+
+
+if __name__ == "__main__":
+    sys.exit(command())

@@ -1,0 +1,95 @@
+"""Why a run failed: a cell, a dead kernel, too little memory, too little time, or somebody who stopped it.
+
+`helpers.workflow.execute` decides it and keeps it in the failed run's manifest; `summary` collects what a whole workflow left.
+"""
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from helpers.workflow import provenance
+
+CELL, DEAD, MEMORY, TIME, STOPPED, INTERRUPTED, KILLED = (
+    *("failed cell", "dead kernel", "out of memory", "time limit", "stopped", "interrupted", "killed"),
+)
+MEMORY_ERRORS = ("MemoryError", "OutOfMemoryError", "_ArrayMemoryError")
+MEMORY_WORDS = re.compile(
+    r"out of memory|can't allocate memory|cannot allocate memory|unable to allocate", re.IGNORECASE
+)
+END = "SLURM_JOB_END_TIME"  # seconds since 1970
+CLOSE = 60  # seconds; a job that SLURM ends so near to its limit, it ends for that
+SUFFIX = f".failed{provenance.SUFFIX}"
+RUNNING = ".running.ipynb"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what a scheduler sends to a job whose time is over or whose place is needed."""
+
+
+def of_cell(name: str, message: str) -> str:
+    """The kind of an exception in a cell."""
+    return MEMORY if name in MEMORY_ERRORS or MEMORY_WORDS.search(message) else CELL
+
+
+def of_kernel(status: int | None, killed_for_memory: bool) -> tuple[str, str]:
+    """Kind and words for a kernel that died with this exit status (negative: by a signal; None: unknown)."""
+    if status is None or status >= 0:
+        return DEAD, f"the kernel ended without a Python error, exit status {'unknown' if status is None else status}"
+    name = signal.Signals(-status).name if -status in {*signal.Signals} else f"signal {-status}"
+    if -status == signal.SIGKILL and killed_for_memory:
+        return MEMORY, "the system killed the kernel (SIGKILL), as there was no memory left"
+    if -status == signal.SIGKILL:
+        return DEAD, "the kernel was killed (SIGKILL), by hand or by something that watches over memory"
+    return DEAD, f"the kernel died of {name}: a native library crashed, or was stopped"
+
+
+def of_interrupt(error: KeyboardInterrupt) -> tuple[str, str]:
+    """Kind and words for Ctrl-C and SIGTERM."""
+    if not isinstance(error, Terminated):
+        return INTERRUPTED, "interrupted"
+    end = os.environ.get(END, "")
+    if end.isdigit() and time.time() > int(end) - CLOSE:
+        return TIME, "ended by SLURM at its time limit (`minutes` under `jobs` in the profile)"
+    return STOPPED, "ended by SIGTERM: cancelled, or its node was needed"
+
+
+def memory_kills() -> int:
+    """How often the system has killed a process for its memory, here and in the control group of this process."""
+    counted = 0
+    groups = [line.split(":", 2)[2] for line in _lines("/proc/self/cgroup")]
+    files = ["/proc/vmstat", *{f"/sys/fs/cgroup{group.rstrip('/')}/memory.events" for group in groups}]
+    for line in (line for file in files for line in _lines(file)):
+        if line.startswith("oom_kill "):
+            counted += int(line.split()[1])
+    return counted
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        return Path(file).read_text(encoding="utf-8").splitlines()
+    except OSError:  # not on this system
+        return []
+
+
+def summary(executed: Path, since: float) -> str:
+    """What failed below a folder of executed notebooks after a moment (seconds since 1970), a line a run."""
+    found = sorted(_failed(executed, since))
+    width = max((len(kind) for kind, _ in found), default=0)
+    heading = f"{len(found)} run{'s' * (len(found) != 1)} failed:"
+    return "\n".join([heading, *(f"  {kind:{width}}  {line}" for kind, line in found)]) if found else ""
+
+
+def _failed(executed: Path, since: float) -> Iterator[tuple[str, str]]:
+    for file in executed.rglob(f"*{SUFFIX}"):
+        if file.stat().st_mtime >= since:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            yield content.get("failure") or CELL, content["error"]
+    for file in executed.rglob(f"*{RUNNING}"):  # its process had no time to take it away
+        if file.stat().st_mtime >= since:
+            run = file.relative_to(executed).as_posix().removesuffix(RUNNING)
+            log = executed.parent / "logs" / f"{run}.log"
+            yield KILLED, f"{run}: the process of the run was killed before it could say why; log: {log}"

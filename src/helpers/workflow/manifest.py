@@ -1,0 +1,148 @@
+"""The manifest of one executed notebook: what it was given, read, ran and made, when, where, and how it ended.
+
+`helpers.workflow.execute` makes one for every run. Inputs and code are hashed beside the starting kernel, so that it costs no
+time, and not at the end: either could be edited while a long run goes on.
+"""
+
+import ast
+import json
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from helpers.paths import resolve
+from helpers.workflow import notebooks, provenance
+
+OUTPUT_FOLDERS = {"output_dir": ("",), "run_dir": ("results", "figures", "report")}  # the parameters that name them
+NO_RESULTS = {"checkpoints", "notebooks", "logs"}  # folders of scratch and of records
+
+
+class RunRecord:
+    """Made before the kernel starts; `finish` writes the manifest when it has ended."""
+
+    def __init__(self, notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
+        self.notebook, self.output, self.given = notebook, output, dict(parameters)
+        self.parameters = {**default_parameters(notebook), **parameters}
+        self.started, self._began = provenance.now(), time.monotonic()
+        self._before = {file: _state(file) for file in self._results()}
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hashes")
+        self._start = self._pool.submit(self._at_start)
+
+    def finish(self, status: int, error: str | None = None, failure: str | None = None) -> Path:
+        """Write the manifest beside the executed copy and, of a success, into the folder of its results.
+
+        A failure's manifest has another name, since the results and the manifest of an earlier run may still be there;
+        ``failure`` is its kind (`helpers.workflow.failures`).
+        """
+        executed = self.output if status == 0 else self.output.with_suffix(".failed.ipynb")
+        content = self._start.result() | {
+            "command": self.command(),
+            "executed": {provenance.portable(executed): provenance.sha256(executed)} if executed.is_file() else {},
+            "outputs": provenance.hashes(self._made()) if status == 0 else {},
+            "started": self.started,
+            "ended": provenance.now(),
+            "seconds": round(time.monotonic() - self._began, 1),
+            "exit": status,
+            "error": error,
+            **({"failure": failure} if failure else {}),
+        }
+        self._pool.shutdown()
+        content = {"notebook": provenance.portable(self.notebook.resolve()), **content}
+        failed = self.output.with_suffix(f".failed{provenance.SUFFIX}")
+        if status != 0:
+            return provenance.write_json(failed, content)
+        failed.unlink(missing_ok=True)
+        written = provenance.write_json(self.path, content)
+        if self.parameters.get("output_dir") and (folder := resolve(self.parameters["output_dir"])).is_dir():
+            provenance.write_json(folder / "manifest.json", content)
+        return written
+
+    @property
+    def path(self) -> Path:
+        """Where the manifest of a success lies."""
+        return self.output.with_suffix(provenance.SUFFIX)
+
+    def command(self) -> str:
+        """What makes the run again."""
+        given = json.dumps(provenance.portable(self.given), sort_keys=True)
+        words = [provenance.portable(path.resolve()) for path in (self.notebook, self.output)]
+        return shlex.join(["python", "-m", "helpers.workflow.execute", *words, "--parameters", given])
+
+    def _at_start(self) -> dict[str, Any]:
+        seeds = {name: value for name, value in self.parameters.items() if name == "seed" or name.endswith("_seed")}
+        code = notebooks.helper_files([self.notebook])[str(self.notebook)]
+        return {
+            **provenance.manifest(self.parameters, inputs_of(self.parameters), seeds),
+            "code": provenance.hashes([self.notebook.resolve(), *code]),
+        }
+
+    def _made(self) -> Iterator[Path]:
+        """Files in the folders of results that were not there at the start, or were others. Their times alone would
+        not tell: a clock can be set back.
+        """
+        return (file for file in self._results() if self._before.get(file) != _state(file))
+
+    def _results(self) -> Iterator[Path]:
+        for name, parts in OUTPUT_FOLDERS.items():
+            for part in parts if self.parameters.get(name) else ():
+                folder = resolve(self.parameters[name]) / part
+                files = (file for file in folder.rglob("*") if not NO_RESULTS & set(file.relative_to(folder).parts))
+                yield from (file for file in files if file.is_file() and not _is_bookkeeping(file))
+
+
+def _is_bookkeeping(file: Path) -> bool:
+    return file.name in provenance.BOOKKEEPING or file.name.startswith(".")
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    """Changes whenever a file is replaced, and nearly always when it is written over."""
+    found = file.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def default_parameters(notebook: Path) -> dict[str, Any]:
+    """What the notebook's cell of parameters assigns: plain values. Anything else in it is passed over."""
+    cells = [c["source"] for c in notebooks.code_cells(notebook) if notebooks.TAG in c["metadata"].get("tags", [])]
+    found: dict[str, Any] = {}
+    for statement in notebooks.parse(notebook, "\n".join(cells)).body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        value = getattr(statement, "value", None)
+        for name in (target.id for target in targets if isinstance(target, ast.Name)):
+            try:
+                found[name] = ast.literal_eval(value) if value else None
+            except (ValueError, TypeError):  # TypeError: a dict with a list as key
+                continue
+    return found
+
+
+def inputs_of(parameters: Mapping[str, Any]) -> list[Path]:
+    """Files and folders that the parameters name and that are there, those of the outputs apart.
+
+    A value is taken for a path if it has a slash or a file's ending in it: a model's name, such as "qwen2_vl", could
+    otherwise be mistaken for a folder of that name.
+    """
+    named = (text for name, value in parameters.items() if name not in OUTPUT_FOLDERS for text in _texts(value))
+    found = (_found(text) for text in named if ("/" in text or Path(text).suffix) and len(text) < 1000)
+    return [path for path in found if path]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+
+
+def _found(text: str) -> Path | None:
+    try:
+        path = resolve(text)
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):  # not every text with a slash can be a path, nor every ~name a home
+        return None

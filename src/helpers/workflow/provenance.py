@@ -1,0 +1,277 @@
+"""Where a result comes from: parameters, code, versions, machine, seeds, hashes of what went in and what came out.
+
+A *manifest* (JSON) belongs to one run of one notebook; `helpers.workflow.execute` writes it. A *sidecar* (JSON, `figure2.json`)
+belongs to one figure, and is written when the figure is saved. `helpers.workflow.verify` compares both with the files as they
+are now. They are meant to be published beside the results, so they name no host, no user, no key and no folder outside
+the project: see `private_strings`.
+"""
+
+import functools
+import getpass
+import hashlib
+import json
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from helpers.paths import ROOT, atomic_write, resolve
+
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "numpy", "pandas", "pillow", "matplotlib", "codecarbon")
+LOCK = ROOT / "requirements.txt"
+MANIFEST = "HELPERS_MANIFEST"  # environment: where the manifest of the run in progress will lie
+SUFFIX = ".manifest.json"  # beside an executed notebook
+BOOKKEEPING = {"manifest.json", ".DS_Store"}  # no part of a folder's contents
+SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
+STARTERS = "helpers.workflow.warm"
+PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf"}  # in a notebook's outputs
+Substitution = tuple[re.Pattern[str], Mapping[str, str]]
+GENERIC_USERS = {"root", "user", "admin", "ubuntu", "debian", "runner", "jovyan", "nobody", "home", "mambauser"}
+
+
+def write_manifest(
+    folder: str | Path,
+    parameters: Mapping[str, Any],
+    inputs: Iterable[str | Path] = (),
+    seeds: Mapping[str, int] | None = None,
+) -> Path:
+    """Write ``manifest.json`` into the folder of a result."""
+    return write_json(Path(folder) / "manifest.json", manifest(parameters, inputs, seeds))
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> Path:
+    """Write a manifest or sidecar whole or not at all, without anything private in it."""
+    text = json.dumps(scrub(content), indent=2, ensure_ascii=False)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def manifest(
+    parameters: Mapping[str, Any], inputs: Iterable[str | Path] = (), seeds: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """Parameters must be plain values. Inputs are files or folders, relative to the root; a missing one is an error."""
+    return {
+        "created": now(),
+        "parameters": {name: portable(value) for name, value in parameters.items()},
+        "seeds": dict(seeds or {}),
+        "inputs": hashes(inputs),
+        "git": git_state(),
+        "lock": sha256(LOCK) if LOCK.is_file() else None,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": package_versions(),
+        "hardware": hardware(),
+    }
+
+
+def now() -> str:
+    """This moment, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def hashes(files: Iterable[str | Path]) -> dict[str, str]:
+    """Hash of each file or folder by its path within the project, sorted."""
+    return {portable(path): sha256(path) for path in sorted(set(map(resolve, files)))}
+
+
+def sidecar_of(figure: str | Path) -> Path:
+    """Where a figure's sidecar lies."""
+    return Path(figure).with_suffix(".json")
+
+
+def write_sidecar(folder: str | Path, name: str, inputs: Iterable[str | Path]) -> Path:
+    """Write ``name.json`` beside the files of a figure: their hashes, those of its inputs and of the code behind it.
+
+    The code is every module of this package that is loaded in this process: what could have shaped the figure. It holds
+    no date and nothing of the machine, so that a figure drawn again from the same data has the same sidecar.
+    """
+    folder, inputs = Path(folder), list(inputs)
+    files = [folder / f"{name}.{kind}" for kind in ("csv", "pdf", "png", "svg")]
+    return write_json(
+        folder / f"{name}.json",
+        {
+            "figure": name,
+            "manifest": manifest_in_progress(),
+            "manifests_of_inputs": manifests_beside(inputs),
+            "inputs": hashes(inputs),
+            "code": hashes(loaded_code()),
+            "files": {file.name: sha256(file) for file in files if file.is_file()},
+        },
+    )
+
+
+def manifest_in_progress() -> str | None:
+    """Where the manifest of the notebook that runs here will lie, from the root; None outside of the workflow."""
+    return os.environ.get(MANIFEST)
+
+
+def manifests_beside(files: Iterable[str | Path]) -> list[str]:
+    """The manifests of the runs that made some files, where they lie in the folders of their results; sorted."""
+    found = {resolve(file).parent / "manifest.json" for file in files}
+    return sorted(portable(path) for path in found if path.is_file())
+
+
+def loaded_code() -> list[Path]:
+    """Files of the modules of this package that this process has imported.
+
+    Without those that only start processes, `helpers.workflow.warm`: they are there or not by the way that a kernel was started.
+    """
+    package = ROOT / "src" / "helpers"
+    found = {name: module for name, module in list(sys.modules.items()) if name.startswith("helpers")}
+    files = (getattr(module, "__file__", None) for name, module in found.items() if not name.startswith(STARTERS))
+    return sorted(path for path in {Path(file) for file in files if file} if path.is_relative_to(package))
+
+
+def sha256(path: str | Path) -> str:
+    """Hash of a file's bytes, or of a folder's names and files (but not their dates), in hexadecimal digits.
+
+    A manifest within a folder is not part of its contents: it has a date.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and file.name not in BOOKKEEPING)
+        listed = "".join(f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in files)
+        return hashlib.sha256(listed.encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def portable(value: Any) -> Any:
+    """The value with paths of this machine rewritten: relative to the root, or to a home folder without its name."""
+    if isinstance(value, Mapping):
+        return {key: portable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(item) for item in value]
+    if isinstance(value, str | Path) and Path(value).is_absolute():
+        return _portable_path(Path(value))
+    return str(value) if isinstance(value, Path) else value
+
+
+def _portable_path(path: Path) -> str:
+    home = Path.home()
+    if path.is_relative_to(ROOT):
+        return path.relative_to(ROOT).as_posix()
+    if path.is_relative_to(home) and home != Path(home.anchor):
+        return f"~/{path.relative_to(home).as_posix()}"
+    return Path(os.path.relpath(path, ROOT)).as_posix()
+
+
+def private_strings() -> dict[str, str]:
+    """What must not be published, and what stands in its place: folders of this machine, names, keys.
+
+    Folders: the repository's and the home folder. Names: the host's and the user's (unless it is a common one, such as
+    "root", which would be found in ordinary words). Keys: the values, of eight characters or more, of environment
+    variables whose name speaks of a key, token, secret, password or credential.
+    """
+    keys = {value: f"<{name}>" for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= 8}
+    names = {host: "<host>" for host in {socket.gethostname(), socket.gethostname().split(".")[0]}}
+    if (user := _user()) not in GENERIC_USERS:
+        names[user] = "<user>"
+    short = {name: word for name, word in names.items() if len(name) > 3 and name != "localhost"}
+    folders = {str(Path.home()): "~", str(ROOT): "."}
+    return {**keys, **short, **{folder: word for folder, word in folders.items() if folder.strip("/")}}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return ""
+
+
+def scrub(value: Any) -> Any:
+    """The value with everything private replaced in the strings within it; pictures (base64) are left alone."""
+    words = private_strings()
+    keys = {text: word for text, word in words.items() if word.startswith("<") and word not in {"<host>", "<user>"}}
+    others = {text: word for text, word in words.items() if text not in keys}
+    return _scrubbed(value, [_substitution(keys, whole=False), _substitution(others, whole=True)])
+
+
+def _scrubbed(value: Any, substitutions: Sequence[Substitution]) -> Any:
+    if isinstance(value, Mapping):
+        return {k: item if str(k) in PICTURES else _scrubbed(item, substitutions) for k, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_scrubbed(item, substitutions) for item in value]
+    if isinstance(value, str):
+        for pattern, words in substitutions:
+            value = pattern.sub(functools.partial(_word, words), value)
+    return value
+
+
+def _word(words: Mapping[str, str], found: re.Match[str]) -> str:
+    return words[found[0]]
+
+
+def _substitution(words: Mapping[str, str], whole: bool) -> Substitution:
+    """A pattern of some private strings, the longest first, and what replaces each.
+
+    ``whole``: only as whole words, since a host called "fern" is not in "ferns". A folder takes its slash with it.
+    """
+    if not whole:
+        return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or r"(?!)"), words
+    inside = {f"{folder}/": "" if word == "." else f"{word}/" for folder, word in words.items() if word in {".", "~"}}
+    everything = {**words, **inside}
+    parts = [
+        rf"(?<![\w.-]){re.escape(text)}" + ("" if text in inside else r"(?![\w-])")
+        for text in sorted(everything, key=len, reverse=True)
+    ]
+    return re.compile("|".join(parts) or r"(?!)"), everything
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit and whether tracked files differ from it; None where there is no git or no commit yet."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str | None]:
+    """Installed versions, read without importing anything; None = not installed."""
+    return {name: _version(name) for name in names}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def hardware() -> str:
+    """Such as "AMD EPYC, 2 cores, 2 threads used, no GPU". Threads and GPU as torch has them, where it is imported."""
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else os.environ.get("OMP_NUM_THREADS", cores())
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch else []
+    return f"{cpu_model()}, {cores()} cores, {threads} threads used, {' + '.join(gpus) or 'no GPU'}"
+
+
+def cores() -> int:
+    """Cores that this process may use, which in a container or on a cluster can be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_model() -> str:
+    """The processor's name: Linux has it in /proc, elsewhere Python's guess has to do."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

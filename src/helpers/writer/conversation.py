@@ -1,0 +1,265 @@
+"""What is asked of a model about one class, how its reply is read, and the conversation that follows.
+
+A conversation knows nothing of networks: it yields requests and is sent replies. The same one is led with a server,
+with a model in memory, and with the cache alone, which is how a dry run finds out what is missing.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from helpers.config.writer import Writer
+from helpers.workflow.provenance import portable, sha256
+from helpers.writer import checks
+from helpers.writer.cache import Reply
+from helpers.writer.class_info import Subject, vocabulary
+from helpers.writer.interface import Failure
+from helpers.writer.prompts import Prompt, user_message
+
+Message = dict[str, str]
+REPLY_KEPT = 500  # characters of a reply in the list of failures
+
+
+class Described(BaseModel):
+    """The form of a reply that describes a class."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=True)
+
+    look: str
+    background: str
+
+
+class Fact(BaseModel):
+    """One question of type 2."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=True)
+
+    category: str
+    question: str
+    right: str
+    wrong: list[str]
+
+
+class Asked(BaseModel):
+    """The form of a reply that asks about a class."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=True)
+
+    type1: str
+    type2: list[Fact]
+
+
+@cache
+def schema_of(form: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a form, made once."""
+    return form.model_json_schema()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is sent. Its key is the hash of everything that a reply depends on; the address is not part of it."""
+
+    messages: tuple[Message, ...]
+    form: type[BaseModel]
+    settings: Writer
+    picture: Path | None = None  # goes before the first of the user's messages
+
+    @cached_property
+    def key(self) -> str:
+        names = ("backend", "temperature", "max_tokens", "structured")
+        asked = {
+            **{name: getattr(self.settings, name) for name in names},
+            "model": portable(self.settings.model),
+            "messages": self.messages,
+            "form": schema_of(self.form),
+            "picture": sha256(self.picture) if self.picture else None,
+        }
+        return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a task: a value, or the reason why there is none."""
+
+    value: Any = None
+    replies: int = 0
+    reason: str | None = None
+    last: str | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to be written about one class: a text (``wording`` is a number) or its questions (None)."""
+
+    subject: Subject
+    wording: int | None
+    prompt: Prompt
+    settings: Writer
+    data: dict[str, Any]
+    form: type[BaseModel]
+    picture: Path | None
+    faults: Callable[["Task", Any], list[str]]
+    rivals: tuple[str, ...] = ()  # looks of other classes that this one must differ from
+    values: dict[str, frozenset[str]] = field(default_factory=dict)  # of the columns in `prompt.not_other`
+
+    @property
+    def what(self) -> str:
+        return "questions" if self.wording is None else f"wording {self.wording}"
+
+    def request(self) -> Request:
+        """The first one."""
+        system = self.prompt.system.strip()
+        if self.settings.structured != "json_schema" or self.settings.backend == "local":
+            schema = json.dumps(schema_of(self.form))
+            system += f"\nReply with one JSON object and nothing else. It has to fit this JSON schema: {schema}"
+        messages = (
+            {"role": "system", "content": system},
+            {"role": "user", "content": user_message(self.prompt, self.data)},
+        )
+        return Request(messages, self.form, self.settings, self.picture)
+
+    def read(self, reply: Reply) -> tuple[Any, list[str]]:
+        """The value and what is wrong with it."""
+        if reply.finish in {"refusal", "content_filter"}:
+            return None, [f"the model refused ({reply.finish}): {(reply.text or '')[:200]}".rstrip(": ")]
+        try:
+            value = self.form.model_validate_json(_json_in(reply.text or ""))
+        except ValidationError as error:
+            cut = " (cut off at max_tokens)" if reply.finish == "length" else ""
+            return None, [f"{fault}{cut}" for fault in _schema_faults(error)]
+        return value, self.faults(self, value)
+
+    def failure(self, outcome: Outcome) -> Failure:
+        one = self.subject
+        last = outcome.last[:REPLY_KEPT] if outcome.last else None
+        reason = (outcome.reason or "unknown").strip()
+        return Failure(
+            class_id=one.class_id, name=one.name, what=self.what, reason=reason, replies=outcome.replies, reply=last
+        )
+
+
+def conversation(task: Task) -> Generator[Request, Reply, Outcome]:
+    """Ask, and ask again with the faults told, until a reply fits or ``settings.reasks`` is used up."""
+    request = task.request()
+    for replies in range(1, task.settings.reasks + 2):
+        reply = yield request
+        value, faults = task.read(reply)
+        if not faults:
+            return Outcome(value, replies)
+        told = "\n".join(f"- {fault}" for fault in faults)
+        again = f"This cannot be used:\n{told}\nGive the whole reply again, in the same form, with this put right."
+        turns = ({"role": "assistant", "content": reply.text or "(nothing)"}, {"role": "user", "content": again})
+        request = replace(request, messages=(*request.messages, *turns))
+    return Outcome(None, replies, "; ".join(faults), reply.text)
+
+
+def text_tasks(
+    every: Sequence[Subject], prompts: Mapping[str, Prompt], settings: Writer, folder: Path, wordings: int
+) -> list[Task]:
+    """One a class and wording. ``prompts``: by the domain of a class; ``folder`` holds the pictures."""
+    columns = {column for prompt in prompts.values() for column in prompt.not_other}
+    values = {column: vocabulary(every, column) for column in columns}
+    return [
+        Task(
+            subject=one,
+            wording=wording,
+            prompt=prompts[one.domain],
+            settings=settings,
+            data=_data(one, settings, wording=wording, wordings=wordings),
+            form=Described,
+            picture=_shown(one, settings, folder),
+            faults=_text_faults,
+            values={column: values[column] for column in prompts[one.domain].not_other},
+        )
+        for one in every
+        for wording in range(wordings)
+    ]
+
+
+def question_tasks(
+    every: Sequence[Subject], prompts: Mapping[str, Prompt], settings: Writer, folder: Path, most: int
+) -> list[Task]:
+    """One a class that has pictures to be asked about; at most ``most`` questions of type 2 each."""
+    counts = {one.class_id: max([sum(split == s for s, _ in one.asked) for split in ("test", "dev")]) for one in every}
+    return [
+        Task(
+            subject=one,
+            wording=None,
+            prompt=prompts[one.domain],
+            settings=settings,
+            data=_data(one, settings, count=min(most, counts[one.class_id])),
+            form=Asked,
+            picture=_shown(one, settings, folder),
+            faults=_question_faults,
+        )
+        for one in every
+        if one.asked
+    ]
+
+
+def _data(one: Subject, settings: Writer, **more: int) -> dict[str, Any]:
+    table = {**one.look, **one.facts}
+    known = {
+        "name": one.name,
+        "call_it": one.refers,
+        "other_names": list(one.aliases),
+        "category": one.category,
+        "facts": table,
+    }
+    return {**{k: v for k, v in known.items() if v}, "language": settings.language, **more}
+
+
+def _shown(one: Subject, settings: Writer, folder: Path) -> Path | None:
+    return folder / one.picture if settings.with_picture and one.picture else None
+
+
+def _text_faults(task: Task, said: Described) -> list[str]:
+    one, prompt = task.subject, task.prompt
+    table, names = {**one.look, **one.facts}, (one.name, *one.aliases)
+    found: list[str] = []
+    for name, text in (("look", said.look), ("background", said.background)):
+        found += checks.length_faults(name, text, *prompt.length[name])
+        found += checks.name_faults(name, text, names, prompt.name[name], prompt.generic)
+    both = f"{said.look} {said.background}"
+    found += checks.language_faults(both, task.settings.language)
+    found += checks.fact_faults(said.look, table, prompt.must_say)
+    for column, values in task.values.items():
+        found += checks.contradiction_faults(both, column, table.get(column), values)
+    return found + checks.rival_faults(said.look, task.rivals)
+
+
+def _question_faults(task: Task, asked: Asked) -> list[str]:
+    one, prompt = task.subject, task.prompt
+    found = (
+        []
+        if len(asked.type2) == task.data["count"]
+        else [f"type2 has {len(asked.type2)} questions; it must have {task.data['count']}"]
+    )
+    for text in (asked.type1, *(fact.question for fact in asked.type2)):
+        found += checks.length_faults("question", text, *prompt.length["question"])
+        found += checks.name_faults("question", text, (one.name, *one.aliases), prompt.name["question"], prompt.generic)
+    for fact in asked.type2:
+        found += checks.option_faults(fact.right, fact.wrong)
+        for option in (fact.right, *fact.wrong):
+            found += checks.length_faults("option", option, *prompt.length["option"])
+        found += [] if fact.category else ["category is empty"]
+    return found
+
+
+def _json_in(text: str) -> str:
+    """Without the fence that some models put around JSON."""
+    text = text.strip()
+    return text.removeprefix("```json").removeprefix("```").removesuffix("```") if text.startswith("```") else text
+
+
+def _schema_faults(error: ValidationError) -> list[str]:
+    return [
+        f"{'.'.join(map(str, fault['loc'])) or 'the reply'}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_input=False)
+    ]

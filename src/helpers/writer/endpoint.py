@@ -1,0 +1,286 @@
+"""Any endpoint that speaks OpenAI's chat-completions language: OpenAI itself, vLLM, Ollama, llama.cpp, ...
+
+httpx2 makes the one kind of call that is needed, tenacity repeats it, aiolimiter paces it; the first two are among this
+project's packages anyway. The `openai` package repeats on its own, where neither budget nor rate limits would see it.
+Every server differs a little; this code asks for what all of them have.
+
+The key is read from the environment, lives in the HTTP client's header, and is struck out of every message.
+"""
+
+import asyncio
+import base64
+import io
+import os
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+from aiolimiter import AsyncLimiter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+
+from helpers.config.writer import Writer
+from helpers.images import open_picture
+from helpers.workflow.http_dates import seconds_until
+from helpers.writer.budget import Account, Price, expected_tokens, most_tokens, picture_tokens
+from helpers.writer.cache import Cache, Reply
+from helpers.writer.conversation import Request, schema_of
+
+PICTURE_PIXELS = 1024 * 1024  # a larger picture is scaled down before it is sent
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # of the growing pauses between attempts
+LONGEST_WAIT_S = 600.0  # a server that asks for a longer one is left alone
+REPEATED = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that may go away by themselves
+SAME_FOR_ALL = {401, 403, 404, 405}  # statuses that the next request would meet too
+REASON_KEPT = 300  # characters of what a server says of its refusal
+FAILED_IN_A_ROW = 8  # requests that failed for good without one that was answered: the server is taken for out of order
+
+
+class WriterError(RuntimeError):
+    """Nothing more can be written; the message says why and what helps. What was written before is in the cache."""
+
+
+class Unanswered(Exception):
+    """One request failed for good; the others may not."""
+
+
+class Passing(Exception):
+    """An attempt failed in a way that may pass."""
+
+    def __init__(self, reason: str, pause: float | None = None) -> None:
+        super().__init__(reason)
+        self.pause = pause
+
+
+class Endpoint:
+    """A server. ``ask`` repeats, paces, pays and stores; use it in an ``async with`` block."""
+
+    def __init__(self, settings: Writer, price: Price, cache: Cache) -> None:
+        self.settings, self.price, self.cache = settings, price, cache
+        self.account = Account(settings.budget, cache.spent)
+        self._key = _key(settings)
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        self._http = httpx2.AsyncClient(
+            headers=headers,
+            timeout=settings.timeout_s,
+            limits=httpx2.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency),
+        )
+        self._requests = _paced(settings.requests_per_minute)
+        self._tokens = _paced(settings.tokens_per_minute)
+        self._failed = 0
+
+    async def __aenter__(self) -> "Endpoint":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def ask(self, request: Request) -> Reply:
+        """The reply, stored. Raises `Unanswered`, `OverBudget` or `WriterError`."""
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(Passing),
+            stop=stop_after_attempt(1 + self.settings.retries),
+            wait=_pause,
+            reraise=True,
+        )
+        try:
+            reply: Reply = await attempts(self._attempt, request)
+        except (Passing, Unanswered) as error:
+            raise self._given_up(str(error)) from None
+        self._failed = 0
+        return reply
+
+    def _given_up(self, reason: str) -> Exception:
+        self._failed += 1
+        if self._failed >= FAILED_IN_A_ROW:
+            return WriterError(
+                f"{self._failed} requests in a row failed, the last with: {reason}. See to the server at "
+                f"{self.settings.base_url} and run again; what was written is kept"
+            )
+        return Unanswered(reason)
+
+    async def _attempt(self, request: Request) -> Reply:
+        texts = [message["content"] for message in request.messages]
+        body, size = _body(request)
+        seen = picture_tokens(self.price, *size) if size else 0
+        await self._turn(expected_tokens(texts) + seen + self.settings.max_tokens)
+        most = self.price.cost(most_tokens(texts) + seen, self.settings.max_tokens)
+        await self.account.room_for(most)
+        with self.account.promised(most) as bill:
+            try:
+                response = await self._post(body)
+            except NotSent as error:
+                bill.cost = 0
+                raise Passing(self._clean(str(error))) from None
+            except Lost as error:
+                self._store_lost(request, most)
+                raise Passing(self._clean(str(error))) from None
+            if response.status_code != 200:
+                bill.cost = 0
+                raise self._refused(response)
+            reply = self._read(request, response, expected_tokens(texts) + seen)
+            if reply is None:
+                self._store_lost(request, most)
+                raise Passing("the server's answer is no chat completion")
+            bill.cost = reply.cost
+            self.cache.add(reply)
+            return reply
+
+    async def _turn(self, tokens: int) -> None:
+        await self._requests.acquire()
+        while tokens > 0:  # in pieces of what a second allows, so that a large request waits longer
+            piece = min(float(tokens), self._tokens.max_rate)
+            await self._tokens.acquire(piece)
+            tokens -= int(max(1, piece))
+
+    async def _post(self, body: dict[str, Any]) -> httpx2.Response:
+        """Time runs from the start to the last byte: httpx alone would wait for ever on one byte at a time."""
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                return await self._http.post(f"{self.settings.base_url}/chat/completions", json=body)
+        except TimeoutError:
+            raise Lost(f"no answer within {self.settings.timeout_s:g} s") from None
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
+            raise NotSent(f"no connection: {error or type(error).__name__}") from None
+        except httpx2.HTTPError as error:
+            raise Lost(f"connection cut: {type(error).__name__} {error}".rstrip()) from None
+
+    def _refused(self, response: httpx2.Response) -> Exception:
+        """The exception for a status that is not 200."""
+        # Cut after the key is struck out: half a key at the end would not be recognised
+        status, said = response.status_code, self._clean(_message(response))[:REASON_KEPT]
+        told = f"status {status}: {said}"
+        if status in SAME_FOR_ALL or "insufficient_quota" in response.text:
+            return WriterError(
+                f"{self.settings.base_url} refuses the request, {told}. Check the key in the environment variable "
+                f"{self.settings.key_variable}, the model {self.settings.model!r}, the address and the account"
+            )
+        if status not in REPEATED:
+            return Unanswered(told)
+        pause = _retry_after(response)
+        if pause is not None and pause > LONGEST_WAIT_S:
+            return WriterError(
+                f"the server asks to wait {pause:.0f} s, {told}. Run again then; what is written is kept"
+            )
+        return Passing(told, pause)
+
+    def _read(self, request: Request, response: httpx2.Response, estimate: int) -> Reply | None:
+        """None if it is not a chat completion. A server that counts no tokens is believed to have met the estimate."""
+        try:
+            answer = response.json()
+            choice = answer["choices"][0]
+            message, usage = choice["message"], answer.get("usage") or {}
+            refusal = message.get("refusal")
+            text = str(refusal or message.get("content") or "")
+            finish = str(choice.get("finish_reason") or "stop").encode("ascii", "replace").decode()
+            tokens_in = int(usage.get("prompt_tokens", estimate))
+            tokens_out = int(usage.get("completion_tokens", expected_tokens([text])))
+            return Reply(
+                request=request.key,
+                model=self.settings.model,
+                text=text.replace(self._key, "[key]") if self._key else text,
+                finish="refusal" if refusal else finish,
+                tokens_in=tokens_in,
+                tokens_out=tokens_out,
+                cost=self.price.cost(tokens_in, tokens_out),
+            )
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError):
+            return None  # also where a count is negative or a text has half a character, which no row can hold
+
+    def _store_lost(self, request: Request, most: float) -> None:
+        """It may have been worked on, and be billed."""
+        model = self.settings.model
+        lost = Reply(request=request.key, model=model, text=None, finish="lost", tokens_in=0, tokens_out=0, cost=most)
+        self.cache.add(lost)
+
+    def _clean(self, text: str) -> str:
+        """Without the key, and without what some servers show of it."""
+        text = text.replace(self._key, "[key]") if self._key else text
+        return re.sub(r"\bsk-[\w*.-]{4,}", "[key]", text)
+
+
+class NotSent(Exception):
+    """The request did not reach the server."""
+
+
+class Lost(Exception):
+    """The request may have reached the server; its answer did not come."""
+
+
+def _key(settings: Writer) -> str | None:
+    """From the environment. Raises `WriterError` if OpenAI is to be asked without one."""
+    key = os.environ.get(settings.key_variable, "").strip() if settings.key_variable else ""
+    if not key and urlsplit(settings.base_url).hostname == "api.openai.com":
+        raise WriterError(
+            f"{settings.base_url} needs a key: set the environment variable "
+            f"{settings.key_variable or 'OPENAI_API_KEY'} (never a setting or a notebook), or give "
+            "writer.base_url for a server of your own"
+        )
+    return key or None
+
+
+def _paced(a_minute: int) -> AsyncLimiter:
+    """Evenly, a second's worth at a time; a bucket of a whole minute would let twice as much through at the start."""
+    at_once = max(1.0, a_minute / 60)
+    return AsyncLimiter(at_once, at_once * 60 / a_minute)
+
+
+def _pause(state: RetryCallState) -> float:
+    """What the server asks for, else growing and at random."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = getattr(error, "pause", None)
+    grown = wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S)(state)
+    return float(grown if asked is None else asked)
+
+
+def _retry_after(response: httpx2.Response) -> float | None:
+    """Seconds, or a date, as RFC 9110 allows both; None if absent or unreadable."""
+    value = response.headers.get("retry-after", "").strip()
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        return seconds_until(value)
+
+
+def _message(response: httpx2.Response) -> str:
+    """What the server says of its refusal; half a character, which no row can hold, as a question mark."""
+    try:
+        said = str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        said = response.text
+    return said.encode(errors="replace").decode().strip() or "no reason given"
+
+
+def _body(request: Request) -> tuple[dict[str, Any], tuple[int, int] | None]:
+    """The body of the call, and the size of the picture in it."""
+    messages: list[dict[str, Any]] = [dict(message) for message in request.messages]
+    size = None
+    if request.picture:
+        url, size = data_url(request.picture)
+        parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": messages[1]["content"]}]
+        messages[1]["content"] = parts
+    settings = request.settings
+    body: dict[str, Any] = {"model": settings.model, "messages": messages}
+    body |= {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
+    return body | _response_format(request), size
+
+
+def _response_format(request: Request) -> dict[str, Any]:
+    if request.settings.structured == "none":
+        return {}
+    if request.settings.structured == "json_object":
+        return {"response_format": {"type": "json_object"}}
+    schema = {"name": request.form.__name__, "strict": True, "schema": schema_of(request.form)}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+
+def data_url(path: Path) -> tuple[str, tuple[int, int]]:
+    """A picture as it is sent, and its size: JPEG, of at most a megapixel."""
+    picture = open_picture(path, PICTURE_PIXELS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", picture.size

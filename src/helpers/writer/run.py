@@ -1,0 +1,279 @@
+"""The writer that asks a model, behind a server or in memory: who is asked what, how often, and what comes of it.
+
+Every reply is in the cache before it is looked at, so nothing is lost, and a rerun makes the same of it at no cost.
+"""
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from anyio.from_thread import start_blocking_portal
+
+from helpers.config.writer import Writer
+from helpers.paths import resolve
+from helpers.schemas import ClassText, Question
+from helpers.workflow.progress import Ticker
+from helpers.writer.budget import OverBudget, expected_tokens, picture_tokens, price_of
+from helpers.writer.cache import Cache, Reply, open_cache
+from helpers.writer.checks import language_faults, near_duplicates
+from helpers.writer.class_info import prompt_name, subjects
+from helpers.writer.conversation import Outcome, Request, Task, conversation, question_tasks, text_tasks
+from helpers.writer.endpoint import Endpoint, Unanswered
+from helpers.writer.interface import Plan, Written
+from helpers.writer.local import LocalModel
+from helpers.writer.prompts import Prompt, load_prompt
+
+TYPE2_A_CLASS = 5  # at most so many different questions of type 2; with more pictures they take turns
+
+
+class ModelWriter:
+    """A language model, behind a server or in memory."""
+
+    def __init__(self, settings: Writer, name: str) -> None:
+        self.settings, self.name = settings, name
+        self.price = price_of(settings)
+        self.path = resolve(settings.cache_dir) / f"{name}.jsonl"
+
+    def plan(self, domain: Any, folder: Path, wordings: int) -> Plan:
+        """A dry run: leads every conversation as far as the cache goes."""
+        tasks = self._tasks(domain, folder, wordings)
+        with open_cache(self.path) as cache:
+            missing = [(task, request) for task in tasks if (request := _missing(task, cache))]
+            spent = cache.spent
+        tokens = [self._tokens_in(request) for _, request in missing]
+        out = sum(task.prompt.expected_tokens for task, _ in missing)
+        most = self.settings.max_tokens * len(missing)
+        return Plan(
+            backend=self.settings.backend,
+            model=_model_name(self.settings),
+            texts=sum(task.wording is not None for task in tasks),
+            question_sets=sum(task.wording is None for task in tasks),
+            with_picture=sum(task.picture is not None for task in tasks),
+            requests=len(missing),
+            tokens_in=sum(tokens),
+            tokens_out=out,
+            cost=self.price.cost(sum(tokens), out),
+            cost_at_most=self._at_most(tokens, most),
+            spent=spent,
+            budget=self.settings.budget,
+            currency=self.price.currency,
+        )
+
+    def _at_most(self, tokens: Sequence[int], out: int) -> float:
+        """Asking again repeats all that was said before."""
+        asked, limit = 1 + self.settings.reasks, self.settings.max_tokens
+        earlier = limit * len(tokens) * asked * (asked - 1) // 2
+        return self.price.cost(sum(tokens) * asked + earlier, out * asked)
+
+    def _tokens_in(self, request: Request) -> int:
+        from PIL import Image
+
+        tokens = expected_tokens([message["content"] for message in request.messages])
+        if request.picture:
+            with Image.open(request.picture) as picture:
+                tokens += picture_tokens(self.price, *picture.size)
+        return tokens
+
+    def write(self, domain: Any, folder: Path, wordings: int, seed: int = 0) -> Written:
+        """All that is missing is asked for; ``seed`` decides the order of options. Blocks, in a notebook too."""
+        tasks = self._tasks(domain, folder, wordings)
+        language_faults("", self.settings.language)  # loads its model now, not while replies are under way
+        with open_cache(self.path) as cache, start_blocking_portal("asyncio") as portal:
+            outcomes = portal.call(self._all, tasks, cache)
+            spent = cache.spent
+        done = list(zip(tasks, outcomes, strict=True))
+        texts = [_class_text(task, outcome) for task, outcome in done if outcome.value and task.wording is not None]
+        asked = [(task, outcome.value) for task, outcome in done if outcome.value and task.wording is None]
+        names = [one.name for one in subjects(domain)]
+        return Written(
+            texts=[*own_texts(domain), *texts],
+            questions=[q for q in _questions(asked, names, seed) if q.question_type in _types_lacking(domain)],
+            failures=[task.failure(outcome) for task, outcome in done if outcome.value is None],
+            passed=sum(outcome.value is not None and outcome.replies == 1 for outcome in outcomes),
+            reasked=sum(outcome.value is not None and outcome.replies > 1 for outcome in outcomes),
+            prompts=self._prompts(tasks),
+            spent=spent,
+            currency=self.price.currency,
+        )
+
+    def _tasks(self, domain: Any, folder: Path, wordings: int) -> list[Task]:
+        every = subjects(domain)
+        written = {text.class_id for text in own_texts(domain)}
+        names = {one.domain: prompt_name(one.domain) for one in every}
+        prompts = {name: load_prompt(prompt) for name, prompt in names.items()}
+        tasks = text_tasks(every, prompts, self.settings, folder, wordings)
+        tasks = [task for task in tasks if task.subject.class_id not in written]
+        if self.settings.questions and _types_lacking(domain):
+            asking = {name: load_prompt(f"questions_{prompt}") for name, prompt in names.items()}
+            tasks += question_tasks(every, asking, self.settings, folder, TYPE2_A_CLASS)
+        return tasks
+
+    def _prompts(self, tasks: Sequence[Task]) -> dict[str, Prompt]:
+        kind = {"text": "", "questions": "questions_"}
+        return {kind[task.prompt.kind] + prompt_name(task.subject.domain): task.prompt for task in tasks}
+
+    async def _all(self, tasks: Sequence[Task], cache: Cache) -> list[Outcome]:
+        """Two rounds: looks that came out nearly the same as another class's are asked for again, told so."""
+        backend = (
+            LocalModel(self.settings, cache)
+            if self.settings.backend == "local"
+            else (Endpoint(self.settings, self.price, cache))
+        )
+        async with backend:
+            outcomes = await self._round(tasks, backend, cache, "texts")
+            places, again = _rivals(tasks, outcomes)
+            for place, outcome in zip(places, await self._round(again, backend, cache, "again"), strict=True):
+                outcomes[place] = outcome
+        for place in _rivals(tasks, outcomes)[0]:  # the second versions may still meet each other
+            outcomes[place] = replace(outcomes[place], value=None, reason="look is nearly another class's")
+        return outcomes
+
+    async def _round(
+        self, tasks: Sequence[Task], backend: Endpoint | LocalModel, cache: Cache, what: str
+    ) -> list[Outcome]:
+        """``concurrency`` workers share the tasks; the order of the outcomes is that of the tasks."""
+        outcomes: list[Outcome] = [Outcome()] * len(tasks)
+        waiting, ticker, done = iter(range(len(tasks))), Ticker(what, len(tasks)), Counter[str]()
+        locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+        async def worker() -> None:
+            for place in waiting:
+                outcomes[place] = await _outcome(tasks[place], backend, cache, locks)
+                done["tasks"] += 1
+                ticker.tick(done["tasks"], f", {cache.tokens} tokens, {cache.spent:.4f} {self.price.currency} so far")
+
+        count = 1 if self.settings.backend == "local" else min(self.settings.concurrency, len(tasks))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(count):
+                    group.create_task(worker())
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return outcomes
+
+
+async def _outcome(
+    task: Task, backend: Endpoint | LocalModel, cache: Cache, locks: defaultdict[str, asyncio.Lock]
+) -> Outcome:
+    """Lead the conversation. A request that another task has under way is waited for, not paid twice."""
+    talk, replies, last = conversation(task), 0, None
+    request = next(talk)
+    try:
+        while True:
+            async with locks[request.key]:
+                reply: Reply = cache.get(request.key) or await backend.ask(request)
+            replies, last = replies + 1, reply.text
+            request = talk.send(reply)
+    except StopIteration as end:
+        result: Outcome = end.value
+        return result
+    except (Unanswered, OverBudget) as error:
+        return Outcome(None, replies, str(error), last)
+
+
+def _missing(task: Task, cache: Cache) -> Request | None:
+    """The first request of a task that is not in the cache; None if all are."""
+    talk = conversation(task)
+    request = next(talk)
+    try:
+        while reply := cache.get(request.key):
+            request = talk.send(reply)
+    except StopIteration:
+        return None
+    return request
+
+
+def _rivals(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> tuple[list[int], list[Task]]:
+    """Places of the texts whose look is nearly an earlier class's, and these tasks with the other looks to differ from.
+
+    The first reply of such a task is in the cache, so asking for it again costs nothing; then the new fault is told.
+    """
+    written = [i for i, task in enumerate(tasks) if task.wording is not None and outcomes[i].value is not None]
+    looks = [(tasks[i].subject.class_id, outcomes[i].value.look) for i in written]
+    late = [written[place] for place in near_duplicates(looks)]
+    kept = [(tasks[i].subject.class_id, outcomes[i].value.look) for i in written if i not in late]
+    again = [
+        replace(tasks[i], rivals=tuple(look for owner, look in kept if owner != tasks[i].subject.class_id))
+        for i in late
+    ]
+    return late, again
+
+
+def _types_lacking(domain: Any) -> set[int]:
+    """Types of questions that a domain does not bring."""
+    return {1, 2} - {question.question_type for question in domain.questions()}
+
+
+def own_texts(domain: Any) -> list[ClassText]:
+    """The texts that a domain brings with it, if it does; no writer is asked for these classes."""
+    method = getattr(domain, "own_texts", None)
+    return list(method() or []) if method else []
+
+
+def _class_text(task: Task, outcome: Outcome) -> ClassText:
+    one = task.subject
+    return ClassText(
+        class_id=one.class_id,
+        name=one.called,
+        domain=one.domain,
+        look=outcome.value.look,
+        background=outcome.value.background,
+        wording=task.wording or 0,
+        writer=f"{task.settings.backend}:{_model_name(task.settings)}",
+        picture=one.picture,
+        prompt_hash=task.prompt.hash,
+    )
+
+
+def _model_name(settings: Writer) -> str:
+    """Of a local folder its last part: a result names no folder of this machine."""
+    return Path(settings.model).name if settings.backend == "local" else settings.model
+
+
+def _questions(asked: Sequence[tuple[Task, Any]], every: Iterable[str], seed: int) -> list[Question]:
+    """For each picture one question of either type. Names are drawn here: a model is not to choose its test's options.
+
+    Raises ``ValueError`` for fewer than four classes.
+    """
+    names = list(dict.fromkeys(every))
+    if asked and len(names) < 4:
+        raise ValueError(f"questions have four options; there are {len(names)} classes, at least 4 are needed")
+    found: list[Question] = []
+    for task, value in asked:
+        seen: Counter[str] = Counter()
+        for split, picture in task.subject.asked:
+            found += _pair(task, value, names, split, picture, seen[split], seed)
+            seen[split] += 1
+    return found
+
+
+def _pair(
+    task: Task, value: Any, names: Sequence[str], split: str, picture: str, number: int, seed: int
+) -> list[Question]:
+    one, fact = task.subject, value.type2[number % len(value.type2)]
+    rng = random.Random(f"{one.class_id}/{split}/{number}/{seed}")
+    others = rng.sample([name for name in names if name != one.name], k=3)
+    asked = ((1, "name", value.type1, one.name, others), (2, fact.category, fact.question, fact.right, fact.wrong))
+    made = []
+    for kind, category, text, right, wrong in asked:
+        options = rng.sample([right, *wrong], k=4)
+        refers = next((words for words in (one.refers, task.prompt.refers) if words and words in text), None)
+        made.append(
+            Question(
+                question_id=f"{one.class_id}-{split}-{number}-type{kind}",
+                question_type=kind,  # type: ignore[arg-type]
+                category=category,
+                class_id=one.class_id,
+                question=text,
+                options=options,
+                answer=options.index(right),
+                picture=picture,
+                split=split,  # type: ignore[arg-type]
+                refers=refers,
+            )
+        )
+    return made
