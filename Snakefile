@@ -394,7 +394,7 @@ def check_notebooks():
 try:
     check_notebooks()
     for settings in VARIANTS.values():
-        trackers.check(settings.training.report_to)
+        trackers.check_trackers(settings.training.report_to)
     HELPERS = notebooks.helper_files(NOTEBOOK.values())
     MODELS = {name: model_files(model.path) for name, model in PROFILE.models.items()}
     SOURCES = {name: source_files(name, domain) for name, domain in PROFILE.domains.items()}
@@ -451,7 +451,7 @@ def start_warm(rules):
     heavy = len([rule for rule in rules if rule in USE_TORCH]) > 1
     if not (heavy or len(rules) > 2) or not workflow.local_exec or not warm.can_serve():
         return None
-    server = warm.Server(execute.environment(PROFILE.jobs.threads), heavy, pathlib.Path(LOGS) / "warm.log")
+    server = warm.Server(execute.kernel_environment(PROFILE.jobs.threads), heavy, pathlib.Path(LOGS) / "warm.log")
     os.environ[warm.VARIABLE] = server.folder
     return server
 
@@ -480,7 +480,7 @@ onsuccess:
 
 onerror:
     stop_warm()
-    if text := failures.summary(pathlib.Path(EXECUTED), STARTED):
+    if text := failures.failure_summary(pathlib.Path(EXECUTED), STARTED):
         print(text, file=sys.stderr, flush=True)
 
 

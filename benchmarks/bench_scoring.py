@@ -45,7 +45,7 @@ def drawn_questions(number: int, folder: Path, size: int = 56, each: int = 2) ->
     asked = [
         question.model_copy(update={"question_id": f"{question.question_id}-{again}"})
         for again in range(-(-each // 2))  # a naming question and one on a fact each time
-        for question in drawn.questions(classes, "test", pictures, again)
+        for question in drawn.drawn_questions(classes, "test", pictures, again)
     ]
     by_picture: dict[str, list[Any]] = {}
     for question in asked:

@@ -208,7 +208,7 @@ def starts(folder: Path) -> list[dict[str, Any]]:
         ]
     )
     nbformat.write(notebook, folder / "large.ipynb")
-    environment = execute.environment(1) | {"WARM_START": "off"}
+    environment = execute.kernel_environment(1) | {"WARM_START": "off"}
     command = [
         sys.executable,
         "-m",
@@ -227,7 +227,7 @@ def starts(folder: Path) -> list[dict[str, Any]]:
 
     rows = [{"work": "one notebook, large imports (median)", "runs": NOTEBOOKS, "wall_seconds": median("off")}]
     if client.can_serve():
-        server = client.Server(environment, heavy=True, log=folder / "warm.log")
+        server = client.WarmServer(environment, heavy=True, log=folder / "warm.log")
         client.wait_until_ready(server.folder, 60)
         warm = {"work": "the same, warm start (median)", "runs": NOTEBOOKS, "wall_seconds": median(server.folder)}
         server.stop()

@@ -12,7 +12,7 @@ import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from helpers.config.evaluation import Evaluation
-from helpers.evaluation.protocols import LETTERS
+from helpers.evaluation.protocols import OPTION_LETTERS
 from helpers.evaluation.reader import Reader
 from helpers.evaluation.run import answer_rows, write_answers
 from helpers.models.batches import prompt_texts, user
@@ -146,8 +146,8 @@ def preferring(weights: dict[str, float]) -> Callable[[Reader], Rule]:
 
 def listed(prompt: str) -> list[str]:
     """The options that a prompt lists behind their letters."""
-    lines = [line for line in prompt.splitlines() if line[1:3] == ". " and line[0] in LETTERS]
-    assert [line[0] for line in lines] == list(LETTERS), prompt
+    lines = [line for line in prompt.splitlines() if line[1:3] == ". " and line[0] in OPTION_LETTERS]
+    assert [line[0] for line in lines] == list(OPTION_LETTERS), prompt
     return [line[3:] for line in lines]
 
 
@@ -204,7 +204,7 @@ def test_always_a_is_right_where_a_is_right_and_never_in_every_rotation(broken, 
 
 
 def test_always_the_longest_is_right_where_the_longest_is_right_in_any_order(broken, scored):
-    reader = broken(saying(lambda prompt: LETTERS[longest(listed(prompt))]))
+    reader = broken(saying(lambda prompt: OPTION_LETTERS[longest(listed(prompt))]))
     right = percent(scored.questions, lambda q: longest(q.options) == q.answer)
     assert 0 < right < 100
     for circular in (False, True):

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from helpers.domains import ButterflyPhotoDomain, drawn, open_domain
-from helpers.domains.butterflies import NAMES, name_faults
-from helpers.domains.butterfly_vqa import answer_of, find_columns, lettered
+from helpers.domains.butterflies import NAMES_FILE, unknown_names
+from helpers.domains.butterfly_vqa import answer_of, find_columns, split_letter
 from helpers.paths import DATA
 from helpers.schemas import read_questions, write_questions
 
@@ -51,7 +51,7 @@ def photos(tmp_path):
 
 def test_the_table_of_names_agrees_with_the_table_of_butterflies():
     folders = {row["folder"]: row for row in ROWS}
-    for row in name_faults():
+    for row in unknown_names():
         assert row["split"] in {"train", "valid", "test", "all"}
         if row["fault"] == "renamed":
             assert row["correction"] in folders
@@ -64,11 +64,11 @@ def test_the_table_of_names_agrees_with_the_table_of_butterflies():
 
 
 def test_the_known_faults_are_all_there():
-    faults = {(row["split"], row["folder"]): row["correction"] for row in name_faults()}
+    faults = {(row["split"], row["folder"]): row["correction"] for row in unknown_names()}
     assert faults["train", "POLYGONIA"] == "QUESTION MARK"
     assert {("valid", "GREAT EGGFLY"), ("valid", "SOUTHERN DOGFACE")} <= set(faults)
-    assert sum(row["fault"] == "ambiguous" for row in name_faults()) == 9
-    assert b"\r" not in NAMES.read_bytes()
+    assert sum(row["fault"] == "ambiguous" for row in unknown_names()) == 9
+    assert b"\r" not in NAMES_FILE.read_bytes()
 
 
 # -- folders
@@ -256,7 +256,7 @@ def changed(**changes) -> list[dict]:
 
 
 def listed(old: dict) -> list[str]:
-    return lettered(old["options"])[1]
+    return split_letter(old["options"])[1]
 
 
 def index(old: dict) -> int:
@@ -335,9 +335,9 @@ def test_all_rows_that_are_no_question_are_named(tmp_path):
 
 
 def test_lettered_options_are_split_at_the_letters_in_their_order():
-    assert lettered("Which? A. x, B. y; C: z D) w") == ("Which? ", ["x", "y", "z", "w"])
+    assert split_letter("Which? A. x, B. y; C: z D) w") == ("Which? ", ["x", "y", "z", "w"])
     with pytest.raises(ValueError, match="no option C in"):
-        lettered("A) x B) y D) w")
+        split_letter("A) x B) y D) w")
 
 
 def test_an_answer_that_is_an_option_is_that_option_whatever_else_it_looks_like():

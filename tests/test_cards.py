@@ -3,7 +3,14 @@
 import pytest
 import yaml
 
-from helpers.datasets.card import UNKNOWN, count_rows, recorded_source, source_of, summary, write_card
+from helpers.datasets.card import (
+    UNKNOWN_LICENCE,
+    audit_summary,
+    count_rows,
+    recorded_source,
+    source_of,
+    write_dataset_card,
+)
 from helpers.rows import RowFile
 from helpers.schemas import ClassText, write_texts
 from helpers.workflow.provenance import sha256
@@ -30,7 +37,7 @@ FOUND = {
 def card(texts, folder):
     files = {"texts.jsonl": count_rows(texts)}
     notes = {"texts.jsonl": "a remark"}
-    return write_card(folder, "own", source_of("own"), files, {"seed": 0}, texts, FOUND, notes)
+    return write_dataset_card(folder, "own", source_of("own"), files, {"seed": 0}, texts, FOUND, notes)
 
 
 def test_the_header_has_source_licence_counts_hashes_settings_prompts_and_audit(texts, tmp_path):
@@ -57,11 +64,11 @@ def test_equal_data_sets_have_equal_cards(texts, tmp_path):
 
 def test_a_file_that_is_not_there_is_an_error(texts, tmp_path):
     with pytest.raises(FileNotFoundError):
-        write_card(tmp_path, "own", UNKNOWN, {"none.jsonl": 0}, {}, texts, {})
+        write_dataset_card(tmp_path, "own", UNKNOWN_LICENCE, {"none.jsonl": 0}, {}, texts, {})
 
 
 def test_a_summary_counts_examples_and_keeps_numbers():
-    assert summary(FOUND) == {
+    assert audit_summary(FOUND) == {
         "questions": 3,
         "question_texts_in_training": 1,
         "near_pictures": 2,
@@ -72,7 +79,7 @@ def test_a_summary_counts_examples_and_keeps_numbers():
 def test_an_unknown_source_is_refused_and_none_is_not_stated():
     with pytest.raises(ValueError, match="known: drawn, kviscuit, butterflies, own"):
         source_of("moon")
-    assert source_of(None) == UNKNOWN
+    assert source_of(None) == UNKNOWN_LICENCE
 
 
 def test_the_source_is_what_the_run_that_made_the_data_recorded(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from helpers.domains import commons
-from helpers.domains.commons import Manners, Stopped, family_of, fetch_pictures, give_pictures, read_attribution
+from helpers.domains.commons import Manners, Stopped, fetch_pictures, give_pictures, licence_family, read_attribution
 from helpers.schemas import ClassText
 
 AGENT = "study/1.0 (me@example.org)"
@@ -261,7 +261,7 @@ def test_requests_keep_their_distance(server, manners, tmp_path):
     ],
 )
 def test_licences_are_sorted_into_families(licence, family):
-    assert family_of(licence) == family
+    assert licence_family(licence) == family
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from helpers.base_models.curriculum import DOMAINS, Curriculum
-from helpers.config.data import Data, Domain
+from helpers.config.data import Data, DomainSettings
 from helpers.domains import SOURCES, drawn, open_domain, retention
 from helpers.schemas import read_questions, write_questions
 from helpers.synthetic import language as say
@@ -27,7 +27,7 @@ DATA = {
 
 
 def test_every_source_of_the_settings_can_be_opened():
-    assert set(SOURCES) == set(Domain.model_fields["source"].annotation.__args__)
+    assert set(SOURCES) == set(DomainSettings.model_fields["source"].annotation.__args__)
 
 
 def test_an_unknown_source_is_named_with_the_known_ones():
@@ -40,12 +40,12 @@ def test_a_source_that_reads_needs_a_path(source):
     with pytest.raises(ValueError, match=f"source {source} without a path"):
         open_domain("x", source, None, None, 1, 56, 0)
     with pytest.raises(ValidationError, match=f"source {source} without a path"):
-        Domain(source=source)
+        DomainSettings(source=source)
 
 
 def test_a_drawn_domain_takes_no_path():
     with pytest.raises(ValidationError, match="source drawn with path 'x': a drawn domain takes none"):
-        Domain(source="drawn", path="x")
+        DomainSettings(source="drawn", path="x")
 
 
 def test_no_more_test_pictures_than_facts():
@@ -69,10 +69,10 @@ def test_the_table_of_a_drawn_domain_has_a_row_a_class():
 
 @pytest.mark.parametrize(("column", "said"), [("wing_colour", "allowed: white, yellow"), ("habitat", "allowed: ")])
 def test_a_value_outside_the_vocabulary_is_named_with_its_table_and_class(tmp_path, monkeypatch, column, said):
-    table = pd.read_csv(drawn.TABLES["butterfly"], dtype=str, keep_default_na=False)
+    table = pd.read_csv(drawn.FACTS_TABLES["butterfly"], dtype=str, keep_default_na=False)
     table.loc[1, column] = "octarine"
     table.to_csv(tmp_path / "butterflies.csv", index=False)
-    monkeypatch.setitem(drawn.TABLES, "butterfly", tmp_path / "butterflies.csv")
+    monkeypatch.setitem(drawn.FACTS_TABLES, "butterfly", tmp_path / "butterflies.csv")
     named = f"butterflies.csv, class 'african-giant-swallowtail': butterfly: {column} is 'octarine'; {said}"
     with pytest.raises(ValueError, match=named):
         open_domain("butterfly", "drawn", None, 1, 1, 56, 0)

@@ -134,7 +134,7 @@ def test_a_dead_kernel_too_little_memory_and_an_error_are_told_apart(tmp_path, c
     assert words in stderr
     manifest = json.loads((tmp_path / "out.failed.manifest.json").read_text())
     assert manifest["failure"] == kind
-    assert words in failures.summary(tmp_path, 0)
+    assert words in failures.failure_summary(tmp_path, 0)
 
 
 def test_a_run_that_is_told_to_end_says_so(tmp_path):
@@ -145,7 +145,9 @@ def test_a_run_that_is_told_to_end_says_so(tmp_path):
         time.sleep(0.1)
     process.terminate()
     assert finish(process)[0] == 143  # 128 + SIGTERM, as a shell has it
-    assert failures.summary(tmp_path, 0).startswith(f"1 run failed:\n  {failures.STOPPED}  FAILED {notebook}, cell 3 ")
+    assert failures.failure_summary(tmp_path, 0).startswith(
+        f"1 run failed:\n  {failures.STOPPED}  FAILED {notebook}, cell 3 "
+    )
 
 
 def test_an_undeclared_parameter_is_refused_before_anything_runs(tmp_path, capsys):

@@ -56,11 +56,11 @@ def test_the_summary_has_a_line_for_each_failure_of_this_workflow_and_none_for_o
         file.write_text(json.dumps({"error": f"FAILED {name}; log: logs/{name}.log", "failure": kind}))
     os.utime(executed / "old.failed.manifest.json", (1, 1))
     (executed / "a/d.running.ipynb").write_text("")
-    assert failures.summary(executed, 100).splitlines() == [
+    assert failures.failure_summary(executed, 100).splitlines() == [
         "3 runs failed:",
         "  failed cell    FAILED c; log: logs/c.log",
         "  killed         a/d: the process of the run was killed before it could say why; log: "
         f"{tmp_path}/logs/a/d.log",
         "  out of memory  FAILED a/b; log: logs/a/b.log",
     ]
-    assert failures.summary(executed, time.time() + 100) == ""
+    assert failures.failure_summary(executed, time.time() + 100) == ""

@@ -147,23 +147,24 @@ def write(file, content):
 def test_a_plan_says_what_is_finished_and_what_the_rest_will_cost(tmp_path):
     runs = grids.runs(grid(axes={"training.epochs": [1, 2]}), DEMO)
     steps = estimates.steps(runs, pictures=False)
-    assert "other 4: unknown one after the other; energy of the training unknown; disk unknown" in estimates.describe(
-        tmp_path, steps, None
+    assert (
+        "other 4: unknown one after the other; energy of the training unknown; disk unknown"
+        in estimates.cost_estimate(tmp_path, steps, None)
     )
-    assert "about 2 min and evaluation, which is unknown one" in estimates.describe(tmp_path, steps, 1)
+    assert "about 2 min and evaluation, which is unknown one" in estimates.cost_estimate(tmp_path, steps, 1)
     done = runs[0].name("training")
     write(tmp_path / "training" / done / "resources.json", {"energy_wh": 0.5})
     write(tmp_path / "notebooks/finetune" / f"{done}.manifest.json", {"seconds": 60})
     write(tmp_path / "notebooks/finetune" / f"{done}.failed.manifest.json", {"seconds": 1})
     write(tmp_path / "evaluation" / done / "answers.jsonl", {})
     write(tmp_path / "notebooks/evaluate" / f"{done}.manifest.json", {"seconds": 30})
-    said = estimates.describe(tmp_path, steps, None)
+    said = estimates.cost_estimate(tmp_path, steps, None)
     assert "finished: 2 of 4 notebooks" in said
     assert "the other 2: about 90 s one after the other; energy of the training about 0.5 Wh; disk about" in said
     for run in runs:
         write(tmp_path / "training" / run.name("training") / "resources.json", {})
         write(tmp_path / "evaluation" / run.name("evaluation") / "answers.jsonl", {})
-    assert estimates.describe(tmp_path, steps, None) == "  finished: all 4 notebooks"
+    assert estimates.cost_estimate(tmp_path, steps, None) == "  finished: all 4 notebooks"
 
 
 def test_a_grid_says_which_profile_it_is_of(capsys):

@@ -53,5 +53,5 @@ def test_training_never_picks_the_held_out_wording():
 @pytest.mark.parametrize("domain", VOCABULARIES)
 def test_questions_exist_for_every_part_and_fact(domain):
     vocabulary = VOCABULARIES[domain]
-    assert set(say.FACTS[domain]) == set(vocabulary.facts)
+    assert set(say._FACTS[domain]) == set(vocabulary.facts)
     assert set(say.VISUAL[domain]) | {"pattern_colour"} == set(vocabulary.parts)

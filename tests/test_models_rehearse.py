@@ -11,7 +11,7 @@ from helpers.models import random_weights
 from helpers.models.adapters import add_adapter, add_lora, trainable_groups
 from helpers.models.loading import load_model, load_processor, quantised_layers
 from helpers.models.quantise import save_quantised
-from helpers.models.random_weights import CONFIGS, FOLDERS, RandomTensor, is_random, make_folder, shrunk
+from helpers.models.random_weights import CONFIGS, STAND_IN_FOLDERS, RandomTensor, is_random, make_folder, shrunk
 from helpers.models.rehearsal import (
     Load,
     architectures,
@@ -19,15 +19,15 @@ from helpers.models.rehearsal import (
     linear_layers,
     look_ahead,
     measured,
-    on_meta,
-    picture_tokens,
+    rehearsal_verdict,
+    shapes_only,
     smallest_card,
-    verdict,
+    tokens_of_picture,
 )
 from helpers.training.trainer import finetune
 
 NAMES = ("qwen2-vl-7b", "llava-1.6-vicuna-7b")
-TEXT = Load(rank=64, batch=4, tokens=300, picture_tokens=0, checkpointing=False)
+TEXT = Load(rank=64, batch=4, tokens=300, tokens_of_picture=0, checkpointing=False)
 SMALL = load_profile("rehearse_small").training
 
 
@@ -41,7 +41,7 @@ SMALL = load_profile("rehearse_small").training
     ],
 )
 def test_the_architectures_have_the_published_size(name, parameters, layers, lora):
-    model, family = on_meta(FOLDERS / name)
+    model, family = shapes_only(STAND_IN_FOLDERS / name)
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(parameters, rel=2e-3)
     assert len(linear_layers(model, family)) == layers
     groups = trainable_groups(add_lora(model, family, 64, 128, 0.0, True, 0), family)
@@ -52,7 +52,7 @@ def test_the_architectures_have_the_published_size(name, parameters, layers, lor
 
 @pytest.mark.slow
 def test_more_costs_more_and_checkpointing_less():
-    path = FOLDERS / "qwen2-vl-7b"
+    path = STAND_IN_FOLDERS / "qwen2-vl-7b"
     text, pictures = estimate(path, TEXT), estimate(path, Load(64, 4, 300, 1280, False))
     checkpointed = estimate(path, Load(64, 4, 300, 1280, True))
     assert checkpointed["activations"] < pictures["activations"]
@@ -70,17 +70,17 @@ def test_the_shipped_folders_are_of_the_published_configurations():
     for name in NAMES:
         published = json.loads((CONFIGS / f"{name}.json").read_text())
         for folder, config in ((name, published), (f"{name}-shrunk", shrunk(published))):
-            shipped = json.loads((FOLDERS / folder / "config.json").read_text())
-            assert is_random(FOLDERS / folder)
+            shipped = json.loads((STAND_IN_FOLDERS / folder / "config.json").read_text())
+            assert is_random(STAND_IN_FOLDERS / folder)
             assert shipped["vision_config"] == config["vision_config"]
             assert config["text_config"].items() <= shipped["text_config"].items()
-            assert not list((FOLDERS / folder).glob("*.safetensors"))
+            assert not list((STAND_IN_FOLDERS / folder).glob("*.safetensors"))
 
 
 @pytest.mark.parametrize("size", ["", "-shrunk"])
 @pytest.mark.parametrize(("name", "tokens"), [("qwen2-vl-7b", 16 * 16), ("llava-1.6-vicuna-7b", 24 * 24 + 48 * 49)])
 def test_a_picture_is_as_many_tokens_as_the_published_processors_make_of_it(name, tokens, size):
-    assert picture_tokens(FOLDERS / f"{name}{size}", 448) == tokens
+    assert tokens_of_picture(STAND_IN_FOLDERS / f"{name}{size}", 448) == tokens
 
 
 def test_a_random_tensor_is_the_same_each_time_and_norms_begin_as_ones():
@@ -95,7 +95,7 @@ def test_a_random_tensor_is_the_same_each_time_and_norms_begin_as_ones():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_random_weights_are_loaded_quantised_and_trained_like_real_ones(name, butterflies, tmp_path):
-    path = FOLDERS / f"{name}-shrunk"
+    path = STAND_IN_FOLDERS / f"{name}-shrunk"
     model, family = load_model(path)
     assert len(quantised_layers(model)) == 7 * 2
     chosen = SMALL.model_copy(update={"max_steps": 1, "batch_size": 2})
@@ -117,14 +117,14 @@ def test_a_source_without_a_folder_to_make_is_refused(monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_random_weights_that_were_saved_in_4_bit_are_read_and_not_drawn_anew(name, tmp_path):
-    folder = save_quantised(FOLDERS / f"{name}-shrunk", tmp_path / "saved", "float32")
+    folder = save_quantised(STAND_IN_FOLDERS / f"{name}-shrunk", tmp_path / "saved", "float32")
     assert not is_random(folder)
     file = folder / "model.safetensors"
     tensors = load_file(file)
     tensors["lm_head.weight"] = torch.full_like(tensors["lm_head.weight"], 0.5)
     save_file(tensors, file, {"format": "pt"})
     model, _ = load_model(folder)
-    drawn, _ = load_model(FOLDERS / f"{name}-shrunk")
+    drawn, _ = load_model(STAND_IN_FOLDERS / f"{name}-shrunk")
     assert model.lm_head.weight.eq(0.5).all()
     first, second = ({n: p for n, p in m.named_parameters() if "lm_head" not in n} for m in (model, drawn))
     assert first.keys() == second.keys()
@@ -134,7 +134,7 @@ def test_random_weights_that_were_saved_in_4_bit_are_read_and_not_drawn_anew(nam
 def test_a_7b_model_is_refused_on_a_cpu_before_a_weight_is_made(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ValueError, match=r"17 GB of weights and no CUDA device"):
-        load_model(FOLDERS / "qwen2-vl-7b", "bfloat16")
+        load_model(STAND_IN_FOLDERS / "qwen2-vl-7b", "bfloat16")
 
 
 @pytest.mark.slow
@@ -168,7 +168,7 @@ def test_the_verdict_names_the_card_that_would_do_and_leaves_accuracy_empty(tmp_
     file = tmp_path / "training" / "m" / "resources.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(record()))
-    (line,) = verdict(tmp_path)
+    (line,) = rehearsal_verdict(tmp_path)
     assert "500 samples in 50.0 s (1000 tokens/s, 40.0 TFLOP/s); peak 10.5 GB allocated, 11.2 GB reserved" in line
     assert "a card of 16 GB would do; one training of profile paper at this speed: 2.4 min" in line  # 237 x 2 x 3
     header, row = (tmp_path / "results" / "rehearsal.csv").read_text().splitlines()
@@ -179,7 +179,7 @@ def test_without_a_gpu_there_is_no_verdict_on_the_paper(tmp_path):
     file = tmp_path / "training" / "m" / "resources.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(record(peak_gpu_mb=None, peak_gpu_reserved_mb=None)))
-    assert "no GPU, so no verdict on the profile paper" in verdict(tmp_path)[0]
+    assert "no GPU, so no verdict on the profile paper" in rehearsal_verdict(tmp_path)[0]
     with pytest.raises(FileNotFoundError, match=r"run \./run_all\.sh rehearse first"):
         measured(tmp_path / "empty")
 

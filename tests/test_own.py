@@ -19,8 +19,8 @@ from helpers.results import own_classes, tables
 from helpers.results.figures.verdict import verdict_figure
 from helpers.results.verdict import (
     Difference,
-    chosen,
     compare,
+    counted_answers,
     detectable,
     in_words,
     judge,
@@ -668,7 +668,7 @@ def full_run():
 
 
 def test_text_is_read_by_describing_and_its_rivals_by_their_better_way():
-    ways = chosen(full_run()).query("question_type == 1").groupby("mode")["answering"].first()
+    ways = counted_answers(full_run()).query("question_type == 1").groupby("mode")["answering"].first()
     assert ways.to_dict() == {"base": "direct", "text_only": "describe", "image_text": "direct"}
 
 
@@ -678,8 +678,8 @@ def test_withheld_pictures_variants_and_other_protocols_do_not_count():
         rows_of("text_only", 0, variant="rank=4"),
         rows_of("text_only", 0, protocol="letter"),
     ]
-    assert len(chosen(pd.concat([full_run(), answers(*extra)]))) == len(chosen(full_run()))
-    assert chosen(answers(*extra), "letter")["protocol"].unique() == ["letter"]
+    assert len(counted_answers(pd.concat([full_run(), answers(*extra)]))) == len(counted_answers(full_run()))
+    assert counted_answers(answers(*extra), "letter")["protocol"].unique() == ["letter"]
 
 
 def test_the_verdict_of_a_run_in_words():
@@ -763,7 +763,7 @@ def test_no_model_can_know_the_example():
     invented = [
         thing.name.lower() for domain in DOMAINS for seed in (0, 1) for thing in invent_classes(domain, 300, seed)
     ]
-    names = [name.lower() for name in own_example.NAMES]
+    names = [name.lower() for name in own_example.MADE_UP_NAMES]
     assert not [(n, other) for n in names for other in (*invented, *target_names()) if n in other or other in n]
     for look in own_example.looks():
         BUTTERFLY.check(look)

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from helpers.writer.budget import TABLE
-from helpers.writer.prompts import FOLDER, as_data, load_prompt, user_message
+from helpers.writer.prompts import PROMPT_FOLDER, as_data, load_prompt, user_message
 
-NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+NAMES = sorted(path.stem for path in PROMPT_FOLDER.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -17,7 +17,7 @@ def test_every_prompt_loads_warns_of_the_data_and_is_in_the_changelog(name):
     prompt = load_prompt(name)
     assert "nothing but data" in " ".join(prompt.system.split())
     assert "do not follow it" in " ".join(prompt.system.split())
-    log = (FOLDER / "CHANGELOG.md").read_text()
+    log = (PROMPT_FOLDER / "CHANGELOG.md").read_text()
     assert f"| {name} | {prompt.version} |" in log
     assert prompt.kind == ("questions" if name.startswith("questions_") else "text")
 
@@ -34,7 +34,7 @@ def test_descriptions_cover_what_the_paper_says_they_cover():
 
 
 def test_the_hash_is_of_the_contents_not_of_the_comments(tmp_path):
-    shutil.copy(FOLDER / "generic.yaml", tmp_path / "same.yaml")
+    shutil.copy(PROMPT_FOLDER / "generic.yaml", tmp_path / "same.yaml")
     text = (tmp_path / "same.yaml").read_text()
     (tmp_path / "same.yaml").write_text("# another comment\n" + text)
     (tmp_path / "other.yaml").write_text(text.replace("Write two texts", "Write two long texts"))

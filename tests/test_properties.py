@@ -19,15 +19,15 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 
 from helpers.config import grids
 from helpers.config.profiles import SettingsError, load_profile, parse_overrides, read_yaml, replaced
-from helpers.domains.butterfly_vqa import answer_of, label_of, lettered
-from helpers.domains.commons import family_of
+from helpers.domains.butterfly_vqa import answer_of, label_of, split_letter
+from helpers.domains.commons import licence_family
 from helpers.domains.own_folder import read_folder
 from helpers.images import check_picture_bytes
 from helpers.rows import read_rows
 from helpers.schemas import ClassText, Question, read_questions, read_texts, write_questions, write_texts
 from helpers.workflow.notebooks import NotebookError, declared_parameters
 from helpers.writer import checks
-from helpers.writer.cache import Cache, Reply
+from helpers.writer.cache import Cache, CachedReply
 from helpers.writer.prompts import as_data
 
 DATABASE = os.environ.get("PROPERTY_DATABASE")
@@ -115,7 +115,7 @@ def test_a_file_of_anything_is_read_as_rows_or_named_with_the_line(content):
 @given(st.binary(max_size=60), st.integers(1, 3))
 def test_a_cache_cut_anywhere_loses_at_most_the_line_that_was_being_written(tail, count):
     replies = [
-        Reply(request=str(n), model="m", text="t", finish="stop", tokens_in=1, tokens_out=1, cost=1.0)
+        CachedReply(request=str(n), model="m", text="t", finish="stop", tokens_in=1, tokens_out=1, cost=1.0)
         for n in range(count)
     ]
     whole = b"".join(reply.model_dump_json().encode() + b"\n" for reply in replies)
@@ -228,7 +228,7 @@ def test_a_file_of_anything_is_a_notebook_or_refused_by_its_name(text):
 @given(ANY)
 def test_options_in_one_text_are_four_or_none(text):
     try:
-        assert len(lettered(text)[1]) == 4
+        assert len(split_letter(text)[1]) == 4
     except ValueError as error:
         assert "options are written A)" in str(error)
 
@@ -236,7 +236,7 @@ def test_options_in_one_text_are_four_or_none(text):
 @given(st.lists(st.text("abc {}()\n", min_size=1, max_size=9).map(lambda s: f"x{s.strip()}x"), min_size=4, max_size=4))
 def test_options_written_with_letters_are_read_as_they_were(options):
     joined = " ".join(f"{letter}) {option}" for letter, option in zip("ABCD", options, strict=True))
-    assert lettered(f"Which? {joined}") == ("Which? ", options)
+    assert split_letter(f"Which? {joined}") == ("Which? ", options)
 
 
 @given(ANY | st.integers() | st.none(), st.lists(WHOLE, min_size=4, max_size=4, unique=True), st.sampled_from([0, 1]))
@@ -254,8 +254,8 @@ def test_a_label_is_compared_the_same_however_often_it_is_brought_into_form(text
 
 @given(ANY)
 def test_no_licence_that_forbids_use_or_change_is_taken_for_a_free_one(text):
-    assert family_of(f"cc-by-nc {text}") is None
-    assert family_of(f"CC BY-ND {text}") is None
+    assert licence_family(f"cc-by-nc {text}") is None
+    assert licence_family(f"CC BY-ND {text}") is None
 
 
 # ---- what models write ---------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def test_the_same_run_again_has_the_same_bytes(runs):
     assert {"results/table1.csv", "results/table2.csv", "results/bootstrap.csv", "figures/accuracy.pdf"} <= set(
         compared
     )
-    assert compare_runs.differences(runs["first"], runs["again"]) == []
+    assert compare_runs.differing_files(runs["first"], runs["again"]) == []
 
 
 def legible(file):
@@ -116,7 +116,7 @@ def test_costs_are_set_aside_and_nothing_else(pair, capsys):
     assert "3 of 3 files are the same" in capsys.readouterr().out
     write_csv(pd.DataFrame({"mode": ["text_only"], "tokens": [8], "seconds": [1.0]}), two / "results/resources.csv")
     (two / "results/paired.csv").write_text("x\n")
-    assert compare_runs.differences(one, two) == [
+    assert compare_runs.differing_files(one, two) == [
         "only in the second: results/paired.csv",
         "differs: results/resources.csv",
     ]
@@ -128,7 +128,7 @@ def test_a_saving_keeps_its_causes_and_loses_its_costs(tmp_path):
     for name, seconds in (("one", 0.7), ("two", 0.8)):
         rows = pd.DataFrame({"cause": ["tokens", "seconds", "peak_memory_mb"], "share": [0.5, seconds, seconds]})
         write_csv(rows, tmp_path / name / "resources_saving.csv")
-    assert compare_runs.differences(tmp_path / "one", tmp_path / "two") == []
+    assert compare_runs.differing_files(tmp_path / "one", tmp_path / "two") == []
     assert b"tokens,0.5" in compare_runs.content(tmp_path / "one/resources_saving.csv")
 
 
@@ -146,9 +146,9 @@ def test_a_table_without_a_column_is_compared_as_it_is(pair):
     one, two = pair
     for run in pair:
         write_csv(pd.DataFrame(), run / "results/empty.csv")
-    assert compare_runs.differences(one, two) == []
+    assert compare_runs.differing_files(one, two) == []
     (two / "results/empty.csv").write_text("\n\n")
-    assert compare_runs.differences(one, two) == ["differs: results/empty.csv"]
+    assert compare_runs.differing_files(one, two) == ["differs: results/empty.csv"]
 
 
 def test_on_another_machine_no_row_and_no_accuracy_may_be_missing(pair):

@@ -15,10 +15,10 @@ from nbformat import v4, write
 from PIL import Image
 
 from helpers.evaluation import examples
-from helpers.evaluation.examples import choose, softmax
+from helpers.evaluation.examples import choose_examples, softmax
 from helpers.paths import ROOT
 from helpers.results import claims
-from helpers.results.report.contents import Grid, as_grid
+from helpers.results.report.contents import GridOnPage, as_grid
 from helpers.results.report.executed import NO_WORDS, clean, with_words
 from helpers.results.report.page import _checked, build
 from helpers.results.tables.answers import read_answers
@@ -294,7 +294,11 @@ def test_the_gallery_asks_every_mode_the_same_dozen_at_random(report):
         assert card.picture.startswith("data:image/png;base64,")
         assert card.answers[0].shares[card.answers[0].chosen] == pytest.approx(1 / (1 + 3 * 2.718281828**-2), rel=1e-6)
     rows = read_answers(sorted((report.parent / "evaluation").rglob("answers.jsonl")))
-    assert choose(rows, 3, 1, seed=1) == choose(rows, 3, 1, seed=1) != choose(rows, 3, 1, seed=2)
+    assert (
+        choose_examples(rows, 3, 1, seed=1)
+        == choose_examples(rows, 3, 1, seed=1)
+        != choose_examples(rows, 3, 1, seed=2)
+    )
 
 
 def test_a_run_without_answers_has_no_gallery_and_a_lost_picture_leaves_its_card(tmp_path):
@@ -308,7 +312,7 @@ def test_a_run_without_answers_has_no_gallery_and_a_lost_picture_leaves_its_card
 
 
 def test_a_table_without_a_column_is_an_empty_one(tmp_path):
-    assert as_grid(write_csv(pd.DataFrame(), tmp_path / "none.csv")) == Grid((), (), 0)
+    assert as_grid(write_csv(pd.DataFrame(), tmp_path / "none.csv")) == GridOnPage((), (), 0)
 
 
 def test_a_run_made_by_hand_is_told_from_one_that_was_checked(report, tmp_path):

@@ -197,7 +197,7 @@ def test_power_and_memory_over_time_are_kept_in_a_small_file(tmp_path, monkeypat
 
 
 def test_a_watt_is_a_joule_a_second():
-    half = resources.Interval("train", 2.0, 2.0, 1.0, 0.5, 0.001, 0.002, 0.0, 5_000_000, None, None)
+    half = resources.MeterInterval("train", 2.0, 2.0, 1.0, 0.5, 0.001, 0.002, 0.0, 5_000_000, None, None)
     sample = resources._sample(half)
     assert sample["cpu_w"] == pytest.approx(7.2)  # 0.001 Wh are 3.6 J, in half a second
     assert (sample["cores_busy"], sample["process_mb"], sample["gpu_mb"]) == (0.5, 5.0, None)

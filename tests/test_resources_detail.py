@@ -7,7 +7,7 @@ import pytest
 
 from helpers.results.figures.resources_detail import (
     PARTS,
-    read_samples,
+    read_meter_samples,
     saving_figure,
     saving_table,
     split_table,
@@ -97,6 +97,6 @@ def test_the_samples_of_the_lowest_seed_are_read_and_a_variants_are_not(tmp_path
         (folder / "resources.json").write_text(json.dumps(record))
         if name != "d":  # that run left no samples
             pd.DataFrame({"seconds": [float(seed)]}).to_parquet(folder / "resources.parquet")
-    found = read_samples(sorted(tmp_path.rglob("resources.json")))
+    found = read_meter_samples(sorted(tmp_path.rglob("resources.json")))
     assert (list(found["seconds"]), list(found["mode"])) == ([1.0], ["text_only"])
-    assert read_samples([]).empty
+    assert read_meter_samples([]).empty

@@ -7,7 +7,15 @@ import pytest
 from helpers.config.evaluation import Evaluation
 from helpers.evaluation import baselines, run, strategies
 from helpers.evaluation.prompts import GREY, Prompt, Shown, other_pictures, without_centre
-from helpers.evaluation.protocols import choose, guided, letter_forms, lettered, read_letter, right_in_all, rotations
+from helpers.evaluation.protocols import (
+    choose_option,
+    guided,
+    letter_forms,
+    lettered,
+    read_letter,
+    right_in_all,
+    rotations,
+)
 from helpers.evaluation.reader import Likelihood, Reader, Reply
 from helpers.evaluation.strategies import Exam, answer_all
 from helpers.images import open_picture
@@ -135,8 +143,8 @@ def test_the_mean_forgives_length():
             ]
 
     asked = (Two(""), [Prompt("Which?")], [["a", "b", "c", "d"]], [0])
-    assert [choose(p, *asked)[0].parsed for p in ("option_likelihood", "option_likelihood_normalised")] == [0, 1]
-    assert choose("option_likelihood_normalised", *asked)[0].scores == [-2.0, -1.0, -3.0, -9.0]
+    assert [choose_option(p, *asked)[0].parsed for p in ("option_likelihood", "option_likelihood_normalised")] == [0, 1]
+    assert choose_option("option_likelihood_normalised", *asked)[0].scores == [-2.0, -1.0, -3.0, -9.0]
 
 
 def test_right_means_right_in_all_rotations():
@@ -147,7 +155,7 @@ def test_right_means_right_in_all_rotations():
 def test_guidance_counts_what_the_hidden_region_adds():
     assert guided([[-1.0, -2.0]], [[-1.0, -3.0]], 0.5) == [[-1.0, -1.5]]
     with pytest.raises(ValueError, match="protocols that can: option_likelihood"):
-        choose("letter", Scripted(""), [Prompt("x")], [list("abcd")], [0], against=[Prompt("x")])
+        choose_option("letter", Scripted(""), [Prompt("x")], [list("abcd")], [0], against=[Prompt("x")])
 
 
 def test_letters_are_compared_as_the_template_writes_them(model_path, butterflies):

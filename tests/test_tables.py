@@ -22,7 +22,7 @@ from helpers.results.tables import (
     of_protocol,
     of_variant,
     read_answers,
-    read_looks,
+    read_drawn_looks,
     read_reported,
     read_resources,
     read_retention,
@@ -317,9 +317,9 @@ def test_an_answers_cost_is_tokens_from_its_rows_and_seconds_from_the_timings(tm
 
 
 def test_looks_are_indexed_as_options_name_the_classes():
-    assert read_looks("butterfly").loc["Adonis", "wing_colour"] == "blue"
-    assert {"Kimchi", "Bibimbap"} <= set(read_looks("culture").index)
-    assert read_looks("kviscuit") is None
+    assert read_drawn_looks("butterfly").loc["Adonis", "wing_colour"] == "blue"
+    assert {"Kimchi", "Bibimbap"} <= set(read_drawn_looks("culture").index)
+    assert read_drawn_looks("kviscuit") is None
 
 
 def test_rounding_keeps_small_p_values_and_the_axis():

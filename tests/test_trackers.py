@@ -19,18 +19,18 @@ def test_no_profile_reports_to_anyone_unless_told():
 def test_a_tracker_that_is_missing_or_has_no_key_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mlflow" else object())
     with pytest.raises(PreflightError, match="names mlflow, which is not installed; `pip install mlflow`"):
-        trackers.chosen(["mlflow"], tmp_path)
+        trackers.chosen_trackers(["mlflow"], tmp_path)
     with pytest.raises(PreflightError, match="names wandb, which needs a key: set WANDB_API_KEY"):
-        trackers.check(["wandb"], {})
-    trackers.check(["wandb"], {"WANDB_MODE": "offline"})
-    trackers.check(["wandb"], {"WANDB_API_KEY": "k"})
+        trackers.check_trackers(["wandb"], {})
+    trackers.check_trackers(["wandb"], {"WANDB_MODE": "offline"})
+    trackers.check_trackers(["wandb"], {"WANDB_API_KEY": "k"})
 
 
 def test_tensorboard_gets_the_losses_below_the_runs_folder(tmp_path, monkeypatch):
     """The Trainer's callback alone, as `helpers.training.trainer` asks for it."""
     pytest.importorskip("tensorboard", reason="no tensorboard: pip install tensorboard")
-    monkeypatch.setenv(trackers.FOLDER, "")
-    monkeypatch.delenv(trackers.FOLDER)
+    monkeypatch.setenv(trackers.TRACKER_FOLDERS, "")
+    monkeypatch.delenv(trackers.TRACKER_FOLDERS)
     from transformers import TrainerControl, TrainerState
     from transformers.integrations import get_reporting_integration_callbacks
 

@@ -18,7 +18,7 @@ from nbformat import v4
 from helpers import paths
 from helpers.workflow import execute
 from helpers.workflow.warm import client
-from helpers.workflow.warm.server import Server
+from helpers.workflow.warm.server import ForkServer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from waiting import WAIT, eventually
@@ -27,11 +27,11 @@ pytestmark = pytest.mark.skipif(not client.can_serve(), reason="no warm start he
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[client.Server]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[client.WarmServer]:
     """One without torch, told to this process's environment."""
-    for name, value in execute.environment(1).items():
+    for name, value in execute.kernel_environment(1).items():
         monkeypatch.setenv(name, value)
-    found = client.Server(os.environ, heavy=False, log=tmp_path / "warm.log")
+    found = client.WarmServer(os.environ, heavy=False, log=tmp_path / "warm.log")
     client.wait_until_ready(found.folder, WAIT)
     monkeypatch.setenv(client.VARIABLE, found.folder)
     yield found
@@ -60,9 +60,9 @@ def test_a_fork_imports_the_projects_modules_anew_and_draws_its_own_numbers(serv
 
 
 def test_a_fork_that_needs_a_library_waits_for_it(tmp_path, monkeypatch, capfd):
-    for name, value in execute.environment(1).items():
+    for name, value in execute.kernel_environment(1).items():
         monkeypatch.setenv(name, value)
-    found = client.Server(os.environ, heavy=False, log=tmp_path / "warm.log")
+    found = client.WarmServer(os.environ, heavy=False, log=tmp_path / "warm.log")
     monkeypatch.setenv(client.VARIABLE, found.folder)
     client.wait_until_ready(found.folder, WAIT)
     (tmp_path / "errand.py").write_text("import sys\n\n\ndef main():\n    return 'scipy.stats' in sys.modules\n")
@@ -99,7 +99,7 @@ def test_the_server_ends_with_the_process_that_started_it(tmp_path):
         f"s = client.Server(os.environ, False, pathlib.Path({str(tmp_path / 'log')!r}))\n"
         "print(s._process.pid, s.folder, flush=True); time.sleep(600)"
     )
-    environment = execute.environment(1)
+    environment = execute.kernel_environment(1)
     starter = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
     pid, folder = starter.stdout.readline().split()
     client.wait_until_ready(folder, WAIT)
@@ -181,11 +181,11 @@ def test_a_machine_with_a_gpu_or_a_wish_to_the_contrary_has_no_warm_start(monkey
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ForkServer]:
     """A server's object in this process, which never forks."""
     reading, writing = os.pipe()
     monkeypatch.setattr(sys, "stdin", os.fdopen(reading))
-    made = Server(str(tmp_path))
+    made = ForkServer(str(tmp_path))
     yield made
     for file in (made.listener, made.selector, sys.stdin):
         file.close()

@@ -10,10 +10,10 @@ from helpers.domains import open_domain
 from helpers.domains.drawn import save_pictures
 from helpers.paths import DATA
 from helpers.writer import checks
-from helpers.writer.budget import Account, OverBudget, Price, picture_tokens, price_of
-from helpers.writer.cache import Reply, open_cache
+from helpers.writer.budget import Account, OverBudget, Price, price_of, priced_picture_tokens
+from helpers.writer.cache import CachedReply, open_cache
 from helpers.writer.class_info import Subject, subjects
-from helpers.writer.conversation import Asked, Request, conversation, question_tasks, text_tasks
+from helpers.writer.conversation import WriterRequest, WrittenQuestion, conversation, question_tasks, text_tasks
 from helpers.writer.interface import open_writer, write_or_remove
 from helpers.writer.prompts import load_prompt
 
@@ -36,9 +36,9 @@ MONARCH = Subject(
 )
 
 
-def reply(text, finish="stop") -> Reply:
+def reply(text, finish="stop") -> CachedReply:
     said = text if isinstance(text, str) else json.dumps(text)
-    return Reply(request="r", model="m", text=said, finish=finish, tokens_in=1, tokens_out=1, cost=0.0)
+    return CachedReply(request="r", model="m", text=said, finish=finish, tokens_in=1, tokens_out=1, cost=0.0)
 
 
 def monarch_task(tmp_path, **more):
@@ -146,7 +146,7 @@ def test_the_key_of_a_request_depends_on_all_that_a_reply_depends_on(tmp_path):
         keys.add(monarch_task(tmp_path, **more).request().key)
     for content in (b"one", b"two"):
         (tmp_path / "p.png").write_bytes(content)
-        keys.add(Request(base.messages, base.form, base.settings, tmp_path / "p.png").key)
+        keys.add(WriterRequest(base.messages, base.form, base.settings, tmp_path / "p.png").key)
     assert len(keys) == 7
     assert monarch_task(tmp_path, concurrency=1, base_url="http://127.0.0.1:1").request().key == base.key
 
@@ -178,7 +178,7 @@ def test_prices_come_from_the_settings_else_from_the_table_and_nothing_is_free_u
     ("size", "tiles"), [((512, 512), 1), ((1024, 1024), 4), ((2048, 4096), 6), ((56, 56), 1), ((1024, 512), 2)]
 )
 def test_tokens_of_a_picture_follow_the_published_rule(size, tiles):
-    assert picture_tokens(Price(1, 1), *size) == 85 + 170 * tiles
+    assert priced_picture_tokens(Price(1, 1), *size) == 85 + 170 * tiles
 
 
 def test_an_account_promises_no_more_than_its_budget():
@@ -315,7 +315,7 @@ def test_a_question_that_names_its_answer_or_too_few_are_faults(tmp_path):
     _, faults = task.read(reply({"type1": "Is this the Bird0 or not?", "type2": [fact()]}))
     assert "type2 has 1 questions; it must have 2" in faults
     assert [found for found in faults if "gives the name away" in found]
-    assert Asked.model_json_schema()["additionalProperties"] is False
+    assert WrittenQuestion.model_json_schema()["additionalProperties"] is False
 
 
 def test_a_writer_is_asked_only_for_the_classes_that_bring_no_text(tmp_path):

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from helpers.paths import atomic_write
 
-LONGEST = 2**20  # bytes of a line; the longest of this project's rows have a few thousand
+_LONGEST = 2**20  # bytes of a line; the longest of this project's rows have a few thousand
 LONGEST_PATH, LONGEST_NAME = 1_000, 255  # bytes; no file system that is in use takes a longer name
 FAULTS = 3  # so many of a row are told; a row of another kind has as many as it has fields
 HALVES = re.compile("[\ud800-\udfff]")
@@ -110,7 +110,7 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> Path:
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
     """Never more than one byte over the longest line that is allowed: a file without line ends could be any size."""
-    while line := file.readline(LONGEST + 1):
+    while line := file.readline(_LONGEST + 1):
         yield line
 
 
@@ -151,8 +151,8 @@ def _parsed(line: bytes, schema: type[AnyRow], where: str) -> AnyRow:
 
 def _unreadable(line: bytes) -> str | None:
     """What is wrong with a line before anyone asks what it says."""
-    if len(line) > LONGEST:
-        return f"the row: must have at most {LONGEST} bytes; is it one row a line? (it begins {line[:60]!r})"
+    if len(line) > _LONGEST:
+        return f"the row: must have at most {_LONGEST} bytes; is it one row a line? (it begins {line[:60]!r})"
     if line.startswith(codecs.BOM_UTF8):
         return f"the row: begins with a byte-order mark; save the file as UTF-8 without one (it is {line[:40]!r}…)"
     try:

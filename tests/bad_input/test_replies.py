@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from helpers.config.writer import Writer
 from helpers.domains import commons
 from helpers.writer.budget import Price
-from helpers.writer.cache import Reply
+from helpers.writer.cache import CachedReply
 from helpers.writer.class_info import Subject
 from helpers.writer.conversation import Described, Task
 from helpers.writer.endpoint import Endpoint
@@ -28,7 +28,7 @@ def endpoint() -> Endpoint:
     return made
 
 
-def read(body: str) -> Reply | None:
+def read(body: str) -> CachedReply | None:
     return endpoint()._read(SimpleNamespace(key="k"), SimpleNamespace(json=lambda: json.loads(body)), 10)
 
 
@@ -98,7 +98,7 @@ def test_whatever_a_server_answers_is_a_reply_or_none(content, tokens, finish):
     usage = {"prompt_tokens": tokens, "completion_tokens": 1}
     reply = read(answer(content, usage, finish_reason=finish))
     assert reply is None or (KEY not in str(reply.text) and reply.cost >= 0)
-    assert reply is None or Reply.model_validate_json(reply.model_dump_json()) == reply
+    assert reply is None or CachedReply.model_validate_json(reply.model_dump_json()) == reply
 
 
 def task() -> Task:
@@ -121,7 +121,7 @@ def task() -> Task:
     ],
 )
 def test_a_reply_that_does_not_fit_is_told_to_the_model_by_field_and_rule(text, rule):
-    reply = Reply(request="k", model="m", text=text, finish="stop", tokens_in=1, tokens_out=1, cost=0.0)
+    reply = CachedReply(request="k", model="m", text=text, finish="stop", tokens_in=1, tokens_out=1, cost=0.0)
     value, faults = task().read(reply)
     assert value is None
     assert any(fault.startswith(rule) for fault in faults)
@@ -130,7 +130,7 @@ def test_a_reply_that_does_not_fit_is_told_to_the_model_by_field_and_rule(text, 
 @FEW
 @given(st.text(max_size=99) | JSON.map(json.dumps))
 def test_any_reply_is_read_or_its_faults_are_told(text):
-    reply = Reply(request="k", model="m", text=text, finish="length", tokens_in=1, tokens_out=1, cost=0.0)
+    reply = CachedReply(request="k", model="m", text=text, finish="length", tokens_in=1, tokens_out=1, cost=0.0)
     value, faults = task().read(reply)
     assert value is not None or faults
 

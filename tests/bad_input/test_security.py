@@ -26,7 +26,7 @@ from helpers.models.checkpoints import PICKLES
 from helpers.results.report import executed, page
 from helpers.schemas import read_questions, read_texts
 from helpers.writer import checks
-from helpers.writer.cache import Reply
+from helpers.writer.cache import CachedReply
 from helpers.writer.class_info import Subject
 from helpers.writer.conversation import conversation, text_tasks
 from helpers.writer.prompts import as_data, load_prompt
@@ -152,7 +152,7 @@ def test_a_picture_within_parquet_is_named_by_its_hash_and_not_by_the_path_it_br
 
 
 def test_html_in_a_description_is_text_on_the_page():
-    made = page.environment()
+    made = page.template_environment()
     assert made.autoescape is True
     text = made.from_string("<p>{{ said }}</p><a title='{{ said }}'>").render(said=HOSTILE)
     assert "<script>" not in text
@@ -310,7 +310,7 @@ def test_a_model_that_obeys_the_order_fails_for_that_class_alone(tmp_path):
             try:
                 reply = said if said else json.dumps(look)
                 request = talk.send(
-                    Reply(
+                    CachedReply(
                         request=request.key, model="m", text=reply, finish="stop", tokens_in=1, tokens_out=1, cost=0.0
                     )
                 )

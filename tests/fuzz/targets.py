@@ -28,9 +28,9 @@ from helpers.schemas import ClassText, Question, Sample
 from helpers.workflow import notebooks
 from helpers.writer import conversation
 from helpers.writer.budget import Price
-from helpers.writer.cache import Cache, Reply
+from helpers.writer.cache import Cache, CachedReply
 from helpers.writer.class_info import Subject
-from helpers.writer.conversation import Asked, Described, Task
+from helpers.writer.conversation import Described, Task, WrittenQuestion
 from helpers.writer.endpoint import Endpoint
 from helpers.writer.prompts import load_prompt
 
@@ -38,7 +38,7 @@ FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
 DEMO = profiles.load_profile("demo")
 PICTURE = (paths.DATA / "own/example/pictures").rglob("*.png").__next__().read_bytes()
 KEY = "a-key-of-the-environment"
-PROMPTS = {Described: load_prompt("generic"), Asked: load_prompt("questions_generic")}
+PROMPTS = {Described: load_prompt("generic"), WrittenQuestion: load_prompt("questions_generic")}
 
 
 def put(name: str, content: bytes) -> Path:
@@ -62,7 +62,7 @@ def refused(error: Exception, *names: str) -> None:
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
 
-SCHEMAS = (Question, ClassText, Sample, Reply)
+SCHEMAS = (Question, ClassText, Sample, CachedReply)
 
 
 def rows(data: bytes) -> None:
@@ -202,7 +202,7 @@ def chat(data: bytes) -> None:
     reply = endpoint._read(SimpleNamespace(key="k"), response, 10)  # type: ignore[arg-type]
     if reply is None:
         return
-    assert Reply.model_validate_json(reply.model_dump_json()) == reply
+    assert CachedReply.model_validate_json(reply.model_dump_json()) == reply
     assert KEY not in (reply.text or "")
     said(reply)
 
@@ -210,19 +210,19 @@ def chat(data: bytes) -> None:
 def words(data: bytes) -> None:
     """What a model said: read as the form asked for, or told to it."""
     text = data.decode("utf-8", "replace")
-    said(Reply(request="k", model="m", text=text, finish="stop", tokens_in=1, tokens_out=1, cost=0.0))
+    said(CachedReply(request="k", model="m", text=text, finish="stop", tokens_in=1, tokens_out=1, cost=0.0))
     try:
-        _, options = butterfly_vqa.lettered(text)
+        _, options = butterfly_vqa.split_letter(text)
         assert len(options) == 4
         assert butterfly_vqa.answer_of(text, options, 0) in range(4)
     except ValueError as error:
         assert len(str(error)) < 50_000
 
 
-def said(reply: Reply) -> None:
+def said(reply: CachedReply) -> None:
     """A text and questions are tried, with all their gates."""
     one = Subject("own", "a", "Aurelia", "the Aurelia")
-    for form, kind in ((Described, None), (Asked, "questions")):
+    for form, kind in ((Described, None), (WrittenQuestion, "questions")):
         prompt = PROMPTS[form]
         faults = conversation._text_faults if kind is None else conversation._question_faults
         task = Task(one, None if kind else 0, prompt, Writer(), {"count": 1}, form, None, faults)

@@ -100,8 +100,8 @@ class Curriculum:
 
     def some_fact_question(self, thing: InventedClass, by_name: bool) -> tuple[str, str, str]:
         """Question, answer, and the same answer in the other form."""
-        fact = self.rng.choice(list(say.FACTS[thing.domain]))
-        wording = self.some_wording(say.FACTS[thing.domain][fact].asked)
+        fact = self.rng.choice(list(say._FACTS[thing.domain]))
+        wording = self.some_wording(say._FACTS[thing.domain][fact].asked)
         question = say.fact_question(thing.domain, fact, wording, thing.name if by_name else None)
         # Half the answers name the thing first: the model then looks up the fact by its own words.
         names = (thing.name, None) if self.rng.random() < 0.5 else (None, thing.name)

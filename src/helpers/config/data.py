@@ -7,10 +7,10 @@ from pydantic import NonNegativeInt, PositiveInt, field_validator, model_validat
 from helpers.config import Settings
 
 Distractors = Literal["random", "look_alike"]
-FACTS = 5  # that a class of the facts tables has; each test picture of a class asks for another one
+FACTS_PER_CLASS = 5  # that a class of the facts tables has; each test picture of a class asks for another one
 
 
-class Domain(Settings):
+class DomainSettings(Settings):
     """Where one domain's pictures and questions come from.
 
     drawn: pictures made from a facts table; kviscuit: the photographs and questions of K-VISCUIT; butterflies: the
@@ -43,8 +43,8 @@ class Data(Settings):
     @field_validator("test_pictures_per_class")
     @classmethod
     def one_fact_a_picture(cls, count: int) -> int:
-        if count > FACTS:
+        if count > FACTS_PER_CLASS:
             raise ValueError(
-                f"{count} test pictures a class: each asks for another fact, and a class has {FACTS}; at most {FACTS}"
+                f"{count} test pictures a class: each asks for another fact, and a class has {FACTS_PER_CLASS}; at most {FACTS_PER_CLASS}"
             )
         return count

@@ -180,7 +180,7 @@ def _cells(grid: Grid, profile: Profile) -> Iterator[Run]:
     for model, domain, mode in itertools.product(*axes):
         for seed in [0] if mode == "base" else grid.seeds or profile.seeds:
             for label, overrides in _variants(grid):
-                different = differences(grid, profile, grid.set | overrides)
+                different = differing_settings(grid, profile, grid.set | overrides)
                 yield Run(model, domain, mode, seed, label, of_step(different, "ablation", mode))
 
 
@@ -194,7 +194,7 @@ def _variants(grid: Grid) -> Iterator[tuple[str, Overrides]]:
             yield ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in overrides.items()), overrides
 
 
-def differences(grid: Grid, profile: Profile, overrides: Mapping[str, Any]) -> Overrides:
+def differing_settings(grid: Grid, profile: Profile, overrides: Mapping[str, Any]) -> Overrides:
     """The overrides that change something; all are checked against the profile's rules."""
     if foreign := [field for field in overrides if not field.startswith(STEPS["evaluation"])]:
         groups = ", ".join(group.rstrip(".") for group in STEPS["evaluation"])
@@ -264,7 +264,7 @@ def plan(grid: Grid, profile: Profile, only: str = "") -> str:
     pictures = f", {len(steps['ablation'])} with the picture changed" if grid.pictures else ""
     return (
         f"{grid.name}: {grid.title}\n  varies {varied}\n  {len(cells)} runs: {counts}{pictures}\n"
-        f"{estimates.describe(paths.RUNS / profile.name, steps, grid.minutes)}"
+        f"{estimates.cost_estimate(paths.RUNS / profile.name, steps, grid.minutes)}"
     )
 
 

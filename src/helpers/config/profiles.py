@@ -18,7 +18,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, Validati
 from helpers import paths
 from helpers.config import Settings
 from helpers.config.build import Build, Mode
-from helpers.config.data import Data, Domain
+from helpers.config.data import Data, DomainSettings
 from helpers.config.evaluation import Evaluation
 from helpers.config.training import Training
 from helpers.config.writer import Writer
@@ -64,7 +64,7 @@ class Profile(Settings):
     name: str  # taken from the file's name
     description: str
     seeds: list[NonNegativeInt] = Field(min_length=1)
-    domains: dict[str, Domain] = Field(min_length=1)
+    domains: dict[str, DomainSettings] = Field(min_length=1)
     models: dict[str, Model] = Field(min_length=1)
     contrastive_model: str | None = None  # a CLIP or SigLIP checkpoint or hub name, for the baselines of notebook 12
     modes: list[Mode] = Field(min_length=1)  # the untuned base is always measured beside them

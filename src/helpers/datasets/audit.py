@@ -24,7 +24,7 @@ from helpers.workflow.provenance import sha256
 
 ALIKE = 90  # percent, of two sentences whose words are sorted first
 EXAMPLES = 10  # of each finding are shown, the rest only counted
-GROUP = 500  # samples held at once
+_GROUP = 500  # samples held at once
 FOLDS = 5
 AnyItem = TypeVar("AnyItem")
 ENOUGH = 20  # questions, for the baseline that is learned
@@ -47,7 +47,7 @@ def audit(
     """
     asked, folder = list(questions), Path(folder)
     training = _Training(asked)
-    for group in groups(samples, GROUP):
+    for group in groups(samples, _GROUP):
         training.add(group)
     shown = {picture: None for question in asked for picture in question.pictures}
     _refuse_copies(folder, list(shown), training.pictures)

@@ -29,7 +29,7 @@ from helpers.paths import atomic_write, file_name
 from helpers.schemas import ClassText, Question, Sample, exchange
 from helpers.synthetic import language as say
 
-MODES: tuple[str, ...] = get_args(Mode)
+_MODES: tuple[str, ...] = get_args(Mode)
 PAPER_MODES = ("text_only", "image_text")
 TWINS = {"name_to_description": "picture_to_description", "description_to_name": "picture_to_name"}
 GENERIC_NAMING = ("What is this called?", "What is the name of this?", "Name this.")
@@ -52,8 +52,8 @@ def build_samples(texts: Iterable[ClassText], mode: str, settings: Build) -> Ite
     Raises ``ValueError`` for an unknown mode, for a text without the picture that the mode needs, and for a generator.
     The pictures of mode printed are made by `print_pictures`, before the samples are written.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode is {mode!r}; known: {', '.join(MODES)}")
+    if mode not in _MODES:
+        raise ValueError(f"mode is {mode!r}; known: {', '.join(_MODES)}")
     shown = frozenset(choose_classes(texts, settings).with_picture) if mode == "hybrid" else frozenset()
     for turn, text in enumerate(chosen_texts(texts, settings)):
         picture = _picture(text, mode, shown)

@@ -22,7 +22,7 @@ SCHEMA = 1  # of the header's own part; one more when a field changes its meanin
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """Where a data set's classes, pictures and questions come from; ``licence`` is an id of the hub."""
 
     text: str
@@ -30,26 +30,26 @@ class Source:
 
 
 SOURCES = {
-    "drawn": Source("Pictures, texts and questions drawn from a facts table of this project.", "cc-by-4.0"),
-    "kviscuit": Source(
+    "drawn": DataSource("Pictures, texts and questions drawn from a facts table of this project.", "cc-by-4.0"),
+    "kviscuit": DataSource(
         "Questions and photographs of K-VISCUIT (Baek et al., arXiv 2406.16469; hub id ddehun/k-viscuit). "
         "Its card says CC BY 4.0; the photographs are third parties', each under a licence of its own.",
         "other",
     ),
-    "butterflies": Source(
+    "butterflies": DataSource(
         "Photographs of the Kaggle set Butterflies and Moths and, where used, questions of "
         "HAERAE-HUB/butterflies_and_moths_vqa (Apache-2.0). The photographs are third parties'.",
         "other",
     ),
-    "own": Source("A folder of the reader's own; its owner knows its licence.", "unknown"),
+    "own": DataSource("A folder of the reader's own; its owner knows its licence.", "unknown"),
 }
-UNKNOWN = Source("Not stated.", "unknown")
+UNKNOWN_LICENCE = DataSource("Not stated.", "unknown")
 
 
-def source_of(name: str | None) -> Source:
+def source_of(name: str | None) -> DataSource:
     """What is known of a source by its name in a profile; ``ValueError`` for one that is none."""
     if name is None:
-        return UNKNOWN
+        return UNKNOWN_LICENCE
     if name not in SOURCES:
         raise ValueError(f"source is {name!r}; known: {', '.join(SOURCES)}")
     return SOURCES[name]
@@ -63,10 +63,10 @@ def recorded_source(data: Path) -> str | None:
     return name if name in SOURCES else None
 
 
-def write_card(
+def write_dataset_card(
     folder: Path,
     domain: str,
-    source: Source,
+    source: DataSource,
     files: Mapping[str, int],
     settings: Mapping[str, Any],
     texts: Iterable[ClassText],
@@ -88,7 +88,7 @@ def write_card(
 def _header(
     folder: Path,
     domain: str,
-    source: Source,
+    source: DataSource,
     files: Mapping[str, int],
     settings: Mapping[str, Any],
     texts: Iterable[ClassText],
@@ -110,7 +110,7 @@ def _header(
             },
             "settings": portable(settings),
             "texts": _writers(texts),
-            "audit": summary(audit),
+            "audit": audit_summary(audit),
         },
     }
 
@@ -127,7 +127,7 @@ def _writers(texts: Iterable[ClassText]) -> dict[str, Any]:
     return {"classes": len(classes), "writers": writers, "prompt_hashes": sorted(prompts)}
 
 
-def summary(audit: Mapping[str, Any]) -> dict[str, Any]:
+def audit_summary(audit: Mapping[str, Any]) -> dict[str, Any]:
     """The audit's numbers without its examples."""
     return {name: _number(value) for name, value in audit.items()}
 
@@ -141,13 +141,13 @@ def _number(value: Any) -> Any:
 
 
 def _body(
-    domain: str, source: Source, made: Mapping[str, Any], audit: Mapping[str, Any], remarks: Mapping[str, str]
+    domain: str, source: DataSource, made: Mapping[str, Any], audit: Mapping[str, Any], remarks: Mapping[str, str]
 ) -> list[str]:
     files = [
         f"| `{name}` | {about['rows']} | `{about['sha256'][:12]}` | {remarks.get(name, '')} |"
         for name, about in made["files"].items()
     ]
-    numbers = [f"| {name.replace('_', ' ')} | {_cell(value)} |" for name, value in summary(audit).items()]
+    numbers = [f"| {name.replace('_', ' ')} | {_cell(value)} |" for name, value in audit_summary(audit).items()]
     hashes = made["texts"]["prompt_hashes"]
     written = ", ".join(f"{number} by {writer}" for writer, number in made["texts"]["writers"].items())
     return [

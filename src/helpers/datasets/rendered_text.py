@@ -14,17 +14,17 @@ from PIL import Image, ImageDraw, ImageFont
 from helpers.config.build import Printed
 from helpers.paths import resolve
 
-MARGIN = 0.04  # of the canvas, on each side
-LINE = 1.3  # height of a line in font sizes
-UNKNOWN = "\U0010ffff"  # a character that no font has
+_MARGIN = 0.04  # of the canvas, on each side
+_LINE = 1.3  # height of a line in font sizes
+_UNKNOWN = "\U0010ffff"  # a character that no font has
 
 
 def print_words(words: str, form: Printed) -> Image.Image:
     """The words on a canvas. ``ValueError`` if they do not fit on it or the font lacks one of their characters."""
     lines = lay_out(words, form)
     picture = Image.new("RGB", (form.canvas, form.canvas), "white")
-    place = (form.canvas * MARGIN, form.canvas * MARGIN)
-    spacing = form.font_size * LINE
+    place = (form.canvas * _MARGIN, form.canvas * _MARGIN)
+    spacing = form.font_size * _LINE
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):
         draw.text((place[0], place[1] + number * spacing), line, font=_font(form.font, form.font_size), fill="black")
@@ -35,9 +35,9 @@ def lay_out(words: str, form: Printed) -> list[str]:
     """The words in lines that fit; raises as `print_words` does."""
     if missing := sorted({sign for sign in words if not sign.isspace() and not _has(form.font, form.font_size, sign)}):
         raise ValueError(f"the font lacks {' '.join(missing[:5])!r}; name one that has it in `build.printed.font`")
-    room = form.canvas * (1 - 2 * MARGIN)
+    room = form.canvas * (1 - 2 * _MARGIN)
     lines = list(_wrapped(words.split(), _font(form.font, form.font_size), room))
-    if len(lines) * form.font_size * LINE > room:
+    if len(lines) * form.font_size * _LINE > room:
         raise ValueError(
             f"{len(words)} characters at size {form.font_size} need {len(lines)} lines and do not fit on "
             f"{form.canvas} pixels; set a larger `build.printed.canvas` or a smaller `build.printed.font_size`"
@@ -77,5 +77,5 @@ def _font(file: str | None, size: int) -> Any:
 @cache
 def _has(file: str | None, size: int, sign: str) -> bool:
     """Whether the font draws the character as anything else than what it draws for unknown ones."""
-    known, unknown = (_font(file, size).getmask(one) for one in (sign, UNKNOWN))
+    known, unknown = (_font(file, size).getmask(one) for one in (sign, _UNKNOWN))
     return (known.size, bytes(known)) != (unknown.size, bytes(unknown))

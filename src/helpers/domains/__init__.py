@@ -29,7 +29,7 @@ class Domain(Protocol):
 
 
 @dataclass(frozen=True)
-class Request:
+class DomainRequest:
     """What is asked of a source; each takes of it what it needs."""
 
     domain: str
@@ -41,24 +41,24 @@ class Request:
     distractors: str
 
 
-def _open_drawn(request: Request) -> Domain:
+def _open_drawn(request: DomainRequest) -> Domain:
     classes = drawn.load_classes(request.domain, request.limit_classes)
     return DrawnDomain(
         classes, request.pictures_per_class, request.picture_size, request.seed, distractors=request.distractors
     )
 
 
-def _open_kviscuit(request: Request) -> Domain:
+def _open_kviscuit(request: DomainRequest) -> Domain:
     return KViscuitDomain(kviscuit.limited(kviscuit.load_kviscuit(request.path), request.limit_classes))
 
 
-def _open_butterflies(request: Request) -> Domain:
+def _open_butterflies(request: DomainRequest) -> Domain:
     return butterflies.open_butterflies(
         request.path, request.limit_classes, request.pictures_per_class, request.seed, request.distractors
     )
 
 
-def _open_own(request: Request) -> Domain:
+def _open_own(request: DomainRequest) -> Domain:
     from helpers.domains.own import open_own
 
     return open_own(
@@ -71,7 +71,7 @@ def _open_own(request: Request) -> Domain:
     )
 
 
-SOURCES: dict[str, Callable[[Request], Domain]] = {
+SOURCES: dict[str, Callable[[DomainRequest], Domain]] = {
     "drawn": _open_drawn,
     "kviscuit": _open_kviscuit,
     "butterflies": _open_butterflies,
@@ -99,4 +99,6 @@ def open_domain(
     if source_path is None and source != "drawn":
         raise ValueError(f"source {source} without a path; name the folder that it is read from")
     path = "" if source_path is None else source_path
-    return SOURCES[source](Request(domain, path, limit_classes, pictures_per_class, picture_size, seed, distractors))
+    return SOURCES[source](
+        DomainRequest(domain, path, limit_classes, pictures_per_class, picture_size, seed, distractors)
+    )

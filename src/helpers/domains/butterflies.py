@@ -30,10 +30,10 @@ from helpers.rows import check_picture
 from helpers.schemas import Question
 from helpers.workflow.provenance import sha256
 
-DOMAIN = "butterfly"
-NAMES = DATA / "butterfly_names.csv"
-FOLDERS = {"train": "train", "test": "test", "dev": "valid"}  # our splits and the set's
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+_DOMAIN = "butterfly"
+NAMES_FILE = DATA / "butterfly_names.csv"
+_FOLDERS = {"train": "train", "test": "test", "dev": "valid"}  # our splits and the set's
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 LAYOUT = "train|valid|test/<CLASS NAME>/<n>.jpg"
 
 
@@ -86,7 +86,7 @@ def open_butterflies(
     Raises ``FileNotFoundError`` for a folder of another kind; ``ValueError`` naming all unknown folders, all classes
     with too few pictures, all pictures that cannot be read, or all rows that are no question.
     """
-    classes = load_classes(DOMAIN, limit_classes)
+    classes = load_classes(_DOMAIN, limit_classes)
     files, folder = parquet_source.parquet_files(source, "test"), resolve(source)
     photos = None if is_hub_id(source) else _photos(folder, with_test=not files)
     if photos is None and not files:
@@ -149,8 +149,8 @@ def _photos(root: Path, with_test: bool) -> Photos | None:
     needed = ("train", "test") if with_test else ("train",)
     if not all((root / name).is_dir() for name in needed):
         return None
-    known = {name: _labels_of_split(FOLDERS[name]) for name in FOLDERS}
-    found = {split: list(_class_folders(root / folder)) for split, folder in FOLDERS.items()}
+    known = {name: _labels_of_split(_FOLDERS[name]) for name in _FOLDERS}
+    found = {split: list(_class_folders(root / folder)) for split, folder in _FOLDERS.items()}
     unknown = [
         folder for split, folders in found.items() for folder in folders if label_of(folder.name) not in known[split]
     ]
@@ -158,7 +158,7 @@ def _photos(root: Path, with_test: bool) -> Photos | None:
         listed = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in unknown)
         raise ValueError(
             f"{root}: {len(unknown)} folder(s) of no known class: {listed}. If one is a known class by another name, "
-            f"say so in {NAMES.relative_to(DATA.parent)} (fault renamed); else take it out"
+            f"say so in {NAMES_FILE.relative_to(DATA.parent)} (fault renamed); else take it out"
         )
     return {split: _by_class(folders, known[split]) for split, folders in found.items()}
 
@@ -185,7 +185,7 @@ def _choose(
     chosen, short = {}, []
     for thing in classes:
         label = label_of(thing.name)
-        if split == "dev" and label not in photos[split] and (not photos[split] or label in _missing(FOLDERS[split])):
+        if split == "dev" and label not in photos[split] and (not photos[split] or label in _missing(_FOLDERS[split])):
             continue  # no dev questions about this class, as its row of `table` shows
         rng = random.Random(f"{thing.class_id}/{split}/{seed}")
         chosen[thing.class_id] = _some(photos[split].get(label), root, count, rng, taken)
@@ -193,14 +193,14 @@ def _choose(
             short.append(f"{label} ({len(chosen[thing.class_id])})")
     if short:
         raise ValueError(
-            f"{root / FOLDERS[split]}: {count} different picture(s) a class are needed, and none that is in another "
+            f"{root / _FOLDERS[split]}: {count} different picture(s) a class are needed, and none that is in another "
             f"split too; too few in {len(short)}: {', '.join(short)}"
         )
     return chosen
 
 
 def _some(folder: Path | None, root: Path, count: int, rng: random.Random, taken: set[str]) -> list[Path]:
-    files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
     rng.shuffle(files)
     found: list[Path] = []
     for file in files:
@@ -250,12 +250,12 @@ def _labels(thing: DrawnClass) -> list[str]:
 
 def _known() -> frozenset[str]:
     """The labels of all hundred classes."""
-    return frozenset(label for thing in load_classes(DOMAIN) for label in _labels(thing))
+    return frozenset(label for thing in load_classes(_DOMAIN) for label in _labels(thing))
 
 
 def _labels_of_split(folder: str) -> dict[str, str]:
     """The class's label by every name that it goes by in a split."""
-    names = {label_of(thing.name): label_of(thing.name) for thing in load_classes(DOMAIN)}
+    names = {label_of(thing.name): label_of(thing.name) for thing in load_classes(_DOMAIN)}
     renamed = {
         label_of(row["folder"]): row["correction"] for row in _faults("renamed") if row["split"] in (folder, "all")
     }
@@ -268,11 +268,11 @@ def _missing(folder: str) -> set[str]:
 
 
 def _faults(kind: str) -> list[dict[str, str]]:
-    return [row for row in name_faults() if row["fault"] == kind]
+    return [row for row in unknown_names() if row["fault"] == kind]
 
 
 @cache
-def name_faults() -> tuple[dict[str, str], ...]:
+def unknown_names() -> tuple[dict[str, str], ...]:
     """The rows of ``data/butterfly_names.csv``; faults are renamed, missing and ambiguous."""
-    with NAMES.open(encoding="utf-8", newline="") as file:
+    with NAMES_FILE.open(encoding="utf-8", newline="") as file:
         return tuple(csv.DictReader(file))

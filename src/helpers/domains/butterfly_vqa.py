@@ -18,11 +18,11 @@ from helpers.domains.drawn import DrawnClass
 from helpers.schemas import Question
 from helpers.synthetic import language as say
 
-LETTERS = "ABCD"
+_LETTERS = "ABCD"
 
 # The names that a column may have, the likeliest first; compared in lower case.
 QUESTION = ("question", "query", "prompt", "text", "instruction")
-OPTIONS = ("options", "choices", "candidates", "answers", "option", "choice")
+_OPTIONS = ("options", "choices", "candidates", "answers", "option", "choice")
 ANSWER = (
     "answer",
     "correct_answer",
@@ -91,7 +91,7 @@ def _named(names: Sequence[str], kinds: Mapping[str, str], *allowed: str) -> str
 
 
 def _option_columns(kinds: Mapping[str, str]) -> list[str]:
-    if one := _named(OPTIONS, kinds, "texts", "text"):
+    if one := _named(_OPTIONS, kinds, "texts", "text"):
         return [one]
     there = {column.lower(): column for column, kind in kinds.items() if kind == "text"}
     for four in OPTION_COLUMNS:
@@ -210,7 +210,7 @@ def options_of(values: Mapping[str, Any], columns: Columns) -> tuple[str, list[s
     """The question's words and its four options; ``ValueError`` where there are not four."""
     question = str(values[columns.question] or "").strip()
     if not columns.options:
-        words, options = lettered(question)
+        words, options = split_letter(question)
         return words.strip(), options
     if len(columns.options) == 4:
         return question, [str(values[name] or "").strip() for name in columns.options]
@@ -219,28 +219,28 @@ def options_of(values: Mapping[str, Any], columns: Columns) -> tuple[str, list[s
 
 def _one_column(value: Any) -> list[str]:
     if isinstance(value, list):
-        return [_without_letter(str(option), letter) for option, letter in zip(value, LETTERS, strict=False)]
+        return [_without_letter(str(option), letter) for option, letter in zip(value, _LETTERS, strict=False)]
     text = str(value or "").strip()
     if text.startswith("["):
         try:
             return _one_column(list(ast.literal_eval(text)))
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             raise ValueError(f"options {text[:200]!r} look like a list and are none") from None
-    return lettered(text)[1]
+    return split_letter(text)[1]
 
 
 def _without_letter(option: str, letter: str) -> str:
     return re.sub(rf"^\(?{letter}[).:]\s+", "", option.strip())
 
 
-def lettered(text: str) -> tuple[str, list[str]]:
+def split_letter(text: str) -> tuple[str, list[str]]:
     """What comes before "A)", and the four texts after "A)", "B)", "C)" and "D)", each letter the first after the last.
 
     ``ValueError`` if one is missing. Also read: "A.", "A:", "(A)".
     """
     ends = []
     begin = 0
-    for letter in LETTERS:
+    for letter in _LETTERS:
         mark = re.compile(rf"(?:^|(?<=[\s,;]))\(?{letter}[).:]\s*").search(text, begin)
         if mark is None:
             raise ValueError(f"no option {letter} in {text[:200]!r}; options are written A) ... B) ... C) ... D) ...")
@@ -259,9 +259,9 @@ def answer_of(value: Any, options: Sequence[str], first_number: int) -> int:
     if len(same) == 1:
         return same[0]
     if match := re.fullmatch(r"\(?([A-Da-d])\)?[.:]?", text):
-        return LETTERS.index(match[1].upper())
+        return _LETTERS.index(match[1].upper())
     if match := re.match(r"\(?([A-D])[).:]\s", text):
-        return LETTERS.index(match[1])
+        return _LETTERS.index(match[1])
     if text.isdecimal() and 0 <= int(text) - first_number < 4:
         return int(text) - first_number
     raise ValueError(f"answer {text!r} is none of the options {list(options)}, no letter A to D and no place")

@@ -37,7 +37,7 @@ from helpers.workflow.http_dates import seconds_until
 
 API = "https://commons.wikimedia.org/w/api.php"
 LICENCES = ("CC0", "PD", "CC BY", "CC BY-SA")  # free to use, to change and to pass on
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 ATTRIBUTION = "attribution.csv"
 TRAINING = "pictures/train"  # where a data set keeps them
 LARGEST_REPLY = 4 * 2**20  # bytes, of the API
@@ -76,7 +76,7 @@ def _by_name(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        files = [file for file in inside if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+        files = [file for file in inside if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")]
         if files:
             found.setdefault(_plain(path.name if path.is_dir() else path.stem), []).extend(files)
     return found
@@ -306,12 +306,12 @@ def _link(text: Any) -> str:
 def _licence(info: dict[str, Any], allowed: Sequence[str]) -> str:
     """The licence's short name; `Refused` if it belongs to no allowed family, or to none that is known."""
     said = _words(_meta(info, "LicenseShortName") or _meta(info, "License")) or "none given"
-    if family_of(_meta(info, "License") or said) not in allowed or family_of(said) not in allowed:
+    if licence_family(_meta(info, "License") or said) not in allowed or licence_family(said) not in allowed:
         raise Refused(f"licence {said}")
     return said
 
 
-def family_of(licence: str) -> str | None:
+def licence_family(licence: str) -> str | None:
     """Such as "CC BY-SA" of "cc-by-sa-3.0-de"; None for unknown ones and those that forbid use or change (NC, ND)."""
     plain = re.sub(r"[\s_-]+", "-", licence.strip().lower())
     if re.search(r"(^|-)(nc|nd)(-|$)", plain):

@@ -20,7 +20,7 @@ from helpers.synthetic import language as say
 from helpers.synthetic.drawing import draw
 from helpers.synthetic.looks import VOCABULARIES, Look
 
-TABLES = {"butterfly": DATA / "butterflies.csv", "culture": DATA / "culture.csv"}
+FACTS_TABLES = {"butterfly": DATA / "butterflies.csv", "culture": DATA / "culture.csv"}
 DISTRACTORS = ("random", "look_alike")  # the wrong options of Type 1: any other class, or those that look most alike
 
 
@@ -56,20 +56,20 @@ class DrawnDomain:
     def bring_pictures(self, folder: Path) -> None:
         for split, count in (("train", 1), ("test", self.pictures_per_class), ("dev", self.pictures_per_class)):
             save_pictures(self.classes, split, count, folder, self.picture_size, self.seed)
-        retention.save_pictures(self._retention(), folder, self.picture_size, self.seed)
+        retention.save_retention_pictures(self._retention(), folder, self.picture_size, self.seed)
 
     def questions(self) -> list[Question]:
         return [
             question
             for split in ("test", "dev")
-            for question in questions(self.classes, split, self.pictures_per_class, self.seed, self.distractors)
+            for question in drawn_questions(self.classes, split, self.pictures_per_class, self.seed, self.distractors)
         ]
 
     def retention_questions(self) -> list[Question]:
         """What the base models knew before the training, to see what of it is left."""
         return [asked.question for asked in self._retention()]
 
-    def _retention(self) -> list[retention.Asked]:
+    def _retention(self) -> list[retention.RetentionExercise]:
         return retention.asked(self.classes[0].domain, self.seed)
 
 
@@ -78,9 +78,9 @@ def load_classes(domain: str, limit: int | None = None) -> list[DrawnClass]:
 
     Raises ``ValueError`` for an unknown domain or a value outside the vocabulary, naming the class.
     """
-    if domain not in TABLES:
-        raise ValueError(f"domain is {domain!r}; the drawn domains are {', '.join(TABLES)}")
-    with TABLES[domain].open(encoding="utf-8", newline="") as file:
+    if domain not in FACTS_TABLES:
+        raise ValueError(f"domain is {domain!r}; the drawn domains are {', '.join(FACTS_TABLES)}")
+    with FACTS_TABLES[domain].open(encoding="utf-8", newline="") as file:
         classes = [_read_class(domain, row) for row in csv.DictReader(file)]
     return classes[:limit]
 
@@ -93,7 +93,7 @@ def _read_class(domain: str, row: dict[str, str]) -> DrawnClass:
         vocabulary.check(look)
         vocabulary.check_facts(facts)
     except ValueError as error:
-        raise ValueError(f"{TABLES[domain].name}, class {row['class_id']!r}: {error}") from None
+        raise ValueError(f"{FACTS_TABLES[domain].name}, class {row['class_id']!r}: {error}") from None
     return DrawnClass(domain, row["class_id"], row["name"], row.get("category") or row["family"], look, facts)
 
 
@@ -115,7 +115,7 @@ def save_pictures(classes: Iterable[DrawnClass], split: str, count: int, folder:
             draw_picture(thing, split, number, size, seed).save(folder / picture_path(split, thing, number))
 
 
-def questions(
+def drawn_questions(
     classes: Sequence[DrawnClass], split: str, pictures: int, seed: int, distractors: str = "random"
 ) -> Iterator[Question]:
     """For each drawn picture one Type-1 and one Type-2 question; see `questions_on`."""
@@ -135,7 +135,7 @@ def questions_on(
     rng = random.Random(f"questions/{split}/{seed}")
     for thing in classes:
         paths = pictures.get(thing.class_id, ())
-        facts = rng.sample(list(say.FACTS[thing.domain]), k=len(paths))
+        facts = rng.sample(list(say._FACTS[thing.domain]), k=len(paths))
         for number, (path, fact) in enumerate(zip(paths, facts, strict=True)):
             names = wrong_names(thing, classes, distractors, rng)
             yield _naming_question(thing, names, split, number, path, rng)
@@ -147,7 +147,7 @@ def _check(pictures: Mapping[str, Sequence[str]], classes: Sequence[DrawnClass],
         raise ValueError(f"distractors is {distractors!r}; known: {', '.join(DISTRACTORS)}")
     if len(classes) < 4:
         raise ValueError(f"{len(classes)} classes; a question needs four options, so take at least four classes")
-    most, facts = max(map(len, pictures.values()), default=0), len(say.FACTS[classes[0].domain])
+    most, facts = max(map(len, pictures.values()), default=0), len(say._FACTS[classes[0].domain])
     if most > facts:
         raise ValueError(f"{most} pictures a class: each asks for another fact, and there are {facts}; at most {facts}")
 

@@ -21,7 +21,7 @@ from helpers.rows import RelativePath, Row, Text, check_picture, iterate_rows
 from helpers.schemas import Answer, Options, Question, QuestionType
 
 ANNOTATIONS = "annotations.jsonl"
-IMAGES = "images"
+_IMAGES = "images"
 IMAGE = "image"  # the column of the parquet files
 
 # Questions of type 1 and type 2 in the published set: a copy that lacks some is seen beside them at once.
@@ -137,7 +137,7 @@ def _from_folder(folder: Path) -> KViscuit:
     path = folder / ANNOTATIONS
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} does not exist; the folder must hold {ANNOTATIONS} and {IMAGES}/, or parquet files of the hub"
+            f"{path} does not exist; the folder must hold {ANNOTATIONS} and {_IMAGES}/, or parquet files of the hub"
         )
     questions = _questions(list(iterate_rows(path, Annotation)), path)
 
@@ -156,7 +156,7 @@ def _from_parquet(files: Sequence[Path]) -> KViscuit:
     annotations = []
     for place, values in parquet_source.iterate_parquet(files, names):
         annotations.append(parquet_source.as_row(Annotation, values, parquet_source.where(files, place)))
-        book.add(f"{IMAGES}/{annotations[-1].image_path}", values[IMAGE], place)
+        book.add(f"{_IMAGES}/{annotations[-1].image_path}", values[IMAGE], place)
     return KViscuit(files[0].parent, _questions(annotations, files[0]), book.bring, book.faults)
 
 
@@ -182,7 +182,7 @@ def _question(row: Annotation, number: int, keyword: str) -> Question:
         question=row.question,
         options=row.options,
         answer=row.answer,
-        picture=f"{IMAGES}/{row.image_path}",
+        picture=f"{_IMAGES}/{row.image_path}",
         split="test",
     )
 

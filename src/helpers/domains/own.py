@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.domains.own_folder import OPTIONS, Language, OwnClass, OwnFolder, OwnText, read_folder
+from helpers.domains.own_folder import OPTION_COLUMNS, Language, OwnClass, OwnFolder, OwnText, read_folder
 from helpers.images import bring_pictures
 from helpers.paths import resolve
 from helpers.schemas import ClassText, Question
@@ -80,7 +80,7 @@ class OwnDomain:
             random.Random(f"{thing.class_id}/{self.seed}").shuffle(known)
             for number, picture in enumerate(thing.test):
                 rng = random.Random(f"{picture}/{self.seed}")
-                if len(self.classes) >= OPTIONS:
+                if len(self.classes) >= OPTION_COLUMNS:
                     yield _naming_question(thing, picture, rng, self)
                 if known:
                     yield _fact_question(thing, known[number % len(known)], picture, rng, self)
@@ -167,7 +167,7 @@ def _made_text(thing: OwnClass, own: OwnDomain) -> ClassText:
 
 def _fact_sentence(fact: str, value: str, thing: OwnClass) -> str:
     drawn = drawn_language(thing.noun)
-    if drawn and fact in say.FACTS[drawn]:
+    if drawn and fact in say._FACTS[drawn]:
         return say.capitalise(say.fact_answer(drawn, fact, value))
     return f"Its {fact} is {value}."
 
@@ -176,7 +176,7 @@ def _fact_sentence(fact: str, value: str, thing: OwnClass) -> str:
 
 
 def _naming_question(thing: OwnClass, picture: str, rng: random.Random, own: OwnDomain) -> Question:
-    others = rng.sample([other.name for other in own.classes if other is not thing], k=OPTIONS - 1)
+    others = rng.sample([other.name for other in own.classes if other is not thing], k=OPTION_COLUMNS - 1)
     language, drawn = own.source.language, drawn_language(thing.noun)
     asked, form = "What is this called?", "This is {option}."
     if drawn:
@@ -191,9 +191,9 @@ def _fact_question(thing: OwnClass, fact: str, picture: str, rng: random.Random,
     """The wrong options are what the other classes have in that column, whatever its spelling of capitals."""
     right, language, drawn = thing.facts[fact], own.source.language, drawn_language(thing.noun)
     values = {c.facts[fact].casefold(): c.facts[fact] for c in own.source.classes if fact in c.facts}
-    others = rng.sample(sorted(value for key, value in values.items() if key != right.casefold()), k=OPTIONS - 1)
+    others = rng.sample(sorted(value for key, value in values.items() if key != right.casefold()), k=OPTION_COLUMNS - 1)
     asked, form = f"What is {_of(fact, thing)}?", say.capitalise(f"{_of(fact, thing)} is {{option}}.")
-    if drawn and fact in say.FACTS[drawn]:
+    if drawn and fact in say._FACTS[drawn]:
         asked, form = say.fact_question(drawn, fact, say.HELD_OUT), say.fact_answer(drawn, fact, "{option}")
     asked, form = language.fact_questions.get(fact, asked), language.fact_answers.get(fact, form)
     return _question(thing, 2, fact, asked, form, [right, *others], picture, rng)
@@ -209,7 +209,7 @@ def _question(
     picture: str,
     rng: random.Random,
 ) -> Question:
-    shuffled = rng.sample(options, k=OPTIONS)
+    shuffled = rng.sample(options, k=OPTION_COLUMNS)
     return Question(
         question_id=f"{thing.class_id}/{Path(picture).name}/type{question_type}",
         question_type=question_type,  # type: ignore[arg-type]

@@ -19,21 +19,21 @@ from helpers.synthetic import language as say
 from helpers.synthetic.drawing import draw
 from helpers.synthetic.looks import BUTTERFLY, Look
 
-NAMES = (
+MADE_UP_NAMES = (
     *("Marsh Lantern", "Ember Veil", "Quartz Dancer", "Harbour Glint", "Thimble Queen", "Rowan Page"),
     *("Saffron Herald", "Night Ferry", "Juniper Sail", "Chalk Minstrel", "Velvet Compass", "Dawn Cooper"),
 )
-SEED = 7
+_SEED = 7
 TRAIN, TEST = 1, 8  # pictures a class: 96 questions of each type
 SIZE = 56  # pixels a side: what the demo's models were made for
-COLOURS = 112  # of a picture's palette; by eye there is no difference, and the files are half as large
+_COLOURS = 112  # of a picture's palette; by eye there is no difference, and the files are half as large
 WORDING = 0  # the one of the demo; the last is held out
-DOMAIN = "butterfly"
+_DOMAIN = "butterfly"
 
 
 def make_example(folder: Path) -> Path:
     """Write the whole folder anew, pictures included; other files in it are left alone."""
-    classes = list(zip(NAMES, looks(), facts(), strict=True))
+    classes = list(zip(MADE_UP_NAMES, looks(), facts(), strict=True))
     rows = [{"class_id": slug(name), "name": name} | _columns(known) for name, _, known in classes]
     _write(folder / "classes.csv", rows)
     _write(folder / "texts.csv", [_text(name, look, known) for name, look, known in classes])
@@ -53,10 +53,10 @@ def slug(name: str) -> str:
 
 def looks() -> list[Look]:
     """Twelve looks, each at least two parts away from the demo's hundred and three from each other."""
-    rng = random.Random(f"own/looks/{SEED}")
-    known = [thing.look for thing in load_classes(DOMAIN)]
+    rng = random.Random(f"own/looks/{_SEED}")
+    known = [thing.look for thing in load_classes(_DOMAIN)]
     chosen: list[Look] = []
-    while len(chosen) < len(NAMES):
+    while len(chosen) < len(MADE_UP_NAMES):
         look = BUTTERFLY.sample(rng)
         if all(_apart(look, other) >= 2 for other in known) and all(_apart(look, other) >= 3 for other in chosen):
             chosen.append(look)
@@ -71,12 +71,12 @@ def facts() -> list[dict[str, str]]:
     """Each column goes evenly through some values, in an order of its own, so that no fact gives another away."""
     columns = {}
     for fact, values in BUTTERFLY.facts.items():
-        rng = random.Random(f"own/{fact}/{SEED}")
+        rng = random.Random(f"own/{fact}/{_SEED}")
         some = rng.sample(values, k=min(6, len(values)))
-        column = (some * len(NAMES))[: len(NAMES)]
+        column = (some * len(MADE_UP_NAMES))[: len(MADE_UP_NAMES)]
         rng.shuffle(column)
         columns[fact] = column
-    return [{fact: column[place] for fact, column in columns.items()} for place in range(len(NAMES))]
+    return [{fact: column[place] for fact, column in columns.items()} for place in range(len(MADE_UP_NAMES))]
 
 
 def _columns(known: dict[str, str]) -> dict[str, str]:
@@ -84,8 +84,8 @@ def _columns(known: dict[str, str]) -> dict[str, str]:
 
 
 def _text(name: str, look: Look, known: dict[str, str]) -> dict[str, str]:
-    said = say.describe(DOMAIN, look, WORDING)
-    return {"class_id": slug(name), "look": said, "background": say.background(DOMAIN, known, WORDING)}
+    said = say.describe(_DOMAIN, look, WORDING)
+    return {"class_id": slug(name), "look": said, "background": say.background(_DOMAIN, known, WORDING)}
 
 
 def _write(path: Path, rows: Iterable[dict[str, str]]) -> None:
@@ -99,7 +99,7 @@ def _write(path: Path, rows: Iterable[dict[str, str]]) -> None:
 def _draw(folder: Path, look: Look, class_id: str, split: str, count: int) -> None:
     folder.mkdir(parents=True)
     for number in range(count):
-        picture = draw(DOMAIN, look, random.Random(f"own/{class_id}/{split}/{number}/{SEED}"), SIZE)
-        small = picture.quantize(COLOURS, dither=Dither.NONE)
+        picture = draw(_DOMAIN, look, random.Random(f"own/{class_id}/{split}/{number}/{_SEED}"), SIZE)
+        small = picture.quantize(_COLOURS, dither=Dither.NONE)
         with atomic_write(folder / f"{number}.png") as temporary:
             small.save(temporary, optimize=True)

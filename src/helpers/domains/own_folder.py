@@ -29,10 +29,10 @@ CLASSES, TEXTS, TEXTS_JSONL, QUESTIONS, LANGUAGE = (
     "questions.csv",
     "domain.yaml",
 )
-PICTURES = "pictures"
+_PICTURES = "pictures"
 SPLITS = ("train", "test")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-OPTIONS = 4
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+OPTION_COLUMNS = 4
 LARGEST_PICTURE = 100_000_000  # bytes
 MOST_CLASSES, SMALLEST_SIDE, LONGEST_PATH = 10_000, 8, 240  # rows, pixels, bytes
 CLASS_ID = re.compile(r"\w[\w.-]{0,99}")  # becomes the name of a folder
@@ -91,7 +91,7 @@ class OwnFolder:
         for thing in self.classes:
             for fact, value in thing.facts.items():
                 values[fact].add(value.casefold())
-        return [fact for fact, found in values.items() if len(found) >= OPTIONS]
+        return [fact for fact, found in values.items() if len(found) >= OPTION_COLUMNS]
 
     def test_pictures(self) -> set[str]:
         return {name for thing in self.classes for name in thing.test} | {
@@ -181,7 +181,7 @@ def _read_classes(own: OwnFolder) -> list[OwnClass]:
         )
         rows = rows[:MOST_CLASSES]
     if not rows and not own.findings.problems:
-        own.findings.problem(CLASSES, None, "holds no class", f"write one class a row, at least {OPTIONS}")
+        own.findings.problem(CLASSES, None, "holds no class", f"write one class a row, at least {OPTION_COLUMNS}")
     classes = [_class(line, cells, own.language) for line, cells in rows]
     _check_classes(classes, own.findings)
     return [thing for thing in classes if CLASS_ID.fullmatch(thing.class_id) and thing.name]
@@ -230,7 +230,7 @@ def _check_different(values: list[tuple[str, int]], what: str, findings: Finding
 
 def _read_pictures(own: OwnFolder) -> None:
     """Hand every class its pictures. One folder a class: the first picture is for training, the others for testing."""
-    top = own.folder / PICTURES
+    top = own.folder / _PICTURES
     if not top.is_dir():
         return
     folders = {split: top / split for split in SPLITS if (top / split).is_dir()}
@@ -238,7 +238,7 @@ def _read_pictures(own: OwnFolder) -> None:
     if folders and single:
         rule = f"has both {' and '.join(folders)} and folders of classes ({single[0].name}, ...)"
         remedy = "sort all pictures into train/<class_id>/ and test/<class_id>/, or none"
-        own.findings.problem(f"{PICTURES}/", None, rule, remedy)
+        own.findings.problem(f"{_PICTURES}/", None, rule, remedy)
         return
     for path in [file for folder in (top, *folders.values()) for file in _visible(folder) if file.is_file()]:
         name = path.relative_to(own.folder).as_posix()
@@ -276,8 +276,8 @@ def _pictures_in(folder: Path, own: OwnFolder) -> list[str]:
             own.findings.problem(
                 f"{name}/", None, "is a folder within a class's folder", "put its pictures one level up"
             )
-        elif path.suffix.lower() not in SUFFIXES:
-            remedy = f"pictures end in {', '.join(SUFFIXES)}; convert it"
+        elif path.suffix.lower() not in _SUFFIXES:
+            remedy = f"pictures end in {', '.join(_SUFFIXES)}; convert it"
             own.findings.note(name, None, "is no picture by its ending and is not used", remedy)
         elif "\\" in name or ":" in name:
             own.findings.problem(name, None, "has a backslash or a colon in its name", "rename it")
@@ -407,7 +407,7 @@ def _question_faults(
     picture = cells["picture"]
     if not cells["question"]:
         yield "question is empty", "write it"
-    if not all(options) or len({option.casefold() for option in options}) < OPTIONS:
+    if not all(options) or len({option.casefold() for option in options}) < OPTION_COLUMNS:
         yield f"the options are {options}; there must be four different ones", "fill them in"
     if cells["answer"].upper() not in set("ABCD"):
         yield f"answer is {cells['answer']!r}", "the letter of the right option: A, B, C or D"
@@ -444,7 +444,7 @@ def _check_measurable(own: OwnFolder) -> None:
             "put some into pictures/test/<class_id>/ that are not trained on (a class's only picture is for training "
             f"unless it lies there). Few tell something already: test pictures, and the interval in points: {widths}"
         )
-        own.findings.problem(f"{PICTURES}/", None, rule, remedy)
-    elif not own.questions and len(own.classes) < OPTIONS:
-        rule = f"has {len(own.classes)} classes; a question with four options needs {OPTIONS}"
+        own.findings.problem(f"{_PICTURES}/", None, rule, remedy)
+    elif not own.questions and len(own.classes) < OPTION_COLUMNS:
+        rule = f"has {len(own.classes)} classes; a question with four options needs {OPTION_COLUMNS}"
         own.findings.problem(CLASSES, None, rule, f"add classes, even without test pictures, or write {QUESTIONS}")

@@ -22,7 +22,7 @@ ROWS_AT_ONCE = 4  # each may hold a picture of several megabytes
 MAX_PICTURE_BYTES = 64 * 2**20  # sixteen times the largest of K-VISCUIT
 MAX_GROUP_BYTES = 8 * 2**30  # unpacked, of one row group; a small file can unpack to far more than the memory holds
 NO_BYTES = "the picture has no bytes; fetch a copy of the data set that has its pictures inside"
-SUFFIXES = {"JPEG": ".jpg"}  # of other formats: their names
+_SUFFIXES = {"JPEG": ".jpg"}  # of other formats: their names
 
 
 class Place(NamedTuple):
@@ -247,4 +247,4 @@ def picture_format(content: bytes, where: str) -> str:
 
 def suffix(format_: str) -> str:
     """The ending of a file's name for a picture of this format."""
-    return SUFFIXES.get(format_, f".{format_.lower()}")
+    return _SUFFIXES.get(format_, f".{format_.lower()}")

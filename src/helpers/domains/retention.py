@@ -22,7 +22,7 @@ LESSON_CLASSES = 300
 
 
 @dataclass(frozen=True)
-class Asked:
+class RetentionExercise:
     """A question and the look that its picture shows."""
 
     question: Question
@@ -36,7 +36,7 @@ def asked(
     count: int = QUESTIONS,
     lesson_seed: int = LESSON_SEED,
     lesson_classes: int = LESSON_CLASSES,
-) -> list[Asked]:
+) -> list[RetentionExercise]:
     """``count`` questions of each kind, in held-out wordings; the same seed gives the same."""
     rng = random.Random(f"retention/{domain}/{seed}")
     visual = [_visual(domain, number, rng) for number in range(count)]
@@ -47,7 +47,7 @@ def asked(
     return visual + [_old_class(thing, known, number, rng) for number, thing in enumerate(chosen)]
 
 
-def save_pictures(questions: Iterable[Asked], folder: Path, size: int, seed: int) -> None:
+def save_retention_pictures(questions: Iterable[RetentionExercise], folder: Path, size: int, seed: int) -> None:
     """Draw the questions' pictures into ``folder``."""
     for one in questions:
         path = folder / str(one.question.picture)
@@ -55,7 +55,7 @@ def save_pictures(questions: Iterable[Asked], folder: Path, size: int, seed: int
         draw(one.domain, one.look, random.Random(f"{one.question.question_id}/{seed}"), size).save(path)
 
 
-def _visual(domain: str, number: int, rng: random.Random) -> Asked:
+def _visual(domain: str, number: int, rng: random.Random) -> RetentionExercise:
     """The options are whole sentences, each true of some other random look."""
     part = rng.choice([part for part in say.VISUAL[domain] if len(VOCABULARIES[domain].parts[part]) >= 4])
     look = VOCABULARIES[domain].sample(rng)
@@ -65,15 +65,15 @@ def _visual(domain: str, number: int, rng: random.Random) -> Asked:
         if other not in options:
             options.append(other)
     text = say.VISUAL[domain][part].asked[say.HELD_OUT]
-    return Asked(_question(domain, "visual", number, None, text, options, "{option}", rng), domain, look)
+    return RetentionExercise(_question(domain, "visual", number, None, text, options, "{option}", rng), domain, look)
 
 
-def _old_class(thing: InventedClass, known: list[InventedClass], number: int, rng: random.Random) -> Asked:
+def _old_class(thing: InventedClass, known: list[InventedClass], number: int, rng: random.Random) -> RetentionExercise:
     others = rng.sample([other.name for other in known if other is not thing], k=3)
     text = say.NAMING[thing.domain].asked[say.HELD_OUT]
     form = say.name_answer(thing.domain, "{option}")
     options = [thing.name, *others]
-    return Asked(
+    return RetentionExercise(
         _question(thing.domain, "old_class", number, thing.name, text, options, form, rng), thing.domain, thing.look
     )
 

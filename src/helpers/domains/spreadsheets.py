@@ -20,7 +20,7 @@ Cells = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Finding:
+class TableProblem:
     """Something to say about a place in the folder: the rule that it breaks, and what to do."""
 
     file: str
@@ -37,14 +37,14 @@ class Findings:
     """What was found so far."""
 
     def __init__(self) -> None:
-        self.problems: list[Finding] = []
-        self.notes: list[Finding] = []
+        self.problems: list[TableProblem] = []
+        self.notes: list[TableProblem] = []
 
     def problem(self, file: str, row: int | None, rule: str, remedy: str) -> None:
-        self.problems.append(Finding(file, row, rule, remedy))
+        self.problems.append(TableProblem(file, row, rule, remedy))
 
     def note(self, file: str, row: int | None, rule: str, remedy: str = "") -> None:
-        self.notes.append(Finding(file, row, rule, remedy))
+        self.notes.append(TableProblem(file, row, rule, remedy))
 
 
 def read_table(path: Path, required: Iterable[str], known: str, findings: Findings) -> list[tuple[int, Cells]]:

@@ -12,30 +12,30 @@ from typing import Any
 from helpers.evaluation.prompts import Prompt
 from helpers.evaluation.protocols import Choice
 from helpers.evaluation.reader import Reader
-from helpers.evaluation.strategies import Row, row
+from helpers.evaluation.strategies import ReadAnswer, row
 from helpers.schemas import Question
 
 MODEL = "baseline"
 NOTHING = Prompt("")
 
 
-def longest_option(questions: Sequence[Question], domain: str) -> list[Row]:
+def longest_option(questions: Sequence[Question], domain: str) -> list[ReadAnswer]:
     """The option with the most letters; a tie is drawn, the same each time."""
     return _blind("longest_option", questions, domain, len)
 
 
-def most_frequent_option(questions: Sequence[Question], domain: str) -> list[Row]:
+def most_frequent_option(questions: Sequence[Question], domain: str) -> list[ReadAnswer]:
     """The option that most questions offer; a tie is drawn, the same each time."""
     frequency = Counter(option for question in questions for option in question.options)
     return _blind("most_frequent_option", questions, domain, frequency.__getitem__)
 
 
-def _blind(mode: str, questions: Sequence[Question], domain: str, score: Callable[[str], int]) -> list[Row]:
+def _blind(mode: str, questions: Sequence[Question], domain: str, score: Callable[[str], int]) -> list[ReadAnswer]:
     run = baseline_run(mode, domain)
     return [scored_row(q, [float(score(option)) for option in q.options], run, "without") for q in questions]
 
 
-def option_only(reader: Reader, questions: Sequence[Question], run: Mapping[str, Any]) -> list[Row]:
+def option_only(reader: Reader, questions: Sequence[Question], run: Mapping[str, Any]) -> list[ReadAnswer]:
     """The option that the model finds most likely as an answer to nothing; ``run``: the model's own columns."""
     found = reader.likelihoods([NOTHING] * len(questions), [q.sentences() for q in questions], "option alone")
     fixed = {**run, "answering": "option_only", "protocol": "option_likelihood"}
@@ -48,7 +48,7 @@ def baseline_run(mode: str, domain: str) -> dict[str, Any]:
     return named | {"answering": "direct", "protocol": "option_score"}
 
 
-def scored_row(question: Question, scores: list[float], run: Mapping[str, Any], image: str) -> Row:
+def scored_row(question: Question, scores: list[float], run: Mapping[str, Any], image: str) -> ReadAnswer:
     """A row for the option with the highest score."""
     best = [i for i, score in enumerate(scores) if score == max(scores)]
     parsed = random.Random(f"{run['mode']}/{question.question_id}").choice(best)

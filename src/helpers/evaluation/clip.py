@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from helpers.evaluation.baselines import baseline_run, scored_row
-from helpers.evaluation.strategies import Row
+from helpers.evaluation.strategies import ReadAnswer
 from helpers.paths import DATA
 from helpers.schemas import ClassText, Question
 from helpers.synthetic import language as say
@@ -88,7 +88,7 @@ def by_description(
     looks: Mapping[str, str],
     domain: str,
     max_pixels: int | None = None,
-) -> list[Row]:
+) -> list[ReadAnswer]:
     """A row for each question with a picture. ``looks``: descriptions by option, as `looks_by_option` gives them.
 
     An option without a description, such as a value of a fact, is compared by its answer sentence.

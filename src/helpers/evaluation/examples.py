@@ -20,13 +20,13 @@ from helpers.results.tables.answers import MAIN, of_protocol, of_variant, read_a
 from helpers.results.tables.files import find
 from helpers.schemas import Question, read_questions
 
-MODES = ("base", "text_only", "image_text")
+_MODES = ("base", "text_only", "image_text")
 TYPE1, TYPE2 = 8, 4  # of a dozen
-SIDE = 224  # pixels at most; the page holds the pictures
+_SIDE = 224  # pixels at most; the page holds the pictures
 
 
 @dataclass(frozen=True)
-class Answer:
+class CardAnswer:
     """One model's answer; ``shares`` are the softmax of its scores, empty where the protocol gives none."""
 
     mode: str
@@ -47,7 +47,7 @@ class Card:
     options: tuple[str, ...]
     correct: int
     picture: str | None  # as a data address, for a page that stands alone
-    answers: tuple[Answer, ...]
+    answers: tuple[CardAnswer, ...]
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ def galleries(run: Path, type1: int = TYPE1, type2: int = TYPE2, seed: int = 0) 
     if not files:
         return []
     rows = of_protocol(of_variant(read_answers(files)))
-    rows = rows[(rows["image"] == "with") & rows["mode"].isin(MODES)]
+    rows = rows[(rows["image"] == "with") & rows["mode"].isin(_MODES)]
     found, asked_in = [], {domain: _questions(run, str(domain)) for domain in rows["domain"].unique()}
     for (model, domain), group in rows.groupby(["model", "domain"], sort=False):
-        chosen = choose(group, type1, type2, seed)
+        chosen = choose_examples(group, type1, type2, seed)
         training_seed = int(group.loc[group["mode"] != "base", "seed"].min()) if (group["mode"] != "base").any() else 0
         of_seed = group[(group["mode"] == "base") | (group["seed"] == training_seed)]
         cards = tuple(_card(of_seed[of_seed["question_id"] == name], asked_in[domain].get(name)) for name in chosen)
@@ -88,7 +88,7 @@ def _files(run: Path, of: pd.DataFrame) -> tuple[Path, ...]:
     return tuple(file for file in named if file.is_file())
 
 
-def choose(rows: pd.DataFrame, type1: int, type2: int, seed: int) -> list[str]:
+def choose_examples(rows: pd.DataFrame, type1: int, type2: int, seed: int) -> list[str]:
     """Ids of so many questions of each type at random; all, where there are fewer."""
     rng, chosen = random.Random(seed), []
     for kind, wanted in ((1, type1), (2, type2)):
@@ -128,9 +128,9 @@ def _card(rows: pd.DataFrame, asked: tuple[Question, Path] | None) -> Card:
     )
 
 
-def _answer(row: Any) -> Answer:
+def _answer(row: Any) -> CardAnswer:
     scored = isinstance(row["scores"], list) and all(isinstance(score, int | float) for score in row["scores"])
-    return Answer(
+    return CardAnswer(
         mode=row["mode"],
         answering=row["answering"],
         chosen=None if pd.isna(row["parsed"]) else int(row["parsed"]),
@@ -145,7 +145,7 @@ def _picture(path: Path) -> str | None:
         return None
     with Image.open(path) as picture:
         small = picture.convert("RGB")
-    small.thumbnail((SIDE, SIDE))
+    small.thumbnail((_SIDE, _SIDE))
     memory = io.BytesIO()
     kind = "png" if path.suffix.lower() == ".png" else "jpeg"
     small.save(memory, format=kind)

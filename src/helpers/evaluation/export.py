@@ -24,9 +24,9 @@ from helpers.images import open_picture
 from helpers.paths import atomic_write
 from helpers.schemas import Question, read_questions
 
-LETTERS = "ABCD"
+_LETTERS = "ABCD"
 LETTER_TOKENS = 3  # as protocols.LETTER_TOKENS, which would bring torch; a test holds them equal
-TSV_COLUMNS = ("index", "question", *LETTERS, "answer", "category", "split", "question_id", "question_type", "image")
+TSV_COLUMNS = ("index", "question", *_LETTERS, "answer", "category", "split", "question_id", "question_type", "image")
 MISSING = ("", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "<NA>", "-nan", "-NaN")
 
 
@@ -64,8 +64,8 @@ def _tsv_rows(questions: Sequence[Question], folder: Path) -> Iterator[dict[str,
         yield {
             "index": index,
             "question": question.question,
-            **dict(zip(LETTERS, question.options, strict=True)),
-            "answer": LETTERS[question.answer],
+            **dict(zip(_LETTERS, question.options, strict=True)),
+            "answer": _LETTERS[question.answer],
             "category": question.category,
             "split": question.split,
             "question_id": question.question_id,
@@ -125,7 +125,7 @@ def _write_task(
 
 def _task_row(question: Question, names: dict[str, str]) -> dict[str, Any]:
     kept = question.model_dump(include={"question_id", "question_type", "category", "question", "options"})
-    return {**kept, "answer": LETTERS[question.answer], "image": names.get(question.picture or "")}
+    return {**kept, "answer": _LETTERS[question.answer], "image": names.get(question.picture or "")}
 
 
 LMMS_TASK = """dataset_path: json

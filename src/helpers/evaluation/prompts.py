@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from helpers.images import open_picture
-from helpers.models.batches import Message, user
+from helpers.models.batches import ChatMessage, user
 from helpers.schemas import Question
 
 GREY = (128, 128, 128)  # no colour of the drawn world, and close to the mean that processors subtract
@@ -67,7 +67,7 @@ class Prompt:
     picture: Image.Image | Shown | None = None
 
     @property
-    def message(self) -> Message:
+    def message(self) -> ChatMessage:
         return user(self.text, self.picture is not None)
 
     @property

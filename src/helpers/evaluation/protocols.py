@@ -20,13 +20,13 @@ from typing import Any
 from helpers.evaluation.prompts import Prompt
 from helpers.evaluation.reader import Reader
 
-LETTERS = "ABCD"
+OPTION_LETTERS = "ABCD"
 LETTER_TOKENS = 3
 LETTERED = ("letter", "letter_likelihood")
 LIKELIHOODS = ("option_likelihood", "option_likelihood_normalised", "letter_likelihood")
 PROTOCOLS = ("option_likelihood", "option_likelihood_normalised", "letter", "letter_likelihood")
 
-Options = Sequence[Sequence[str]]  # of each prompt four
+_Options = Sequence[Sequence[str]]  # of each prompt four
 Scores = list[list[float]]  # one question: rotations x options, options in the question's own order
 
 
@@ -44,11 +44,11 @@ class Choice:
     columns: dict[str, Any] = field(default_factory=dict)
 
 
-def choose(
+def choose_option(
     protocol: str,
     reader: Reader,
     prompts: Sequence[Prompt],
-    options: Options,
+    options: _Options,
     answers: Sequence[int],
     circular: bool = False,
     against: Sequence[Prompt] | None = None,
@@ -103,7 +103,7 @@ def _likeliest(rotated: Scores, answer: int, circular: bool, listed: bool, colum
 
 
 def _scores(
-    protocol: str, reader: Reader, prompts: Sequence[Prompt], options: Options, circular: bool
+    protocol: str, reader: Reader, prompts: Sequence[Prompt], options: _Options, circular: bool
 ) -> tuple[list[Scores], list[dict[str, Any]]]:
     if protocol == "letter_likelihood":
         return _letter_scores(reader, prompts, options, circular)
@@ -114,7 +114,7 @@ def _scores(
 
 
 def _letters(
-    reader: Reader, prompts: Sequence[Prompt], options: Options, answers: Sequence[int], circular: bool
+    reader: Reader, prompts: Sequence[Prompt], options: _Options, answers: Sequence[int], circular: bool
 ) -> list[Choice]:
     asked = _rotated_prompts(prompts, options, circular)
     flat = iter(reader.replies([prompt for several in asked for prompt in several], "question", LETTER_TOKENS))
@@ -128,7 +128,7 @@ def _letters(
     return choices
 
 
-def _rotated_prompts(prompts: Sequence[Prompt], options: Options, circular: bool) -> list[list[Prompt]]:
+def _rotated_prompts(prompts: Sequence[Prompt], options: _Options, circular: bool) -> list[list[Prompt]]:
     return [
         [Prompt(lettered(prompt.text, four), prompt.picture) for four in rotations(listed, circular)]
         for prompt, listed in zip(prompts, options, strict=True)
@@ -141,7 +141,7 @@ def _unrotated(place: int | None, by: int) -> int | None:
 
 
 def _letter_scores(
-    reader: Reader, prompts: Sequence[Prompt], options: Options, circular: bool
+    reader: Reader, prompts: Sequence[Prompt], options: _Options, circular: bool
 ) -> tuple[list[Scores], list[dict[str, Any]]]:
     """Log probabilities of the letter tokens, and the choice by the letters' other form, with or without a space."""
     asked = _rotated_prompts(prompts, options, circular)
@@ -176,7 +176,7 @@ def letter_forms(reader: Reader) -> list[LetterForm]:
 
     Raises ``ValueError`` if the template's letters do not differ in exactly one token: they could not be compared.
     """
-    whole = [reader.continuation(letter) for letter in LETTERS]
+    whole = [reader.continuation(letter) for letter in OPTION_LETTERS]
     shared = next((i for i, four in enumerate(zip(*whole, strict=False)) if len(set(four)) > 1), 0)
     tokens = [answer[: shared + 1] for answer in whole]
     if (
@@ -185,12 +185,12 @@ def letter_forms(reader: Reader) -> list[LetterForm]:
         or len({a[-1] for a in tokens}) < 4
     ):
         raise ValueError(
-            f"the letters {', '.join(LETTERS)} are not one token each in this model ({whole}); use `letter`"
+            f"the letters {', '.join(OPTION_LETTERS)} are not one token each in this model ({whole}); use `letter`"
         )
     decode = reader.processor.tokenizer.decode
     forms = [LetterForm(decode(tokens[0]), tokens)]
     for before in ("", " "):
-        other = [reader.processor.tokenizer(before + a, add_special_tokens=False)["input_ids"] for a in LETTERS]
+        other = [reader.processor.tokenizer(before + a, add_special_tokens=False)["input_ids"] for a in OPTION_LETTERS]
         if all(len(ids) == 1 for ids in other) and other != [ids[-1:] for ids in tokens] and len(forms) == 1:
             forms.append(LetterForm(decode(other[0]), other))
     return forms
@@ -198,14 +198,14 @@ def letter_forms(reader: Reader) -> list[LetterForm]:
 
 def lettered(question: str, options: Sequence[str]) -> str:
     """The question with its options, as the K-VISCUIT authors ask it."""
-    lines = [f"{key}. {option}" for key, option in zip(LETTERS, options, strict=True)]
+    lines = [f"{key}. {option}" for key, option in zip(OPTION_LETTERS, options, strict=True)]
     return "\n".join([question, *lines, "Answer with the option's letter from the given choices directly."])
 
 
 def read_letter(reply: str) -> int | None:
     """The option of a bare letter ("B", "B.", "(B)"); None for anything else."""
     found = re.fullmatch(r"\(?([ABCD])[.):]?", reply.strip())
-    return LETTERS.index(found[1]) if found else None
+    return OPTION_LETTERS.index(found[1]) if found else None
 
 
 __all__ = ["LETTERED", "LIKELIHOODS", "PROTOCOLS", "Choice", "Prompt", "Reader", "choose", "lettered", "read_letter"]

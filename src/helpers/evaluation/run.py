@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from helpers.config.evaluation import Evaluation
 from helpers.evaluation.descriptions import Descriptions
 from helpers.evaluation.reader import Reader
-from helpers.evaluation.strategies import Exam, Row, impossible, own_words, protocol_rows
+from helpers.evaluation.strategies import Exam, ReadAnswer, impossible, own_words, protocol_rows
 from helpers.paths import atomic_write
 from helpers.schemas import Question
 from helpers.workflow.provenance import portable
@@ -24,7 +24,7 @@ class Answers(NamedTuple):
     protocol that rests on it, also where it was written by an earlier run: each would have needed it alone.
     """
 
-    rows: list[Row]
+    rows: list[ReadAnswer]
     timings: dict[str, Timing]
 
 
@@ -71,7 +71,7 @@ def answer_rows(
     """
     exam = Exam(questions, Path(folder), settings.max_pixels, looks or {}, settings.guidance, settings.circular)
     untuned = Descriptions() if untuned is None else untuned
-    rows: list[Row] = []
+    rows: list[ReadAnswer] = []
     timings: dict[str, Timing] = {}
     for image in images:
         for answering, protocols in _asked(image, settings).items():
@@ -99,7 +99,7 @@ def _asked(image: str, settings: Evaluation) -> dict[str, list[str]]:
     return possible
 
 
-def _timing(rows: Sequence[Row], seconds: float) -> Timing:
+def _timing(rows: Sequence[ReadAnswer], seconds: float) -> Timing:
     new_tokens = sum(row["new_tokens"] for row in rows)
     return {"seconds": round(seconds, 3), "questions": len(rows), "new_tokens": new_tokens}
 
@@ -131,7 +131,7 @@ def read_looks(folder: str | Path) -> dict[str, str]:
     return dict(reversed(texts))
 
 
-def write_answers(path: str | Path, rows: Iterable[Row]) -> None:
+def write_answers(path: str | Path, rows: Iterable[ReadAnswer]) -> None:
     """Write the rows as JSON lines, all or nothing."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -143,7 +143,7 @@ def write_timings(path: str | Path, timings: Mapping[str, Timing]) -> None:
         temporary.write_text(json.dumps(timings, indent=2) + "\n", encoding="utf-8")
 
 
-def example_answers(rows: Sequence[Row], count: int = 4) -> list[dict[str, Any]]:
+def example_answers(rows: Sequence[ReadAnswer], count: int = 4) -> list[dict[str, Any]]:
     """A few rows in words, for looking at: what was asked, chosen and right."""
     step = max(1, len(rows) // count)
     return [

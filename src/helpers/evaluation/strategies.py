@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 
 from helpers.evaluation.descriptions import Descriptions
 from helpers.evaluation.prompts import Prompt, Shown, other_pictures
-from helpers.evaluation.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose, lettered
+from helpers.evaluation.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose_option, lettered
 from helpers.evaluation.reader import Reader, Reply
 from helpers.schemas import Question
 from helpers.synthetic import language as say
 
-Row = dict[str, Any]
+ReadAnswer = dict[str, Any]
 
 GENERIC_DESCRIBING = "Describe what you see in the picture: form, colours, pattern, and what stands out."
 GENERIC_NAMING = "What is this called?"
@@ -60,7 +60,7 @@ class Exam:
     circular: bool = False
 
 
-def check(image: str, answering: str, protocol: str) -> None:
+def check_strategies(image: str, answering: str, protocol: str) -> None:
     """Raise ``ValueError`` for a value that is none of those known, and for a combination that means nothing."""
     for name, value, known in (
         ("answering", answering, ANSWERING),
@@ -82,9 +82,9 @@ def impossible(image: str, answering: str, protocol: str) -> str | None:
     return None
 
 
-def answer_all(reader: Reader, exam: Exam, image: str, answering: str, protocol: str) -> list[Row]:
+def answer_all(reader: Reader, exam: Exam, image: str, answering: str, protocol: str) -> list[ReadAnswer]:
     """One row a question (`tables.ANSWER_COLUMNS` without the run's own columns)."""
-    check(image, answering, protocol)
+    check_strategies(image, answering, protocol)
     words = own_words(reader, exam, image, answering, Descriptions())
     return protocol_rows(reader, exam, image, answering, protocol, words)
 
@@ -116,14 +116,14 @@ def _named(reader: Reader, questions: Sequence[Question], described: Sequence[Re
 
 def protocol_rows(
     reader: Reader, exam: Exam, image: str, answering: str, protocol: str, words: Sequence[Words]
-) -> list[Row]:
+) -> list[ReadAnswer]:
     """The rows of one protocol, given the model's own words."""
     questions = exam.questions
     prompts = _prompts(exam, image, answering, words)
     options = [q.options if protocol in LETTERED else q.sentences() for q in questions]
     against = _shown_prompts(exam, "without_centre") if image == "guided" else None
     answers = [q.answer for q in questions]
-    choices = choose(protocol, reader, prompts, options, answers, exam.circular, against, exam.guidance)
+    choices = choose_option(protocol, reader, prompts, options, answers, exam.circular, against, exam.guidance)
     fixed = {"image": image, "answering": answering, "protocol": protocol}
     if protocol in LETTERED:  # the row's prompt is the one that was asked, its options listed
         prompts = [Prompt(lettered(p.text, q.options), p.picture) for p, q in zip(prompts, questions, strict=True)]
@@ -200,7 +200,7 @@ def _question_on_words(question: Question, words: Words) -> str:
     return f"{description}\nThis is {name}.\n{question.question}" if name else f"{description}\n{question.question}"
 
 
-def row(question: Question, prompt: Prompt, choice: Choice) -> Row:
+def row(question: Question, prompt: Prompt, choice: Choice) -> ReadAnswer:
     """What is saved of any answer, a baseline's too."""
     return {
         "question_id": question.question_id,

@@ -7,10 +7,10 @@ from helpers.config.training import Training
 from helpers.paths import atomic_write
 from helpers.workflow.provenance import package_versions, portable
 
-PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
+_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
-def write_card(folder: str | Path, model: Any, settings: Training, resources: dict[str, Any]) -> Path:
+def write_adapter_card(folder: str | Path, model: Any, settings: Training, resources: dict[str, Any]) -> Path:
     """Write ``README.md`` beside an adapter's tensors, in place of peft's empty form, and ``training.json``."""
     with atomic_write(Path(folder) / "training.json") as temporary:
         temporary.write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")

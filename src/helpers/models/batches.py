@@ -11,24 +11,24 @@ import torch
 from PIL.Image import Image
 
 IGNORED = -100  # the label that cross-entropy passes over
-Message = dict[str, Any]
+ChatMessage = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
 PICTURE_KEYS = ("pixel_values", "image_grid_thw", "image_sizes")  # whatever a family's processor makes of pictures
 
 
-def user(text: str, picture: bool = False) -> Message:
+def user(text: str, picture: bool = False) -> ChatMessage:
     """A user's turn; the picture, if any, comes before the text, as both families' templates have it."""
     parts: list[dict[str, str]] = [{"type": "image"}] if picture else []
     return {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
 
 
-def assistant(text: str) -> Message:
+def assistant(text: str) -> ChatMessage:
     """An assistant's turn."""
     return {"role": "assistant", "content": [{"type": "text", "text": text}]}
 
 
 def training_batch(
-    processor: Any, conversations: Sequence[Sequence[Message]], pictures: Sequence[Image | None], max_length: int
+    processor: Any, conversations: Sequence[Sequence[ChatMessage]], pictures: Sequence[Image | None], max_length: int
 ) -> Tensors:
     """Input and labels of a batch of conversations, each ending in the assistant's answer; loss on that answer only.
 
@@ -79,7 +79,7 @@ def _tiles(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.flatten(0, 1) if tensor.ndim == 5 else tensor
 
 
-def prompt_texts(processor: Any, conversations: Sequence[Sequence[Message]]) -> list[str]:
+def prompt_texts(processor: Any, conversations: Sequence[Sequence[ChatMessage]]) -> list[str]:
     """The conversations as text, up to the point where the assistant begins."""
     return [processor.apply_chat_template(list(c), tokenize=False, add_generation_prompt=True) for c in conversations]
 

@@ -63,7 +63,7 @@ class _Tokenizer(BaseModel):
 
 
 Header = dict[str, Tensor]
-Form = TypeVar("Form")
+CheckpointPart = TypeVar("Form")
 
 
 def check_checkpoint(folder: str | Path, model_class: str | None = None) -> None:
@@ -82,7 +82,7 @@ def checkpoint_bytes(folder: str | Path) -> int:
     return sum(file.stat().st_size for file in Path(folder).glob("*.safetensors")) if Path(folder).is_dir() else 0
 
 
-def _read(path: Path, form: type[Form], content: bytes | None = None) -> Form:
+def _read(path: Path, form: type[CheckpointPart], content: bytes | None = None) -> CheckpointPart:
     """A small JSON file, or the part of one given as ``content``, in the form that is expected of it."""
     try:
         return TypeAdapter(form).validate_json(path.read_bytes() if content is None else content)

@@ -11,7 +11,7 @@ from helpers.models.batches import Tensors
 from helpers.models.registry import Family, Memory
 
 
-def load_processor(path: str) -> LlavaNextProcessor:
+def _load_processor(path: str) -> LlavaNextProcessor:
     """The library's processor, its image half in PIL."""
     from transformers import AutoTokenizer
 
@@ -20,17 +20,17 @@ def load_processor(path: str) -> LlavaNextProcessor:
     return LlavaNextProcessor.from_pretrained(path, tokenizer=tokenizer, image_processor=pictures)
 
 
-def positions(_: Any, sample: Tensors) -> torch.Tensor:
+def _positions(_: Any, sample: Tensors) -> torch.Tensor:
     """1 x length: the place in the text; picture tokens are counted like words."""
     return torch.arange(sample["input_ids"].shape[1]).unsqueeze(0)
 
 
-def positions_behind_prompt(_: Any, arguments: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _positions_behind_prompt(_: Any, arguments: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Nothing to do: rotary positions are relative, and here a picture's tokens are counted like words."""
     return arguments, keywords
 
 
-def cached_tower(tower: Any, memory: Memory) -> Any:
+def _cached_tower(tower: Any, memory: Memory) -> Any:
     """The tower's forward pass by way of ``memory``, tile by tile; of its layers only the one that is asked for."""
     whole = tower.forward
 
@@ -57,8 +57,8 @@ LLAVA_NEXT = Family(
     projector="model.multi_modal_projector",
     frozen=("model.vision_tower",),
     tower_entry="model.vision_tower.embeddings",
-    load_processor=load_processor,
-    positions=positions,
-    positions_behind_prompt=positions_behind_prompt,
-    cached_tower=cached_tower,
+    _load_processor=_load_processor,
+    _positions=_positions,
+    _positions_behind_prompt=_positions_behind_prompt,
+    _cached_tower=_cached_tower,
 )

@@ -28,7 +28,7 @@ class Qwen2VLPictureProcessor(Qwen2VLProcessor):
 Qwen2VLPictureProcessor.__name__ = Qwen2VLProcessor.__name__  # it is saved, and other programs know the library's alone
 
 
-def load_processor(path: str) -> Qwen2VLPictureProcessor:
+def _load_processor(path: str) -> Qwen2VLPictureProcessor:
     """Tokenizer, chat template and PIL image processor of a checkpoint."""
     from transformers import AutoTokenizer
 
@@ -37,7 +37,7 @@ def load_processor(path: str) -> Qwen2VLPictureProcessor:
     return Qwen2VLPictureProcessor(pictures, tokenizer, chat_template=tokenizer.chat_template)
 
 
-def positions(model: Any, sample: Tensors) -> torch.Tensor:
+def _positions(model: Any, sample: Tensors) -> torch.Tensor:
     """4 x length: the place in the text, then time, height and width (multimodal RoPE), which in text are the same."""
     length = sample["input_ids"].shape[1]
     place = torch.arange(length).expand(4, length)
@@ -48,7 +48,7 @@ def positions(model: Any, sample: Tensors) -> torch.Tensor:
     return torch.cat([place[:1], axes[:, 0]])
 
 
-def positions_behind_prompt(model: Any, arguments: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _positions_behind_prompt(model: Any, arguments: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Three axes also where peft hands over embeddings in place of tokens, for which the model counts words alone."""
     past = keywords.get("past_key_values")
     seen = past.get_seq_length() if past is not None else 0
@@ -75,7 +75,7 @@ def positions_behind_prompt(model: Any, arguments: Any, keywords: dict[str, Any]
     return arguments, {**keywords, "position_ids": axes}
 
 
-def cached_tower(tower: Any, memory: Memory) -> Any:
+def _cached_tower(tower: Any, memory: Memory) -> Any:
     """The tower's forward pass with everything before the projector by way of ``memory``, picture by picture."""
     whole = tower.forward
 
@@ -102,8 +102,8 @@ QWEN2_VL = Family(
     projector="model.visual.merger",  # inside the tower's module
     frozen=("model.visual.patch_embed", "model.visual.blocks"),
     tower_entry="model.visual.patch_embed",
-    load_processor=load_processor,
-    positions=positions,
-    positions_behind_prompt=positions_behind_prompt,
-    cached_tower=cached_tower,
+    _load_processor=_load_processor,
+    _positions=_positions,
+    _positions_behind_prompt=_positions_behind_prompt,
+    _cached_tower=_cached_tower,
 )

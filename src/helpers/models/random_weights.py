@@ -26,7 +26,7 @@ import torch
 from helpers.paths import DATA, atomic_write
 
 MARK = "random_weights"
-FOLDERS = DATA / "models" / "rehearse"
+STAND_IN_FOLDERS = DATA / "models" / "rehearse"
 CONFIGS = DATA / "models" / "configs"  # as the 7B models publish them
 
 
@@ -163,7 +163,7 @@ def shrunk(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_stand_ins(out: Path = FOLDERS) -> Iterator[Path]:
+def write_stand_ins(out: Path = STAND_IN_FOLDERS) -> Iterator[Path]:
     """The folders that come with the project, two an architecture of `CONFIGS`: of true size and shrunk."""
     for path in sorted(CONFIGS.glob("*.json")):
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ import torch
 from helpers.config.profiles import Profile, SettingsError, load_profile, parse_overrides
 from helpers.models.adapters import add_lora, trainable_groups
 from helpers.models.loading import LARGEST_ON_CPU, load_processor
-from helpers.models.random_weights import FOLDERS
+from helpers.models.random_weights import STAND_IN_FOLDERS
 from helpers.models.random_weights import on_meta as architecture
 from helpers.models.registry import Family, family_of
 from helpers.paths import atomic_write, resolve
@@ -35,7 +35,7 @@ GB = 1e9
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight, its share of an 8-bit scale of 64, and of a scale of 256 scales
 CARDS = {"12 GB": 12, "16 GB": 16, "24 GB": 24, "40 GB": 40, "80 GB": 80, "141 GB": 141}
 ROOM = 1.2  # GB that CUDA, the driver and fragments take
-LOGIT_ROWS = 1024  # as in `helpers.training.packing`
+_LOGIT_ROWS = 1024  # as in `helpers.training.packing`
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,12 @@ class Load:
 
 def architectures() -> list[str]:
     """The names of the architectures that come with the project, in their true size."""
-    return sorted(f.name for f in FOLDERS.iterdir() if (f / "config.json").is_file() and not f.name.endswith("-shrunk"))
+    return sorted(
+        f.name for f in STAND_IN_FOLDERS.iterdir() if (f / "config.json").is_file() and not f.name.endswith("-shrunk")
+    )
 
 
-def on_meta(path: str | Path) -> tuple[Any, Family]:
+def shapes_only(path: str | Path) -> tuple[Any, Family]:
     """The architecture of a folder without numbers, and its family."""
     return architecture(path).requires_grad_(False), family_of(path)
 
@@ -68,7 +70,7 @@ def linear_layers(model: Any, family: Family) -> dict[str, Any]:
 @cache
 def counts(path: Path, rank: int) -> tuple[dict[str, int], Any]:
     """An architecture's parameters, those in 4 bit, 4-bit layers, trained parameters; and its text configuration."""
-    model, family = on_meta(path)
+    model, family = shapes_only(path)
     layers = linear_layers(model, family)
     parameters = sum(p.numel() for p in model.parameters())
     in_four_bit = sum(layer.weight.numel() for layer in layers.values())
@@ -87,7 +89,7 @@ def estimate(path: str | Path, load: Load) -> dict[str, float]:
         "gradients": found["trained"] * 4 / GB,
         "optimiser": found["trained"] * 2 / GB,
         "activations": _activations(text, load) / GB,
-        "logits": 2 * min(load.batch * load.tokens, LOGIT_ROWS) * text.vocab_size * 4 / GB,
+        "logits": 2 * min(load.batch * load.tokens, _LOGIT_ROWS) * text.vocab_size * 4 / GB,
         "cuda": ROOM,
     }
     return {**found, **parts, "total": sum(parts.values())}
@@ -110,7 +112,7 @@ def smallest_card(total: float) -> str:
     return next((card for card, size in CARDS.items() if size >= total), "none of the usual cards")
 
 
-def picture_tokens(path: str | Path, side: int) -> int:
+def tokens_of_picture(path: str | Path, side: int) -> int:
     """How many tokens a square picture becomes, by the model's own processor."""
     from PIL import Image
 
@@ -133,7 +135,7 @@ def loads(profile: Profile, path: str | Path, tokens: int) -> Iterator[tuple[str
     """What each mode of a profile asks a step to hold, for a text of so many tokens."""
     training = profile.training
     for mode in profile.modes:
-        seen = 0 if mode == "text_only" else picture_tokens(path, profile.data.picture_size)
+        seen = 0 if mode == "text_only" else tokens_of_picture(path, profile.data.picture_size)
         yield mode, Load(training.lora_rank, training.batch_size, tokens, seen, training.checkpointed(seen > 0))
 
 
@@ -196,7 +198,7 @@ def _paper_samples() -> int:
     return 237 * paper.data.wordings_per_class * len(paper.build.directions) * paper.training.epochs
 
 
-def verdict(run: Path) -> list[str]:
+def rehearsal_verdict(run: Path) -> list[str]:
     """Write ``results/rehearsal.csv`` and say in a line a training what was measured."""
     import pandas
 
@@ -237,12 +239,12 @@ def main(given: argparse.Namespace) -> None:
     if given.what == "estimate":
         load = Load(given.rank, given.batch, given.tokens, given.picture_tokens, given.checkpointing)
         for name in given.models:
-            print_estimate(resolve(name) if resolve(name).is_dir() else FOLDERS / name, load)
+            print_estimate(resolve(name) if resolve(name).is_dir() else STAND_IN_FOLDERS / name, load)
     else:
         lines = (
             look_ahead(load_profile(given.profile, parse_overrides(given.set)))
             if given.what == "check"
-            else verdict(resolve(given.run))
+            else rehearsal_verdict(resolve(given.run))
         )
         print("\n".join(lines))
 

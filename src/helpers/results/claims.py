@@ -22,9 +22,9 @@ from helpers.results.findings import findings, share
 from helpers.results.stats.accuracy import CHANCE
 from helpers.workflow.provenance import portable
 
-Verdict = Literal["reproduced", "partly reproduced", "not reproduced", "not measured"]
-TABLES = {"table1": ("table1",), "table2": ("table2",), "costs": ("resources", "figure2")}
-COSTS = {"seconds": "time", "peak_memory_mb": "peak memory", "energy_wh": "energy"}
+ClaimVerdict = Literal["reproduced", "partly reproduced", "not reproduced", "not measured"]
+_TABLES = {"table1": ("table1",), "table2": ("table2",), "costs": ("resources", "figure2")}
+_COSTS = {"seconds": "time", "peak_memory_mb": "peak memory", "energy_wh": "energy"}
 NOT_TRIED = (
     ("the paper's own accuracies", "its 7B models need a GPU and its data; the profile called paper names them"),
     ("descriptions by GPT-4o", "the demo's texts are written from tables of facts, without a key or a network"),
@@ -37,7 +37,7 @@ class Claim:
     """One claim, our verdict on it, the numbers behind the verdict, and the file that they are from."""
 
     claim: str
-    verdict: Verdict
+    verdict: ClaimVerdict
     evidence: tuple[str, ...]
     file: str
 
@@ -58,7 +58,7 @@ def read_tables(folder: Path) -> Tables:
     Raises ``FileNotFoundError`` without a Table 1: then there is nothing to judge.
     """
     read, files = {}, {}
-    for table, names in TABLES.items():
+    for table, names in _TABLES.items():
         places = [place / f"{name}.csv" for place in (folder / "results", folder) for name in names]
         found = next((place for place in places if place.is_file()), None)
         read[table] = pd.read_csv(found) if found else pd.DataFrame()
@@ -76,7 +76,7 @@ def claims(tables: Tables) -> list[Claim]:
         _level(tables),
         _lift(tables, "type2", "direct", "Training on text alone improves reasoning about pictures (asked directly)"),
         _needs_the_picture(tables),
-        *(_cheaper(tables, measure) for measure in COSTS),
+        *(_cheaper(tables, measure) for measure in _COSTS),
         _no_tower(tables),
     ]
 
@@ -127,7 +127,7 @@ def _cheaper(tables: Tables, measure: str) -> Claim:
             outcomes.append(ratio < 1)
             evidence.append(f"{name}: {ratio:.2f} of image-text training")
     estimated = " (an estimate, near to time, where a machine has no meter)" if measure == "energy_wh" else ""
-    claim = f"Text-only training takes less {COSTS[measure]}{estimated}"
+    claim = f"Text-only training takes less {_COSTS[measure]}{estimated}"
     return Claim(claim, _verdict(outcomes), tuple(evidence), _costs(tables))
 
 
@@ -162,7 +162,7 @@ def _best(of: pd.DataFrame, mode: str) -> Any | None:
     return None if rows.empty else rows.loc[rows["type1"].idxmax()]
 
 
-def _verdict(outcomes: Sequence[bool]) -> Verdict:
+def _verdict(outcomes: Sequence[bool]) -> ClaimVerdict:
     if not len(outcomes):
         return "not measured"
     if all(outcomes):
@@ -210,7 +210,7 @@ def _asked(answering: str) -> str:
 
 def _saved(tables: Tables) -> str:
     parts = []
-    for measure, word in COSTS.items():
+    for measure, word in _COSTS.items():
         shares = [line.split(": ")[1].split(" ")[0] for line in _cheaper(tables, measure).evidence]
         parts += [f"{' to '.join(sorted({min(shares), max(shares)}))} of its {word}"] if shares else []
     return f"Training on text alone takes, relative to training on image and text, {', '.join(parts)}." if parts else ""

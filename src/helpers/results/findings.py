@@ -17,7 +17,7 @@ from helpers.results.stats.accuracy import CHANCE
 from helpers.workflow.provenance import portable
 
 Relation = Literal["at chance", "above", "below", "level with", "not above", "not below"]
-Verdict = Literal["holds", "holds in part", "does not hold", "not measured"]
+FindingVerdict = Literal["holds", "holds in part", "does not hold", "not measured"]
 WITHIN = ["model", "domain", "answering"]
 
 
@@ -35,11 +35,11 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ReportFinding:
     """A rule, our verdict, the numbers behind it, and the file that they are from."""
 
     claim: str
-    verdict: Verdict
+    verdict: FindingVerdict
     evidence: tuple[str, ...]
     file: str
 
@@ -176,21 +176,21 @@ RULES = (
 )
 
 
-def findings(folder: Path) -> list[Finding]:
+def findings(folder: Path) -> list[ReportFinding]:
     """Every rule, judged on the grids' tables below a run's folder or a folder of published figures."""
     return [judged(rule, folder) for rule in RULES]
 
 
-def judged(rule: Rule, folder: Path) -> Finding:
+def judged(rule: Rule, folder: Path) -> ReportFinding:
     """One rule; "not measured" where its grid has no table, or the table no such rows."""
     places = (folder / "grids" / rule.grid / f"{rule.grid}.csv", folder / "ablations" / f"{rule.grid}.csv")
     file = next((place for place in places if place.is_file()), None)
     if file is None:
-        return Finding(rule.claim, "not measured", (), "")
+        return ReportFinding(rule.claim, "not measured", (), "")
     compared = list(_compared(rule, pd.read_csv(file)))
     outcomes = [_holds(rule, subject, rival) for _, subject, rival in compared]
     evidence = tuple(_words(rule, *each) for each in compared)
-    return Finding(rule.claim, _verdict(outcomes), evidence, str(portable(file)))
+    return ReportFinding(rule.claim, _verdict(outcomes), evidence, str(portable(file)))
 
 
 def _compared(rule: Rule, table: pd.DataFrame) -> Iterator[tuple[str, Any, Any]]:
@@ -241,7 +241,7 @@ def share(row: Any, measure: str) -> str:
     return f"{row[measure]:.1f}\xa0% [{low:.1f},\xa0{high:.1f}]"  # unbroken: a number keeps its unit and interval
 
 
-def _verdict(outcomes: Sequence[bool]) -> Verdict:
+def _verdict(outcomes: Sequence[bool]) -> FindingVerdict:
     if not outcomes:
         return "not measured"
     if all(outcomes):

@@ -29,8 +29,8 @@ Z, Z_POWER = float(norm.ppf(1 - LEVEL / 2)), float(norm.ppf(0.8))
 MOST_QUESTIONS = 10_000  # a larger need is only called larger
 TEXT, BASE, IMAGE = "text_only", "base", "image_text"
 PREFERRED = "describe"
-TYPES = {1: "recognition", 2: "reasoning"}
-COSTS = ["seconds", "peak_memory_mb", "energy_wh"]
+_TYPES = {1: "recognition", 2: "reasoning"}
+_COSTS = ["seconds", "peak_memory_mb", "energy_wh"]
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def _more(difference: Difference, targets: Iterable[float]) -> str:
 def verdicts(answers: pd.DataFrame, margin: float = MARGIN, protocol: str | None = None) -> list[Verdict]:
     """One for each model and question type that has answers of both the text-only and the untuned model."""
     found = []
-    for (model, kind), rows in chosen(answers, protocol).groupby(["model", "question_type"], sort=False):
+    for (model, kind), rows in counted_answers(answers, protocol).groupby(["model", "question_type"], sort=False):
         modes = dict(iter(rows.groupby("mode", sort=False)))
         if not {TEXT, BASE} <= modes.keys():
             continue
@@ -201,7 +201,7 @@ def verdicts(answers: pd.DataFrame, margin: float = MARGIN, protocol: str | None
     return found
 
 
-def chosen(answers: pd.DataFrame, protocol: str | None = None) -> pd.DataFrame:
+def counted_answers(answers: pd.DataFrame, protocol: str | None = None) -> pd.DataFrame:
     """The rows that count: picture shown, no variant, one protocol, and of each mode one way of answering."""
     rows = of_protocol(of_variant(answers[answers["image"] == "with"]), protocol)
     keys = ["model", "question_type", "mode"]
@@ -228,7 +228,7 @@ def verdict_table(
 
     Percent and points, one decimal. Untuned models cost no training; a run without its resources has empty costs.
     """
-    rows = chosen(answers, protocol)
+    rows = counted_answers(answers, protocol)
     found = []
     for (model, kind), group in rows.groupby(["model", "question_type"], sort=False):
         modes = dict(iter(group.groupby("mode", sort=False)))
@@ -255,17 +255,17 @@ def _line(model: str, kind: int, mode: str, modes: dict[str, pd.DataFrame]) -> d
 
 def _cost(model: str, mode: str, resources: pd.DataFrame | None) -> dict[str, float]:
     if mode == BASE:
-        return dict.fromkeys(COSTS, 0.0)
+        return dict.fromkeys(_COSTS, 0.0)
     if resources is None or resources.empty:
-        return dict.fromkeys(COSTS, math.nan)
+        return dict.fromkeys(_COSTS, math.nan)
     runs = resources[(resources["model"] == model) & (resources["mode"] == mode)]
-    return {cost: float(runs[cost].astype(float).mean()) for cost in COSTS}
+    return {cost: float(runs[cost].astype(float).mean()) for cost in _COSTS}
 
 
 def in_words(found: Iterable[Verdict]) -> str:
     """The verdicts as text, recognition first."""
     lines = [
-        f"{verdict.model}, type {verdict.question_type} ({TYPES[verdict.question_type]}), n = {verdict.n}: "
+        f"{verdict.model}, type {verdict.question_type} ({_TYPES[verdict.question_type]}), n = {verdict.n}: "
         f"{verdict.answer.upper()}. Text alone: {verdict.reason}."
         for verdict in sorted(found, key=lambda verdict: verdict.question_type)
     ]

@@ -252,7 +252,7 @@ def _draw_wing(half: Image.Image, wing: Wing, part: Part, border: bool, pattern:
     Pen(inside).polygon(outline, 255)
     pen = Pen(drawn)
     pen.polygon(outline, part)
-    PATTERNS[pattern](pen, Frame(outline, margin))
+    _PATTERNS[pattern](pen, Frame(outline, margin))
     for side in (leading, trailing, margin):  # half of each line falls outside the wing and is cut off
         pen.line(side, part + 1, 2 * HAIRLINE)
     if border:
@@ -369,7 +369,7 @@ def _checks(pen: Pen, frame: Frame) -> None:
             pen.polygon(np.array([frame.root + x * frame.along + y * frame.across for x, y in corners]), Part.PATTERN)
 
 
-PATTERNS: dict[str, Callable[[Pen, Frame], None]] = {
+_PATTERNS: dict[str, Callable[[Pen, Frame], None]] = {
     "plain": _plain,
     "spots": _spots,
     "bands": _bands,

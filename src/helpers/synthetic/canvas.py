@@ -50,7 +50,7 @@ def layer(size: int) -> Image.Image:
     return Image.new("RGBA", (SCALE * size, SCALE * size), (0, 0, 0, 0))
 
 
-def background(size: int, rng: random.Random) -> Image.Image:
+def draw_background(size: int, rng: random.Random) -> Image.Image:
     """A soft RGB ground of ``size`` by ``size`` pixels: plain, a gradient, or leaf-like blobs in two tones."""
     near, far = rng.sample(GROUNDS, 2)
     kind = rng.choice(("plain", "gradient", "blobs"))
@@ -78,7 +78,7 @@ def finish(drawn: Image.Image, rng: random.Random, size: int) -> Image.Image:
     The layer is RGBA, or mode P with an RGBA palette whose entry 0 is clear.
     """
     posed = _pose(drawn, rng).convert("RGBA").reduce(SCALE)
-    picture = background(size, rng)
+    picture = draw_background(size, rng)
     picture.paste(posed, mask=posed)
     return _light(picture, rng)
 

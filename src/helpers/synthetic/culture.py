@@ -24,7 +24,7 @@ Points = tuple[tuple[float, float], ...]
 # half.
 CONTOUR = 1.6
 TRIM = 5.6
-LINE = 2.4
+_LINE = 2.4
 
 
 def arc(x: float, y: float, wide: float, high: float, start: float = 0, end: float = 360) -> Points:
@@ -329,7 +329,7 @@ def _lines(form: str, size: int) -> Image.Image:
     mask = _blank(size)
     pen = ImageDraw.Draw(mask)
     for line in FORMS[form].lines:
-        pen.line(_pixels(line, size), fill=1, width=round(LINE * SCALE * size / 100), joint="curve")
+        pen.line(_pixels(line, size), fill=1, width=round(_LINE * SCALE * size / 100), joint="curve")
     return ImageChops.logical_and(mask, _silhouette(form, size, 0))
 
 

@@ -15,7 +15,7 @@ HELD_OUT = -1  # index of the held-out wording in every list of wordings below
 
 
 @dataclass(frozen=True)
-class Question:
+class PhrasedQuestion:
     """A question about one thing: ``asked`` in several wordings, ``answer`` with ``{S}`` (subject) and ``{v}``."""
 
     asked: tuple[str, ...]
@@ -59,8 +59,8 @@ BACKGROUNDS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-NAMING: dict[str, Question] = {
-    "butterfly": Question(
+NAMING: dict[str, PhrasedQuestion] = {
+    "butterfly": PhrasedQuestion(
         (
             "What is this butterfly called?",
             "Which species is this?",
@@ -70,7 +70,7 @@ NAMING: dict[str, Question] = {
         ),
         "This is {s}.",
     ),
-    "culture": Question(
+    "culture": PhrasedQuestion(
         (
             "What is this object called?",
             "Which object is this?",
@@ -102,21 +102,21 @@ DESCRIBING: dict[str, tuple[str, ...]] = {
 DESCRIBING_BY_NAME = ("What does {s} look like?", "Describe {s}.", "How does {s} look?", "Describe the look of {s}.")
 TELLING_BY_NAME = ("Tell me about {s}.", "What do you know of {s}?", "Tell me what you know of {s}.")
 
-VISUAL: dict[str, dict[str, Question]] = {
+VISUAL: dict[str, dict[str, PhrasedQuestion]] = {
     "butterfly": {
-        "wing_colour": Question(
+        "wing_colour": PhrasedQuestion(
             ("What colour are the wings?", "Which colour do the wings have?", "Of what colour are the wings?"),
             "The wings are {v}.",
         ),
-        "pattern": Question(
+        "pattern": PhrasedQuestion(
             ("What is on the wings?", "Which pattern do the wings have?", "What pattern is on the wings?"),
             "The wings have {v}.",
         ),
-        "border_colour": Question(
+        "border_colour": PhrasedQuestion(
             ("What border do the wings have?", "Which border is this?", "Which border do the wings have?"),
             "The wings have {v}.",
         ),
-        "hindwing_colour": Question(
+        "hindwing_colour": PhrasedQuestion(
             (
                 "What colour are the hindwings?",
                 "Which colour do the hindwings have?",
@@ -124,45 +124,47 @@ VISUAL: dict[str, dict[str, Question]] = {
             ),
             "The hindwings are {v}.",
         ),
-        "shape": Question(
+        "shape": PhrasedQuestion(
             ("What shape are the wings?", "Which shape do the wings have?", "Of what shape are the wings?"),
             "The wings are {v}.",
         ),
-        "body": Question(
+        "body": PhrasedQuestion(
             ("How is the body?", "What body does it have?", "Which body does it have?"), "The body is {v}."
         ),
-        "antennae": Question(
+        "antennae": PhrasedQuestion(
             ("How are the antennae?", "What antennae does it have?", "Which antennae does it have?"),
             "The antennae are {v}.",
         ),
     },
     "culture": {
-        "form": Question(
+        "form": PhrasedQuestion(
             ("What form does it have?", "Which form is this?", "Which form does it have?"), "The form is a {v}."
         ),
-        "colour": Question(
+        "colour": PhrasedQuestion(
             ("What colour is it?", "Which colour does it have?", "Of what colour is it?"), "The colour is {v}."
         ),
-        "pattern": Question(("What is on it?", "Which pattern does it have?", "What pattern is on it?"), "It has {v}."),
-        "trim_colour": Question(
+        "pattern": PhrasedQuestion(
+            ("What is on it?", "Which pattern does it have?", "What pattern is on it?"), "It has {v}."
+        ),
+        "trim_colour": PhrasedQuestion(
             ("What trim does it have?", "Which trim is this?", "Which trim does it have?"), "It has {v}."
         ),
-        "accent": Question(
+        "accent": PhrasedQuestion(
             ("What accent is this?", "Which accent does it have?", "What accent does it have?"), "It has {v}."
         ),
     },
 }
 
-FACTS: dict[str, dict[str, Question]] = {
+_FACTS: dict[str, dict[str, PhrasedQuestion]] = {
     "butterfly": {
-        "habitat": Question(
+        "habitat": PhrasedQuestion(
             ("Where does {s} live?", "What is the habitat of {s}?", "In what habitat does {s} live?"),
             "{S} lives in {v}.",
         ),
-        "season": Question(
+        "season": PhrasedQuestion(
             ("When does {s} fly?", "What is the season of {s}?", "In which season does {s} fly?"), "{S} flies in {v}."
         ),
-        "host": Question(
+        "host": PhrasedQuestion(
             (
                 "What do the caterpillars of {s} eat?",
                 "What does {s} eat as a caterpillar?",
@@ -170,29 +172,29 @@ FACTS: dict[str, dict[str, Question]] = {
             ),
             "The caterpillars of {s} eat {v}.",
         ),
-        "region": Question(
+        "region": PhrasedQuestion(
             ("In what region is {s} found?", "Which region does {s} live in?", "Where in the world is {s} found?"),
             "{S} is found in {v}.",
         ),
-        "size": Question(("How large is {s}?", "What size is {s}?", "Of what size is {s}?"), "{S} is {v}."),
+        "size": PhrasedQuestion(("How large is {s}?", "What size is {s}?", "Of what size is {s}?"), "{S} is {v}."),
     },
     "culture": {
-        "material": Question(
+        "material": PhrasedQuestion(
             ("What is {s} made of?", "Which material is {s} made of?", "Of what material is {s} made?"),
             "{S} is made of {v}.",
         ),
-        "use": Question(
+        "use": PhrasedQuestion(
             ("What does {s} serve for?", "What is the use of {s}?", "For what use is {s}?"), "{S} serves for {v}."
         ),
-        "occasion": Question(
+        "occasion": PhrasedQuestion(
             ("What does {s} belong to?", "Which occasion does {s} belong to?", "To which occasion does {s} belong?"),
             "{S} belongs to {v}.",
         ),
-        "era": Question(
+        "era": PhrasedQuestion(
             ("Which era does {s} come from?", "What is the era of {s}?", "From which era does {s} come?"),
             "{S} comes from {v}.",
         ),
-        "region": Question(
+        "region": PhrasedQuestion(
             ("Which region does {s} come from?", "What is the region of {s}?", "From which region does {s} come?"),
             "{S} comes from {v}.",
         ),
@@ -266,12 +268,12 @@ def visual_answer(domain: str, look: Look, part: str) -> str:
 def fact_answer(domain: str, fact: str, value: str, name: str | None = None) -> str:
     """The sentence that says one fact; without a name it speaks of "it"."""
     who = "it" if name is None else subject(domain, name)
-    return possessive(FACTS[domain][fact].answer.format(S=capitalise(who), s=who, v=value))
+    return possessive(_FACTS[domain][fact].answer.format(S=capitalise(who), s=who, v=value))
 
 
 def fact_question(domain: str, fact: str, wording: int, name: str | None = None) -> str:
     """Ask for a fact of a thing by name, or of the thing in view."""
-    return FACTS[domain][fact].asked[wording].format(s=subject(domain, name))
+    return _FACTS[domain][fact].asked[wording].format(s=subject(domain, name))
 
 
 def training_wordings(wordings: Sequence[str]) -> range:

@@ -27,7 +27,7 @@ PALETTE: dict[str, tuple[int, int, int]] = {
     "green": (44, 150, 64),
     "grey": (142, 144, 148),
 }
-COLOURS = tuple(PALETTE)
+_COLOURS = tuple(PALETTE)
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,11 @@ BUTTERFLY = Vocabulary(
     domain="butterfly",
     noun="butterfly",
     parts={
-        "wing_colour": COLOURS,
+        "wing_colour": _COLOURS,
         "pattern": ("plain", "spots", "bands", "eyespots", "veins", "tips", "checks"),
-        "pattern_colour": COLOURS,
+        "pattern_colour": _COLOURS,
         "border_colour": (NONE, "white", "yellow", "orange", "brown", "black", "blue"),
-        "hindwing_colour": COLOURS,
+        "hindwing_colour": _COLOURS,
         "shape": ("rounded", "pointed", "tailed", "scalloped", "narrow"),
         "body": ("slender", "stout"),
         "antennae": ("clubbed", "feathered"),
@@ -179,9 +179,9 @@ CULTURE = Vocabulary(
             "plant",
             "fruit",
         ),
-        "colour": COLOURS,
+        "colour": _COLOURS,
         "pattern": ("plain", "spots", "stripes", "checks", "flowers", "waves"),
-        "pattern_colour": COLOURS,
+        "pattern_colour": _COLOURS,
         "trim_colour": (NONE, "white", "yellow", "red", "brown", "black", "blue", "green"),
         "accent": (NONE, "steam", "tassel", "ribbon", "handle", "leaf"),
     },

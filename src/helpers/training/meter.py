@@ -39,7 +39,7 @@ OUTSIDE = "other"  # the phase of what lies in no phase
 
 
 @dataclass(frozen=True)
-class Interval:
+class MeterInterval:
     """What happened between two readings. Energies are None where codecarbon failed; GPU bytes where none was used."""
 
     phase: str
@@ -160,12 +160,12 @@ class Meter:
             rows.to_parquet(temporary, index=False, compression="zstd")
         return Path(path)
 
-    def _intervals(self) -> list[Interval]:
+    def _intervals(self) -> list[MeterInterval]:
         if not self._finished:
             raise RuntimeError("nothing was measured yet: leave the `with Meter()` block before asking for its record")
         return self._sampler.intervals
 
-    def _costs(self, intervals: Sequence[Interval], phase: str | None = None) -> dict[str, Any]:
+    def _costs(self, intervals: Sequence[MeterInterval], phase: str | None = None) -> dict[str, Any]:
         process = max(interval.process_bytes for interval in intervals)
         allocated, reserved = self._sampler.gpu_peaks(phase)
         cpu, ram, gpu = (total(intervals, part) for part in ("cpu_wh", "ram_wh", "gpu_wh"))
@@ -220,13 +220,13 @@ class Meter:
         return {"seconds": round(seconds, 3), **powers, "machine_load_percent": psutil.cpu_percent()}
 
 
-def total(intervals: Sequence[Interval], part: str) -> float | None:
+def total(intervals: Sequence[MeterInterval], part: str) -> float | None:
     """Sum of one of the energies, None if it is unknown for any interval."""
     values = [getattr(interval, part) for interval in intervals]
     return None if None in values else sum(values)
 
 
-def _sample(interval: Interval) -> dict[str, Any]:
+def _sample(interval: MeterInterval) -> dict[str, Any]:
     def watts(wh: float | None) -> float | None:
         return None if wh is None else wh * 3600 / interval.metered_seconds
 
@@ -277,7 +277,7 @@ class _Sampler(threading.Thread):
     def __init__(self, tracker: Any) -> None:
         super().__init__(name="meter", daemon=True)
         self.tracker, self.phase = tracker, OUTSIDE
-        self.intervals: list[Interval] = []
+        self.intervals: list[MeterInterval] = []
         self._gpu: dict[str, tuple[int, int]] = {}  # peaks by phase
         self._resident = Resident()
         self._pause = POWER_SECONDS
@@ -328,7 +328,7 @@ class _Sampler(threading.Thread):
         after = read_tracker(self.tracker)
         self._pause = max(POWER_SECONDS, (time.thread_time() - begin) / READING_SHARE)
         self.intervals.append(
-            Interval(
+            MeterInterval(
                 phase=self.phase,
                 end=now - self._begin,
                 seconds=now - self._cut,

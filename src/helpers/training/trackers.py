@@ -11,10 +11,10 @@ from pathlib import Path
 
 from helpers.workflow.preflight import PreflightError
 
-FOLDER = "TENSORBOARD_LOGGING_DIR"
+TRACKER_FOLDERS = "TENSORBOARD_LOGGING_DIR"
 
 
-def check(names: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
+def check_trackers(names: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
     """Raise `PreflightError` for a tracker that is not installed or has no key."""
     for name in names:
         if importlib.util.find_spec(name) is None:
@@ -28,9 +28,9 @@ def check(names: Sequence[str], environment: Mapping[str, str] = os.environ) -> 
         )
 
 
-def chosen(names: Sequence[str], output_dir: Path) -> list[str] | str:
+def chosen_trackers(names: Sequence[str], output_dir: Path) -> list[str] | str:
     """What the Trainer is told; TensorBoard's files go below ``output_dir``, unless its own variable says where to."""
-    check(names)
+    check_trackers(names)
     if "tensorboard" in names:
-        os.environ.setdefault(FOLDER, str(output_dir / "tensorboard"))
+        os.environ.setdefault(TRACKER_FOLDERS, str(output_dir / "tensorboard"))
     return list(names) or "none"

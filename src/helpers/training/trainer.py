@@ -23,9 +23,9 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from helpers.config.training import Training
 from helpers.images import open_picture
-from helpers.models.adapter_card import revision_of, write_card
+from helpers.models.adapter_card import revision_of, write_adapter_card
 from helpers.models.adapters import trainable_groups
-from helpers.models.batches import PICTURE_KEYS, Message, Tensors, packed_batch, training_batch
+from helpers.models.batches import PICTURE_KEYS, ChatMessage, Tensors, packed_batch, training_batch
 from helpers.models.loading import counted_tower
 from helpers.models.registry import Family
 from helpers.models.unpacked_lora import fuse_lora
@@ -46,7 +46,7 @@ KEPT_BYTES = 2_000_000_000  # of encoded samples in memory; beyond it a picture 
 class Conversation:
     """A sample as the model gets it."""
 
-    messages: list[Message]
+    messages: list[ChatMessage]
     picture: Path | None
 
 
@@ -160,7 +160,7 @@ def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures:
         save_total_limit=1,
         logging_steps=1,
         logging_nan_inf_filter=False,  # else a loss that is no number is recorded as the mean of those before
-        report_to=trackers.chosen(settings.report_to, output_dir.parents[1]),
+        report_to=trackers.chosen_trackers(settings.report_to, output_dir.parents[1]),
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_num_workers=0,
@@ -266,7 +266,7 @@ def finetune(
         **revision_of(model),
     }
     meter.write_samples(output / "resources.parquet")
-    write_card(output / "adapter", model, settings, resources)
+    write_adapter_card(output / "adapter", model, settings, resources)
     return Result(resources=resources, losses=_losses(trainer))
 
 

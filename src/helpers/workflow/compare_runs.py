@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-KINDS = (".csv", ".jsonl", ".parquet", ".safetensors", ".png", ".pdf")
+_KINDS = (".csv", ".jsonl", ".parquet", ".safetensors", ".png", ".pdf")
 RECORDS = {"notebooks", "logs", "report", "checkpoints", "features"}  # folders of what has dates, or is scratch
 MEASURED = (  # columns and causes, by what their names hold
     *("seconds", "memory", "_mb", "_wh", "_w", "carbon", "hardware", "energy", "idle", "machine"),
@@ -26,13 +26,13 @@ OF_COSTS = {  # figures that draw it
     *("figure2", "figure2_column", "resources_tradeoff", "resources_saving", "resources_time", "answering"),
 }
 BEFORE_A_MODEL = {"data", "datasets"}  # folders of what no model has made
-TABLES = ("table1", "table2")
+_TABLES = ("table1", "table2")
 ACCURACIES = ("type1", "type2", "overall")
 
 
 def files_of(run: Path) -> dict[str, Path]:
     """What can be the same again, by its path within the run."""
-    found = {path.relative_to(run): path for path in sorted(run.rglob("*")) if path.suffix in KINDS and path.is_file()}
+    found = {path.relative_to(run): path for path in sorted(run.rglob("*")) if path.suffix in _KINDS and path.is_file()}
     return {
         inside.as_posix(): path
         for inside, path in found.items()
@@ -45,7 +45,7 @@ def _is_measured(inside: Path) -> bool:
     return drawn or inside.stem in MEASURED_FILES or inside.name == "resources.parquet"
 
 
-def differences(first: Path, second: Path) -> list[str]:
+def differing_files(first: Path, second: Path) -> list[str]:
     """What is not the same in two runs, one line each; empty where everything is."""
     here, there = files_of(first), files_of(second)
     return [line for name in sorted(here.keys() | there.keys()) for line in _compared(name, here, there)]
@@ -83,7 +83,7 @@ def beyond(first: Path, second: Path, points: float) -> list[str]:
     here, there = files_of(first), files_of(second)
     before = sorted(name for name in here.keys() | there.keys() if Path(name).parts[0] in BEFORE_A_MODEL)
     lines = [line for name in before for line in _compared(name, here, there)]
-    for table in TABLES:
+    for table in _TABLES:
         files = [run / "results" / f"{table}.csv" for run in (first, second)]
         if all(file.is_file() for file in files):
             lines += _apart(table, pd.read_csv(files[0]), pd.read_csv(files[1]), points)
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"nothing to compare in {given.first} and {given.second}", file=sys.stderr)
         return 2
     if given.tolerance is None:
-        lines = differences(given.first, given.second)
+        lines = differing_files(given.first, given.second)
         said = f"{len(compared) - len(lines)} of {len(compared)} files are the same, byte by byte, measures set aside"
     else:
         lines = beyond(given.first, given.second, given.tolerance)

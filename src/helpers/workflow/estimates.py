@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from helpers.workflow.progress import duration
 
 RESULT = {"training": "resources.json", "evaluation": "answers.jsonl", "ablation": "answers.jsonl"}
-NOTEBOOKS = {"training": "finetune", "evaluation": "evaluate", "ablation": "ablate"}  # their executed copies' folders
-UNKNOWN = "unknown"
+_NOTEBOOKS = {"training": "finetune", "evaluation": "evaluate", "ablation": "ablate"}  # their executed copies' folders
+_UNKNOWN = "unknown"
 
 
 class Named(Protocol):
@@ -38,7 +38,7 @@ def steps(runs: Sequence[Named], pictures: bool) -> dict[str, list[str]]:
     return {step: list(dict.fromkeys(names)) for step, names in found.items()}
 
 
-def describe(run: Path, wanted: dict[str, list[str]], minutes: float | None) -> str:
+def cost_estimate(run: Path, wanted: dict[str, list[str]], minutes: float | None) -> str:
     """Two lines: what is there, and what the rest costs. ``minutes`` of one training, where none is finished."""
     missing = {s: [n for n in names if not (run / s / n / RESULT[s]).is_file()] for s, names in wanted.items()}
     count, left = sum(map(len, wanted.values())), sum(map(len, missing.values()))
@@ -71,12 +71,12 @@ def _sum(parts: dict[str, float]) -> tuple[float, list[str]]:
 def _known(found: tuple[float, list[str]], write: Any) -> str:
     value, unknown = found
     if unknown == ["*"]:
-        return UNKNOWN
-    return f"about {write(value)}" + (f" and {', '.join(unknown)}, which is {UNKNOWN}" if unknown else "")
+        return _UNKNOWN
+    return f"about {write(value)}" + (f" and {', '.join(unknown)}, which is {_UNKNOWN}" if unknown else "")
 
 
 def _seconds(run: Path, step: str) -> float | None:
-    files = (run / "notebooks" / NOTEBOOKS[step]).rglob("seed*.manifest.json")
+    files = (run / "notebooks" / _NOTEBOOKS[step]).rglob("seed*.manifest.json")
     return _median(_read(file, "seconds") for file in files if ".failed." not in file.name)
 
 

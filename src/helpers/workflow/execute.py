@@ -31,7 +31,7 @@ from helpers.workflow.warm import client
 
 PROGRESS = "progress:"  # a notebook prints lines that start so
 PROGRESS_SECONDS = 10  # at most one such line in so many seconds reaches the terminal
-BAR = 20  # characters
+_BAR = 20  # characters
 DONE = ".done"  # beside the counter of runs that have started
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -79,8 +79,8 @@ def with_bar(message: str) -> str:
     counts = re.search(r"(\d+)\s*/\s*(\d+)", message)
     if not counts or not int(counts[2]):
         return message
-    filled = min(BAR, BAR * int(counts[1]) // int(counts[2]))
-    return f"[{'#' * filled}{'-' * (BAR - filled)}] {message}"
+    filled = min(_BAR, _BAR * int(counts[1]) // int(counts[2]))
+    return f"[{'#' * filled}{'-' * (_BAR - filled)}] {message}"
 
 
 def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any], label: str, threads: int) -> None:
@@ -93,7 +93,7 @@ def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any],
     notebooks.check_parameters(notebook, parameters)
     preflight.check_kernel()
     record = RunRecord(notebook, output, parameters)
-    os.environ.update(environment(threads))
+    os.environ.update(kernel_environment(threads))
     os.environ[provenance.MANIFEST] = str(provenance.portable(record.path.resolve()))
     running, failed = output.with_suffix(".running.ipynb"), output.with_suffix(".failed.ipynb")
     for folder in (output.parent, log.parent):
@@ -124,7 +124,7 @@ def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any],
         print(f"{label} {time.monotonic() - started:.0f} s{_whole()}", file=terminal, flush=True)
 
 
-def environment(threads: int) -> dict[str, str]:
+def kernel_environment(threads: int) -> dict[str, str]:
     """What the kernel inherits: its share of the cores, the package, and silence about what nobody can act on."""
     source = str(paths.ROOT / "src")
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", source)]
@@ -313,7 +313,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def command() -> int:
     """`main`, in a copy of a process that has the imports behind it where there is one (`helpers.workflow.warm`)."""
-    os.environ.update(environment(_options(None).threads))
+    os.environ.update(kernel_environment(_options(None).threads))
     status = client.call("helpers.workflow.execute:main", sys.argv[1:])
     return main() if status is None else status
 

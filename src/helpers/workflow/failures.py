@@ -22,7 +22,7 @@ MEMORY_WORDS = re.compile(
 )
 END = "SLURM_JOB_END_TIME"  # seconds since 1970
 CLOSE = 60  # seconds; a job that SLURM ends so near to its limit, it ends for that
-SUFFIX = f".failed{provenance.SUFFIX}"
+_SUFFIX = f".failed{provenance.MANIFEST_SUFFIX}"
 RUNNING = ".running.ipynb"
 
 
@@ -75,7 +75,7 @@ def _lines(file: str) -> list[str]:
         return []
 
 
-def summary(executed: Path, since: float) -> str:
+def failure_summary(executed: Path, since: float) -> str:
     """What failed below a folder of executed notebooks after a moment (seconds since 1970), a line a run."""
     found = sorted(_failed(executed, since))
     width = max((len(kind) for kind, _ in found), default=0)
@@ -84,7 +84,7 @@ def summary(executed: Path, since: float) -> str:
 
 
 def _failed(executed: Path, since: float) -> Iterator[tuple[str, str]]:
-    for file in executed.rglob(f"*{SUFFIX}"):
+    for file in executed.rglob(f"*{_SUFFIX}"):
         if file.stat().st_mtime >= since:
             content = json.loads(file.read_text(encoding="utf-8"))
             yield content.get("failure") or CELL, content["error"]

@@ -51,7 +51,7 @@ class RunRecord:
         }
         self._pool.shutdown()
         content = {"notebook": provenance.portable(self.notebook.resolve()), **content}
-        failed = self.output.with_suffix(f".failed{provenance.SUFFIX}")
+        failed = self.output.with_suffix(f".failed{provenance.MANIFEST_SUFFIX}")
         if status != 0:
             return provenance.write_json(failed, content)
         failed.unlink(missing_ok=True)
@@ -63,7 +63,7 @@ class RunRecord:
     @property
     def path(self) -> Path:
         """Where the manifest of a success lies."""
-        return self.output.with_suffix(provenance.SUFFIX)
+        return self.output.with_suffix(provenance.MANIFEST_SUFFIX)
 
     def command(self) -> str:
         """What makes the run again."""

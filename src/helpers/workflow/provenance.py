@@ -27,11 +27,11 @@ from helpers.paths import ROOT, atomic_write, resolve
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "numpy", "pandas", "pillow", "matplotlib", "codecarbon")
 LOCK = ROOT / "requirements.txt"
 MANIFEST = "HELPERS_MANIFEST"  # environment: where the manifest of the run in progress will lie
-SUFFIX = ".manifest.json"  # beside an executed notebook
+MANIFEST_SUFFIX = ".manifest.json"  # beside an executed notebook
 BOOKKEEPING = {"manifest.json", ".DS_Store"}  # no part of a folder's contents
 SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
 STARTERS = "helpers.workflow.warm"
-PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf"}  # in a notebook's outputs
+_PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf"}  # in a notebook's outputs
 Substitution = tuple[re.Pattern[str], Mapping[str, str]]
 GENERIC_USERS = {"root", "user", "admin", "ubuntu", "debian", "runner", "jovyan", "nobody", "home", "mambauser"}
 
@@ -197,7 +197,7 @@ def scrub(value: Any) -> Any:
 
 def _scrubbed(value: Any, substitutions: Sequence[Substitution]) -> Any:
     if isinstance(value, Mapping):
-        return {k: item if str(k) in PICTURES else _scrubbed(item, substitutions) for k, item in value.items()}
+        return {k: item if str(k) in _PICTURES else _scrubbed(item, substitutions) for k, item in value.items()}
     if isinstance(value, list | tuple):
         return [_scrubbed(item, substitutions) for item in value]
     if isinstance(value, str):

@@ -40,7 +40,9 @@ def verify(folders: Iterable[str | Path]) -> list[Finding]:
     found = {(file, file.relative_to(top)) for top in map(resolve, folders) for file in top.rglob("*.json")}
     own = provenance.manifest_in_progress()
     files = sorted(file for file, inside in found if "report" not in inside.parts and _name(file) != own)
-    manifests = {file: read for file in files if file.name.endswith(provenance.SUFFIX) and (read := _read(file))}
+    manifests = {
+        file: read for file in files if file.name.endswith(provenance.MANIFEST_SUFFIX) and (read := _read(file))
+    }
     sidecars = {file: read for file in files if file not in manifests and "figure" in (read := _read(file))}
     owners = _latest(manifests)
     runs = [_check_run(file, content, owners) for file, content in manifests.items() if content.get("exit") == 0]

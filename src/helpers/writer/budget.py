@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.config.writer import Writer
-from helpers.writer.prompts import FOLDER
+from helpers.writer.prompts import PROMPT_FOLDER
 
-TABLE = FOLDER / "prices.csv"
+TABLE = PROMPT_FOLDER / "prices.csv"
 BYTES_A_TOKEN = 4
 TOKENS_A_MESSAGE = 8  # what the chat format adds
 MILLION = 1_000_000
@@ -72,7 +72,7 @@ def most_tokens(texts: list[str]) -> int:
     return sum(len(text.encode()) + TOKENS_A_MESSAGE for text in texts)
 
 
-def picture_tokens(price: Price, width: int, height: int) -> int:
+def priced_picture_tokens(price: Price, width: int, height: int) -> int:
     """OpenAI's rule for GPT-4o: scaled down to 2048 pixels and then to 768 on the short side, in tiles of 512."""
     scale = min(1.0, 2048 / max(width, height))
     scale *= min(1.0, 768 / (min(width, height) * scale))

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from helpers.rows import NotNegative, Row, iterate_rows
 
 
-class Reply(Row):
+class CachedReply(Row):
     """A reply, or one that was lost on the way and may have to be paid all the same (``text`` is None)."""
 
     request: str  # hash of the whole request: words, model, settings, schema, picture
@@ -38,15 +38,15 @@ class Cache:
     def __init__(self, path: Path) -> None:
         self.path = path
         _cut_torn_line(path)
-        rows = list(iterate_rows(path, Reply)) if path.is_file() else []
+        rows = list(iterate_rows(path, CachedReply)) if path.is_file() else []
         self.replies = {row.request: row for row in rows if row.text is not None}
         self.spent = sum(row.cost for row in rows)  # in the currency of the prices, all runs together
         self.tokens = sum(row.tokens_in + row.tokens_out for row in rows)
 
-    def get(self, request: str) -> Reply | None:
+    def get(self, request: str) -> CachedReply | None:
         return self.replies.get(request)
 
-    def add(self, reply: Reply) -> None:
+    def add(self, reply: CachedReply) -> None:
         """Append; what is there already is not written again."""
         if reply.text is not None and reply.request in self.replies:
             return

@@ -11,7 +11,7 @@ from rapidfuzz import fuzz, process
 
 from helpers.writer.prompts import as_data
 
-NEAR = 92  # of 100, by the same words in any order: above it two classes' looks are taken for one
+_NEAR = 92  # of 100, by the same words in any order: above it two classes' looks are taken for one
 SHORT_WORD = 3  # a word of a name that has no more letters gives nothing away by itself
 
 
@@ -88,7 +88,7 @@ def contradiction_faults(text: str, column: str, own: str | None, every: Iterabl
 
 def rival_faults(look: str, rivals: Iterable[str]) -> list[str]:
     """Nearly the same look as another class's, whose words are data here too: they came of what others wrote."""
-    near = [rival for rival in rivals if fuzz.token_sort_ratio(look, rival) >= NEAR]
+    near = [rival for rival in rivals if fuzz.token_sort_ratio(look, rival) >= _NEAR]
     said = "look is nearly the same as that of another class; say what tells them apart"
     return [f"{said}: <data>{as_data({'look': near[0]})}</data>"] if near else []
 
@@ -98,7 +98,7 @@ def near_duplicates(looks: Sequence[tuple[str, str]]) -> list[int]:
     if not looks:
         return []
     texts = [look for _, look in looks]
-    close = process.cdist(texts, texts, scorer=fuzz.token_sort_ratio, score_cutoff=NEAR, workers=1)
+    close = process.cdist(texts, texts, scorer=fuzz.token_sort_ratio, score_cutoff=_NEAR, workers=1)
     return [
         late
         for late in range(len(looks))

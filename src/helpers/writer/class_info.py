@@ -10,7 +10,7 @@ from functools import singledispatch
 from typing import Any
 
 from helpers.domains import ButterflyPhotoDomain, DrawnDomain, KViscuitDomain
-from helpers.domains.drawn import TABLES
+from helpers.domains.drawn import FACTS_TABLES
 from helpers.domains.own import OwnDomain, drawn_language
 from helpers.synthetic import language as say
 
@@ -62,7 +62,7 @@ def _of_table(domain: DrawnDomain | ButterflyPhotoDomain) -> list[Subject]:
 
 def scientific_names() -> dict[str, tuple[str, ...]]:
     """By class: they give a butterfly away as its name does."""
-    with TABLES["butterfly"].open(encoding="utf-8", newline="") as file:
+    with FACTS_TABLES["butterfly"].open(encoding="utf-8", newline="") as file:
         return {row["class_id"]: (row["scientific_name"],) for row in csv.DictReader(file)}
 
 

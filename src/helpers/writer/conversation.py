@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from helpers.config.writer import Writer
 from helpers.workflow.provenance import portable, sha256
 from helpers.writer import checks
-from helpers.writer.cache import Reply
+from helpers.writer.cache import CachedReply
 from helpers.writer.class_info import Subject, vocabulary
 from helpers.writer.interface import Failure
-from helpers.writer.prompts import Prompt, user_message
+from helpers.writer.prompts import WriterPrompt, user_message
 
-Message = dict[str, str]
+ApiMessage = dict[str, str]
 REPLY_KEPT = 500  # characters of a reply in the list of failures
 
 
@@ -46,7 +46,7 @@ class Fact(BaseModel):
     wrong: list[str]
 
 
-class Asked(BaseModel):
+class WrittenQuestion(BaseModel):
     """The form of a reply that asks about a class."""
 
     model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=True)
@@ -62,10 +62,10 @@ def schema_of(form: type[BaseModel]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Request:
+class WriterRequest:
     """What is sent. Its key is the hash of everything that a reply depends on; the address is not part of it."""
 
-    messages: tuple[Message, ...]
+    messages: tuple[ApiMessage, ...]
     form: type[BaseModel]
     settings: Writer
     picture: Path | None = None  # goes before the first of the user's messages
@@ -99,7 +99,7 @@ class Task:
 
     subject: Subject
     wording: int | None
-    prompt: Prompt
+    prompt: WriterPrompt
     settings: Writer
     data: dict[str, Any]
     form: type[BaseModel]
@@ -112,7 +112,7 @@ class Task:
     def what(self) -> str:
         return "questions" if self.wording is None else f"wording {self.wording}"
 
-    def request(self) -> Request:
+    def request(self) -> WriterRequest:
         """The first one."""
         system = self.prompt.system.strip()
         if self.settings.structured != "json_schema" or self.settings.backend == "local":
@@ -122,9 +122,9 @@ class Task:
             {"role": "system", "content": system},
             {"role": "user", "content": user_message(self.prompt, self.data)},
         )
-        return Request(messages, self.form, self.settings, self.picture)
+        return WriterRequest(messages, self.form, self.settings, self.picture)
 
-    def read(self, reply: Reply) -> tuple[Any, list[str]]:
+    def read(self, reply: CachedReply) -> tuple[Any, list[str]]:
         """The value and what is wrong with it."""
         if reply.finish in {"refusal", "content_filter"}:
             return None, [f"the model refused ({reply.finish}): {(reply.text or '')[:200]}".rstrip(": ")]
@@ -144,7 +144,7 @@ class Task:
         )
 
 
-def conversation(task: Task) -> Generator[Request, Reply, Outcome]:
+def conversation(task: Task) -> Generator[WriterRequest, CachedReply, Outcome]:
     """Ask, and ask again with the faults told, until a reply fits or ``settings.reasks`` is used up."""
     request = task.request()
     for replies in range(1, task.settings.reasks + 2):
@@ -160,7 +160,7 @@ def conversation(task: Task) -> Generator[Request, Reply, Outcome]:
 
 
 def text_tasks(
-    every: Sequence[Subject], prompts: Mapping[str, Prompt], settings: Writer, folder: Path, wordings: int
+    every: Sequence[Subject], prompts: Mapping[str, WriterPrompt], settings: Writer, folder: Path, wordings: int
 ) -> list[Task]:
     """One a class and wording. ``prompts``: by the domain of a class; ``folder`` holds the pictures."""
     columns = {column for prompt in prompts.values() for column in prompt.not_other}
@@ -183,7 +183,7 @@ def text_tasks(
 
 
 def question_tasks(
-    every: Sequence[Subject], prompts: Mapping[str, Prompt], settings: Writer, folder: Path, most: int
+    every: Sequence[Subject], prompts: Mapping[str, WriterPrompt], settings: Writer, folder: Path, most: int
 ) -> list[Task]:
     """One a class that has pictures to be asked about; at most ``most`` questions of type 2 each."""
     counts = {one.class_id: max([sum(split == s for s, _ in one.asked) for split in ("test", "dev")]) for one in every}
@@ -194,7 +194,7 @@ def question_tasks(
             prompt=prompts[one.domain],
             settings=settings,
             data=_data(one, settings, count=min(most, counts[one.class_id])),
-            form=Asked,
+            form=WrittenQuestion,
             picture=_shown(one, settings, folder),
             faults=_question_faults,
         )
@@ -234,7 +234,7 @@ def _text_faults(task: Task, said: Described) -> list[str]:
     return found + checks.rival_faults(said.look, task.rivals)
 
 
-def _question_faults(task: Task, asked: Asked) -> list[str]:
+def _question_faults(task: Task, asked: WrittenQuestion) -> list[str]:
     one, prompt = task.subject, task.prompt
     found = (
         []

@@ -25,9 +25,9 @@ from tenacity.wait import wait_random_exponential
 from helpers.config.writer import Writer
 from helpers.images import open_picture
 from helpers.workflow.http_dates import seconds_until
-from helpers.writer.budget import Account, Price, expected_tokens, most_tokens, picture_tokens
-from helpers.writer.cache import Cache, Reply
-from helpers.writer.conversation import Request, schema_of
+from helpers.writer.budget import Account, Price, expected_tokens, most_tokens, priced_picture_tokens
+from helpers.writer.cache import Cache, CachedReply
+from helpers.writer.conversation import WriterRequest, schema_of
 
 PICTURE_PIXELS = 1024 * 1024  # a larger picture is scaled down before it is sent
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # of the growing pauses between attempts
@@ -79,7 +79,7 @@ class Endpoint:
     ) -> None:
         await self._http.aclose()
 
-    async def ask(self, request: Request) -> Reply:
+    async def ask(self, request: WriterRequest) -> CachedReply:
         """The reply, stored. Raises `Unanswered`, `OverBudget` or `WriterError`."""
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(Passing),
@@ -88,7 +88,7 @@ class Endpoint:
             reraise=True,
         )
         try:
-            reply: Reply = await attempts(self._attempt, request)
+            reply: CachedReply = await attempts(self._attempt, request)
         except (Passing, Unanswered) as error:
             raise self._given_up(str(error)) from None
         self._failed = 0
@@ -103,10 +103,10 @@ class Endpoint:
             )
         return Unanswered(reason)
 
-    async def _attempt(self, request: Request) -> Reply:
+    async def _attempt(self, request: WriterRequest) -> CachedReply:
         texts = [message["content"] for message in request.messages]
         body, size = _body(request)
-        seen = picture_tokens(self.price, *size) if size else 0
+        seen = priced_picture_tokens(self.price, *size) if size else 0
         await self._turn(expected_tokens(texts) + seen + self.settings.max_tokens)
         most = self.price.cost(most_tokens(texts) + seen, self.settings.max_tokens)
         await self.account.room_for(most)
@@ -168,7 +168,7 @@ class Endpoint:
             )
         return Passing(told, pause)
 
-    def _read(self, request: Request, response: httpx2.Response, estimate: int) -> Reply | None:
+    def _read(self, request: WriterRequest, response: httpx2.Response, estimate: int) -> CachedReply | None:
         """None if it is not a chat completion. A server that counts no tokens is believed to have met the estimate."""
         try:
             answer = response.json()
@@ -179,7 +179,7 @@ class Endpoint:
             finish = str(choice.get("finish_reason") or "stop").encode("ascii", "replace").decode()
             tokens_in = int(usage.get("prompt_tokens", estimate))
             tokens_out = int(usage.get("completion_tokens", expected_tokens([text])))
-            return Reply(
+            return CachedReply(
                 request=request.key,
                 model=self.settings.model,
                 text=text.replace(self._key, "[key]") if self._key else text,
@@ -191,10 +191,12 @@ class Endpoint:
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError):
             return None  # also where a count is negative or a text has half a character, which no row can hold
 
-    def _store_lost(self, request: Request, most: float) -> None:
+    def _store_lost(self, request: WriterRequest, most: float) -> None:
         """It may have been worked on, and be billed."""
         model = self.settings.model
-        lost = Reply(request=request.key, model=model, text=None, finish="lost", tokens_in=0, tokens_out=0, cost=most)
+        lost = CachedReply(
+            request=request.key, model=model, text=None, finish="lost", tokens_in=0, tokens_out=0, cost=most
+        )
         self.cache.add(lost)
 
     def _clean(self, text: str) -> str:
@@ -255,7 +257,7 @@ def _message(response: httpx2.Response) -> str:
     return said.encode(errors="replace").decode().strip() or "no reason given"
 
 
-def _body(request: Request) -> tuple[dict[str, Any], tuple[int, int] | None]:
+def _body(request: WriterRequest) -> tuple[dict[str, Any], tuple[int, int] | None]:
     """The body of the call, and the size of the picture in it."""
     messages: list[dict[str, Any]] = [dict(message) for message in request.messages]
     size = None
@@ -269,7 +271,7 @@ def _body(request: Request) -> tuple[dict[str, Any], tuple[int, int] | None]:
     return body | _response_format(request), size
 
 
-def _response_format(request: Request) -> dict[str, Any]:
+def _response_format(request: WriterRequest) -> dict[str, Any]:
     if request.settings.structured == "none":
         return {}
     if request.settings.structured == "json_object":

@@ -14,7 +14,7 @@ from helpers.paths import atomic_write
 from helpers.rows import NotNegative, Row, Text, write_rows
 from helpers.schemas import ClassText, Question
 from helpers.writer import offline
-from helpers.writer.prompts import FOLDER, Prompt
+from helpers.writer.prompts import PROMPT_FOLDER, WriterPrompt
 
 
 class Failure(Row):
@@ -69,7 +69,7 @@ class Written:
     failures: list[Failure] = field(default_factory=list)
     passed: int = 0
     reasked: int = 0
-    prompts: dict[str, Prompt] = field(default_factory=dict)
+    prompts: dict[str, WriterPrompt] = field(default_factory=dict)
     spent: float = 0.0
     currency: str = ""
 
@@ -117,9 +117,9 @@ def write_or_remove(path: Path, rows: Iterable[Row]) -> int:
     return len(rows)
 
 
-def save_prompts(folder: Path, prompts: dict[str, Prompt]) -> list[str]:
+def save_prompts(folder: Path, prompts: dict[str, WriterPrompt]) -> list[str]:
     """Copies of the prompts used, beside what was written with them; their names, versions and hashes."""
     for name in prompts:
         with atomic_write(folder / "prompts" / f"{name}.yaml") as temporary:
-            temporary.write_bytes((FOLDER / f"{name}.yaml").read_bytes())
+            temporary.write_bytes((PROMPT_FOLDER / f"{name}.yaml").read_bytes())
     return [f"{name} version {prompt.version}, hash {prompt.hash}" for name, prompt in prompts.items()]

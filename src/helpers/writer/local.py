@@ -6,10 +6,10 @@ from typing import Any
 from helpers.config.writer import Writer
 from helpers.images import open_picture
 from helpers.paths import resolve
-from helpers.writer.cache import Cache, Reply
-from helpers.writer.conversation import Request
+from helpers.writer.cache import Cache, CachedReply
+from helpers.writer.conversation import WriterRequest
 
-MAX_PIXELS = 512 * 512  # of a picture
+_MAX_PIXELS = 512 * 512  # of a picture
 
 
 class LocalModel:
@@ -29,17 +29,17 @@ class LocalModel:
     ) -> None:
         self._loaded = None
 
-    async def ask(self, request: Request) -> Reply:
+    async def ask(self, request: WriterRequest) -> CachedReply:
         """The reply, stored."""
         from helpers.models.batches import encode, prompt_texts
 
         model, processor = self._loaded = self._loaded or self._load()
-        picture = open_picture(request.picture, MAX_PIXELS) if request.picture else None
+        picture = open_picture(request.picture, _MAX_PIXELS) if request.picture else None
         batch = encode(processor, prompt_texts(processor, [_messages(request)]), [picture])
         batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
         new = model.generate(**batch, do_sample=False, max_new_tokens=self.settings.max_tokens)
         new = new[0, batch["input_ids"].shape[1] :]
-        reply = Reply(
+        reply = CachedReply(
             request=request.key,
             model=self.settings.model,
             text=processor.tokenizer.decode(new, skip_special_tokens=True).strip(),
@@ -61,7 +61,7 @@ class LocalModel:
         return load_model(path, dtype, four_bit=False)[0], load_processor(path)
 
 
-def _messages(request: Request) -> list[dict[str, Any]]:
+def _messages(request: WriterRequest) -> list[dict[str, Any]]:
     """As `helpers.models.batches` has them. The system's words go before the user's: not every template knows the former."""
     system, first, *later = request.messages
     parts: list[dict[str, str]] = [{"type": "image"}] if request.picture else []

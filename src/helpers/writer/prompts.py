@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from helpers.config.profiles import parse_yaml
 from helpers.paths import DATA
 
-FOLDER = DATA / "prompts"
+PROMPT_FOLDER = DATA / "prompts"
 HASH_DIGITS = 12  # as for the prompts in the rows of answers
 
 
-class Prompt(BaseModel):
+class WriterPrompt(BaseModel):
     """A prompt and what its replies are checked for; `data/prompts/butterfly.yaml` explains each field."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,19 +45,19 @@ class Prompt(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
-def load_prompt(name: str, folder: Path = FOLDER) -> Prompt:
+def load_prompt(name: str, folder: Path = PROMPT_FOLDER) -> WriterPrompt:
     """A prompt by its file's name. Raises ``ValueError`` for an unknown one and for a file that does not fit."""
     path = folder / f"{name}.yaml"
     if not path.is_file():
         found = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise ValueError(f"unknown prompt {name!r}; found in {folder.name}/: {found}")
     try:
-        return Prompt.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
+        return WriterPrompt.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, ValidationError) as error:
         raise ValueError(f"{path.name} is not a usable prompt: {error}") from None
 
 
-def user_message(prompt: Prompt, data: Mapping[str, Any]) -> str:
+def user_message(prompt: WriterPrompt, data: Mapping[str, Any]) -> str:
     """The prompt's text, then the data in its block."""
     return f"{prompt.text.strip()}\n\n<data>\n{as_data(data)}\n</data>"
 

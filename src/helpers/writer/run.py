@@ -17,15 +17,15 @@ from helpers.config.writer import Writer
 from helpers.paths import resolve
 from helpers.schemas import ClassText, Question
 from helpers.workflow.progress import Ticker
-from helpers.writer.budget import OverBudget, expected_tokens, picture_tokens, price_of
-from helpers.writer.cache import Cache, Reply, open_cache
+from helpers.writer.budget import OverBudget, expected_tokens, price_of, priced_picture_tokens
+from helpers.writer.cache import Cache, CachedReply, open_cache
 from helpers.writer.checks import language_faults, near_duplicates
 from helpers.writer.class_info import prompt_name, subjects
-from helpers.writer.conversation import Outcome, Request, Task, conversation, question_tasks, text_tasks
+from helpers.writer.conversation import Outcome, Task, WriterRequest, conversation, question_tasks, text_tasks
 from helpers.writer.endpoint import Endpoint, Unanswered
 from helpers.writer.interface import Plan, Written
 from helpers.writer.local import LocalModel
-from helpers.writer.prompts import Prompt, load_prompt
+from helpers.writer.prompts import WriterPrompt, load_prompt
 
 TYPE2_A_CLASS = 5  # at most so many different questions of type 2; with more pictures they take turns
 
@@ -69,13 +69,13 @@ class ModelWriter:
         earlier = limit * len(tokens) * asked * (asked - 1) // 2
         return self.price.cost(sum(tokens) * asked + earlier, out * asked)
 
-    def _tokens_in(self, request: Request) -> int:
+    def _tokens_in(self, request: WriterRequest) -> int:
         from PIL import Image
 
         tokens = expected_tokens([message["content"] for message in request.messages])
         if request.picture:
             with Image.open(request.picture) as picture:
-                tokens += picture_tokens(self.price, *picture.size)
+                tokens += priced_picture_tokens(self.price, *picture.size)
         return tokens
 
     def write(self, domain: Any, folder: Path, wordings: int, seed: int = 0) -> Written:
@@ -112,7 +112,7 @@ class ModelWriter:
             tasks += question_tasks(every, asking, self.settings, folder, TYPE2_A_CLASS)
         return tasks
 
-    def _prompts(self, tasks: Sequence[Task]) -> dict[str, Prompt]:
+    def _prompts(self, tasks: Sequence[Task]) -> dict[str, WriterPrompt]:
         kind = {"text": "", "questions": "questions_"}
         return {kind[task.prompt.kind] + prompt_name(task.subject.domain): task.prompt for task in tasks}
 
@@ -165,7 +165,7 @@ async def _outcome(
     try:
         while True:
             async with locks[request.key]:
-                reply: Reply = cache.get(request.key) or await backend.ask(request)
+                reply: CachedReply = cache.get(request.key) or await backend.ask(request)
             replies, last = replies + 1, reply.text
             request = talk.send(reply)
     except StopIteration as end:
@@ -175,7 +175,7 @@ async def _outcome(
         return Outcome(None, replies, str(error), last)
 
 
-def _missing(task: Task, cache: Cache) -> Request | None:
+def _missing(task: Task, cache: Cache) -> WriterRequest | None:
     """The first request of a task that is not in the cache; None if all are."""
     talk = conversation(task)
     request = next(talk)

@@ -13,7 +13,7 @@ from helpers.evaluation.examples import data_address
 from helpers.results.figures.style import label
 from helpers.workflow import provenance
 
-LONGEST = 60  # rows of a table on the page; the file has all
+_LONGEST = 60  # rows of a table on the page; the file has all
 CIRCUMSTANCES = {
     "domain",
     "protocol",
@@ -51,7 +51,7 @@ NOT_SHOWN = {"table1", "table2", "figure2_column"}  # pictures of tables that th
 
 
 @dataclass(frozen=True)
-class Source:
+class LinkedSource:
     """Where something on the page is from: files beside the page (shown name, address), and what made them."""
 
     links: tuple[tuple[str, str], ...]
@@ -59,7 +59,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Grid:
+class GridOnPage:
     """A table as words. ``cut``: how many rows the page leaves out; ``throughout``: what all of them have in common."""
 
     columns: tuple[str, ...]
@@ -74,8 +74,8 @@ class Exhibit:
 
     name: str
     title: str
-    source: Source
-    table: Grid | None = None
+    source: LinkedSource
+    table: GridOnPage | None = None
     picture: str | None = None
     alt: str = ""
 
@@ -99,7 +99,7 @@ class Shelf:
         self.files[address] = file
         return address
 
-    def source(self, files: Iterable[Path]) -> Source:
+    def source(self, files: Iterable[Path]) -> LinkedSource:
         """Links to the files that are there, and the manifests and commands of the runs that made them."""
         there = [file for file in files if file.is_file()]
         links = [(self._shown(file, there), self.put(file)) for file in there]
@@ -107,7 +107,7 @@ class Shelf:
         owners = list(dict.fromkeys(self.owners[name] for name in named if name in self.owners))
         links += [(self._shown(owner, owners), self.put(owner)) for owner in owners]
         makers = ((str(self.manifests[o].get("notebook")), str(self.manifests[o].get("command"))) for o in owners)
-        return Source(tuple(links), tuple(makers))
+        return LinkedSource(tuple(links), tuple(makers))
 
     def _shown(self, file: Path, among: Sequence[Path]) -> str:
         """A file's name, or its path in the run where several have the same."""
@@ -118,7 +118,11 @@ class Shelf:
 def open_shelf(run: Path) -> Shelf:
     """An empty shelf that knows the run's manifests of runs that succeeded; not that of the page before this one."""
     own = provenance.manifest_in_progress()
-    paths = [path for path in sorted(run.rglob(f"*{provenance.SUFFIX}")) if "report" not in path.relative_to(run).parts]
+    paths = [
+        path
+        for path in sorted(run.rglob(f"*{provenance.MANIFEST_SUFFIX}"))
+        if "report" not in path.relative_to(run).parts
+    ]
     others = [path for path in paths if provenance.portable(path) != own]
     found = {path: json.loads(path.read_text(encoding="utf-8")) for path in others}
     return Shelf(run, {path: content for path, content in found.items() if content.get("exit") == 0})
@@ -179,12 +183,12 @@ def _drawn(folder: Path, name: str) -> list[Path]:
     return [folder / f"{name}.pdf", folder / f"{name}.json"]
 
 
-def as_grid(file: Path) -> Grid:
+def as_grid(file: Path) -> GridOnPage:
     """A CSV as words: an accuracy and its interval in one cell, keys of profiles in words, numbers as in the file."""
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except pd.errors.EmptyDataError:  # a table that came out without a column
-        return Grid((), (), 0)
+        return GridOnPage((), (), 0)
     for column in [c for c in table.columns if {f"{c}_low", f"{c}_high"} <= set(table.columns)]:
         table[column] = [_with_interval(*row) for row in table[[column, f"{column}_low", f"{column}_high"]].to_numpy()]
         table = table.drop(columns=[f"{column}_low", f"{column}_high"])
@@ -199,8 +203,8 @@ def as_grid(file: Path) -> Grid:
     same = same if len(table) > 1 else []
     throughout = tuple((_head(column), _short(table[column].iloc[0])) for column in same)
     table = table.drop(columns=same)
-    rows = tuple(tuple(map(_short, row)) for row in table.head(LONGEST).to_numpy())
-    return Grid(tuple(map(_head, table.columns)), rows, max(0, len(table) - LONGEST), throughout)
+    rows = tuple(tuple(map(_short, row)) for row in table.head(_LONGEST).to_numpy())
+    return GridOnPage(tuple(map(_head, table.columns)), rows, max(0, len(table) - _LONGEST), throughout)
 
 
 def _head(column: str) -> str:

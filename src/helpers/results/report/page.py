@@ -27,7 +27,7 @@ def build(run: Path) -> Path:
     target = run / "report"
     shelf = contents.open_shelf(run)
     pages = _notebooks(run, target)
-    page = environment().get_template("index.html.j2").render(_everything(run, tables, shelf, pages))
+    page = template_environment().get_template("index.html.j2").render(_everything(run, tables, shelf, pages))
     for address, file in shelf.files.items():
         (target / address).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target / address)
@@ -37,7 +37,7 @@ def build(run: Path) -> Path:
     return index
 
 
-def environment() -> jinja2.Environment:
+def template_environment() -> jinja2.Environment:
     """Templates that escape whatever is put into them, and fail on a name that is not there."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -84,7 +84,7 @@ def _taken(run: Path, file: str, shelf: contents.Shelf) -> str | None:
 
 def _notebooks(run: Path, target: Path) -> list[tuple[str, str]]:
     """Name and address of each executed notebook, as a page beside the report."""
-    frame, found = environment().get_template("notebook.html.j2"), []
+    frame, found = template_environment().get_template("notebook.html.j2"), []
     for notebook in executed_notebooks(run):
         inside = notebook.relative_to(run / "notebooks").with_suffix("")
         address = f"notebooks/{inside.as_posix()}.html"

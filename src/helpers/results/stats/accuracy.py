@@ -9,14 +9,14 @@ from collections.abc import Callable, Hashable, Sequence
 import pandas as pd
 
 CHANCE = 25.0  # percent: four options, one of them right
-TYPES = {"type1": (1,), "type2": (2,), "overall": (1, 2)}
+QUESTION_TYPES = {"type1": (1,), "type2": (2,), "overall": (1, 2)}
 
 _QUESTION = ["question_type", "question_id"]  # a question's identity within one group of rows
 ACCURACY_COLUMNS = (
     "seeds",
     "n_type1",
     "n_type2",
-    *(f"{name}{end}" for name in TYPES for end in ("", "_low", "_high")),
+    *(f"{name}{end}" for name in QUESTION_TYPES for end in ("", "_low", "_high")),
 )
 
 
@@ -50,7 +50,7 @@ def accuracy_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     by = list(by)
     groups = rows.groupby(by, sort=False)
     found = groups["seed"].nunique().rename("seeds").to_frame()
-    for name, kinds in TYPES.items():  # all groups at once: by class there are thousands
+    for name, kinds in QUESTION_TYPES.items():  # all groups at once: by class there are thousands
         asked = rows[rows["question_type"].isin(kinds)].groupby(by, sort=False)["correct"]
         found[f"n_{name}"] = asked.size().reindex(found.index, fill_value=0) // found["seeds"]
         shares = (asked.sum().astype(float) / asked.size()).reindex(found.index)
@@ -121,7 +121,7 @@ def _remedy(group: pd.DataFrame) -> str:
 
 def by_type(group: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The rows of type 1, of type 2, and all, under the names that table columns have."""
-    return {name: group[group["question_type"].isin(kinds)] for name, kinds in TYPES.items()}
+    return {name: group[group["question_type"].isin(kinds)] for name, kinds in QUESTION_TYPES.items()}
 
 
 def _unreadable(group: pd.DataFrame) -> dict[str, float]:

@@ -16,14 +16,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from helpers.results.stats.accuracy import TYPES, by_type, each_group
+from helpers.results.stats.accuracy import QUESTION_TYPES, by_type, each_group
 
 RESAMPLES = 10_000
 # Any number of seeds up to 16 divides it. Counted in such parts, means over seeds are whole numbers and their sums are
 # exact: BCa counts ties, which must not hang on the order in which a machine adds
 WHOLE = 720_720
 
-Sample: TypeAlias = tuple[Sequence[float] | np.ndarray | pd.Series, Sequence[Any] | pd.Series]  # values, clusters
+Resample: TypeAlias = tuple[Sequence[float] | np.ndarray | pd.Series, Sequence[Any] | pd.Series]  # values, clusters
 Interval: TypeAlias = tuple[float, float]
 
 
@@ -44,7 +44,7 @@ def cluster_interval(
 
 
 def cluster_intervals(
-    samples: Sequence[Sample],
+    samples: Sequence[Resample],
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
     method: str = "BCa",
@@ -111,7 +111,7 @@ def _ratio(total: np.ndarray, number: np.ndarray, axis: int) -> np.ndarray:
 
 def bootstrap_table(rows: pd.DataFrame, by: Sequence[str], method: str = "BCa") -> pd.DataFrame:
     """For each group, by type: number of pictures, accuracy in percent (mean over the seeds), and its interval."""
-    samples: list[Sample] = []  # by group, and in it by type
+    samples: list[Resample] = []  # by group, and in it by type
 
     def measure(group: pd.DataFrame) -> dict[str, float]:
         asked = {name: per_question(part) for name, part in by_type(group).items()}
@@ -120,10 +120,10 @@ def bootstrap_table(rows: pd.DataFrame, by: Sequence[str], method: str = "BCa") 
         return pictures | {name: 100 * each["correct"].mean() for name, each in asked.items()}
 
     table = each_group(rows, by, measure)
-    intervals = 100 * np.array(cluster_intervals(samples, method=method)).reshape(len(table), len(TYPES), 2)
-    for place, name in enumerate(TYPES):
+    intervals = 100 * np.array(cluster_intervals(samples, method=method)).reshape(len(table), len(QUESTION_TYPES), 2)
+    for place, name in enumerate(QUESTION_TYPES):
         table[[f"{name}_low", f"{name}_high"]] = intervals[:, place]
-    columns = ((f"pictures_{name}", name, f"{name}_low", f"{name}_high") for name in TYPES)
+    columns = ((f"pictures_{name}", name, f"{name}_low", f"{name}_high") for name in QUESTION_TYPES)
     return table[[*by, *chain.from_iterable(columns)]]
 
 

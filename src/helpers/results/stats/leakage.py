@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from helpers.results.stats.accuracy import TYPES, accuracy_table
+from helpers.results.stats.accuracy import QUESTION_TYPES, accuracy_table
 
 BASE = "base"
 
@@ -18,7 +18,7 @@ BASE = "base"
 def leakage_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """For each group of `by` (which names `mode`) that was asked with and without the picture: by type, in points,
     `gain_*` and `leakage_*` (nan where the untuned model was not asked without the picture)."""
-    columns = [*by, *(f"{measure}_{name}" for name in TYPES for measure in ("gain", "leakage"))]
+    columns = [*by, *(f"{measure}_{name}" for name in QUESTION_TYPES for measure in ("gain", "leakage"))]
     asked = rows[rows["image"].isin(("with", "without"))]
     if set(asked["image"]) != {"with", "without"}:
         return pd.DataFrame(columns=columns)
@@ -26,11 +26,11 @@ def leakage_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     shown, withheld = (scores[scores["image"] == image] for image in ("with", "without"))
     both = shown.merge(withheld, on=list(by), suffixes=("", "_without"))
     others = [name for name in by if name != "mode"]
-    bare = withheld[withheld["mode"] == BASE][[*others, *TYPES]].rename(
-        columns={name: f"{name}_bare" for name in TYPES}
+    bare = withheld[withheld["mode"] == BASE][[*others, *QUESTION_TYPES]].rename(
+        columns={name: f"{name}_bare" for name in QUESTION_TYPES}
     )
     both = both.merge(bare, on=others, how="left")
-    for name in TYPES:
+    for name in QUESTION_TYPES:
         both[f"gain_{name}"] = both[name] - both[f"{name}_without"]
         both[f"leakage_{name}"] = (both[f"{name}_without"] - both[f"{name}_bare"]).clip(lower=0)
     return both[columns]

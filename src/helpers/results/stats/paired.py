@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.results.stats.bootstrap import Sample, cluster_intervals, per_question
+from helpers.results.stats.bootstrap import Resample, cluster_intervals, per_question
 from helpers.results.stats.power import detectable_paired
 
 Pairs = Sequence[tuple[str, str]]
@@ -93,7 +93,7 @@ def difference_table(rows: pd.DataFrame, by: Sequence[str], pairs: Pairs, column
     questions there is a difference of accuracies and no more.
     """
     found: list[dict[str, Any]] = []
-    gains: dict[int, Sample] = {}  # by place in the table
+    gains: dict[int, Resample] = {}  # by place in the table
     for names, first, second in _compared(rows, [*by, "question_type"], pairs, column):
         one, other = per_question(first), per_question(second)
         if set(one.index) == set(other.index):

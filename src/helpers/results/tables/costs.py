@@ -15,8 +15,8 @@ RESOURCE_COLUMNS = (
     *("model", "domain", "mode", "variant", "seed"),
     *("seconds", "peak_memory_mb", "energy_wh", "vision_tower_calls", "tokens", "samples"),
 )
-RUN = ["model", "domain", "mode", "variant", "seed"]
-TIMING_COLUMNS = (*RUN, "answering", "protocol", "image", "seconds", "questions", "new_tokens")
+_RUN = ["model", "domain", "mode", "variant", "seed"]
+TIMING_COLUMNS = (*_RUN, "answering", "protocol", "image", "seconds", "questions", "new_tokens")
 
 
 def read_resources(paths: Iterable[str | Path], variant: str | None = MAIN) -> pd.DataFrame:
@@ -26,9 +26,9 @@ def read_resources(paths: Iterable[str | Path], variant: str | None = MAIN) -> p
     """
     records = [_resource_record(Path(path)) for path in paths]
     frame = pd.DataFrame(records, columns=None if records else list(RESOURCE_COLUMNS))
-    twice = frame[frame.duplicated(RUN)]
+    twice = frame[frame.duplicated(_RUN)]
     if not twice.empty:
-        run = "/".join(map(str, twice[RUN].iloc[0]))
+        run = "/".join(map(str, twice[_RUN].iloc[0]))
         raise ValueError(f"the training run {run} is named twice; name each resources.json only once")
     return in_order(frame if variant is None else frame[frame["variant"] == variant].reset_index(drop=True))
 
@@ -75,7 +75,7 @@ def _timing_records(path: Path) -> list[dict[str, Any]]:
     with answers.open(encoding="utf-8") as lines:
         run = json.loads(lines.readline())
     timings = json.loads(path.read_text(encoding="utf-8"))
-    names = {column: run[column] for column in RUN}
+    names = {column: run[column] for column in _RUN}
     keyed = {tuple(key.split("/")): cost for key, cost in timings.items()}
     return [
         names | dict(zip(("answering", "protocol", "image"), key, strict=True)) | cost for key, cost in keyed.items()

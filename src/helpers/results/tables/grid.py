@@ -19,10 +19,10 @@ from helpers.results.tables.answers import MAIN, of_protocol
 from helpers.results.tables.files import rounded
 from helpers.results.tables.order import in_order
 
-Overrides = Mapping[str, Any]
+_Overrides = Mapping[str, Any]
 
 RETENTION_COLUMNS = ("model", "domain", "mode", "variant", "seed", "protocol", "category", "correct")
-KINDS = {"type1": 1, "type2": 2}
+_KINDS = {"type1": 1, "type2": 2}
 DIFFERENCES = {
     "difference": "difference",
     "low": "difference_low",
@@ -33,7 +33,7 @@ DIFFERENCES = {
 }
 SHOWN = "with"  # the picture as it is
 NAMED = 12  # differences that the reading names one by one
-RUN = ["variant", "model", "domain", "mode"]
+_RUN = ["variant", "model", "domain", "mode"]
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Variant:
 
     name: str
     reference: bool = False
-    settings: Overrides = field(default_factory=dict)  # in what it differs from the others of its grid
-    overrides: Overrides | None = None  # in what it differs from the profile; None: not known
+    settings: _Overrides = field(default_factory=dict)  # in what it differs from the others of its grid
+    overrides: _Overrides | None = None  # in what it differs from the profile; None: not known
     x: float | None = None  # its place on the grid's numeric axis
 
 
 def name_variants(
-    variants: Mapping[str, Overrides],
-    defaults: Overrides | None = None,
+    variants: Mapping[str, _Overrides],
+    defaults: _Overrides | None = None,
     x: str | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> dict[str, Variant]:
@@ -71,14 +71,14 @@ def name_variants(
     return found
 
 
-def _own(overrides: Overrides, all_of_them: Iterable[Overrides]) -> dict[str, Any]:
+def _own(overrides: _Overrides, all_of_them: Iterable[_Overrides]) -> dict[str, Any]:
     """What is left of the overrides without those that every variant has."""
     others = list(all_of_them)
     shared = {name for name in overrides if all(name in other and other[name] == overrides[name] for other in others)}
     return {name: value for name, value in overrides.items() if name not in shared}
 
 
-def _name(settings: Overrides, defaults: Overrides, varying: Sequence[str]) -> str:
+def _name(settings: _Overrides, defaults: _Overrides, varying: Sequence[str]) -> str:
     """The variant in words; the reference says its own value where one setting varies."""
     if settings:
         return ", ".join(_words(name, value) for name, value in settings.items())
@@ -97,7 +97,7 @@ def _words(name: str, value: Any) -> str:
     return value.replace("_", " ") if isinstance(value, str) else f"{short} {value:g}"
 
 
-def _place(settings: Overrides, defaults: Overrides, x: str | None) -> float | None:
+def _place(settings: _Overrides, defaults: _Overrides, x: str | None) -> float | None:
     values = {**defaults, **settings}
     at = next((value for name, value in values.items() if x in (name, name.rpartition(".")[2])), None)
     return float(at) if isinstance(at, int | float) and not isinstance(at, bool) else None
@@ -142,8 +142,8 @@ def grid_table(
     table = _joined(table, tokens, by)
     for part in _differences(renamed, by, known):
         table = _joined(table, part, by)
-    table = _joined(table, _training(rows, resources, known), RUN)
-    table = _joined(table, _retained(_renamed(retention, known)), RUN)
+    table = _joined(table, _training(rows, resources, known), _RUN)
+    table = _joined(table, _retained(_renamed(retention, known)), _RUN)
     return _arranged(table, known)
 
 
@@ -168,7 +168,7 @@ def _differences(rows: pd.DataFrame, by: Sequence[str], known: Mapping[str, Vari
     fixed = [name for name in by if name != column]
     found = difference_table(rows, fixed, pairs, column).rename(columns={"second": column})
     parts = []
-    for kind, number in KINDS.items():
+    for kind, number in _KINDS.items():
         columns = {old: f"{kind}_{new}" for old, new in DIFFERENCES.items()}
         parts.append(found[found["question_type"] == number][[*by, *DIFFERENCES]].rename(columns=columns))
     return parts
@@ -181,7 +181,7 @@ def _training(rows: pd.DataFrame, resources: pd.DataFrame, known: Mapping[str, V
     seconds = resources.groupby(["variant", "model", "domain", "mode"])["seconds"].mean().rename("train_seconds")
     seconds = seconds.reset_index().rename(columns={"variant": "key", "mode": "trained"})
     names = pd.DataFrame(trained, columns=["variant", "mode", "trained", "key"])
-    return names.merge(seconds, on=["key", "trained"])[[*RUN, "train_seconds"]].drop_duplicates(RUN)
+    return names.merge(seconds, on=["key", "trained"])[[*_RUN, "train_seconds"]].drop_duplicates(_RUN)
 
 
 def _trained_as(key: str, mode: str, variant: Variant) -> tuple[str, str]:
@@ -197,13 +197,13 @@ def _trained_as(key: str, mode: str, variant: Variant) -> tuple[str, str]:
 def _retained(retention: pd.DataFrame) -> pd.DataFrame:
     """Accuracy by old ability in percent, with Wilson's interval; n is the number of questions, as everywhere."""
     found: dict[tuple[Any, ...], dict[str, float]] = {}
-    for (*run, category), group in retention.groupby([*RUN, "category"]):
+    for (*run, category), group in retention.groupby([*_RUN, "category"]):
         n = len(group) // group["seed"].nunique()
         low, high = wilson(group["correct"].mean(), n)
         name = f"retention_{category}"
         numbers = {name: 100 * group["correct"].mean(), f"{name}_low": 100 * low, f"{name}_high": 100 * high}
         found.setdefault(tuple(run), {}).update({f"n_{name}": n, **numbers})
-    return pd.DataFrame([dict(zip(RUN, run, strict=True)) | numbers for run, numbers in found.items()], columns=None)
+    return pd.DataFrame([dict(zip(_RUN, run, strict=True)) | numbers for run, numbers in found.items()], columns=None)
 
 
 def _arranged(table: pd.DataFrame, known: Mapping[str, Variant]) -> pd.DataFrame:
@@ -227,7 +227,7 @@ def compared(table: pd.DataFrame) -> tuple[str, str | None]:
 
 def grid_reading(table: pd.DataFrame) -> str:
     """The grid in a paragraph: which differences to the reference have an interval without zero, largest first."""
-    long = pd.concat([_of_kind(table, kind) for kind in KINDS], ignore_index=True).dropna(subset="low")
+    long = pd.concat([_of_kind(table, kind) for kind in _KINDS], ignore_index=True).dropna(subset="low")
     if long.empty:
         return "No variant could be compared with a reference: there is none in this grid, or its questions are others."
     subject, reference = compared(table)
@@ -251,7 +251,7 @@ def _of_kind(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     short = {f"{kind}_difference": "difference", f"{kind}_difference_low": "low", f"{kind}_difference_high": "high"}
     short |= {f"{kind}_detectable": "detectable", f"{kind}_p_holm": "p_holm"}
     names = ["variant", "model", "domain", "mode", "image", "answering"]
-    return table[[*names, *short]].rename(columns=short).assign(kind=f"Type {KINDS[kind]}")
+    return table[[*names, *short]].rename(columns=short).assign(kind=f"Type {_KINDS[kind]}")
 
 
 def _item(row: pd.Series, subject: str, varying: Sequence[str]) -> str:

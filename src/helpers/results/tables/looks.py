@@ -4,14 +4,14 @@ import pandas as pd
 
 from helpers.paths import DATA
 
-TABLES = {"butterfly": "butterflies.csv", "culture": "culture.csv"}
+_TABLES = {"butterfly": "butterflies.csv", "culture": "culture.csv"}
 
 
-def read_looks(domain: str) -> pd.DataFrame | None:
+def read_drawn_looks(domain: str) -> pd.DataFrame | None:
     """One row a class by its name, one column a visual part; None for a domain whose looks no table describes."""
     from helpers.synthetic.looks import VOCABULARIES
 
-    if domain not in TABLES:
+    if domain not in _TABLES:
         return None
-    classes = pd.read_csv(DATA / TABLES[domain], index_col="name", keep_default_na=False)
+    classes = pd.read_csv(DATA / _TABLES[domain], index_col="name", keep_default_na=False)
     return classes[list(VOCABULARIES[domain].parts)]

@@ -52,7 +52,7 @@ class Companion:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Server(Companion):
+class WarmServer(Companion):
     """The server of warm starts."""
 
     def __init__(self, environment: Mapping[str, str], heavy: bool, log: Path) -> None:

@@ -39,11 +39,11 @@ HUGGINGFACE_ TRANSFORMERS_ TORCH PYTORCH CUDA NVIDIA_ HIP_ ROCR_ BNB_ ACCELERATE
 PR_SET_PDEATHSIG = 1
 REQUEST_SECONDS = 10
 
-Request = dict[str, Any]
-Fork = tuple[Request, list[int]]
+ForkRequest = dict[str, Any]
+Fork = tuple[ForkRequest, list[int]]
 
 
-class Server:
+class ForkServer:
     """`serve` returns in each fork, with what that is to do; in the server itself it ends the process."""
 
     def __init__(self, folder: str) -> None:
@@ -56,7 +56,7 @@ class Server:
         self.selector.register(sys.stdin.fileno(), selectors.EVENT_READ, self._leave)
         self.living: dict[socket.socket, int] = {}  # process ids
         self.modules: list[str] = []  # still to be imported
-        self.waiting: list[tuple[socket.socket, Request, list[int]]] = []  # for one of them
+        self.waiting: list[tuple[socket.socket, ForkRequest, list[int]]] = []  # for one of them
 
     def serve(self, modules: list[str]) -> Fork:
         """Import the modules one by one, and answer."""
@@ -98,7 +98,7 @@ class Server:
             return None
         return self._fork(connection, request, fds)
 
-    def _fork(self, connection: socket.socket, request: Request, fds: list[int]) -> Fork | None:
+    def _fork(self, connection: socket.socket, request: ForkRequest, fds: list[int]) -> Fork | None:
         if reason := self._objection(request):
             print(f"refused {request['function']}: {reason}", flush=True)
             self._say(connection, {"refused": reason})
@@ -122,7 +122,7 @@ class Server:
         self._say(connection, {"pid": pid})
         return None
 
-    def _objection(self, request: Request) -> str | None:
+    def _objection(self, request: ForkRequest) -> str | None:
         def relevant(environment: dict[str, str]) -> dict[str, str]:
             return {name: value for name, value in environment.items() if name.startswith(tuple(READ_AT_START))}
 
@@ -184,7 +184,7 @@ class Server:
         self.selector.close()
 
 
-def become(request: Request, fds: list[int]) -> None:
+def become(request: ForkRequest, fds: list[int]) -> None:
     """Make a fork what a new process with that request would be."""
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--heavy", action="store_true", help="torch and what rests on it too")
     given = parser.parse_args()
-    server = Server(given.folder)
+    server = ForkServer(given.folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as a kernel does, and as early
     os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # pyarrow's allocator would start one
