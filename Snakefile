@@ -4,14 +4,14 @@
 #     snakemake --config profile=smoke              another profile of profiles/
 #     snakemake --config seeds=0,1,2 -- publish     three seeds, figures copied into figures/demo/
 #     snakemake --config set="training.epochs=3"    another setting, for this run
-#     snakemake --config grids=methods,controls -- all_grids  grids of grids/: their runs, tables and figures
+#     snakemake --config grids=methods,controls -- all_grids  grids of config/grids/: their runs, tables and figures
 #     snakemake --config grids=methods only=seed0 -- all_grids  of these the runs with that in their name
 #     snakemake base_models                         train the tiny base models anew (on demand only)
 #     snakemake -n                                  what would run, and why
 #
 # A job is one notebook with one set of parameters, run by `python -m helpers.workflow.execute`. It runs again when its notebook,
 # a helper module that the notebook imports, one of its own parameters or one of its input files has changed, and not
-# otherwise. Options of Snakemake itself are in profiles/default/.
+# otherwise. Options of Snakemake itself are in config/snakemake/.
 
 import fcntl
 import glob
@@ -28,6 +28,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ
 from snakemake.iocontainers import Wildcards
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from helpers.paths import MAIN
 from helpers.config import grids, profiles
 from helpers.training import trackers
 from helpers.workflow import execute, failures, notebooks, preflight
@@ -59,7 +60,7 @@ try:
     PROFILE = load_settings(next((grid.profile for grid in GRIDS.values()), str(config.get("profile", "demo"))))
     GRID_RUNS = {name: grids.runs(grid, PROFILE, str(config.get("only") or "")) for name, grid in GRIDS.items()}
     # By its name, in what each variant differs from the profile. A run has one name a step (see helpers.config.grids).
-    OVERRIDES = {grids.MAIN: {}} | {
+    OVERRIDES = {MAIN: {}} | {
         run.key(step): run.at(step)[1]
         for cells in GRID_RUNS.values()
         for run in cells
@@ -109,7 +110,7 @@ COST_FIGURES = expand(
 def trained(pattern):
     """Every training run of the profile, in a pattern with the fields of TRAINED."""
     fields = dict(model=PROFILE.models, domain=PROFILE.domains, mode=PROFILE.modes, seed=PROFILE.seeds)
-    return expand(pattern, **fields, variant=grids.MAIN)
+    return expand(pattern, **fields, variant=MAIN)
 
 
 def evaluated(pattern):
@@ -117,7 +118,7 @@ def evaluated(pattern):
     if PROFILE.rehearsal:
         return []
     base = dict(model=PROFILE.models, domain=PROFILE.domains, mode="base", seed=0)
-    return expand(pattern, **base, variant=grids.MAIN) + trained(pattern)
+    return expand(pattern, **base, variant=MAIN) + trained(pattern)
 
 
 def of_grid(name, pattern, step):
@@ -176,7 +177,7 @@ def descriptions(wildcards, images=("with",)):
     both = (VARIANTS[wildcards.variant].evaluation, PROFILE.evaluation)
     if not set(images) & {"with", "other"} or not all("describe" in settings.answering for settings in both):
         return []
-    made_by = {**wildcards, "mode": "base", "variant": grids.MAIN, "seed": "0"}
+    made_by = {**wildcards, "mode": "base", "variant": MAIN, "seed": "0"}
     return [] if made_by == dict(wildcards) and "with" in images else f"{EVALUATION}/descriptions.jsonl".format(**made_by)
 
 
@@ -336,7 +337,7 @@ def playground_parameters(wildcards):
 def baselines_parameters(wildcards):
     return {
         "domain": wildcards.domain,
-        "dataset_dir": DATASET.format(domain=wildcards.domain, variant=grids.MAIN),
+        "dataset_dir": DATASET.format(domain=wildcards.domain, variant=MAIN),
         "output_dir": f"{RUN}/baselines/{wildcards.domain}",
         "contrastive_model": PROFILE.contrastive_model,
         "model_paths": {name: model.path for name, model in PROFILE.models.items()},
@@ -368,7 +369,7 @@ def given(rule):
     notebook, parameters = STEPS[rule]
 
     def label(wildcards):
-        named = (f"seed {value}" if name == "seed" else value for name, value in wildcards.items() if value != grids.MAIN)
+        named = (f"seed {value}" if name == "seed" else value for name, value in wildcards.items() if value != MAIN)
         return " ".join([os.path.splitext(os.path.basename(notebook))[0], *named])
 
     return {"given": lambda wildcards: json.dumps(parameters(wildcards), sort_keys=True), "label": label}
@@ -381,7 +382,7 @@ def check_notebooks():
             model=[*PROFILE.models][0],
             domain=[*PROFILE.domains][0],
             mode="base",
-            variant=grids.MAIN,
+            variant=MAIN,
             seed=str(PROFILE.seeds[0]),
         )
     )
@@ -427,7 +428,7 @@ logger.addFilter(worth_showing)
 
 def lock():
     """One workflow a profile at a time. The system frees this lock when its holder dies, however it dies; Snakemake's
-    own has to be removed by hand after a kill, and is switched off in profiles/default."""
+    own has to be removed by hand after a kill, and is switched off in config/snakemake."""
     os.makedirs(RUN, exist_ok=True)
     file = open(f"{RUN}/.lock", "w")
     try:
@@ -704,8 +705,8 @@ rule baselines:
     """What is scored without looking, and by comparing pictures with descriptions."""
     input:
         code=code("baselines"),
-        questions=f"{RUN}/datasets/{{domain}}/{grids.MAIN}/questions.jsonl",
-        pictures=PICTURES.replace("{variant}", grids.MAIN),
+        questions=f"{RUN}/datasets/{{domain}}/{MAIN}/questions.jsonl",
+        pictures=PICTURES.replace("{variant}", MAIN),
         models=[file for files in MODELS.values() for file in files],
         contrastive=model_files(PROFILE.contrastive_model) if PROFILE.contrastive_model else [],
     output:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One command for everything: sets up the environment, then runs the workflow, the tests or JupyterLab.
-# What a run does is written in the Snakefile and in profiles/; this script only prepares and calls.
+# What a run does is written in the Snakefile and in config/; this script only prepares and calls.
 # It keeps to bash 3.2, which macOS still ships (hence the ${array[@]+...} forms).
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
@@ -26,7 +26,7 @@ Words:
   rehearse       will the paper's models fit this GPU, how long will they take?
                  Their true shapes with random weights, before any download
   publish        the demo with three seeds, its figures put into figures/demo
-  ablations      every grid of grids/ for this profile, and the baselines
+  ablations      every grid of config/grids/ for this profile, and the baselines
   grid           some of them by name, or files of yours: says what would run,
                  then runs it (grid NAME...)
   own            would text alone do for your own classes? (own FOLDER); looks
@@ -42,7 +42,7 @@ Words:
   setup          sets up the environment and stops
 
 Options:
-  --profile NAME     takes the settings of a run from profiles/NAME.yaml
+  --profile NAME     takes the settings of a run from config/profiles/NAME.yaml
   --set KEY=VALUE    changes one of them; may be given several times
   --jobs N           works on N models at once, each with its share of the cores
                      (with --slurm: N jobs in the cluster's queue)
@@ -79,7 +79,7 @@ fail() {
 # ---- what was asked for ------------------------------------------------------------------------------------------
 
 WORD="" OPERANDS=() PROFILE="" JOBS="" DRY_RUN="" PYTHON="" PREFIX="" PY="" CORES="" GRIDS="" ONLY="" KEEP_GOING="" SLURM=""
-SETTINGS=() EXTRA=() CLUSTER=()
+SETTINGS=() EXTRA=() WORKFLOW_PROFILE=(--workflow-profile config/snakemake)
 
 read_arguments() {
     while (($#)); do
@@ -138,10 +138,10 @@ choose_profile() { # the word's own profile, unless --profile names another; it 
         smoke | paper | rehearse) : "${PROFILE:=$WORD}" ;;
         *) : "${PROFILE:=demo}" ;;
     esac
-    [[ -f profiles/$PROFILE.yaml ]] && return
+    [[ -f config/profiles/$PROFILE.yaml ]] && return
     local found
-    found="$(find profiles -maxdepth 1 -name '*.yaml' 2>/dev/null | sed 's|.*/||; s|\.yaml$||' | sort | tr '\n' ' ')"
-    fail "unknown profile '$PROFILE': there is no profiles/$PROFILE.yaml; found: ${found:-none}"
+    found="$(find config/profiles -maxdepth 1 -name '*.yaml' 2>/dev/null | sed 's|.*/||; s|\.yaml$||' | sort | tr '\n' ' ')"
+    fail "unknown profile '$PROFILE': there is no config/profiles/$PROFILE.yaml; found: ${found:-none}"
 }
 
 # ---- the environment ---------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ workflow() { # workflow TARGET
     [[ $PROFILE == paper ]] || export HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}" # only the paper's models are downloaded
     if [[ -n $SLURM ]]; then use_slurm; elif [[ -n $JOBS ]]; then share_cores; fi
     arguments=(--directory "$ROOT" ${CORES:+--cores "$CORES"} ${KEEP_GOING:+--keep-going}
-        ${CLUSTER[@]+"${CLUSTER[@]}"} ${EXTRA[@]+"${EXTRA[@]}"}
+        "${WORKFLOW_PROFILE[@]}" ${EXTRA[@]+"${EXTRA[@]}"}
         --config "profile=$PROFILE" ${GRIDS:+"grids=$GRIDS"} ${ONLY:+"only=*$ONLY*"} ${SETTINGS[@]+"set=$(overrides)"} -- "$1")
     say "running '$1' with profile $PROFILE"
     if [[ -n $DRY_RUN ]]; then
@@ -278,12 +278,12 @@ share_cores() { # for --jobs; without it, the profile says how many threads a jo
 }
 
 use_slurm() { # jobs are followed by squeue where SLURM keeps no accounts, which sacct then says by failing
-    local requirements=profiles/slurm/requirements.txt
+    local requirements=config/slurm/requirements.txt
     command -v sbatch >/dev/null || fail "--slurm needs SLURM's sbatch, which is not here; start this on the cluster's login node"
     "$PY" -c 'import snakemake_executor_plugin_slurm' 2>/dev/null ||
         fail "--slurm needs Snakemake's plugin for it: $PY -m pip install -r $requirements"
-    CLUSTER=(--workflow-profile profiles/slurm ${JOBS:+--jobs "$JOBS"})
-    sacct --noheader >/dev/null 2>&1 || CLUSTER+=(--slurm-status-command squeue)
+    WORKFLOW_PROFILE=(--workflow-profile config/slurm ${JOBS:+--jobs "$JOBS"})
+    sacct --noheader >/dev/null 2>&1 || WORKFLOW_PROFILE+=(--slurm-status-command squeue)
 }
 
 dry_run() { # the runs that Snakemake would start, if there is a Snakemake yet to ask
@@ -299,7 +299,7 @@ dry_run() { # the runs that Snakemake would start, if there is a Snakemake yet t
 overrides() { if ((${#SETTINGS[@]})); then printf '%q ' "${SETTINGS[@]}"; fi; } # as one word, for Python to read
 
 run_grid() {
-    ((${#OPERANDS[@]})) || fail "grid needs a name of grids/ or a file, as in: ./run_all.sh grid methods"
+    ((${#OPERANDS[@]})) || fail "grid needs a name of config/grids/ or a file, as in: ./run_all.sh grid methods"
     GRIDS="$(IFS=, && echo "${OPERANDS[*]}")"
     "$PY" -m helpers.config.grids plan "${OPERANDS[@]}" ${ONLY:+--only "$ONLY"} --set "$(overrides)" || exit 2
     local own

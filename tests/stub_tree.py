@@ -96,12 +96,12 @@ def write_stub(name: str, folder: Path, seconds: float = 0, imports: bool = True
 
 def make_tree(folder: Path, seconds: float = 0, imports: bool = True) -> Path:
     """What the workflow reads; models, data and notebooks are stubs. Profile `small`: one model, one mode."""
-    for name in ("src", "profiles", "grids"):
+    for name in ("src", "config"):
         shutil.copytree(paths.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copy(paths.ROOT / "Snakefile", folder)
-    small = yaml.safe_load((folder / "profiles/smoke.yaml").read_text())
+    small = yaml.safe_load((folder / "config/profiles/smoke.yaml").read_text())
     small |= {"modes": ["text_only"], "models": {"qwen2_vl": small["models"]["qwen2_vl"]}}
-    (folder / "profiles/small.yaml").write_text(yaml.safe_dump(small))
+    (folder / "config/profiles/small.yaml").write_text(yaml.safe_dump(small))
     for file in ("butterflies.csv", "culture.csv", "reported.csv"):
         (folder / "data").mkdir(exist_ok=True)
         (folder / "data" / file).write_text("a\n")
@@ -123,7 +123,8 @@ def environment(**more: str) -> dict[str, str]:
 
 def command(*arguments: str) -> list[str]:
     """The command line that runs Snakemake with this Python."""
-    return [sys.executable, "-m", "snakemake", *arguments]
+    own = [] if "--workflow-profile" in arguments else ["--workflow-profile", "config/snakemake"]
+    return [sys.executable, "-m", "snakemake", *own, *arguments]
 
 
 def snakemake(tree: Path, *arguments: str, timeout: float = 300, **more: str) -> tuple[int, str]:

@@ -135,7 +135,7 @@ def test_after_kills_the_same_command_ends_in_the_same_files(tmp_path, victims):
 
 def real_tree(folder: Path) -> Path:
     """A copy of what the workflow reads."""
-    for name in ("src", "profiles", "grids", "notebooks", "data"):
+    for name in ("src", "config", "notebooks", "data"):
         shutil.copytree(paths.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     for name in ("Snakefile", "requirements.txt"):
         shutil.copy(paths.ROOT / name, folder)

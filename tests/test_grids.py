@@ -10,7 +10,7 @@ from helpers.config.grids import Grid, load_grid
 from helpers.config.profiles import SettingsError, load_profile
 from helpers.workflow import estimates
 
-SHIPPED = sorted(file.stem for file in (paths.ROOT / "grids").glob("*.yaml"))
+SHIPPED = sorted(file.stem for file in paths.GRIDS.glob("*.yaml"))
 DEMO = load_profile("demo")
 
 
@@ -115,7 +115,7 @@ def test_a_file_that_is_no_grid_is_named_with_the_rule(tmp_path, text, message):
 
 
 def test_an_unknown_grid_lists_those_found():
-    with pytest.raises(SettingsError, match=f"no grid metods; found in grids/: {', '.join(SHIPPED)}"):
+    with pytest.raises(SettingsError, match=f"no grid metods; found in config/grids/: {', '.join(SHIPPED)}"):
         load_grid("metods")
 
 

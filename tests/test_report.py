@@ -14,10 +14,9 @@ import pytest
 from nbformat import v4, write
 from PIL import Image
 
-from helpers.evaluation import examples
-from helpers.evaluation.examples import choose_examples, softmax
 from helpers.paths import ROOT
-from helpers.results import claims
+from helpers.results import claims, examples
+from helpers.results.examples import choose_examples, softmax
 from helpers.results.report.contents import GridOnPage, as_grid
 from helpers.results.report.executed import NO_WORDS, clean, with_words
 from helpers.results.report.page import _checked, build

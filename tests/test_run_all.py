@@ -25,7 +25,7 @@ FILES = (
     "requirements.hashes.txt",
     "requirements.in",
     "pyproject.toml",
-    "profiles/demo.yaml",
+    "config/profiles/demo.yaml",
 )
 
 # Answers the questions that run_all.sh has for a Python, and notes everything else that it is called with.
@@ -136,7 +136,7 @@ def test_dry_run_changes_nothing(clone: Clone) -> None:
         (["-n"], "unknown option '-n'"),
         (["--profile"], "--profile needs a value, as in: --profile demo"),
         (["--profile", "../demo"], "--profile cannot be '../demo'"),
-        (["--profile=nowhere"], "unknown profile 'nowhere': there is no profiles/nowhere.yaml; found: demo"),
+        (["--profile=nowhere"], "unknown profile 'nowhere': there is no config/profiles/nowhere.yaml; found: demo"),
         (["real"], "unknown profile 'real_sample'"),
         (["--jobs", "0"], "--jobs cannot be '0'; it is given as in: --jobs 2"),
         (["--jobs", "two"], "--jobs cannot be 'two'"),
@@ -306,7 +306,7 @@ def test_slurm_takes_its_own_profile_and_squeue_where_there_are_no_accounts(clon
     assert clone.run_active("--slurm", "--jobs", "40").returncode == 0
     called = clone.called()
     begin, end = called.index("--workflow-profile"), called.index("--config")
-    assert called[begin:end] == ["--workflow-profile", "profiles/slurm", "--jobs", "40", *followed]
+    assert called[begin:end] == ["--workflow-profile", "config/slurm", "--jobs", "40", *followed]
     assert "--cores" not in called
 
 

@@ -1,6 +1,6 @@
 """The workflow on a real SLURM of one node, which is started here, in a folder of its own, and stopped afterwards.
 
-Needs the Debian packages slurm-wlm and munge and the packages of profiles/slurm/requirements.txt; skips without them.
+Needs the Debian packages slurm-wlm and munge and the packages of config/slurm/requirements.txt; skips without them.
 Accounting is off, as on many small clusters: jobs are followed by `squeue`. The node says that it has a GPU, which is
 /dev/null: SLURM only hands it out.
 """
@@ -68,7 +68,7 @@ def missing() -> str:
     programs = [name for name in PROGRAMS if not shutil.which(name, path=path)]
     if programs:
         return f"no {', '.join(programs)}: apt-get install slurm-wlm munge"
-    return "" if importlib.util.find_spec(PLUGIN) else f"no {PLUGIN}: pip install -r profiles/slurm/requirements.txt"
+    return "" if importlib.util.find_spec(PLUGIN) else f"no {PLUGIN}: pip install -r config/slurm/requirements.txt"
 
 
 def free_ports(count: int) -> list[int]:
@@ -168,13 +168,13 @@ def stop(daemon: "subprocess.Popen[bytes]") -> None:
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = stub_tree.make_tree(tmp_path_factory.mktemp("slurm"), imports=False)
-    profile = tree / "profiles/slurm/config.yaml"  # checked each second here: these jobs last seconds
+    profile = tree / "config/slurm/config.yaml"  # checked each second here: these jobs last seconds
     profile.write_text(profile.read_text().replace("status-checks: 20", "status-checks: 1"))
     return tree
 
 
 def on_slurm(tree: Path, cluster: dict[str, str], target: str) -> tuple[int, str]:
-    options = ["--workflow-profile", "profiles/slurm", *FOLLOWED, "--retries", "0"]
+    options = ["--workflow-profile", "config/slurm", *FOLLOWED, "--retries", "0"]
     config = ["--config", "profile=small", "set=jobs.gpus=1 jobs.threads=2"]
     return stub_tree.snakemake(tree, *options, *config, "--", target, timeout=900, **cluster)
 

@@ -130,7 +130,7 @@ def test_tower_features_are_kept_for_all_runs_where_they_are_remembered_at_all(f
 
 
 def test_a_grid_runs_only_what_differs_from_the_main_run(finished):
-    epochs = finished / "grids/epochs.yaml"
+    epochs = finished / "config/grids/epochs.yaml"
     epochs.write_text(epochs.read_text().replace("profile: demo", "profile: small"))
     again = {"finetune": 4, "evaluate": 4, "grid": 1, "all_grids": 1}
     assert plan(finished, "--config", "grids=epochs", "--", "all_grids") == again

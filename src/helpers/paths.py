@@ -18,8 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 DATA = ROOT / "data"
 FIGURES = ROOT / "figures"
-PROFILES = ROOT / "profiles"
+PROFILES = ROOT / "config" / "profiles"
+GRIDS = ROOT / "config" / "grids"
 RUNS = ROOT / "runs"
+MAIN = "main"  # the variant that is the profile as it stands
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?")
 
 

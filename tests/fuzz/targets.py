@@ -117,7 +117,7 @@ def parquet(data: bytes) -> None:
 
 def profile(data: bytes) -> None:
     """A file of settings."""
-    path = put("profiles/fuzz.yaml", data)
+    path = put("config/profiles/fuzz.yaml", data)
     try:
         profiles.load_profile("fuzz", folder=path.parent)
     except profiles.SettingsError as error:
@@ -126,7 +126,7 @@ def profile(data: bytes) -> None:
 
 def grid(data: bytes) -> None:
     """A grid and what it would run; none that would take longer to list than to read."""
-    path = put("grids/fuzz.yaml", data)
+    path = put("config/grids/fuzz.yaml", data)
     try:
         found = grids.load_grid(path)
         if 4 * len(found.variants) + len(found.axes) < 40:
@@ -428,8 +428,8 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "cache": lambda: [_rows()[3][1:]],
     "annotations": lambda: [json.dumps(_annotation()).encode()],
     "parquet": _parquet,
-    "profile": lambda: _files("profiles/*.yaml"),
-    "grid": lambda: _files("grids/*.yaml"),
+    "profile": lambda: _files("config/profiles/*.yaml"),
+    "grid": lambda: _files("config/grids/*.yaml"),
     "overrides": lambda: [b"training.epochs=3 data.limit_classes=8", b"'seeds=[0, 1]' writer.model=\"a b\""],
     "notebook": lambda: [
         b'{"cells": [{"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": ["a: int = 1\\n"]},'

@@ -1,7 +1,7 @@
 """Groups of settings, one module each, so that a notebook depends on the group that it is given and on no other.
 
 `helpers.config.profiles` puts them together. All are frozen and forbid unknown fields: a misspelt setting is an error before
-any work, never a default that was silently used. The reason for a value stands beside it in `profiles/*.yaml`.
+any work, never a default that was silently used. The reason for a value stands beside it in `config/profiles/*.yaml`.
 """
 
 from collections.abc import Mapping

@@ -22,7 +22,7 @@ class DomainSettings(Settings):
     training_pictures: str | None = None  # a folder of pictures for classes without one: <class>.jpg or <class>/*.jpg
 
     @model_validator(mode="after")
-    def path_where_needed(self) -> "Domain":
+    def path_where_needed(self) -> "DomainSettings":
         if self.source == "drawn" and self.path is not None:
             raise ValueError(f"source drawn with path {self.path!r}: a drawn domain takes none; leave path out")
         if self.source != "drawn" and self.path is None:

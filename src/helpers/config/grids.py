@@ -1,4 +1,4 @@
-"""Grids: many runs of one profile, as a readable file in `grids/`.
+"""Grids: many runs of one profile, as a readable file in `config/grids/`.
 
 A grid says over which models, domains, modes and seeds of a profile it goes, and which settings vary: named
 `variants`, or `axes` whose every combination is run. A variant is known by the settings in which it differs from the
@@ -32,9 +32,9 @@ from helpers.config.profiles import (
     read_yaml,
     replaced,
 )
+from helpers.paths import MAIN
 from helpers.workflow import estimates
 
-MAIN = "main"
 LONGEST_KEY = 100  # characters; a longer one would not do as a folder's name
 Overrides = dict[str, Any]
 
@@ -61,7 +61,7 @@ HYBRID_SHARE = "build.hybrid_share"
 
 
 class Grid(Settings):
-    """One file of `grids/`."""
+    """One file of `config/grids/`."""
 
     name: str  # taken from the file's name
     title: str  # what the grid asks, for its table and figure
@@ -108,12 +108,12 @@ class Run:
 
 
 def load_grid(path: str | Path) -> Grid:
-    """Read a grid file; a bare name is looked for in `grids/`. Raises `SettingsError` with field, value and rule."""
-    file = Path(path) if str(path).endswith((".yaml", ".yml")) else paths.ROOT / "grids" / f"{path}.yaml"
+    """Read a grid file; a bare name is looked for in `config/grids/`. Raises `SettingsError` with field, value and rule."""
+    file = Path(path) if str(path).endswith((".yaml", ".yml")) else paths.GRIDS / f"{path}.yaml"
     file = paths.resolve(file)
     if not file.is_file():
-        found = ", ".join(sorted(grid.stem for grid in (paths.ROOT / "grids").glob("*.yaml"))) or "none"
-        raise SettingsError(f"no grid {path}; found in grids/: {found}")
+        found = ", ".join(sorted(grid.stem for grid in paths.GRIDS.glob("*.yaml"))) or "none"
+        raise SettingsError(f"no grid {path}; found in config/grids/: {found}")
     check_name("grid", file.stem)
     try:
         values = read_yaml(file)
@@ -278,7 +278,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.what == "list":
-            every = [load_grid(file) for file in sorted((paths.ROOT / "grids").glob("*.yaml"))]
+            every = [load_grid(file) for file in sorted(paths.GRIDS.glob("*.yaml"))]
             print(*[grid.name for grid in every if grid.profile in given.names])
         if given.what == "profile":
             print(load_grid(given.names[0]).profile)

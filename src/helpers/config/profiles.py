@@ -1,4 +1,4 @@
-"""Profiles: every number that a run depends on, in one readable file under `profiles/`.
+"""Profiles: every number that a run depends on, in one readable file under `config/profiles/`.
 
 A profile says what is run (models, domains, modes, seeds) and how (data, build, training, evaluation). The YAML files
 give a reason beside each value; the classes of `helpers.config` say what each field means.
@@ -94,11 +94,11 @@ class Profile(Settings):
 
 
 def load_profile(name: str, overrides: Mapping[str, Any] | None = None, folder: Path = paths.PROFILES) -> Profile:
-    """Read `profiles/<name>.yaml`, replace the fields named in `overrides` (``{"training.epochs": 3}``), check all.
+    """Read `config/profiles/<name>.yaml`, replace the fields named in `overrides` (``{"training.epochs": 3}``), check all.
 
     Raises `SettingsError` for an unknown profile, unreadable YAML, an unknown field or an unfit value.
     """
-    where = f"{folder.name}/{name}.yaml" + (" or the settings given beside it" if overrides else "")
+    where = f"config/profiles/{name}.yaml" + (" or the settings given beside it" if overrides else "")
     return _checked({**_read(name, folder), "name": name}, overrides or {}, where)
 
 
@@ -134,10 +134,12 @@ def _read(name: str, folder: Path) -> dict[str, Any]:
     check_name("profile", name)
     if not path.is_file():
         found = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
-        raise SettingsError(f"unknown profile {name!r}; found in {folder.name}/: {found}")
+        raise SettingsError(f"unknown profile {name!r}; found in config/profiles/: {found}")
     settings = read_yaml(path)
     if not isinstance(settings, dict):
-        raise SettingsError(f"{folder.name}/{name}.yaml must hold `field: value` lines, not {type(settings).__name__}")
+        raise SettingsError(
+            f"config/profiles/{name}.yaml must hold `field: value` lines, not {type(settings).__name__}"
+        )
     return settings
 
 

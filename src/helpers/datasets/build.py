@@ -32,7 +32,7 @@ from helpers.synthetic import language as say
 _MODES: tuple[str, ...] = get_args(Mode)
 PAPER_MODES = ("text_only", "image_text")
 TWINS = {"name_to_description": "picture_to_description", "description_to_name": "picture_to_name"}
-GENERIC_NAMING = ("What is this called?", "What is the name of this?", "Name this.")
+_GENERIC_NAMING = ("What is this called?", "What is the name of this?", "Name this.")
 PRINTED = "pictures/printed"
 # After a full stop and a space, unless what follows is lower case or a digit ("c. 5 cm"); East Asian ones need no space
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?![a-z0-9])|(?<=[。！？])\s*")
@@ -200,7 +200,7 @@ def _telling(text: ClassText, turn: int, parts: Sequence[str]) -> tuple[str, str
 
 def _naming(text: ClassText, turn: int, parts: Sequence[str], with_picture: bool) -> tuple[str, str]:
     """The background is in the answer only where the look is told too; alone it is what the prompt describes."""
-    asked = say.NAMING[text.domain].asked[:-1] if text.domain in say.NAMING else GENERIC_NAMING
+    asked = say.NAMING[text.domain].asked[:-1] if text.domain in say.NAMING else _GENERIC_NAMING
     question = asked[turn % len(asked)]
     prompt = question if with_picture else f"{_described(text, parts)}\n{question}"
     both = "look" in parts and "background" in parts

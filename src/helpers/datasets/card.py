@@ -29,7 +29,7 @@ class DataSource:
     licence: str
 
 
-SOURCES = {
+_SOURCES = {
     "drawn": DataSource("Pictures, texts and questions drawn from a facts table of this project.", "cc-by-4.0"),
     "kviscuit": DataSource(
         "Questions and photographs of K-VISCUIT (Baek et al., arXiv 2406.16469; hub id ddehun/k-viscuit). "
@@ -50,9 +50,9 @@ def source_of(name: str | None) -> DataSource:
     """What is known of a source by its name in a profile; ``ValueError`` for one that is none."""
     if name is None:
         return UNKNOWN_LICENCE
-    if name not in SOURCES:
-        raise ValueError(f"source is {name!r}; known: {', '.join(SOURCES)}")
-    return SOURCES[name]
+    if name not in _SOURCES:
+        raise ValueError(f"source is {name!r}; known: {', '.join(_SOURCES)}")
+    return _SOURCES[name]
 
 
 def recorded_source(data: Path) -> str | None:
@@ -60,7 +60,7 @@ def recorded_source(data: Path) -> str | None:
     path = data / "manifest.json"
     recorded = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     name = recorded.get("parameters", {}).get("source")
-    return name if name in SOURCES else None
+    return name if name in _SOURCES else None
 
 
 def write_dataset_card(

@@ -36,7 +36,7 @@ ANSWER = (
 )
 TYPE = ("question_type", "type", "task_type", "qtype", "task", "category")
 CLASS = ("label", "class", "class_name", "species", "label_name", "name", "butterfly", "keyword")
-OPTION_COLUMNS = [
+_OPTION_COLUMNS = [
     [f"{stem}{mark}" for mark in marks]
     for stem in ("option_", "option", "choice_", "choice", "answer_", "")
     for marks in ("abcd", "1234", "0123")
@@ -94,7 +94,7 @@ def _option_columns(kinds: Mapping[str, str]) -> list[str]:
     if one := _named(_OPTIONS, kinds, "texts", "text"):
         return [one]
     there = {column.lower(): column for column, kind in kinds.items() if kind == "text"}
-    for four in OPTION_COLUMNS:
+    for four in _OPTION_COLUMNS:
         if all(name in there for name in four):
             return [there[name] for name in four]
     return []

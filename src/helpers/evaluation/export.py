@@ -25,7 +25,7 @@ from helpers.paths import atomic_write
 from helpers.schemas import Question, read_questions
 
 _LETTERS = "ABCD"
-LETTER_TOKENS = 3  # as protocols.LETTER_TOKENS, which would bring torch; a test holds them equal
+_LETTER_TOKENS = 3  # as protocols.LETTER_TOKENS, which would bring torch; a test holds them equal
 TSV_COLUMNS = ("index", "question", *_LETTERS, "answer", "category", "split", "question_id", "question_type", "image")
 MISSING = ("", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "<NA>", "-nan", "-NaN")
 
@@ -118,7 +118,7 @@ def _write_task(
             file.write(json.dumps(_task_row(question, names), ensure_ascii=False) + "\n")
     (folder / "utils.py").write_text(functions + READING, encoding="utf-8")
     path = folder / f"{task}.yaml"
-    filled = form.format(task=json.dumps(task), rows=json.dumps(str(folder / "questions.jsonl")), tokens=LETTER_TOKENS)
+    filled = form.format(task=json.dumps(task), rows=json.dumps(str(folder / "questions.jsonl")), tokens=_LETTER_TOKENS)
     path.write_text(filled, encoding="utf-8")
     return path
 

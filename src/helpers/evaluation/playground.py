@@ -12,7 +12,7 @@ import pandas as pd
 from helpers.config.build import Build
 from helpers.config.evaluation import Evaluation
 from helpers.config.training import Training
-from helpers.evaluation.examples import softmax
+from helpers.results.examples import softmax
 from helpers.schemas import ClassText, Question
 
 

@@ -208,4 +208,14 @@ def read_letter(reply: str) -> int | None:
     return OPTION_LETTERS.index(found[1]) if found else None
 
 
-__all__ = ["LETTERED", "LIKELIHOODS", "PROTOCOLS", "Choice", "Prompt", "Reader", "choose", "lettered", "read_letter"]
+__all__ = [
+    "LETTERED",
+    "LIKELIHOODS",
+    "PROTOCOLS",
+    "Choice",
+    "Prompt",
+    "Reader",
+    "choose_option",
+    "lettered",
+    "read_letter",
+]

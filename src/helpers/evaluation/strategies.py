@@ -30,7 +30,7 @@ from helpers.synthetic import language as say
 ReadAnswer = dict[str, Any]
 
 GENERIC_DESCRIBING = "Describe what you see in the picture: form, colours, pattern, and what stands out."
-GENERIC_NAMING = "What is this called?"
+_GENERIC_NAMING = "What is this called?"
 NAME_TOKENS = 32
 ANSWERING = ("direct", "describe", "describe_tuned")
 IMAGES = ("with", "without", "blank", "other", "described", "guided")
@@ -181,7 +181,7 @@ def _describing(question: Question) -> str:
 def naming_question(question: Question) -> str:
     """How one asks for a thing's name, in the question's domain."""
     domain = _domain_of(question)
-    return say.NAMING[domain].asked[say.HELD_OUT] if domain else GENERIC_NAMING
+    return say.NAMING[domain].asked[say.HELD_OUT] if domain else _GENERIC_NAMING
 
 
 def read_name(reply: str) -> str | None:

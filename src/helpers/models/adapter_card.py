@@ -63,7 +63,7 @@ A checkpoint of its own, for other programs: `python -m helpers.models.export FO
 
 ## Versions
 
-{_table(package_versions(PACKAGES))}
+{_table(package_versions(_PACKAGES))}
 """
 
 

@@ -63,7 +63,7 @@ class _Tokenizer(BaseModel):
 
 
 Header = dict[str, Tensor]
-CheckpointPart = TypeVar("Form")
+CheckpointPart = TypeVar("CheckpointPart")
 
 
 def check_checkpoint(folder: str | Path, model_class: str | None = None) -> None:

@@ -57,8 +57,8 @@ LLAVA_NEXT = Family(
     projector="model.multi_modal_projector",
     frozen=("model.vision_tower",),
     tower_entry="model.vision_tower.embeddings",
-    _load_processor=_load_processor,
-    _positions=_positions,
-    _positions_behind_prompt=_positions_behind_prompt,
-    _cached_tower=_cached_tower,
+    load_processor=_load_processor,
+    positions=_positions,
+    positions_behind_prompt=_positions_behind_prompt,
+    cached_tower=_cached_tower,
 )

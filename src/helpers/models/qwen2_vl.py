@@ -102,8 +102,8 @@ QWEN2_VL = Family(
     projector="model.visual.merger",  # inside the tower's module
     frozen=("model.visual.patch_embed", "model.visual.blocks"),
     tower_entry="model.visual.patch_embed",
-    _load_processor=_load_processor,
-    _positions=_positions,
-    _positions_behind_prompt=_positions_behind_prompt,
-    _cached_tower=_cached_tower,
+    load_processor=_load_processor,
+    positions=_positions,
+    positions_behind_prompt=_positions_behind_prompt,
+    cached_tower=_cached_tower,
 )

@@ -1,4 +1,4 @@
-"""What the ablations say: a rule a finding, judged on the tables of the grids (`grids/`, notebook 08).
+"""What the ablations say: a rule a finding, judged on the tables of the grids (`config/grids/`, notebook 08).
 
 Each rule names the rows of one grid that it speaks of, and what must hold for them in Type 1: Wilson's 95 % interval
 contains chance, or lies above or below that of other rows, or overlaps it. A rule holds where it does so for every

@@ -72,10 +72,10 @@ def _layout() -> ConstrainedLayoutEngine:
     return ConstrainedLayoutEngine(wspace=0.05)
 
 
-Row = list[tuple[str, pd.DataFrame]]  # the domains that stand side by side, each with its part of the table
+PanelRow = list[tuple[str, pd.DataFrame]]  # the domains that stand side by side, each with its part of the table
 
 
-def panel_rows(table: pd.DataFrame) -> list[Row]:
+def panel_rows(table: pd.DataFrame) -> list[PanelRow]:
     """The rows of panels: a model with both its domains, or a model and a domain where there are not just two."""
     domains = values_of(table, "domain")
     of_model = [table[table["model"] == model] for model in values_of(table, "model")]
@@ -85,7 +85,7 @@ def panel_rows(table: pd.DataFrame) -> list[Row]:
     return [[group] for row in rows for group in row if not group[1].empty]
 
 
-def row_label(row: Row) -> str:
+def row_label(row: PanelRow) -> str:
     """What a row of panels shows, for its left edge."""
     model = label(next(group["model"].iloc[0] for _, group in row if not group.empty))
     return model if len(row) > 1 else f"{model}\n{label(row[0][0])}"

@@ -10,8 +10,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from helpers.results.figures.accuracies import KINDS, accuracy_panel, dot, each_line, legend, line_starts, value
 from helpers.results.figures.style import SMALL, SOFT, TEXT_WIDTH, label, notice, questions, styled, values_of
 
-COSTS = {"tokens": "tokens written", "seconds": "seconds a question"}
-LINE = 0.13  # inches
+_COSTS = {"tokens": "tokens written", "seconds": "seconds a question"}
+_LINE = 0.13  # inches
 BAR = 0.72  # of a line
 
 
@@ -24,10 +24,10 @@ def answering_figure(table: pd.DataFrame) -> Figure:
     """
     if table.empty:
         return notice("No question was asked: nothing was gained, and nothing cost.")
-    costs = [cost for cost in COSTS if table[cost].notna().any()]
+    costs = [cost for cost in _COSTS if table[cost].notna().any()]
     groups = [group for _, group in table.groupby(["model", "domain"], sort=False)]
     heights = [line_starts(group)[-1] for group in groups]
-    size = (TEXT_WIDTH, 0.8 + 0.2 * len(groups) + LINE * sum(heights))
+    size = (TEXT_WIDTH, 0.8 + 0.2 * len(groups) + _LINE * sum(heights))
     figure = Figure(size, layout=ConstrainedLayoutEngine(wspace=0.04))
     widths = [*[2.0] * len(KINDS), *[1.0] * len(costs)]
     panels = figure.subplots(
@@ -44,7 +44,7 @@ def answering_figure(table: pd.DataFrame) -> Figure:
             each_line(axes, group, cost, _bar, group)
             axes.set_xlim(0, 1.55 * table[cost].max() or 1)
             axes.set_title("Cost" if first and cost == costs[0] else "", loc="left", pad=3)
-    for axes, words in zip(panels[-1], [*["accuracy (%)"] * len(KINDS), *map(COSTS.get, costs)], strict=True):
+    for axes, words in zip(panels[-1], [*["accuracy (%)"] * len(KINDS), *map(_COSTS.get, costs)], strict=True):
         axes.set_xlabel(words)
     legend(figure, values_of(table, "mode"), [])
     return figure

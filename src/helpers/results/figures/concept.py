@@ -24,7 +24,7 @@ LETTERS, PITCH = 23, 0.1  # of the smallest type: letters in an inch, inches fro
 
 TEXT, BOTH = COLOURS["text_only"], COLOURS["image_text"]
 
-Look = dict[str, Any]  # how a box is filled and edged, in matplotlib's words
+DrawnLook = dict[str, Any]  # how a box is filled and edged, in matplotlib's words
 
 
 def tint(colour: str, share: float) -> str:
@@ -34,16 +34,16 @@ def tint(colour: str, share: float) -> str:
 
 
 # How a component is drawn, by what happens to it.
-FROZEN: Look = {"facecolor": FAINT, "edgecolor": SOFT}
-IDLE: Look = {"facecolor": "white", "edgecolor": SOFT, "linestyle": (0, (3, 2))}
+FROZEN: DrawnLook = {"facecolor": FAINT, "edgecolor": SOFT}
+IDLE: DrawnLook = {"facecolor": "white", "edgecolor": SOFT, "linestyle": (0, (3, 2))}
 
 
-def trained(colour: str) -> Look:
+def trained(colour: str) -> DrawnLook:
     """A component whose weights change."""
     return {"facecolor": tint(colour, 0.55), "edgecolor": colour, "linewidth": 1.4}
 
 
-def tuned(colour: str) -> Look:
+def tuned(colour: str) -> DrawnLook:
     """A component whose weights were changed before, and rest now."""
     return {"facecolor": tint(colour, 0.22), "edgecolor": colour}
 
@@ -124,7 +124,14 @@ def _note(axes: Axes, x: float, y: float, words: str) -> None:
 
 
 def _tower_and_projector(
-    axes: Axes, x: float, y: float, tower: str, projector: str, tower_look: Look, projector_look: Look, flows: bool
+    axes: Axes,
+    x: float,
+    y: float,
+    tower: str,
+    projector: str,
+    tower_look: DrawnLook,
+    projector_look: DrawnLook,
+    flows: bool,
 ) -> None:
     """The upper lane after the picture; nothing flows through it where there is none."""
     middle = y + 0.36 + SIDE / 2
@@ -135,7 +142,7 @@ def _tower_and_projector(
         _arrow(axes, (x + start, middle), (x + end, middle), flows)
 
 
-def _model(axes: Axes, x: float, y: float, words: str, look: Look, flows: tuple[bool, bool]) -> None:
+def _model(axes: Axes, x: float, y: float, words: str, look: DrawnLook, flows: tuple[bool, bool]) -> None:
     """The language model, fed by both lanes: the picture's and the text's."""
     _box(axes, x + 2.15, y + 0.36, 0.56, 1.38, words, look)
     for height, flow in zip((0.36 + SIDE / 2, 1.42), flows, strict=True):
@@ -162,7 +169,9 @@ def _picture(axes: Axes, x: float, y: float, side: float, picture: Image.Image) 
     _box(axes, x, y, side, side, "", {"facecolor": "none", "edgecolor": INK, "zorder": 4})
 
 
-def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, look: Look, words: str = INK) -> None:
+def _box(
+    axes: Axes, x: float, y: float, width: float, height: float, text: str, look: DrawnLook, words: str = INK
+) -> None:
     corner = FancyBboxPatch((x, y), width, height, "round,pad=0,rounding_size=0.04", **{"linewidth": 0.7, **look})
     axes.add_patch(corner)
     _text(axes, x + width / 2, y + height / 2, text, color=words, zorder=5)

@@ -26,7 +26,7 @@ from helpers.results.figures.style import (
 
 COSTS = {"seconds": "Time (s)", "peak_memory_mb": "Peak memory (MB)", "energy_wh": "Energy (Wh)"}
 BARS = 0.8  # what all bars of a model take up of the distance between two models
-GAP = 2.5  # points, between the numbers of neighbouring bars: less would read as one number
+_GAP = 2.5  # points, between the numbers of neighbouring bars: less would read as one number
 CROWDED = 6  # bars in a panel; where there are more, the numbers above them stand upright
 SEED: Any = {"marker": "o", "markersize": 2.5, "color": INK, "markerfacecolor": "white", "markeredgewidth": 0.5}
 
@@ -122,11 +122,11 @@ def _said(axes: Axes, where: float, values: pd.Series, reference: pd.Series | No
 
 
 def _spread(numbers: Sequence[Annotation], point: float) -> None:
-    """Where two numbers are closer than GAP, move all of a model's apart, about their middle; `point` is in pixels."""
+    """Where two numbers are closer than _GAP, move all of a model's apart, about their middle; `point` is in pixels."""
     boxes = [number.get_window_extent() for number in numbers]
     middles = [(box.x0 + box.x1) / 2 for box in boxes]
     pairs = pairwise(zip(boxes, middles, strict=True))
-    needed = [((a.width + b.width) / 2 + GAP * point) / (right - left) for (a, left), (b, right) in pairs]
+    needed = [((a.width + b.width) / 2 + _GAP * point) / (right - left) for (a, left), (b, right) in pairs]
     for number, middle in zip(numbers, middles, strict=True):
         apart = (max([1.0, *needed]) - 1) * (middle - (middles[0] + middles[-1]) / 2)
         number.xyann = (apart / point, number.xyann[1])

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from helpers.paths import MAIN
 from helpers.results.figures.costs import COSTS
 from helpers.results.figures.style import (
     FAINT,
@@ -30,12 +31,11 @@ from helpers.results.figures.style import (
     values_of,
 )
 from helpers.results.stats.accuracy import CHANCE
-from helpers.results.tables.answers import MAIN
 from helpers.results.tables.order import in_order
 
 RUN = ["model", "domain", "mode"]
 SAMPLES = "resources.parquet"  # beside resources.json
-GAP = 0.5  # of a bar, between the causes and their effects
+_GAP = 0.5  # of a bar, between the causes and their effects
 CAUSES = {  # columns of a record in words
     "vision_tower_calls": "calls of the vision tower",
     "image_tokens": "image tokens",
@@ -48,7 +48,7 @@ EFFECTS = {
     "seconds": "time",
     "energy_wh": "energy",
 }
-SHARES = CAUSES | EFFECTS
+_SHARES = CAUSES | EFFECTS
 PARTS = {
     "flops_tower": "vision tower",
     "flops_projector": "projector",
@@ -120,7 +120,7 @@ def saving_table(resources: pd.DataFrame, of: str = "text_only", to: str = "imag
     """
     rows = []
     for (model, domain), group in resources.groupby(["model", "domain"], sort=False):
-        for cause in (column for column in SHARES if column in resources.columns):
+        for cause in (column for column in _SHARES if column in resources.columns):
             means = group.groupby("mode")[cause].mean()
             if {of, to} <= set(means.dropna().index) and means[to] > 0:
                 shared = {of: means[of], to: means[to], "share": means[of] / means[to]}
@@ -134,8 +134,8 @@ def saving_figure(table: pd.DataFrame, of: str = "text_only", to: str = "image_t
     if table.empty:
         return notice(f"No model was trained both ways ({label(of)} and {label(to)}): nothing to compare.")
     groups = list(table.groupby(["model", "domain"], sort=False))
-    shown = [cause for cause in SHARES if cause in set(table["cause"])]
-    places = {cause: place + GAP * (cause in EFFECTS) for place, cause in enumerate(shown)}
+    shown = [cause for cause in _SHARES if cause in set(table["cause"])]
+    places = {cause: place + _GAP * (cause in EFFECTS) for place, cause in enumerate(shown)}
     figure = Figure((TEXT_WIDTH, 0.95 + 0.19 * len(shown)), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     for axes, (place, group) in zip(panels, groups, strict=True):
@@ -143,7 +143,7 @@ def saving_figure(table: pd.DataFrame, of: str = "text_only", to: str = "image_t
         _shares(axes, shares, places, colour(of, [of]))
         axes.set_title(_place(place), loc="left", linespacing=1.1)
     figure.supxlabel(f"{label(of)} as a share of {label(to)}", fontsize=STYLE["axes.labelsize"])
-    panels[0].set_yticks(list(places.values()), [SHARES[cause] for cause in places])
+    panels[0].set_yticks(list(places.values()), [_SHARES[cause] for cause in places])
     panels[0].invert_yaxis()
     return figure
 
@@ -221,7 +221,7 @@ def split_table(resources: pd.DataFrame, of: str = "text_only", to: str = "image
     return pd.DataFrame(rows, columns=columns)
 
 
-def read_samples(resource_files: Iterable[str | Path]) -> pd.DataFrame:
+def read_meter_samples(resource_files: Iterable[str | Path]) -> pd.DataFrame:
     """The samples beside some `resources.json`: of each model, domain and mode the run of the lowest seed.
 
     Of the profile as it stands (variant `main`). None at all give an empty table.

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from helpers.results.figures.style import SMALL, SOFT, label, notice, page, questions, styled, values_of
 
 # Inches.
-LINE = 0.165  # from one line to the next
-MARGIN = 0.06
-LABELS_AT = {"mode": MARGIN + 0.08, "answering": 0.87, "seeds": 1.58}  # where each column of words begins
+_LINE = 0.165  # from one line to the next
+_MARGIN = 0.06
+LABELS_AT = {"mode": _MARGIN + 0.08, "answering": 0.87, "seeds": 1.58}  # where each column of words begins
 NUMBERS_FROM = 2.02
 WIDTHS = {3: 1.15, 6: 0.83}  # a column of numbers, by how many there are: a number, its interval and a gap
 NUMBER = 0.27  # the number's share of it
-GAP = 0.12  # between two blocks' rules
+_GAP = 0.12  # between two blocks' rules
 
 MEASURES = ("type1", "type2", "overall")
 ASKED = {"describe_tuned": "describe, tuned"}  # in a narrow column
@@ -60,12 +60,12 @@ def table_figure(table: pd.DataFrame) -> Figure:
     note = textwrap.wrap(_note(table), int(22.5 * width))  # characters of the smallest type in an inch
     heads = 1 if len(columns) == len(MEASURES) else 2
     lines = sum(len(_lines(group)) + 1.5 for _, group in groups) + 1.6 + heads + 0.8 * len(note)
-    figure, axes = page(width, LINE * lines)
+    figure, axes = page(width, _LINE * lines)
     at = _head(axes, columns)
     for title, group in groups:
         at = _group(axes, at, title, group, columns)
     _rule(axes, at, 0.9)
-    axes.text(MARGIN, at + 0.4 * LINE, "\n".join(note), fontsize=SMALL, color=SOFT, va="top")
+    axes.text(_MARGIN, at + 0.4 * _LINE, "\n".join(note), fontsize=SMALL, color=SOFT, va="top")
     return figure
 
 
@@ -106,11 +106,11 @@ def _lines(group: pd.DataFrame) -> list[tuple[str, str]]:
 
 def _head(axes: Axes, columns: Sequence[Column]) -> float:
     """Draw the head between its rules; return where the body begins, in inches from the top."""
-    _rule(axes, MARGIN, 0.9)
-    at = MARGIN + 0.85 * LINE
+    _rule(axes, _MARGIN, 0.9)
+    at = _MARGIN + 0.85 * _LINE
     if columns[0].block:
         _blocks(axes, columns, at)
-        at += 1.15 * LINE
+        at += 1.15 * _LINE
     for column in columns:
         if column.block:
             words = column.title.partition(":")[0]
@@ -119,8 +119,8 @@ def _head(axes: Axes, columns: Sequence[Column]) -> float:
             axes.text(column.end - NUMBER, at, column.title, va="center")
     for name, words in {"mode": "trained on", "answering": "asked", "seeds": "seeds"}.items():
         axes.text(LABELS_AT[name], at, words, fontsize=7.5, va="center")
-    _rule(axes, at + 0.65 * LINE, 0.5)
-    return at + 0.65 * LINE
+    _rule(axes, at + 0.65 * _LINE, 0.5)
+    return at + 0.65 * _LINE
 
 
 def _blocks(axes: Axes, columns: Sequence[Column], at: float) -> None:
@@ -129,24 +129,24 @@ def _blocks(axes: Axes, columns: Sequence[Column], at: float) -> None:
     width = len(columns) // len(blocks) * WIDTHS[len(columns)]
     for place, block in enumerate(blocks):
         left = NUMBERS_FROM + place * width
-        axes.text(left + (width - GAP) / 2, at, block, ha="center", va="center")
-        _rule(axes, at + 0.55 * LINE, 0.4, left, left + width - GAP)
+        axes.text(left + (width - _GAP) / 2, at, block, ha="center", va="center")
+        _rule(axes, at + 0.55 * _LINE, 0.4, left, left + width - _GAP)
 
 
 def _group(axes: Axes, at: float, title: str, group: pd.DataFrame, columns: Sequence[Column]) -> float:
     """Draw the lines of one group below its title; return where the next group begins."""
-    if at > MARGIN + 4 * LINE:  # the first group stands right below the head's rule
+    if at > _MARGIN + 4 * _LINE:  # the first group stands right below the head's rule
         _rule(axes, at, 0.3)
-    at += 0.8 * LINE
-    axes.text(MARGIN, at, title, fontweight="bold", va="center")
+    at += 0.8 * _LINE
+    axes.text(_MARGIN, at, title, fontweight="bold", va="center")
     standing = [(column, cells) for column in columns if len(cells := column.of(group))]
     for column, cells in standing:
         n = questions(cells, column.measure)
         axes.text(column.end + 0.03, at, f"n = {n}", fontsize=SMALL, color=SOFT, va="center")
     for line in _lines(group):
-        at += LINE
+        at += _LINE
         _line(axes, at, line, group, standing)
-    return at + 0.7 * LINE
+    return at + 0.7 * _LINE
 
 
 def _line(
@@ -171,7 +171,7 @@ def _cell(axes: Axes, end: float, at: float, cell: dict[Any, Any], measure: str,
     axes.text(end + 0.03, at, f"[{low:.1f}, {high:.1f}]", fontsize=SMALL, color=SOFT, va="center")
 
 
-def _rule(axes: Axes, at: float, weight: float, left: float = MARGIN, right: float | None = None) -> None:
+def _rule(axes: Axes, at: float, weight: float, left: float = _MARGIN, right: float | None = None) -> None:
     """A horizontal rule, `weight` points thick; across the whole table unless told where it ends."""
-    right = axes.get_xlim()[1] - MARGIN if right is None else right
+    right = axes.get_xlim()[1] - _MARGIN if right is None else right
     axes.plot([left, right], [at, at], color="black", linewidth=weight, solid_capstyle="butt")

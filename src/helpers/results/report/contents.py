@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.evaluation.examples import data_address
+from helpers.results.examples import data_address
 from helpers.results.figures.style import label
 from helpers.workflow import provenance
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import jinja2
 
-from helpers.evaluation import examples
 from helpers.paths import resolve
-from helpers.results import claims, findings
+from helpers.results import claims, examples, findings
 from helpers.results.figures.style import COLOURS, label
 from helpers.results.report import contents
 from helpers.results.report.executed import convert, executed_notebooks

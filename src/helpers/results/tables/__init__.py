@@ -5,7 +5,7 @@ alone. Percentages carry one decimal. Rows come in one order everywhere: models,
 informed, asked directly before describe-then-answer, with the picture before without.
 """
 
-from helpers.results.tables.answers import ANSWER_COLUMNS, MAIN, of_protocol, of_variant, read_answers
+from helpers.results.tables.answers import ANSWER_COLUMNS, of_protocol, of_variant, read_answers
 from helpers.results.tables.costs import (
     RESOURCE_COLUMNS,
     answering_costs,
@@ -24,7 +24,6 @@ from helpers.results.tables.representations import read_representations
 __all__ = [
     "ANSWER_COLUMNS",
     "GROUP",
-    "MAIN",
     "ORDER",
     "REPORTED_COLUMNS",
     "RESOURCE_COLUMNS",
@@ -40,7 +39,7 @@ __all__ = [
     "of_protocol",
     "of_variant",
     "read_answers",
-    "read_looks",
+    "read_drawn_looks",
     "read_reported",
     "read_representations",
     "read_resources",

@@ -7,9 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from helpers.paths import MAIN
 from helpers.results.tables.order import ORDER, in_order
-
-MAIN = "main"  # the variant that is the profile as it stands
 
 ANSWER_COLUMNS = (
     *("model", "domain", "mode", "variant", "seed", "image", "answering", "protocol"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.results.tables.answers import MAIN
+from helpers.paths import MAIN
 from helpers.results.tables.order import in_order
 from helpers.results.tables.paper import GROUP
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pandas as pd
 
+from helpers.paths import MAIN
 from helpers.results.stats.accuracy import accuracy_table, wilson
 from helpers.results.stats.paired import difference_table
-from helpers.results.tables.answers import MAIN, of_protocol
+from helpers.results.tables.answers import of_protocol
 from helpers.results.tables.files import rounded
 from helpers.results.tables.order import in_order
 

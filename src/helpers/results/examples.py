@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from helpers.results.tables.answers import MAIN, of_protocol, of_variant, read_answers
+from helpers.paths import MAIN
+from helpers.results.tables.answers import of_protocol, of_variant, read_answers
 from helpers.results.tables.files import find
 from helpers.schemas import Question, read_questions
 
