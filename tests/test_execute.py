@@ -185,7 +185,7 @@ def test_helper_files_follow_imports_and_packages_but_nothing_else(tmp_path):
     assert {
         "src/helpers/synthetic/drawing.py",
         "src/helpers/synthetic/looks.py",
-        "src/helpers/world/__init__.py",
+        "src/helpers/synthetic/__init__.py",
     } <= set(found)
     assert "src/helpers/workflow/execute.py" not in found
     assert all((paths.ROOT / file).is_file() for file in found)

@@ -27,7 +27,7 @@ from helpers.models.rehearsal import (
 from helpers.training.trainer import finetune
 
 NAMES = ("qwen2-vl-7b", "llava-1.6-vicuna-7b")
-TEXT = Load(rank=64, batch=4, tokens=300, tokens_of_picture=0, checkpointing=False)
+TEXT = Load(rank=64, batch=4, tokens=300, picture_tokens=0, checkpointing=False)
 SMALL = load_profile("rehearse_small").training
 
 

@@ -23,7 +23,7 @@ def test_the_smoke_profile_runs_every_notebook_of_the_demo_and_spares_the_shippe
 
 
 def test_an_unknown_profile_lists_those_found():
-    with pytest.raises(SettingsError, match=f"unknown profile 'dmeo'; found in profiles/: {', '.join(SHIPPED)}"):
+    with pytest.raises(SettingsError, match=f"unknown profile 'dmeo'; found in config/profiles/: {', '.join(SHIPPED)}"):
         load_profile("dmeo")
 
 

@@ -50,7 +50,7 @@ def runs(tmp_path_factory):
 def test_the_same_run_again_has_the_same_bytes(runs):
     compared = compare_runs.files_of(runs["first"])
     kinds = {Path(name).suffix for name in compared}
-    assert kinds == {".csv", ".jsonl", ".parquet", ".safetensors", ".png", ".pdf"}
+    assert kinds == {".csv", ".jsonl", ".safetensors", ".png", ".pdf"}
     assert {"results/table1.csv", "results/table2.csv", "results/bootstrap.csv", "figures/accuracy.pdf"} <= set(
         compared
     )

@@ -240,7 +240,7 @@ def test_a_domain_that_no_writer_knows_is_named(tmp_path):
     with pytest.raises(TypeError, match=r"the offline writer knows nothing of a dict; set writer\.backend to"):
         open_writer(Writer(), "x").write({}, tmp_path, 1)
     with pytest.raises(
-        TypeError, match=r"no writer knows how to read the classes of a dict; see helpers\.writer\.subj"
+        TypeError, match=r"no writer knows how to read the classes of a dict; see helpers\.writer\.class_info"
     ):
         subjects({})
 

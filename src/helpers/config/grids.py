@@ -39,23 +39,17 @@ LONGEST_KEY = 100  # characters; a longer one would not do as a folder's name
 Overrides = dict[str, Any]
 
 # What each step's result depends on, step by step; a setting of a later step leaves the earlier results as they are.
-STEPS = {
+DEPENDS_ON = {
     "data": ("data.", "writer."),
     "dataset": ("data.", "writer.", "build."),
     "training": ("data.", "writer.", "build.", "training."),
     "evaluation": ("data.", "writer.", "build.", "training.", "evaluation."),
-    "ablation": ("data.", "writer.", "build.", "training.", "evaluation."),
 }
 QUESTION_SETTINGS = (  # no matter to training
     "data.distractors",
     "data.test_pictures_per_class",
     "build.limit_questions",
     "build.asked",
-)
-PICTURE_SETTINGS = (  # of notebook 05 alone
-    "evaluation.ablation_images",
-    "evaluation.guidance",
-    "evaluation.representations",
 )
 HYBRID_SHARE = "build.hybrid_share"
 
@@ -78,7 +72,7 @@ class Grid(Settings):
     exclude: list[dict[str, Any]] = Field(
         default_factory=list
     )  # leaves out the runs that agree with all fields of one of these
-    pictures: bool = False  # also ask with the picture withheld or changed (notebook 05)
+    pictures: bool = False  # its table has a row per state of the picture, too: withheld, changed
     x: str | None = None  # the setting that is the figure's horizontal axis
     minutes: float | None = Field(default=None, gt=0)  # what one run takes, for the plan; null: nothing is known
 
@@ -143,13 +137,13 @@ def runs(grid: Grid, profile: Profile, only: str = "") -> list[Run]:
     for run in _cells(grid, profile):
         cell = {**run.overrides, "model": run.model, "domain": run.domain, "mode": run.mode, "seed": run.seed}
         if not any(all(cell.get(field) == value for field, value in out.items()) for out in grid.exclude):
-            found.setdefault((run.model, run.domain, run.mode, str(run.seed), run.key("ablation")), run)
+            found.setdefault((run.model, run.domain, run.mode, str(run.seed), run.key("evaluation")), run)
     if not found:
         raise SettingsError(f"grid {grid.name} leaves no run: its exclude takes out everything")
     _check_methods(grid, profile, found.values())
-    kept = [run for run in found.values() if fnmatch.fnmatchcase(run.name("ablation"), f"*{only}*")]
+    kept = [run for run in found.values() if fnmatch.fnmatchcase(run.name("evaluation"), f"*{only}*")]
     if not kept:
-        example = next(iter(found.values())).name("ablation")
+        example = next(iter(found.values())).name("evaluation")
         raise SettingsError(f"grid {grid.name} has no run with {only!r} in its name; one of its names is {example}")
     return kept
 
@@ -181,7 +175,7 @@ def _cells(grid: Grid, profile: Profile) -> Iterator[Run]:
         for seed in [0] if mode == "base" else grid.seeds or profile.seeds:
             for label, overrides in _variants(grid):
                 different = differing_settings(grid, profile, grid.set | overrides)
-                yield Run(model, domain, mode, seed, label, of_step(different, "ablation", mode))
+                yield Run(model, domain, mode, seed, label, of_step(different, "evaluation", mode))
 
 
 def _variants(grid: Grid) -> Iterator[tuple[str, Overrides]]:
@@ -196,8 +190,8 @@ def _variants(grid: Grid) -> Iterator[tuple[str, Overrides]]:
 
 def differing_settings(grid: Grid, profile: Profile, overrides: Mapping[str, Any]) -> Overrides:
     """The overrides that change something; all are checked against the profile's rules."""
-    if foreign := [field for field in overrides if not field.startswith(STEPS["evaluation"])]:
-        groups = ", ".join(group.rstrip(".") for group in STEPS["evaluation"])
+    if foreign := [field for field in overrides if not field.startswith(DEPENDS_ON["evaluation"])]:
+        groups = ", ".join(group.rstrip(".") for group in DEPENDS_ON["evaluation"])
         raise SettingsError(f"grid {grid.name} varies {foreign[0]}; only fields of {groups} can vary, e.g. build.seed")
     changed = replaced(profile, overrides, f"grid {grid.name}")
     values = {field: value_of(changed, field) for field in overrides}
@@ -214,13 +208,11 @@ def value_of(profile: Profile, field: str) -> Any:
 
 def of_step(overrides: Mapping[str, Any], step: str, mode: str = "") -> Overrides:
     """The overrides that matter up to a step. The untuned model has seen no sample and no training."""
-    kept = {field: value for field, value in overrides.items() if field.startswith(STEPS[step])}
+    kept = {field: value for field, value in overrides.items() if field.startswith(DEPENDS_ON[step])}
     if mode == "base":
         kept = {field: value for field, value in kept.items() if not field.startswith(("build.", "training."))}
     if step == "training":
         kept = {field: value for field, value in kept.items() if field not in QUESTION_SETTINGS}
-    if step == "evaluation":
-        kept = {field: value for field, value in kept.items() if field not in PICTURE_SETTINGS}
     return kept
 
 
@@ -258,12 +250,11 @@ def _slug(value: Any) -> str:
 def plan(grid: Grid, profile: Profile, only: str = "") -> str:
     """A grid in words: what it varies, how many notebooks that is, how many are there already, what the rest costs."""
     cells = runs(grid, profile, only)
-    steps = estimates.steps(cells, grid.pictures)
+    steps = estimates.steps(cells)
     varied = ", ".join(sorted({field for run in cells for field in run.overrides})) or "nothing"
     counts = f"{len(steps['training'])} trainings, {len(steps['evaluation'])} evaluations"
-    pictures = f", {len(steps['ablation'])} with the picture changed" if grid.pictures else ""
     return (
-        f"{grid.name}: {grid.title}\n  varies {varied}\n  {len(cells)} runs: {counts}{pictures}\n"
+        f"{grid.name}: {grid.title}\n  varies {varied}\n  {len(cells)} runs: {counts}\n"
         f"{estimates.cost_estimate(paths.RUNS / profile.name, steps, grid.minutes)}"
     )
 

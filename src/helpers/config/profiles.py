@@ -98,7 +98,7 @@ def load_profile(name: str, overrides: Mapping[str, Any] | None = None, folder: 
 
     Raises `SettingsError` for an unknown profile, unreadable YAML, an unknown field or an unfit value.
     """
-    where = f"config/profiles/{name}.yaml" + (" or the settings given beside it" if overrides else "")
+    where = f"{_shown(folder)}/{name}.yaml" + (" or the settings given beside it" if overrides else "")
     return _checked({**_read(name, folder), "name": name}, overrides or {}, where)
 
 
@@ -134,13 +134,18 @@ def _read(name: str, folder: Path) -> dict[str, Any]:
     check_name("profile", name)
     if not path.is_file():
         found = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
-        raise SettingsError(f"unknown profile {name!r}; found in config/profiles/: {found}")
+        raise SettingsError(f"unknown profile {name!r}; found in {_shown(folder)}/: {found}")
     settings = read_yaml(path)
     if not isinstance(settings, dict):
         raise SettingsError(
-            f"config/profiles/{name}.yaml must hold `field: value` lines, not {type(settings).__name__}"
+            f"{_shown(folder)}/{name}.yaml must hold `field: value` lines, not {type(settings).__name__}"
         )
     return settings
+
+
+def _shown(folder: Path) -> str:
+    """A folder as messages name it: from the root, or by its name alone."""
+    return str(folder.relative_to(paths.ROOT)) if folder.is_relative_to(paths.ROOT) else folder.name
 
 
 def check_name(what: str, name: str) -> None:

@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from helpers.config import Settings
 
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # every linear layer
 Method = Literal["qlora", "lora", "prompt_tuning", "ia3", "projector"]
 
 
@@ -23,6 +24,8 @@ class Training(Settings):
     lora_rank: PositiveInt
     lora_alpha: PositiveInt
     lora_dropout: float = Field(ge=0, lt=1)
+    lora_targets: list[str] = Field(default_factory=lambda: list(LORA_TARGETS), min_length=1)  # of the language model
+    optimizer: str | None = None  # a name of transformers' own; null: what fits the machine
     prompt_tokens: PositiveInt = 16  # trained vectors before the text, of prompt_tuning only
     train_projector: bool  # not of prompt_tuning, which trains nothing else
     dtype: Literal["float32", "bfloat16"]  # of computation; qlora's frozen weights are NF4 whatever this says

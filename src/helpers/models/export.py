@@ -15,7 +15,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 
-from helpers.models.adapters import load_adapter, was_quantised
+from helpers.models.adapters import load_adapter, quantisation_of
 from helpers.models.loading import DTYPES, load_model, load_processor
 from helpers.models.registry import Family, family_of
 from helpers.models.unpacked_lora import unpacked
@@ -32,7 +32,7 @@ def merge(adapter: str | Path, out: str | Path, base: str | Path | None = None, 
         raise ValueError(f"{adapter}: a {settings['peft_type']} adapter is no change of weights and cannot be merged")
     named = settings["base_model_name_or_path"]
     path = base or (resolve(named) if resolve(named).is_dir() else named)  # else of the hub
-    model = plain_weights(*load_model(path, "float32", four_bit=was_quantised(adapter)))
+    model = plain_weights(*load_model(path, "float32", four_bit=quantisation_of(adapter)))
     merged = _merged(load_adapter(model, adapter)).to(DTYPES[dtype])
     merged.save_pretrained(out)
     load_processor(path).save_pretrained(out)

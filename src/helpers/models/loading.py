@@ -34,10 +34,12 @@ def load_processor(path: str | Path) -> Any:
     return family_of(path).load_processor(str(path))
 
 
-def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) -> tuple[Any, Family]:
+def load_model(
+    path: str | Path, dtype: str = "float32", four_bit: bool | BitsAndBytesConfig = True
+) -> tuple[Any, Family]:
     """Model (frozen, in evaluation mode) and family.
 
-    ``four_bit``: NF4 with double quantisation (arXiv 2305.14314) for the language model's linear layers; tower,
+    ``four_bit``: `nf4` for the language model's linear layers, or a configuration of one's own for them; tower,
     projector and head stay in ``dtype``. A folder saved by `helpers.models.quantise` is in 4 bit already. Raises
     ``ValueError`` for an unknown dtype, a checkpoint that cannot be used or a machine that cannot use it,
     ``FileNotFoundError`` for what is missing, ``RuntimeError`` if the wrong layers came out quantised.
@@ -47,20 +49,20 @@ def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) 
     family = family_of(path)
     if Path(path).is_dir() and not is_random(path):
         check_checkpoint(path, family.model_class)
-    check_machine(path, dtype, four_bit)
+    check_machine(path, dtype, bool(four_bit))
     # cuDNN's attention, torch's first choice on Hopper, plans anew for each new length (pytorch #155958), and there are
     # many: on an H200 a step at 7B on text alone took 0.69 s with it and 0.43 s without.
     torch.backends.cuda.enable_cudnn_sdp(False)
     return _loaded(path, family, dtype, four_bit), family
 
 
-def _loaded(path: str | Path, family: Family, dtype: str, four_bit: bool) -> Any:
+def _loaded(path: str | Path, family: Family, dtype: str, four_bit: bool | BitsAndBytesConfig) -> Any:
     drawn = is_random(path)
     transformers.utils.logging.disable_progress_bar()  # a bar of carriage returns, unreadable in a log
     stored = is_quantised(path)
     if stored and not four_bit:
         raise ValueError(f"{path}: its weights are in 4 bit; full precision needs the checkpoint that it was made from")
-    quantisation = _four_bit_config(family, DTYPES[dtype]) if four_bit and not stored else None
+    quantisation = nf4(family, dtype) if four_bit is True else four_bit or None
     model_class = getattr(transformers, family.model_class)
     weights: dict[str, Any] = {}
     if drawn:
@@ -70,7 +72,7 @@ def _loaded(path: str | Path, family: Family, dtype: str, four_bit: bool) -> Any
         None if drawn else str(path),
         **weights,
         dtype=DTYPES[dtype],
-        quantization_config=quantisation,
+        quantization_config=None if stored else quantisation,
         device_map={"": device()},
         use_safetensors=True,
         trust_remote_code=False,
@@ -132,12 +134,13 @@ def _check_report(path: str | Path, report: dict[str, Any]) -> None:
             )
 
 
-def _four_bit_config(family: Family, dtype: torch.dtype) -> BitsAndBytesConfig:
+def nf4(family: Family, dtype: str) -> BitsAndBytesConfig:
+    """4-bit NormalFloat with double quantisation (QLoRA, arXiv 2305.14314); tower, projector and head stay as they are."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_compute_dtype=DTYPES[dtype],
         llm_int8_skip_modules=family.not_quantised,
     )
 

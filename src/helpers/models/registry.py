@@ -45,15 +45,15 @@ class Family:
     cached_tower: Callable[[Any, Memory], Any]  # (tower module, memory) -> its forward pass by way of the memory
 
     @property
-    def lora_targets(self) -> str:
-        """A pattern for peft: every linear layer of the language model and of nothing else.
+    def projector_name(self) -> str:
+        """The last part of the projector's path, by which peft finds it."""
+        return self.projector.rsplit(".", 1)[-1]
+
+    def linear_layers(self, *names: str) -> str:
+        """A pattern for peft: the language model's layers of these names, and nothing else.
 
         Anchored at the language model's path: a bare ``q_proj`` would also match LLaVA's CLIP tower.
         """
-        return self.linear_layers("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-    def linear_layers(self, *names: str) -> str:
-        """A pattern for peft: the language model's layers of these names."""
         path = self.language_model.replace(".", r"\.")
         return rf".*{path}\..*\.({'|'.join(names)})"
 

@@ -120,7 +120,7 @@ def values_of(table: pd.DataFrame, column: str) -> list[Any]:
     return list(table[column].unique())
 
 
-def questions(group: pd.DataFrame, kind: str) -> str:
+def questions_said(group: pd.DataFrame, kind: str) -> str:
     """How many questions of a type stand behind a group of accuracies: "200", or "116-200" where its rows differ."""
     counts = group["n_type1"] + group["n_type2"] if kind == "overall" else group[f"n_{kind}"]
     return f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()}–{counts.max()}"
