@@ -1,10 +1,12 @@
 """Answers as a reader would look at them: the image, the four options, and how sure the model was of each."""
 
 import random
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -53,6 +55,13 @@ def answers_figure(rows: pd.DataFrame, folder: Path, questions: list[str], by: s
                 _bars(line[1], found.iloc[0], label(str(way)))
         _image(axes[0][0], card.iloc[0], folder)
     return figure
+
+
+def displayed(figure: Figure, width: int = 840) -> Image:
+    """A figure as a notebook shows it, ``width`` pixels wide: figures here are not pyplot's, which display themselves."""
+    memory = BytesIO()
+    figure.savefig(memory, format="png", dpi=200)
+    return Image(memory.getvalue(), width=width)
 
 
 def _image(axes: Axes, row: Any, folder: Path) -> None:
