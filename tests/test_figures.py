@@ -97,7 +97,6 @@ def test_a_profiles_name_of_its_model_is_the_one_in_print(tmp_path, monkeypatch,
     indexed = with_displays(table.groupby(["model", "mode"])[["type1"]].mean())
     assert set(indexed.index.get_level_values("model")) == {"My Model 7B"}
     assert list(with_displays(table.groupby("model")[["type1"]].mean()).index) == ["My Model 7B"]
-    assert list(with_displays(table.groupby("model")["type1"].mean()).index) == ["My Model 7B"]
 
 
 def test_without_a_profile_of_its_name_a_run_calls_models_by_their_keys_or_as_it_is_told(displays):

@@ -46,7 +46,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of one run; a missing one is empty. ``files``: where each is from; ``doubts``: which are not judged."""
+    """The tables of one run; a missing one is empty. ``files``: where each is from; ``doubts``: what is not judged."""
 
     table1: pd.DataFrame
     table2: pd.DataFrame
