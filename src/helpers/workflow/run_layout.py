@@ -35,8 +35,8 @@ def check_layout(run: str | Path) -> None:
     made_by = "a newer version" if newer else "an older version"
     keep = portable(RUNS / f"{folder.name}_layout{found if found.isdigit() else 1}")
     raise OldRunError(
-        f"{shown} was made by {made_by} of this project (its {MARKER} is {found or 'missing'}; needed: {LAYOUT_VERSION}) "
-        f"and cannot be continued. Move it away (mv {shown} {keep}) or delete it (rm -r {shown}), then start again"
+        f"{shown} was made by {made_by} of this project (its {MARKER} is {found or 'missing'}; "
+        f"needed: {LAYOUT_VERSION}) and cannot be continued. Move it away (mv {shown} {keep}) or delete it (rm -r {shown}), then start again"
     )
 
 

@@ -289,8 +289,8 @@ def remedy(found: Verified, folder: str | Path) -> list[str]:
         said.append(f"To make again what is stale: `python -m helpers.workflow.verify {shown} --redo`, then {again}.")
     if len(stale) < len(found.faults):
         said.append(
-            "Move what is unrecorded to a folder of its own, such as runs/lab, or delete it; the workflow then makes again "
-            "whatever of it belongs to the run."
+            "Move what is unrecorded to a folder of its own, such as runs/lab, or delete it; "
+            "the workflow then makes again whatever of it belongs to the run."
         )
     return said
 

@@ -60,7 +60,9 @@ def _everything(
     behind = [resolve(file) for file in tables.files.values() if file]
     return {
         "name": run.name,
-        "command": f"./run_all.sh report --profile {run.name}",
+        "command": "notebooks/10_report.ipynb"
+        if shelf.checked.by_hand
+        else f"./run_all.sh report --profile {run.name}",
         "abstract": claims.abstract(tables),
         "claims": [(claim, _taken(run, claim.file, shelf)) for claim in claims.claims(tables)],
         "describing": claims.describing(tables),
