@@ -3,12 +3,18 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from helpers import paths
 from helpers.workflow import provenance, verify
 from helpers.workflow.provenance import hashes, portable, write_json, write_sidecar
+
+sys.path.insert(0, str(Path(__file__).parent))
+import stub_tree
 
 
 @pytest.fixture
@@ -57,7 +63,7 @@ def test_a_change_is_named(run, capsys, file, reason):
     said = capsys.readouterr().out
     assert f"{reason}: {portable(run / file)}" in said
     assert said.startswith("stale: notebooks/07_paper.ipynb (") and "\n1 ok, 1 stale\n" in said
-    assert said.splitlines()[-1].startswith("To make again what is stale: `python -m helpers.workflow.verify ")
+    assert said.splitlines()[-1].startswith("To make again what is stale: ")
 
 
 def test_a_changed_table_makes_its_figure_stale_too(run):
@@ -208,36 +214,27 @@ def test_a_run_without_any_manifest_is_one_by_hand(tmp_path):
     assert (found_now.by_hand, found_now.faults) == (True, [])
 
 
-def test_redo_deletes_the_executed_copies_of_what_is_stale_and_no_result(chain, capsys):
+def test_the_executed_copies_of_what_is_stale_are_listed_those_outside_of_the_run_left_out(chain, capsys):
     (chain / "results/a.csv").write_text("by hand")
-    assert verify.main([str(chain), "--redo"]) == 0
-    assert not (chain / "notebooks/table_a.ipynb").exists() and (chain / "notebooks/table_b.ipynb").exists()
-    assert (chain / "results/a.csv").read_text() == "by hand"
-    assert capsys.readouterr().out == f"to be made again: {portable(chain / 'notebooks/table_a.ipynb')}\n"
-
-
-def test_redo_deletes_nothing_outside_of_the_run(chain, tmp_path_factory):
-    foreign = tmp_path_factory.mktemp("elsewhere") / "copy.ipynb"
-    foreign.write_text("{}")
-    record(chain, "table_a", [], [], executed={portable(foreign): "0"})
-    assert verify.main([str(chain), "--redo"]) == 0
-    assert foreign.exists()
+    record(chain, "table_b", [], [], executed={"elsewhere/copy.ipynb": "0"})
+    assert verify.main([str(chain), "--stale"]) == 1
+    assert capsys.readouterr().out == f"{portable(chain / 'notebooks/table_a.ipynb')}\n"
 
 
 @pytest.mark.parametrize(
     ("folder", "main", "said"),
     [
-        ("runs/demo", True, "`./run_all.sh demo` with"),
-        ("runs/smoke", True, "`./run_all.sh demo --profile smoke` with"),
-        ("runs/demo", False, "`./run_all.sh demo` and `./run_all.sh ablations` with"),
-        ("figures/demo", True, "`./run_all.sh publish` with"),
+        ("runs/demo", True, "`./run_all.sh demo -- --forcerun $(python -m helpers.workflow.verify runs/demo --stale)`"),
+        ("runs/smoke", True, "`./run_all.sh demo --profile smoke -- --forcerun $("),
+        ("runs/demo", False, "`, then `./run_all.sh ablations -- --forcerun $("),
+        ("figures/demo", True, "`./run_all.sh publish -- --forcerun publish`"),
         ("runs/of_no_profile", True, "the command that made it"),
     ],
 )
 def test_the_remedy_names_the_command(folder, main, said):
     stale = verify.Finding("note.manifest.json", "notebooks/03_qlora_finetuning.ipynb", "stale", ("a",), main=main)
     (told,) = verify.remedy(verify.Verified([stale], by_hand=False), folder)
-    assert f"`python -m helpers.workflow.verify {folder} --redo`" in told and said in told
+    assert said in told
     assert verify.remedy(verify.Verified([], by_hand=False), folder) == []
 
 
@@ -295,3 +292,30 @@ def test_the_quick_way_is_for_one_run(capsys):
     with pytest.raises(SystemExit):
         verify.main(["--quick", "runs/demo", "runs/smoke"])
     assert "--quick takes one run's folder, not 2" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_what_the_workflow_takes_for_done_and_is_stale_is_made_again_by_the_remedy(tmp_path):
+    """A restored backup is older than what was made from it, so that Snakemake sees nothing to do."""
+    tree = stub_tree.make_tree(tmp_path / "tree", imports=False)
+    answers = tree / "runs/small/evaluation/qwen2_vl/butterfly/base/main/seed0/answers.jsonl"
+    given = ("--config", "profile=small", "--cores", "2")
+    assert stub_tree.snakemake(tree, *given)[0] == 0
+    made, before = answers.read_text(), answers.stat()
+    answers.write_text("by hand")
+    os.utime(answers, ns=(before.st_atime_ns, before.st_mtime_ns - 10**9))
+    assert "Nothing to be done" in stub_tree.snakemake(tree, "--dry-run", *given)[1]
+
+    def verified(*options):
+        command = [sys.executable, "-m", "helpers.workflow.verify", "runs/small", *options]
+        environment = stub_tree.environment(PYTHONPATH=str(tree / "src"))
+        return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+
+    quick = verified("--quick")
+    assert quick.returncode == 1 and f"result changed: {answers.relative_to(tree)}" in quick.stdout
+    copies = verified("--stale").stdout.split()
+    names = ("evaluate/qwen2_vl/butterfly/base/main/seed0", "paper", "resources")  # it, and what was made from it
+    assert copies == [f"runs/small/notebooks/{name}.ipynb" for name in names]
+    assert stub_tree.snakemake(tree, "--forcerun", *copies, *given)[0] == 0
+    assert answers.read_text() == made
+    assert (verified("--quick").returncode, verified("--quick").stdout.count("\n")) == (0, 1)

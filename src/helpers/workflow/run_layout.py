@@ -9,9 +9,7 @@ from pathlib import Path
 from helpers.paths import RUNS, atomic_write, resolve
 from helpers.workflow.provenance import portable
 
-LAYOUT_VERSION = (
-    2  # 1, without the file: until answers with the picture withheld went into the same folder as the others
-)
+LAYOUT_VERSION = 2  # 1, without the file: answers with the picture withheld had a folder of their own, ablation
 MARKER = ".layout"
 _TRACES = (".lock", "notebooks", "ablation")  # what only the workflow leaves; a run made by hand has no layout to check
 _PASSING = {"logs", "report"}  # folders without results
@@ -36,7 +34,8 @@ def check_layout(run: str | Path) -> None:
     keep = portable(RUNS / f"{folder.name}_layout{found if found.isdigit() else 1}")
     raise OldRunError(
         f"{shown} was made by {made_by} of this project (its {MARKER} is {found or 'missing'}; "
-        f"needed: {LAYOUT_VERSION}) and cannot be continued. Move it away (mv {shown} {keep}) or delete it (rm -r {shown}), then start again"
+        f"needed: {LAYOUT_VERSION}) and cannot be continued. "
+        f"Move it away (mv {shown} {keep}) or delete it (rm -r {shown}), then start again"
     )
 
 

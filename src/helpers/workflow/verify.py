@@ -6,7 +6,8 @@ not checkable here, since its inputs are not in this clone. Exit status: 0 where
 something is, 2 where nothing was found to check.
 
 `--quick` hashes only files whose size, times or inode are others than when they were last hashed, and prints a line per
-fault. `--redo` deletes the executed copies of what is stale, so that the workflow makes it again.
+fault. `--stale` prints the executed copies of what is stale, for Snakemake's `--forcerun`: a result that is older than
+what was made from it, as a restored backup is, looks finished to Snakemake.
 """
 
 import argparse
@@ -101,7 +102,9 @@ _NO_RECORD = "no record of"
 def _concerns(reason: str, name: str, maker: Finding) -> bool:
     """Whether a maker's reason is one to doubt this file: of its results a changed one says nothing of the others."""
     kind, _, about = reason.partition(": ")
-    if maker.status == "not checkable" or (kind.startswith("code") and not maker.executed):
+    if maker.status == "not checkable" or (
+        kind.startswith("code") and not maker.source.endswith(provenance.MANIFEST_SUFFIX)
+    ):
         return False
     return about == name if kind.startswith(("result", "file", _NO_RECORD)) else True
 
@@ -183,7 +186,7 @@ class _Check:
             tuple(reasons),
             makes=tuple(results),
             needs=tuple(content.get("inputs", {})),
-            executed=tuple(content.get("executed", {})) or (_name(file),),
+            executed=tuple(content.get("executed", {})),
             main=given.get("variant", MAIN) == MAIN and "grid_name" not in given,
         )
 
@@ -282,11 +285,8 @@ def verify_quickly(run: str | Path) -> Verified:
 
 def remedy(found: Verified, folder: str | Path) -> list[str]:
     """What to do about what is stale or unrecorded below a run's folder, a sentence each; empty where nothing is."""
-    shown, said = _name(resolve(folder)), []
     stale = [finding for finding in found.faults if finding.status == "stale"]
-    if stale:
-        again = _makes_again(resolve(folder), stale)
-        said.append(f"To make again what is stale: `python -m helpers.workflow.verify {shown} --redo`, then {again}.")
+    said = [f"To make again what is stale: {_makes_again(resolve(folder), stale)}."] if stale else []
     if len(stale) < len(found.faults):
         said.append(
             "Move what is unrecorded to a folder of its own, such as runs/lab, or delete it; "
@@ -300,21 +300,21 @@ def _makes_again(folder: Path, stale: Iterable[Finding]) -> str:
     if not (PROFILES / f"{folder.name}.yaml").is_file():
         return "the command that made it"
     profile = "" if folder.name == "demo" else f" --profile {folder.name}"
-    first = "publish" if folder.is_relative_to(ROOT / "figures") else "demo"
-    ablations = not all(finding.main and "12_baselines" not in finding.what for finding in stale)
-    words = [f"`./run_all.sh {word}{profile}`" for word in (first, *(["ablations"] if ablations else []))]
-    return " and ".join(words) + " with the settings that were given"
+    beyond = any(not finding.main or "12_baselines" in finding.what for finding in stale)
+    if folder.is_relative_to(ROOT / "figures"):
+        words = {"publish": "publish", **({"ablations": "publish_grids"} if beyond else {})}
+    else:
+        copies = f"$(python -m helpers.workflow.verify {_name(folder)} --stale)"
+        words = dict.fromkeys(["demo", *(["ablations"] if beyond else [])], copies)
+    commands = (f"`./run_all.sh {word}{profile} -- --forcerun {forced}`" for word, forced in words.items())
+    return ", then ".join(commands) + ", with the settings (--set) of before"
 
 
-def redo(found: Verified, folders: Iterable[str | Path]) -> list[str]:
-    """Delete the executed copies of what is stale below the folders; the workflow takes these runs for not yet made."""
+def stale_copies(found: Verified, folders: Iterable[str | Path]) -> list[str]:
+    """The executed copies below the folders of what is stale: each is an output of the job that makes it again."""
     tops = [*map(resolve, folders)]
     names = [name for finding in found.faults if finding.status == "stale" for name in finding.executed]
-    copies = [name for name in dict.fromkeys(names) if any(resolve(name).is_relative_to(top) for top in tops)]
-    deleted = [name for name in copies if name.endswith(".ipynb") and resolve(name).is_file()]
-    for name in deleted:
-        resolve(name).unlink()
-    return deleted
+    return [name for name in dict.fromkeys(names) if any(resolve(name).is_relative_to(top) for top in tops)]
 
 
 def report(findings: Iterable[Finding]) -> str:
@@ -347,10 +347,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not found.findings:
         print(f"nothing to check below {', '.join(given.folders)}: no manifest and no sidecar", file=sys.stderr)
         return 2
-    if given.redo:
-        deleted = redo(found, given.folders)
-        print("\n".join(f"to be made again: {name}" for name in deleted) or "nothing is stale: nothing was deleted")
-        return 0
+    if given.stale:
+        print(*stale_copies(found, given.folders), sep="\n")
+        return 1 if found.faults else 0
     shown = [finding for finding in found.findings if not given.quiet or finding.status != "ok"]
     if given.quick:
         print(*map(in_a_line, found.faults), sep="\n", end="\n" if found.faults else "")
@@ -371,7 +370,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("folders", nargs="*", default=list(DEFAULT), help="default: %(default)s")
     parser.add_argument("--quiet", action="store_true", help="leave out what is in order")
     parser.add_argument("--quick", action="store_true", help="of one run: hash only what has changed; a line per fault")
-    parser.add_argument("--redo", action="store_true", help="let the workflow make again what is stale")
+    parser.add_argument("--stale", action="store_true", help="print the executed copies of what is stale, no more")
     given = parser.parse_args(arguments)
     if given.quick and len(given.folders) > 1:
         parser.error(f"--quick takes one run's folder, not {len(given.folders)}, as in: --quick runs/demo")
