@@ -16,6 +16,7 @@ from helpers.domains import drawn, own_example
 from helpers.domains.own import open_own, without_name
 from helpers.domains.own_folder import half_width, read_folder
 from helpers.results import own_classes, tables
+from helpers.results.figures.style import use_displays
 from helpers.results.figures.verdict import verdict_figure
 from helpers.results.verdict import (
     Difference,
@@ -689,6 +690,9 @@ def test_the_verdict_of_a_run_in_words():
     assert said[0].startswith("qwen2_vl, type 1 (recognition), n = 80: YES. Text alone: it beats the untuned model")
     assert "within 10 points of pictures: -2.5 points" in said[0]
     assert said[1].startswith("qwen2_vl, type 2 (reasoning), n = 80: NO. Text alone: it gains less than 10 points")
+    use_displays({"qwen2_vl": "My Model 7B"}, "runs/own")
+    assert in_words([first]).startswith("My Model 7B, type 1 (recognition)")
+    use_displays({}, "none")
 
 
 def test_without_the_untuned_model_there_is_no_verdict():

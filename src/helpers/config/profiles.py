@@ -102,6 +102,17 @@ def load_profile(name: str, overrides: Mapping[str, Any] | None = None, folder: 
     return _checked({**_read(name, folder), "name": name}, overrides or {}, where)
 
 
+def profile_of(run: str | Path) -> Profile | None:
+    """The profile whose name a run's folder bears, or published figures' do; None where there is no such profile.
+
+    ``run`` may lie within the folder; a folder elsewhere counts by its own name.
+    """
+    folder = paths.resolve(run)
+    homes = (home for home in (paths.RUNS, paths.FIGURES) if folder.is_relative_to(home) and folder != home)
+    name = next((folder.relative_to(home).parts[0] for home in homes), folder.name)
+    return load_profile(name) if (paths.PROFILES / f"{name}.yaml").is_file() else None
+
+
 def replaced(profile: Profile, overrides: Mapping[str, Any], where: str) -> Profile:
     """The profile with some fields replaced, all checked again; ``where`` says to a user where these come from."""
     return _checked(profile.model_dump(), overrides, where) if overrides else profile

@@ -20,6 +20,7 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from helpers.results.figures.style import label
 from helpers.results.stats import mcnemar_exact, wilson
 from helpers.results.tables import of_protocol, of_variant
 
@@ -265,7 +266,7 @@ def _cost(model: str, mode: str, resources: pd.DataFrame | None) -> dict[str, fl
 def in_words(found: Iterable[Verdict]) -> str:
     """The verdicts as text, recognition first."""
     lines = [
-        f"{verdict.model}, type {verdict.question_type} ({_TYPES[verdict.question_type]}), n = {verdict.n}: "
+        f"{label(verdict.model)}, type {verdict.question_type} ({_TYPES[verdict.question_type]}), n = {verdict.n}: "
         f"{verdict.answer.upper()}. Text alone: {verdict.reason}."
         for verdict in sorted(found, key=lambda verdict: verdict.question_type)
     ]

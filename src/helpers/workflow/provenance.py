@@ -16,7 +16,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -130,15 +130,16 @@ def loaded_code() -> list[Path]:
     return sorted(path for path in {Path(file) for file in files if file} if path.is_relative_to(package))
 
 
-def sha256(path: str | Path) -> str:
+def sha256(path: str | Path, of_file: Callable[[Path], str] | None = None) -> str:
     """Hash of a file's bytes, or of a folder's names and files (but not their dates), in hexadecimal digits.
 
-    A manifest within a folder is not part of its contents: it has a date.
+    A manifest within a folder is not part of its contents: it has a date. ``of_file`` gives the hashes of a folder's
+    files where they are known already.
     """
-    path = Path(path)
+    path, of_file = Path(path), of_file or sha256
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and file.name not in BOOKKEEPING)
-        listed = "".join(f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in files)
+        listed = "".join(f"{file.relative_to(path).as_posix()} {of_file(file)}\n" for file in files)
         return hashlib.sha256(listed.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
