@@ -31,6 +31,7 @@ from helpers.config import grids, profiles
 from helpers.paths import ADAPTER, FIGURE_KINDS, MAIN, MODES, STEPS, Layout
 from helpers.training import trackers
 from helpers.workflow import execute, failures, notebooks, preflight
+from helpers.workflow.run_layout import OldRunError, check_layout, mark_layout
 from helpers.workflow.warm import client as warm
 
 workdir: workflow.basedir
@@ -73,7 +74,12 @@ except profiles.SettingsError as error:
 FACTS = {"butterfly": "data/butterflies.csv", "culture": "data/culture.csv"}
 REPORTED = "data/reported.csv"
 RUN = f"runs/{PROFILE.name}"
+try:
+    check_layout(RUN)
+except OldRunError as error:
+    raise WorkflowError(str(error))
 LAYOUT = Layout(pathlib.Path(RUN))
+DISPLAYS = {name: model.display for name, model in PROFILE.models.items()}
 PUBLISHED = f"figures/{PROFILE.name}"
 DRAWN = [f"{name}.{kind}" for step in ("ablation", "resources", "paper") for name in STEPS[step].figures for kind in FIGURE_KINDS]
 
@@ -238,7 +244,8 @@ def evaluation_parameters(wildcards):
 
 
 def over_all_runs(wildcards):
-    return {"run_dir": RUN, "answer_files": evaluated("answers.jsonl"), "protocol": PROFILE.evaluation.protocols[0]}
+    answers = {"answer_files": evaluated("answers.jsonl"), "protocol": PROFILE.evaluation.protocols[0]}
+    return {"run_dir": RUN, "displays": DISPLAYS, **answers}
 
 
 def resources_parameters(wildcards):
@@ -253,12 +260,13 @@ def own_classes_parameters(wildcards):
 def grid_parameters(wildcards):
     name = wildcards.get("grid", next(iter(GRIDS), ""))
     if not name:  # only asked for the parameters' names
-        return dict.fromkeys(["grid_name", "title", "run_dir", "output_dir", "answer_files", "resource_files", "x"])
+        return dict.fromkeys(["grid_name", "title", "run_dir", "output_dir", "answer_files", "resource_files", "displays"])
     varied = {field for run in GRID_RUNS[name] for field in run.overrides}
     return {
         "grid_name": name,
         "title": GRIDS[name].title,
         "run_dir": RUN,
+        "displays": DISPLAYS,
         "output_dir": str(LAYOUT.folder("grid", grid=name)),
         "answer_files": of_grid(name, "evaluation", "answers.jsonl"),
         "resource_files": of_grid(name, "training", "resources.json"),
@@ -277,6 +285,7 @@ def baselines_parameters(wildcards):
         "output_dir": str(LAYOUT.folder("baselines", domain=wildcards.domain)),
         "contrastive_model": PROFILE.contrastive_model,
         "model_paths": {name: model.path for name, model in PROFILE.models.items()},
+        "displays": DISPLAYS,
         **PROFILE.evaluation.model_dump(),
     }
 
@@ -293,7 +302,7 @@ PARAMETERS = {
     "paper": lambda wildcards: over_all_runs(wildcards) | {"reported": REPORTED},
     "grid": grid_parameters,
     "own_classes": own_classes_parameters,
-    "report": lambda wildcards: {"run_dir": RUN},
+    "report": lambda wildcards: {"run_dir": RUN, "displays": DISPLAYS},
     "baselines": baselines_parameters,
 }
 ON_A_CARD = {"training", "evaluation", "baselines"}
@@ -395,6 +404,7 @@ onstart:
     global LOCK, WARM, STARTED  # the first two are held as long as this process lives
     STARTED = time.time()
     LOCK = lock()
+    mark_layout(RUN)
     try:
         preflight.check_room(RUN, PROFILE.disk_gb)
     except preflight.PreflightError as error:

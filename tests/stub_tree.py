@@ -119,6 +119,9 @@ def results(run: Path) -> dict[str, str]:
     passing = {"notebooks", "logs"}
     files = [file for file in run.rglob("*") if file.is_file() and not passing & set(file.relative_to(run).parts)]
     final = [
-        file for file in files if file.name not in {"manifest.json", ".lock", ".running", ".counter", ".counter.done"}
+        file
+        for file in files
+        if file.name
+        not in {"manifest.json", ".lock", ".running", ".counter", ".counter.done", ".layout", ".hashes.json"}
     ]
     return {str(file.relative_to(run)): hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(final)}

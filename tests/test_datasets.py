@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.config.build import Printed
 from helpers import images
+from helpers.config.build import Printed
 from helpers.datasets import build as datasets
 from helpers.datasets.build import (
     Classes,
