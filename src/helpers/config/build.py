@@ -33,3 +33,4 @@ class Build(Settings):
     limit_questions: PositiveInt | None  # of each question type; null: all
     seed: NonNegativeInt  # of every choice at random
     printed: Printed = Printed()
+    prompts: str = "training"  # a file of data/prompts, or the path of one's own: what is asked, how it is answered

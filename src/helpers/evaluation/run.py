@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helpers.config.evaluation import Evaluation
+from helpers.config.prompts import evaluation_prompts
 from helpers.evaluation.descriptions import Descriptions
 from helpers.evaluation.reader import Reader
 from helpers.evaluation.strategies import Exam, ReadAnswer, impossible, own_words, protocol_rows
@@ -69,7 +70,8 @@ def answer_rows(
     ``untuned``: what the untuned model wrote before, for answering "describe"; None: nothing yet. What does not go
     together (`answering.impossible`) is left out; if nothing is left, a ``ValueError`` says why.
     """
-    exam = Exam(questions, Path(folder), settings.max_pixels, looks or {}, settings.guidance, settings.circular)
+    asking = evaluation_prompts(settings.prompts)
+    exam = Exam(questions, Path(folder), settings.max_pixels, looks or {}, settings.guidance, settings.circular, asking)
     untuned = Descriptions() if untuned is None else untuned
     rows: list[ReadAnswer] = []
     timings: dict[str, Timing] = {}
