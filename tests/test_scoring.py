@@ -290,16 +290,16 @@ def test_a_name_is_read_from_its_sentence(reply, name):
     assert strategies.read_name(reply) == name
 
 
-def test_the_knowledge_question_is_asked_of_the_name(butterflies):
+def test_the_knowledge_question_is_asked_of_the_name(butterflies, exam):
     question = next(q for q in butterflies.questions if q.question_type == 2)
-    asked = strategies._question_on_words(question, strategies.Words("It is orange.", "the Monarch"))
+    asked = strategies._question_on_words(exam, question, strategies.Words("It is orange.", "the Monarch"))
     assert "the Monarch" in asked
     assert "this butterfly" not in asked
     plain = question.model_copy(update={"refers": None})
-    assert strategies._question_on_words(plain, strategies.Words("It is orange.", "the Monarch")) == (
+    assert strategies._question_on_words(exam, plain, strategies.Words("It is orange.", "the Monarch")) == (
         f"It is orange.\nThis is the Monarch.\n{question.question}"
     )
-    assert strategies._question_on_words(plain, strategies.Words("It is orange.", None)) == (
+    assert strategies._question_on_words(exam, plain, strategies.Words("It is orange.", None)) == (
         f"It is orange.\n{question.question}"
     )
 

@@ -51,7 +51,7 @@ def changed(tmp_path):
         ("training", "naming", {"generic": ["Is it {name}?"]}, r"naming\.generic\.0 .*no place to fill"),
         ("training", "naming", {"butterfly": ["What?"]}, "lacks generic, which serves every domain"),
         ("training", "naming", {"generic": ["What? "]}, "neither begins nor ends with a space"),
-        ("training", "namings", {}, "unknown field namings; the fields here are version, kind, telling, naming"),
+        ("training", "namings", {}, "namings: unknown; the fields here are version, kind, telling, naming"),
         ("training", "kind", "evaluation", "kind = 'evaluation': Input should be 'training'"),
         ("training", "version", 0, "version = 0: Input should be greater than 0"),
         ("evaluation", "lettered", "{question} {letters}", r"lacks \{options\}"),
@@ -65,10 +65,10 @@ def test_what_does_not_fit_is_refused_with_file_field_and_rule(name, field, valu
         READERS[name](changed(name, **{field: value}))
 
 
-def test_a_file_of_another_kind_is_refused_by_its_fields():
-    with pytest.raises(SettingsError, match=r"butterfly\.yaml is not a usable prompt:\n  the file: unknown field"):
+def test_a_file_of_another_kind_is_refused():
+    with pytest.raises(SettingsError, match=r"butterfly\.yaml is not a usable prompt:\n  kind = 'text'.*'training'"):
         training_prompts("butterfly")
-    with pytest.raises(SettingsError, match=r"training\.yaml is not a usable prompt:\n  the file: unknown field"):
+    with pytest.raises(SettingsError, match=r"training\.yaml is not a usable prompt:\n  kind = 'training'.*'text' or"):
         read_prompts("training", WriterPrompt)
 
 

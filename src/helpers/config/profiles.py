@@ -200,11 +200,11 @@ def _single(groups: list[str], group: str, value: Any) -> str:
     return f"{group} is a single value{received}, not a group of fields"
 
 
-def describe_problem(problem: Any, whole: str = "the profile") -> str:
+def describe_problem(problem: Any) -> str:
     """One of pydantic's problems in a line. A whole group is not repeated (its fields are in the file), nor is any
     value of the writer's group, where a key may stand by mistake.
     """
-    field = ".".join(str(part) for part in problem["loc"]) or whole
+    field = ".".join(str(part) for part in problem["loc"]) or "the profile"
     hidden = isinstance(problem["input"], Mapping) or problem["loc"][:1] == (SECRET,)
     received = "" if hidden else f" = {SHORT.repr(problem['input'])}"
     return f"{field}{received}: {problem['msg'].removeprefix('Value error, ')}"

@@ -8,15 +8,15 @@ made once, and no setting changes what they were taught (`helpers.synthetic.lang
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, Field, PositiveInt, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
-from helpers.config import Settings
-from helpers.config.profiles import SettingsError, describe_problem, parse_yaml
+from helpers.config.profiles import SettingsError, parse_yaml
 from helpers.paths import DATA, resolve
 from helpers.rows import Text
 
@@ -27,8 +27,10 @@ OPTION_LETTERS = "ABCD"
 ByDomain = TypeVar("ByDomain")
 
 
-class PromptFile(Settings):
-    """What every file of prompts has."""
+class PromptFile(BaseModel):
+    """What every file of prompts has. A text is taken as it stands, where a setting's may be a list with commas."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: PositiveInt
     kind: str
@@ -140,10 +142,18 @@ def read_prompts(name: str, kind: type[AnyPrompts], folder: Path = PROMPT_FOLDER
     try:
         return kind.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        problems = "".join(f"\n  {describe_problem(problem, 'the file')}" for problem in error.errors())
+        problems = "".join(f"\n  {_problem(problem, kind)}" for problem in error.errors())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problems = f" {error}"
     raise SettingsError(f"{path.name} is not a usable prompt:{problems}")
+
+
+def _problem(problem: Any, kind: type[PromptFile]) -> str:
+    field = ".".join(map(str, problem["loc"])) or "the file"
+    if problem["type"] == "extra_forbidden":
+        return f"{field}: unknown; the fields here are {', '.join(kind.model_fields)}"
+    received = "" if isinstance(problem["input"], Mapping) else f" = {reprlib.repr(problem['input'])}"
+    return f"{field}{received}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def training_prompts(name: str = "training") -> TrainingPrompts:
