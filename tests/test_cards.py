@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from helpers.config.prompts import training_prompts
 from helpers.datasets.card import (
     UNKNOWN_LICENCE,
     audit_summary,
@@ -89,3 +90,12 @@ def test_the_source_is_what_the_run_that_made_the_data_recorded(tmp_path):
     assert recorded_source(tmp_path) is None
     (tmp_path / "manifest.json").write_text('{"parameters": {"source": "own"}}', encoding="utf-8")
     assert recorded_source(tmp_path) == "own"
+
+
+def test_the_card_says_which_prompts_the_samples_were_made_with(texts, tmp_path):
+    prompts = training_prompts()
+    path = write_dataset_card(tmp_path, "own", UNKNOWN_LICENCE, {}, {}, texts, FOUND, prompts=prompts)
+    content = path.read_text(encoding="utf-8")
+    made = yaml.safe_load(content.split("---\n")[1])["text_only_training"]
+    assert made["prompts"] == {"version": 1, "hash": prompts.hash}
+    assert f"Samples: prompts version 1, hash {prompts.hash}." in content

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from helpers.config.prompts import evaluation_prompts
 from helpers.evaluation import export
-from helpers.evaluation.protocols import LETTER_TOKENS, lettered
+from helpers.evaluation.protocols import LETTER_TOKENS
 from helpers.images import open_picture
 from helpers.schemas import write_questions
 
@@ -67,7 +68,7 @@ def test_a_task_asks_and_scores_as_protocol_letter_does(butterflies, tmp_path, t
     assert task[pictures] == f"utils.{pictures}"
     for row, question in zip(rows, questions, strict=True):
         place = "<image>" if tool == "lm-eval" else ""  # where that tool puts the picture
-        assert utils.doc_to_text(row) == place + lettered(question.question, question.options)
+        assert utils.doc_to_text(row) == place + evaluation_prompts().with_letters(question.question, question.options)
         assert getattr(utils, pictures)(row)[0].size == (56, 56)
         right = "ABCD"[question.answer]
         assert [utils.process_results(row, [r])["accuracy"] for r in (right, f"({right})", "Well")] == [1.0, 1.0, 0.0]
@@ -78,7 +79,7 @@ def test_a_question_without_picture_shows_none(butterflies, tmp_path):
     path = export.write_lm_eval(tmp_path / "drawn", [question], butterflies.folder, "drawn")
     row, utils = json.loads((path.parent / "questions.jsonl").read_text()), functions_beside(path)
     assert utils.doc_to_image(row) == []
-    assert utils.doc_to_text(row) == lettered(question.question, question.options)
+    assert utils.doc_to_text(row) == evaluation_prompts().with_letters(question.question, question.options)
 
 
 def test_the_command_line_writes_the_split_asked_for(butterflies, tmp_path, capsys):

@@ -5,13 +5,13 @@ import json
 import pytest
 
 from helpers.config.evaluation import Evaluation
+from helpers.config.prompts import evaluation_prompts
 from helpers.evaluation import baselines, run, strategies
 from helpers.evaluation.prompts import GREY, Prompt, Shown, other_pictures, without_centre
 from helpers.evaluation.protocols import (
     choose_option,
     guided,
     letter_forms,
-    lettered,
     read_letter,
     right_in_all,
     rotations,
@@ -33,7 +33,8 @@ def test_only_a_bare_letter_is_read(reply, option):
 
 
 def test_options_are_listed_behind_their_letters():
-    assert lettered("Which?", ["w", "x", "y", "z"]).splitlines()[:5] == ["Which?", "A. w", "B. x", "C. y", "D. z"]
+    asked = evaluation_prompts().with_letters("Which?", ["w", "x", "y", "z"])
+    assert asked.splitlines()[:5] == ["Which?", "A. w", "B. x", "C. y", "D. z"]
 
 
 class Scripted(Reader):
@@ -169,7 +170,7 @@ def test_letters_are_compared_as_the_template_writes_them(model_path, butterflie
         assert row["letter_form"] == forms[0].text
         for by in range(4):
             turned = Prompt(
-                lettered(question.question, rotations(question.options, True)[by]),
+                evaluation_prompts().with_letters(question.question, rotations(question.options, True)[by]),
                 Shown(exam.folder / question.picture),
             )
             by_hand = [x[-1] for x in reader.log_probabilities([turned], [forms[0].tokens], "test")[0]]
@@ -289,16 +290,16 @@ def test_a_name_is_read_from_its_sentence(reply, name):
     assert strategies.read_name(reply) == name
 
 
-def test_the_knowledge_question_is_asked_of_the_name(butterflies):
+def test_the_knowledge_question_is_asked_of_the_name(butterflies, exam):
     question = next(q for q in butterflies.questions if q.question_type == 2)
-    asked = strategies._question_on_words(question, strategies.Words("It is orange.", "the Monarch"))
+    asked = strategies._question_on_words(exam, question, strategies.Words("It is orange.", "the Monarch"))
     assert "the Monarch" in asked
     assert "this butterfly" not in asked
     plain = question.model_copy(update={"refers": None})
-    assert strategies._question_on_words(plain, strategies.Words("It is orange.", "the Monarch")) == (
+    assert strategies._question_on_words(exam, plain, strategies.Words("It is orange.", "the Monarch")) == (
         f"It is orange.\nThis is the Monarch.\n{question.question}"
     )
-    assert strategies._question_on_words(plain, strategies.Words("It is orange.", None)) == (
+    assert strategies._question_on_words(exam, plain, strategies.Words("It is orange.", None)) == (
         f"It is orange.\n{question.question}"
     )
 
@@ -354,16 +355,15 @@ def test_retention_is_asked_where_its_questions_are(butterflies, tmp_path):
     assert [row["answering"] for row in rows] == ["direct"] * 3
 
 
-def test_looks_come_from_the_texts_or_else_from_the_samples(butterflies, tmp_path):
-    from helpers.schemas import write_samples, write_texts
+def test_a_class_has_the_look_of_its_first_text(butterflies, tmp_path):
+    from helpers.schemas import write_texts
 
-    expected = {text.class_id: text.look for text in butterflies.texts}
     with pytest.raises(FileNotFoundError, match=r"no texts\.jsonl"):
         run.read_looks(tmp_path)
-    write_samples(tmp_path / "text_only.jsonl", butterflies.samples["text_only"], text_only=True)
-    assert run.read_looks(tmp_path) == expected
-    write_texts(tmp_path / "texts.jsonl", [text.model_copy(update={"picture": None}) for text in butterflies.texts])
-    assert run.read_looks(tmp_path) == expected
+    first = [text.model_copy(update={"picture": None}) for text in butterflies.texts]
+    second = [text.model_copy(update={"wording": 1, "look": "Another wording."}) for text in first]
+    write_texts(tmp_path / "texts.jsonl", [*first, *second])
+    assert run.read_looks(tmp_path) == {text.class_id: text.look for text in butterflies.texts}
 
 
 # ---- baselines -------------------------------------------------------------------------------------------------------

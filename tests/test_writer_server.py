@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from helpers.config.prompts import PROMPT_FOLDER as PROMPTS
 from helpers.config.writer import Writer
 from helpers.domains import open_domain
 from helpers.domains.drawn import save_pictures
 from helpers.writer import endpoint
 from helpers.writer.endpoint import WriterError
 from helpers.writer.interface import open_writer, save_prompts
-from helpers.writer.prompts import PROMPT_FOLDER as PROMPTS
 
 KEY = "sk-planted-0123456789-never-to-be-seen"
 KINDS = ("429", "500", "timeout", "cut", "no json", "wrong schema", "empty", "refusal", "no completion")

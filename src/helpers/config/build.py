@@ -33,3 +33,7 @@ class Build(Settings):
     limit_questions: PositiveInt | None  # of each question type; null: all
     seed: NonNegativeInt  # of every choice at random
     printed: Printed = Printed()
+    prompts: str = Field(
+        default="training",
+        description="what is asked and how it is answered: a file of data/prompts, or the path of your own",
+    )

@@ -24,3 +24,6 @@ class Evaluation(Settings):
     max_new_tokens: PositiveInt  # of a description or a written reply
     dtype: Literal["float32", "bfloat16"]  # of computation, as in training
     max_pixels: PositiveInt | None  # as in training
+    prompts: str = Field(
+        default="evaluation", description="how the test asks: a file of data/prompts, or the path of your own"
+    )

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from helpers.config.prompts import PromptFile
 from helpers.paths import atomic_write
 from helpers.rows import RowFile
 from helpers.schemas import ClassText
@@ -72,11 +73,14 @@ def write_dataset_card(
     texts: Iterable[ClassText],
     audit: Mapping[str, Any],
     remarks: Mapping[str, str] | None = None,
+    prompts: PromptFile | None = None,
 ) -> Path:
     """Write README.md into ``folder``. ``files`` are names of its files with their numbers of rows; ``remarks`` say why
-    a file is empty or what else a reader should know of it. Raises ``FileNotFoundError`` for a file that is not there.
+    a file is empty or what else a reader should know of it; ``prompts`` are those of the samples.
+
+    Raises ``FileNotFoundError`` for a file that is not there.
     """
-    made = _header(folder, domain, source, files, settings, texts, audit)
+    made = _header(folder, domain, source, files, settings, texts, audit, prompts)
     header = yaml.safe_dump(made, allow_unicode=True, sort_keys=False, width=120)
     body = "\n".join(_body(domain, source, made["text_only_training"], audit, remarks or {}))
     path = folder / "README.md"
@@ -93,6 +97,7 @@ def _header(
     settings: Mapping[str, Any],
     texts: Iterable[ClassText],
     audit: Mapping[str, Any],
+    prompts: PromptFile | None,
 ) -> dict[str, Any]:
     """The hub's own fields first; what it has no field for stands under ``text_only_training``."""
     return {
@@ -110,6 +115,7 @@ def _header(
             },
             "settings": portable(settings),
             "texts": _writers(texts),
+            "prompts": {"version": prompts.version, "hash": prompts.hash} if prompts else None,
             "audit": audit_summary(audit),
         },
     }
@@ -148,7 +154,7 @@ def _body(
         for name, about in made["files"].items()
     ]
     numbers = [f"| {name.replace('_', ' ')} | {_cell(value)} |" for name, value in audit_summary(audit).items()]
-    hashes = made["texts"]["prompt_hashes"]
+    hashes, asked = made["texts"]["prompt_hashes"], made["prompts"]
     written = ", ".join(f"{number} by {writer}" for writer, number in made["texts"]["writers"].items())
     return [
         f"# Text-only training: {domain}",
@@ -156,7 +162,8 @@ def _body(
         f"{source.text} Licence: {source.licence}.",
         "",
         f"Texts of {made['texts']['classes']} classes: {written or 'none'}"
-        + (f"; prompts {', '.join(hashes)}." if hashes else "; no model was asked."),
+        + (f"; prompts {', '.join(hashes)}." if hashes else "; no model was asked.")
+        + (" Samples: prompts version {version}, hash {hash}.".format(**asked) if asked else ""),
         "",
         *("| file | rows | sha256 | remark |", "|---|---|---|---|", *files),
         "",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helpers.config.evaluation import Evaluation
+from helpers.config.prompts import evaluation_prompts
 from helpers.evaluation.descriptions import Descriptions
 from helpers.evaluation.reader import Reader
 from helpers.evaluation.strategies import Exam, ReadAnswer, impossible, own_words, protocol_rows
@@ -69,7 +70,8 @@ def answer_rows(
     ``untuned``: what the untuned model wrote before, for answering "describe"; None: nothing yet. What does not go
     together (`answering.impossible`) is left out; if nothing is left, a ``ValueError`` says why.
     """
-    exam = Exam(questions, Path(folder), settings.max_pixels, looks or {}, settings.guidance, settings.circular)
+    asking = evaluation_prompts(settings.prompts)
+    exam = Exam(questions, Path(folder), settings.max_pixels, looks or {}, settings.guidance, settings.circular, asking)
     untuned = Descriptions() if untuned is None else untuned
     rows: list[ReadAnswer] = []
     timings: dict[str, Timing] = {}
@@ -116,19 +118,13 @@ def retention_rows(reader: Reader, folder: str | Path, settings: Evaluation, run
 
 
 def read_looks(folder: str | Path) -> dict[str, str]:
-    """Each class's description, the first of several: from ``texts.jsonl``, or else from the ``text_only`` samples."""
-    from helpers.schemas import read_samples, read_texts
+    """Each class's description, the first of several, from ``texts.jsonl``, which notebook 02 leaves there."""
+    from helpers.schemas import read_texts
 
-    folder = Path(folder)
-    if (folder / "texts.jsonl").is_file():
-        texts = [(text.class_id, text.look) for text in read_texts(folder / "texts.jsonl")]
-    elif (folder / "text_only.jsonl").is_file():
-        samples = read_samples(folder / "text_only.jsonl", text_only=True)
-        naming = [sample for sample in samples if sample.direction == "description_to_name"]
-        texts = [(sample.class_id, sample.texts[0].rpartition("\n")[0]) for sample in naming]
-    else:
-        raise FileNotFoundError(f"{folder}: no texts.jsonl and no text_only.jsonl, where descriptions would be")
-    return dict(reversed(texts))
+    file = Path(folder) / "texts.jsonl"
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder}: no texts.jsonl, where descriptions would be; run notebook 02")
+    return {text.class_id: text.look for text in reversed(read_texts(file))}
 
 
 def write_answers(path: str | Path, rows: Iterable[ReadAnswer]) -> None:

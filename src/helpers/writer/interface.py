@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from helpers.config.prompts import PROMPT_FOLDER
 from helpers.config.writer import Writer
 from helpers.paths import atomic_write
 from helpers.rows import NotNegative, Row, Text, write_rows
 from helpers.schemas import ClassText, Question
 from helpers.writer import offline
-from helpers.writer.prompts import PROMPT_FOLDER, WriterPrompt
+from helpers.writer.prompts import WriterPrompt
 
 
 class Failure(Row):
