@@ -28,6 +28,7 @@ from snakemake.iocontainers import Wildcards
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from helpers.config import grids, profiles
+from helpers.config.prompts import evaluation_prompts, prompt_path, training_prompts
 from helpers.paths import ADAPTER, FIGURE_KINDS, MAIN, MODES, STEPS, Layout
 from helpers.training import trackers
 from helpers.workflow import execute, failures, notebooks, preflight
@@ -67,6 +68,8 @@ try:
         for step in grids.DEPENDS_ON
     }
     VARIANTS = {name: profiles.replaced(PROFILE, changes, "the grid") for name, changes in OVERRIDES.items()}
+    for settings in VARIANTS.values():
+        training_prompts(settings.build.prompts), evaluation_prompts(settings.evaluation.prompts)
 except profiles.SettingsError as error:
     raise WorkflowError(str(error))
 
@@ -162,6 +165,11 @@ def source_files(name, domain):
     return [FACTS[name]]
 
 
+def prompts(group, wildcards):
+    """The file of prompts that a run's training or evaluation names."""
+    return os.path.relpath(prompt_path(getattr(VARIANTS[wildcards.variant], group).prompts))
+
+
 def adapter(wildcards):
     """The adapter that a run is evaluated with: none for the untuned model."""
     files = [file("training", f"adapter/{name}") for name in ADAPTER]
@@ -210,6 +218,7 @@ def dataset_parameters(wildcards):
         "training_pictures": domain.training_pictures,
         "source": domain.source,
         **VARIANTS[wildcards.variant].build.model_dump(),
+        "prompts": prompts("build", wildcards),
     }
 
 
@@ -240,6 +249,7 @@ def evaluation_parameters(wildcards):
         "four_bit": settings.training.four_bit,
         "descriptions_file": descriptions(wildcards) or None,
         **settings.evaluation.model_dump(),
+        "prompts": prompts("evaluation", wildcards),
     }
 
 
@@ -446,7 +456,11 @@ INPUTS = {
     "base_models": {"facts": [*FACTS.values()]},  # the names that no base model may see
     "start": {"facts": FACTS["butterfly"]},
     "data": {"source": lambda wildcards: SOURCES[wildcards.domain]},
-    "dataset": {"data": of_run("data", made("data")), "pictures": of_run("data", copy("data"))},
+    "dataset": {
+        "data": of_run("data", made("data")),
+        "pictures": of_run("data", copy("data")),
+        "prompts": lambda wildcards: prompts("build", wildcards),
+    },
     "training": {
         "model": lambda wildcards: MODELS[wildcards.model],
         "samples": of_run("dataset", f"{LAYOUT.folder('dataset')}/{{mode}}.jsonl"),
@@ -458,6 +472,7 @@ INPUTS = {
         "questions": of_run("dataset", file("dataset", "questions.jsonl")),
         "pictures": of_run("dataset", PICTURES),
         "descriptions": descriptions,
+        "prompts": lambda wildcards: prompts("evaluation", wildcards),
     },
     "ablation": {"answers": evaluated("answers.jsonl")},
     "resources": {
