@@ -89,7 +89,7 @@ def test_a_name_is_a_folder_whatever_the_value():
     ("fields", "message"),
     [
         ({"models": ["gpt"]}, r"grid g: models \['gpt'\] are not in profile demo"),
-        ({"axes": {"training.epoch": [1]}}, "training: unknown field epoch"),
+        ({"axes": {"training.epoch": [1]}}, r"training: unknown field epoch; did you mean epochs\?"),
         ({"axes": {"training.epochs": [0]}}, "training.epochs = 0: Input should be greater than 0"),
         ({"exclude": [{}]}, "leaves no run"),
     ],

@@ -11,6 +11,7 @@ import difflib
 import re
 import reprlib
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -88,39 +89,24 @@ def merged(base: _Group, changes: Mapping[str, Any], what: str = "", where: str 
     A field of a group inside has a dotted name: ``{"printed.canvas": 224}``. What ``base`` has by default counts as a
     default still. Raises `SettingsError`.
     """
-    values = changed(type(base), base.model_dump(exclude_unset=True), changes, where)
+    values = base.model_dump(exclude_unset=True)
+    set_fields(type(base), values, changes, where)
     return validated(type(base), values, what or f"the {_group(type(base))} settings", where)
 
 
-def changed(kind: type[Settings], values: dict[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Plain ``values`` of a group, not yet checked, with some fields set; the groups among ``values`` change in place.
+def set_fields(kind: type[Settings], values: dict[str, Any], changes: Mapping[str, Any], where: str) -> None:
+    """Set some fields of a group's plain ``values``, before they are checked.
 
     A group given as a whole leaves those of its fields as they are that it does not name.
     """
     for field, value in changes.items():
         inner = _group_at(kind, field)
-        given = _from_text(value, inner)
-        if inner is not None and isinstance(given, Mapping):
-            values = changed(kind, values, {f"{field}.{name}": one for name, one in given.items()}, where)
+        with suppress(ValueError):  # what is no JSON is named with its field when all are checked
+            value = _from_text(value, inner)
+        if inner is not None and isinstance(value, Mapping):
+            set_fields(kind, values, {f"{field}.{name}": one for name, one in value.items()}, where)
         else:
-            _replace(values, field, given, where)
-    return values
-
-
-def explained(settings: Settings, given: Collection[str] = (), otherwise: str = "profile") -> list[dict[str, Any]]:
-    """A row per field, for a table: name, value, where it comes from, meaning.
-
-    It comes from ``given`` by hand, from ``otherwise`` (what was read, such as a profile's name), or is the default.
-    """
-    return [
-        {
-            "name": name,
-            "value": getattr(settings, name),
-            "from": "given" if name in given else otherwise if name in settings.model_fields_set else "default",
-            "meaning": field.description,
-        }
-        for name, field in type(settings).model_fields.items()
-    ]
+            _replace(values, field, value, where)
 
 
 def _group(kind: type[Settings]) -> str:

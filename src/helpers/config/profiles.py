@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from helpers import paths
-from helpers.config import SECRET, Settings, SettingsError, changed, merged, validated
+from helpers.config import SECRET, Settings, SettingsError, merged, set_fields, validated
 from helpers.config.build import Build, Mode
 from helpers.config.data import Data, DomainSettings
 from helpers.config.evaluation import Evaluation
@@ -110,7 +110,8 @@ def load_profile(name: str, overrides: Mapping[str, Any] | None = None, folder: 
     Raises `SettingsError` for an unknown profile, unreadable YAML, an unknown field or an unfit value.
     """
     where = f"{_shown(folder)}/{name}.yaml" + (" or the settings given beside it" if overrides else "")
-    values = changed(Profile, {**_read(name, folder), "name": name}, overrides or {}, where)
+    values = {**_read(name, folder), "name": name}
+    set_fields(Profile, values, overrides or {}, where)
     return validated(Profile, values, f"profile {name}", where)
 
 
