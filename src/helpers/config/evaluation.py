@@ -1,4 +1,4 @@
-"""How a model is asked and how its answers are read (notebooks 04 and 05)."""
+"""How a model is asked and how its answers are read (notebook 04)."""
 
 from typing import Literal
 
@@ -29,10 +29,10 @@ class Evaluation(Settings):
         "(chosen on the dev questions); describe_tuned: it is on",
     )
     ablation_images: list[Image] = Field(
-        default=["without"], description="what notebook 05 does to the image; as in the paper"
+        default=["without"], description="asked again with the image withheld, as in the paper, or changed"
     )
     representations: bool = Field(
-        default=False, description="notebook 05 also compares classes seen with classes described, layer by layer (CKA)"
+        default=False, description="also compare classes seen with classes described, layer by layer (CKA)"
     )
     guidance: NonNegativeFloat = Field(
         default=1.0, description="weight of contrastive region guidance, where the image is guided"
