@@ -153,10 +153,10 @@ def test_a_plan_says_what_is_finished_and_what_the_rest_will_cost(tmp_path):
     assert "about 2 min and evaluation, which is unknown one" in estimates.cost_estimate(tmp_path, steps, 1)
     done = runs[0].name("training")
     write(tmp_path / "training" / done / "resources.json", {"energy_wh": 0.5})
-    write(tmp_path / "notebooks/finetune" / f"{done}.manifest.json", {"seconds": 60})
-    write(tmp_path / "notebooks/finetune" / f"{done}.failed.manifest.json", {"seconds": 1})
+    write(tmp_path / "notebooks/training" / f"{done}.manifest.json", {"seconds": 60})
+    write(tmp_path / "notebooks/training" / f"{done}.failed.manifest.json", {"seconds": 1})
     write(tmp_path / "evaluation" / done / "answers.jsonl", {})
-    write(tmp_path / "notebooks/evaluate" / f"{done}.manifest.json", {"seconds": 30})
+    write(tmp_path / "notebooks/evaluation" / f"{done}.manifest.json", {"seconds": 30})
     said = estimates.cost_estimate(tmp_path, steps, None)
     assert "finished: 2 of 4 notebooks" in said
     assert "the other 2: about 90 s one after the other; energy of the training about 0.5 Wh; disk about" in said
