@@ -158,7 +158,12 @@ def test_a_failed_run_leaves_no_result_behind_and_says_where_to_look(finished, c
     ("broken", "edit", "settings", "message"),
     [
         (None, None, ["seeds=0,x"], "seeds.1 = 'x': Input should be a valid integer"),
-        (None, None, ["set=training.epoch=3"], "training: unknown field epoch; the fields here are method, epochs"),
+        (
+            None,
+            None,
+            ["set=training.epoch=3"],
+            "training: unknown field epoch; did you mean epochs? the fields here are",
+        ),
         (None, None, ["profile=real_sample", "set=domains.kviscuit.path=nowhere"], "no data folder nowhere"),
         ("data/models/tiny-qwen2-vl/config.json", None, ["profile=small"], "no model in data/models/tiny-qwen2-vl"),
         (

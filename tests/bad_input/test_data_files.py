@@ -379,7 +379,7 @@ def test_a_row_of_texts_that_does_not_fit_is_named_with_the_rule(content, rule, 
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        ("noum: x", "domain.yaml: it: unknown field noum; the fields here are noun"),
+        ("noum: x", r"domain.yaml: it: unknown field noum; did you mean noun\? the fields here are noun"),
         ("noun: 7", "domain.yaml: noun: Input should be a valid string"),
         ("noun: '{x}'", r"domain.yaml: noun is '\{x\}'; a word or two, without braces"),
         (

@@ -17,16 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, ValidationError
+from pydantic import Field, NonNegativeInt
 
 from helpers import paths
-from helpers.config import Settings
+from helpers.config import Settings, SettingsError, validated
 from helpers.config.build import Mode
 from helpers.config.profiles import (
     Profile,
-    SettingsError,
     check_name,
-    describe_problem,
     load_profile,
     parse_overrides,
     read_yaml,
@@ -68,10 +66,8 @@ class Grid(Settings):
     variants: dict[str, Overrides] = Field(default_factory=dict)  # label: settings in which it differs
     axes: dict[str, list[Any]] = Field(
         default_factory=dict
-    )  # setting: its values; every combination is run, beside the variants
-    exclude: list[dict[str, Any]] = Field(
-        default_factory=list
-    )  # leaves out the runs that agree with all fields of one of these
+    )  # setting: its values; all combinations, beside the variants
+    exclude: list[dict[str, Any]] = Field(default_factory=list)  # no runs that agree with all fields of one of these
     pictures: bool = False  # its table has a row per state of the picture, too: withheld, changed
     x: str | None = None  # the setting that is the figure's horizontal axis
     minutes: float | None = Field(default=None, gt=0)  # what one run takes, for the plan; null: nothing is known
@@ -102,7 +98,7 @@ class Run:
 
 
 def load_grid(path: str | Path) -> Grid:
-    """Read a grid file; a bare name is looked for in `config/grids/`. Raises `SettingsError` with field, value and rule."""
+    """Read a grid file; a bare name is looked for in `config/grids/`. Raises `SettingsError`."""
     file = Path(path) if str(path).endswith((".yaml", ".yml")) else paths.GRIDS / f"{path}.yaml"
     file = paths.resolve(file)
     if not file.is_file():
@@ -115,11 +111,7 @@ def load_grid(path: str | Path) -> Grid:
         raise SettingsError(f"grid {file.name} is not a file of `field: value` lines: {error}") from None
     if not isinstance(values, dict):
         raise SettingsError(f"grid {file.name} is not a file of `field: value` lines, but {type(values).__name__}")
-    try:
-        return Grid.model_validate({**values, "name": file.stem})
-    except ValidationError as error:
-        problems = "\n".join(f"  {describe_problem(problem)}" for problem in error.errors())
-        raise SettingsError(f"grid {file.name} cannot be used:\n{problems}\nCorrect the file.") from None
+    return validated(Grid, {**values, "name": file.stem}, f"grid {file.name}", "the file")
 
 
 def runs(grid: Grid, profile: Profile, only: str = "") -> list[Run]:

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from helpers.config import Settings
+from helpers.config import Settings, SettingsError, validated
 from helpers.config.grids import key
-from helpers.config.profiles import Profile, SettingsError, describe_problem, load_profile
+from helpers.config.profiles import Profile, load_profile
 from helpers.paths import MAIN, ROOT, STEPS, Layout, is_hub_id, resolve, resolve_output
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -164,13 +164,10 @@ def _assigned(cell: str, declared: Sequence[str]) -> list[str]:
 
 
 def _merged(kind: type[AnySettings], base: AnySettings | None, given: Mapping[str, Any]) -> AnySettings:
-    from pydantic import ValidationError
-
-    try:
-        return kind.model_validate({**(base.model_dump() if base else {}), **given})
-    except ValidationError as error:
-        problems = "; ".join(describe_problem(problem) for problem in error.errors())
-        raise SettingsError(f"a parameter cannot be used: {problems}") from None
+    where = "the notebook's parameters, in its first cell or by -p NAME VALUE"
+    values = base.model_dump(exclude_unset=True) if base else {}
+    set_fields(kind, values, given, where)
+    return validated(kind, values, f"the {kind.__name__.lower()} settings", where)
 
 
 def _meaning(kind: type[Settings], name: str) -> str:
