@@ -6,7 +6,6 @@ from PIL import Image
 
 from helpers import images
 from helpers.config.build import Printed
-from helpers.datasets import build as datasets
 from helpers.datasets.build import (
     Classes,
     asked_about,
@@ -277,7 +276,7 @@ def test_where_no_link_can_be_made_a_picture_is_copied(tmp_path, monkeypatch):
 
     monkeypatch.setattr(images.os, "link", no_link)
     (tmp_path / "a.png").write_bytes(b"a")
-    datasets.bring_picture(tmp_path / "a.png", tmp_path / "new" / "b.png")
+    images.bring_picture(tmp_path / "a.png", tmp_path / "new" / "b.png")
     assert (tmp_path / "new" / "b.png").read_bytes() == b"a"
 
 

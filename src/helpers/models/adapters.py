@@ -7,11 +7,12 @@
 | prompt_tuning | vectors before the text (arXiv 2104.08691), nothing in the model |
 | projector | the projector alone |
 
-All are peft's, in its layout on disk. Where adapters sit is the family's (`Family.lora_targets`).
+All are peft's, in its layout on disk. Where adapters sit is the family's (`Family.linear_layers`).
 """
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def add_adapter(model: Any, family: Family, method: Training | PeftConfig, seed:
     if isinstance(method, Training):
         _check_method(model, method)
     config = adapter_config(family, method) if isinstance(method, Training) else method
+    if isinstance(method, Training) and method.method in ("qlora", "lora"):
+        check_targets(model, family, method.lora_targets)
     torch.manual_seed(seed)  # the first matrix of LoRA and the vectors of a prompt are random
     tuned = get_peft_model(model, config)
     named = tuned.active_peft_config  # the saved adapter names its base: from the root, not as a folder of this machine
@@ -50,6 +53,17 @@ def add_adapter(model: Any, family: Family, method: Training | PeftConfig, seed:
         module.forward = torch.no_grad()(module.forward)
     _prepare_prompt(tuned, family)
     return tuned
+
+
+def check_targets(model: Any, family: Family, names: Sequence[str]) -> None:
+    """Raise ``ValueError`` for a name that no linear layer of the language model has: peft passes it over."""
+    there = {
+        name.rpartition(".")[2]
+        for name, module in model.get_submodule(family.language_model).named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    if unknown := [name for name in names if name not in there]:
+        raise ValueError(f"lora_targets: no layer is called {', '.join(unknown)}; there are {', '.join(sorted(there))}")
 
 
 def _check_method(model: Any, settings: Training) -> None:

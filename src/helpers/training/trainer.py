@@ -148,7 +148,7 @@ def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures:
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=settings.warmup_share,  # below 1 the Trainer takes it as a share
-        optim=settings.optimizer or default_optimizer(),
+        optim=check_optimizer(settings.optimizer or default_optimizer()),
         weight_decay=settings.weight_decay,
         max_grad_norm=1.0,
         bf16=settings.dtype == "bfloat16",
@@ -156,6 +156,15 @@ def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures:
         data_seed=seed,
         **bookkeeping(settings, output_dir, pictures),
     )
+
+
+def check_optimizer(name: str) -> str:
+    """The name; ``ValueError`` for one of bitsandbytes' optimisers, which run on a GPU alone, where there is none."""
+    if ("8bit" in name or "paged" in name) and not torch.cuda.is_available():
+        raise ValueError(
+            f"optimizer {name} runs on a GPU alone, and none was found: use adamw_torch or adamw_torch_fused"
+        )
+    return name
 
 
 def default_optimizer() -> str:
