@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from helpers.config import Settings, SettingsError, validated
+from helpers.config import Settings, SettingsError, set_fields, validated
 from helpers.config.grids import key
 from helpers.config.profiles import Profile, load_profile
 from helpers.paths import MAIN, ROOT, STEPS, Layout, is_hub_id, resolve, resolve_output
