@@ -44,7 +44,10 @@ def test_the_header_has_source_licence_counts_hashes_settings_prompts_and_audit(
     content = card(texts, tmp_path).read_text(encoding="utf-8")
     header = yaml.safe_load(content.split("---\n")[1])
     made = header["text_only_training"]
-    assert (header["license"], header["configs"]) == ("unknown", [])
+    assert (header["license"], header["configs"]) == (
+        "unknown",
+        [{"config_name": "texts", "data_files": "texts.jsonl"}],
+    )
     about = {"rows": 2, "bytes": texts.path.stat().st_size, "sha256": sha256(texts.path)}
     assert made["files"] == {"texts.jsonl": about}
     assert made["texts"] == {

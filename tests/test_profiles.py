@@ -41,7 +41,6 @@ def test_a_setting_given_beside_the_profile_replaces_its_field():
         ("build.directions=[name]", r"build.directions.0 = 'name': Input should be 'name_to_description' or"),
         ("evaluation.protocols=[guess]", "evaluation.protocols.0 = 'guess': Input should be 'option_likelihood'"),
         ("models.qwen2_vl.paht=x", "models.qwen2_vl: unknown field paht; the fields here are path, display"),
-        ("domains.butterfly.path=x", "source drawn with path 'x': a drawn domain takes none"),
         ("domains.a-b.source=drawn", r"the names \['a-b'\] become folder names"),
         ("seeds=[1,1]", r"\[1, 1\] names a value twice"),
         ("modes=[]", "modes = .*: List should have at least 1 item"),

@@ -18,13 +18,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from helpers.evaluation.descriptions import Descriptions
 from helpers.evaluation.prompts import Prompt, Shown, other_pictures
 from helpers.evaluation.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose_option, lettered
 from helpers.evaluation.reader import Reader, Reply
-from helpers.schemas import Question
+from helpers.schemas import Question, ShownAs
 from helpers.synthetic import language as say
 
 ReadAnswer = dict[str, Any]
@@ -33,7 +33,7 @@ GENERIC_DESCRIBING = "Describe what you see in the picture: form, colours, patte
 _GENERIC_NAMING = "What is this called?"
 NAME_TOKENS = 32
 ANSWERING = ("direct", "describe", "describe_tuned")
-IMAGES = ("with", "without", "blank", "other", "described", "guided")
+IMAGES: tuple[str, ...] = get_args(ShownAs)
 DIRECT_ONLY = ("described", "guided")
 
 
@@ -83,7 +83,7 @@ def impossible(image: str, answering: str, protocol: str) -> str | None:
 
 
 def answer_all(reader: Reader, exam: Exam, image: str, answering: str, protocol: str) -> list[ReadAnswer]:
-    """One row a question (`tables.ANSWER_COLUMNS` without the run's own columns)."""
+    """One row per question (`helpers.schemas.AnswerRow` without the run's own columns)."""
     check_strategies(image, answering, protocol)
     words = own_words(reader, exam, image, answering, Descriptions())
     return protocol_rows(reader, exam, image, answering, protocol, words)
@@ -168,20 +168,15 @@ def _shown_prompts(exam: Exam, change: str) -> list[Prompt]:
     ]
 
 
-def _domain_of(question: Question) -> str | None:
-    """The drawn domain whose language a question is in, by its words for the thing."""
-    return next((domain for domain in say.NAMING if question.refers == say.subject(domain)), None)
-
-
 def _describing(question: Question) -> str:
-    domain = _domain_of(question)
-    return say.DESCRIBING[domain][say.HELD_OUT] if domain else GENERIC_DESCRIBING
+    domain = question.domain
+    return say.DESCRIBING[domain][say.HELD_OUT] if domain in say.DESCRIBING else GENERIC_DESCRIBING
 
 
 def naming_question(question: Question) -> str:
     """How one asks for a thing's name, in the question's domain."""
-    domain = _domain_of(question)
-    return say.NAMING[domain].asked[say.HELD_OUT] if domain else _GENERIC_NAMING
+    domain = question.domain
+    return say.NAMING[domain].asked[say.HELD_OUT] if domain in say.NAMING else _GENERIC_NAMING
 
 
 def read_name(reply: str) -> str | None:
@@ -201,7 +196,7 @@ def _question_on_words(question: Question, words: Words) -> str:
 
 
 def row(question: Question, prompt: Prompt, choice: Choice) -> ReadAnswer:
-    """What is saved of any answer, a baseline's too."""
+    """The part of an `AnswerRow` that any answer has, a baseline's too."""
     return {
         "question_id": question.question_id,
         "question_type": question.question_type,

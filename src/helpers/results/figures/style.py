@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from helpers.domains import domain_labels
 from helpers.paths import ROOT, atomic_write
 from helpers.results.tables.files import write_csv
 from helpers.workflow.provenance import manifest_in_progress, write_sidecar
@@ -71,9 +72,6 @@ LABELS = {
     "llava_next": "LLaVA-NeXT (tiny)",
     "qwen2_vl_7b": "Qwen2-VL-7B",
     "llava_next_7b": "LLaVA-1.6-7B",
-    "butterfly": "Butterfly",
-    "culture": "Korean culture",
-    "kviscuit": "K-Viscuit",
     "base": "untuned",
     "text_only": "text only",
     "image_text": "image + text",
@@ -100,7 +98,7 @@ LABELS = {
 
 def label(key: str) -> str:
     """A profile's or table's key in words."""
-    return LABELS.get(key, key)
+    return LABELS.get(key) or domain_labels().get(key, key)
 
 
 def colour(mode: str, modes: Sequence[str]) -> str:
