@@ -451,8 +451,8 @@ CHILD = """
 import sys
 from pathlib import Path
 from helpers.domains import open_domain
-from helpers.settings.writer import Writer
-from helpers.writer.writing import open_writer
+from helpers.config.writer import Writer
+from helpers.writer.interface import open_writer
 folder, url = Path(sys.argv[1]), sys.argv[2]
 settings = Writer(backend="openai", base_url=url, cache_dir=str(folder / "cache"), concurrency=4,
                   requests_per_minute=600_000, tokens_per_minute=600_000_000)

@@ -80,7 +80,7 @@ SPOILED = {
     "twice the same": (lambda row: lines(row, row), r":2: .* is there twice; each row needs a name of its own"),
     "NaN": (lambda row: lines({**row, "domain": float("nan"), "category": float("nan")}), r":1: (domain|category): "),
     "an unknown field": (lambda row: lines({**row, "ghost": 1}), r":1: ghost: Extra inputs are not permitted"),
-    "a missing field": (lambda row: lines({k: row[k] for k in list(row)[1:]}), r":1: (class_id|question_id|id): Field"),
+    "a missing field": (lambda row: lines({k: row[k] for k in list(row)[1:]}), r":1: (class_id|domain|id): Field"),
     "a million columns": (
         lambda row: b"{" + b",".join(b'"%d":1' % n for n in range(10**6)) + b"}\n",
         r":1: the row: must have at most 1048576 bytes; is it one row a line\?",
@@ -515,7 +515,7 @@ def test_rows_of_parquet_that_are_no_questions_are_named(columns, rule, refused,
     ("source", "path", "rule"),
     [
         ("web", None, "source is 'web'; known: drawn, kviscuit, butterflies, own"),
-        ("own", None, "source own without a path; name the folder"),
+        ("own", None, "source own without a path: name the folder"),
         ("drawn", None, "birds"),
     ],
 )
