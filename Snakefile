@@ -29,7 +29,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from helpers.config import grids, profiles
 from helpers.config.prompts import evaluation_prompts, prompt_path, training_prompts
-from helpers.paths import ADAPTER, FIGURE_KINDS, MAIN, MODES, STEPS, Layout
+from helpers.domains import SOURCES, input_files
+from helpers.paths import ADAPTER, FIGURE_KINDS, MAIN, MODES, ROOT, STEPS, Layout
 from helpers.training import trackers
 from helpers.workflow import execute, failures, notebooks, preflight
 from helpers.workflow.run_layout import OldRunError, check_layout, mark_layout
@@ -73,8 +74,7 @@ try:
 except profiles.SettingsError as error:
     raise WorkflowError(str(error))
 
-# Facts tables of the drawn domains: one line for a new one
-FACTS = {"butterfly": "data/butterflies.csv", "culture": "data/culture.csv"}
+FACTS = [path.relative_to(ROOT).as_posix() for path in SOURCES["drawn"].tables.values()]
 REPORTED = "data/reported.csv"
 RUN = f"runs/{PROFILE.name}"
 try:
@@ -155,14 +155,6 @@ def model_files(path):
         if "base_models" in sys.argv:  # the command that makes them
             return []
         raise
-
-
-def source_files(name, domain):
-    if domain.path is not None:
-        return preflight.source_files(domain.path)
-    if name not in FACTS:
-        raise preflight.PreflightError(f"no facts table for the drawn domain {name!r}; there are {', '.join(FACTS)}")
-    return [FACTS[name]]
 
 
 def prompts(group, wildcards):
@@ -346,7 +338,7 @@ try:
         trackers.check_trackers(settings.training.report_to)
     HELPERS = notebooks.helper_files(NOTEBOOK.values())
     MODELS = {name: model_files(model.path) for name, model in PROFILE.models.items()}
-    SOURCES = {name: source_files(name, domain) for name, domain in PROFILE.domains.items()}
+    ORIGINS = {name: input_files(name, domain.source, domain.path) for name, domain in PROFILE.domains.items()}
 except (notebooks.NotebookError, preflight.PreflightError) as error:
     raise WorkflowError(str(error))
 
@@ -453,9 +445,9 @@ def of_run(step, name):
 
 # What each step reads, beside its notebook and the helpers behind it
 INPUTS = {
-    "base_models": {"facts": [*FACTS.values()]},  # the names that no base model may see
-    "start": {"facts": FACTS["butterfly"]},
-    "data": {"source": lambda wildcards: SOURCES[wildcards.domain]},
+    "base_models": {"facts": FACTS},  # the names that no base model may see
+    "start": {"facts": FACTS},
+    "data": {"source": lambda wildcards: ORIGINS[wildcards.domain]},
     "dataset": {
         "data": of_run("data", made("data")),
         "pictures": of_run("data", copy("data")),
@@ -483,7 +475,7 @@ INPUTS = {
     "paper": {
         "answers": evaluated("answers.jsonl"),
         "reported": REPORTED,
-        "facts": [*FACTS.values()],  # a class is drawn in Figure 1; which classes look alike
+        "facts": FACTS,  # a class is drawn in Figure 1; which classes look alike
     },
     "baselines": {
         "questions": file("dataset", "questions.jsonl").replace("{variant}", MAIN),

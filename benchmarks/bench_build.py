@@ -99,6 +99,7 @@ def photograph(path: Path, seed: int) -> None:
 def question(i: int) -> Question:
     """With words of its own, so that none is compared only once for many."""
     return Question(
+        domain="invented",
         question_id=f"q{i}",
         question_type=1 if i < PICTURES else 2,
         category="invented",

@@ -74,7 +74,6 @@ def test_a_setting_given_beside_the_profile_replaces_its_field():
             "models.qwen2_vl.paht=x",
             r"models.qwen2_vl: unknown field paht; did you mean path\? the fields here are path, display",
         ),
-        ("domains.butterfly.path=x", "source drawn with path 'x': a drawn domain takes none"),
         ("domains.a-b.source=drawn", r"the names \['a-b'\] become folder names"),
         ("seeds=[1,1]", r"\[1, 1\] names a value twice"),
         ("modes=[]", "modes = .*: List should have at least 1 item"),

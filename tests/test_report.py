@@ -42,6 +42,7 @@ def asked():
     """Twelve questions of each type, on twelve pictures."""
     return [
         Question(
+            domain="butterfly",
             question_id=f"q{kind}-{number}",
             question_type=kind,
             category="drawn",

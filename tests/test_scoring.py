@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from helpers.config.evaluation import Evaluation
 from helpers.config.prompts import evaluation_prompts
@@ -21,7 +22,8 @@ from helpers.evaluation.strategies import Exam, answer_all
 from helpers.images import open_picture
 from helpers.models.loading import load_model, load_processor
 from helpers.results.tables import ANSWER_COLUMNS
-from helpers.schemas import Question
+from helpers.schemas import Question, questions_hash
+from helpers.synthetic import language as say
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,9 @@ def test_an_unreadable_letter_is_wrong_and_saved(exam):
 
 
 def test_chance_is_a_quarter_of_what_a_blind_model_gets_over_all_four_letters(exam):
-    right = sum(row["correct"] for say in "ABCD" for row in answer_all(Scripted(say), exam, "with", "direct", "letter"))
+    right = sum(
+        row["correct"] for letter in "ABCD" for row in answer_all(Scripted(letter), exam, "with", "direct", "letter")
+    )
     assert right == len(exam.questions)
 
 
@@ -342,9 +346,27 @@ def test_rows_and_timings_are_read_back(exam, tmp_path):
     rows, timings = run.answer_rows(Scripted("A"), exam.questions, exam.folder, ["without"], settings(), RUN)
     run.write_answers(tmp_path / "answers.jsonl", rows)
     run.write_timings(tmp_path / "timings.json", timings)
-    assert [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()] == rows
+    kept = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert [{name: row[name] for name in asked} for row, asked in zip(kept, rows, strict=True)] == rows
+    assert {row["dataset_hash"] for row in kept} == {questions_hash(exam.questions)}
     assert json.loads((tmp_path / "timings.json").read_text()) == timings
     assert len(run.example_answers(rows, 4)) == 4
+
+
+def test_a_row_with_a_field_that_no_table_knows_is_not_written(exam, tmp_path):
+    rows, _ = run.answer_rows(Scripted("A"), exam.questions, exam.folder, ["with"], settings(), RUN)
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        run.write_answers(tmp_path / "answers.jsonl", [*rows[:1], rows[1] | {"dataset_hsah": "0"}])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_question_is_described_and_named_in_the_language_of_its_domain_whatever_words_it_uses(exam):
+    asked = exam.questions[0].model_copy(update={"refers": None})
+    assert strategies._describing(asked) == say.DESCRIBING["butterfly"][say.HELD_OUT]
+    assert strategies.naming_question(asked) == say.NAMING["butterfly"].asked[say.HELD_OUT]
+    elsewhere = exam.questions[0].model_copy(update={"domain": "kviscuit"})
+    assert strategies._describing(elsewhere) == strategies.GENERIC_DESCRIBING
+    assert strategies.naming_question(elsewhere) == "What is this called?"
 
 
 def test_retention_is_asked_where_its_questions_are(butterflies, tmp_path):
@@ -371,6 +393,7 @@ def test_a_class_has_the_look_of_its_first_text(butterflies, tmp_path):
 
 def made(number, options, answer):
     return Question(
+        domain="d",
         question_id=f"q{number}",
         question_type=1,
         category="name",

@@ -151,8 +151,6 @@ def test_a_missing_group_is_named_with_the_file(field, refused, tmp_path):
         ({"domains.a b.source": "drawn"}, r"the names \['a b'\] become folder names: use letters"),
         ({"domains.$(rm -rf ~).source": "drawn"}, r"the names \['\$\(rm -rf ~\)'\] become folder names"),
         ({"models.x/y": {"path": "x", "display": "x"}}, r"the names \['x/y'\] become folder names"),
-        ({"domains.butterfly.source": "own"}, "source own without a path: name the folder"),
-        ({"domains.butterfly.path": "x"}, "source drawn with path 'x': .*leave path out"),
         ({"writer.price_in": 1.0}, "price_in and price_out go together: give both, or neither"),
         ({"writer.base_url": "ftp://127.0.0.1/v1"}, "must be an address such as http://127.0.0.1:8000/v1"),
         ({"writer.base_url": "file:///etc/passwd"}, "must be an address such as"),

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from helpers.config import Settings
 
@@ -11,27 +11,15 @@ FACTS_PER_CLASS = 5  # that a class of the facts tables has; each test picture o
 
 
 class DomainSettings(Settings):
-    """Where one domain's pictures and questions come from.
+    """Where one domain's pictures and questions come from; `helpers.domains.check_source` says what goes together."""
 
-    drawn: pictures made from a facts table; kviscuit: the photographs and questions of K-VISCUIT; butterflies: the
-    photographs of the Kaggle set, the paper's authors' questions, or both; own: a folder of one's own classes.
-    """
-
-    source: Literal["drawn", "kviscuit", "butterflies", "own"] = Field(description="what kind of domain it is")
+    source: str = Field(description="what kind of domain it is: one of `helpers.domains.SOURCES`")
     path: str | None = Field(
-        default=None, description="the folder or, for kviscuit and butterflies, owner/name[@revision] on the hub"
+        default=None, description="the folder or, where the source reads it, owner/name[@revision] on the hub"
     )
     training_pictures: str | None = Field(
         default=None, description="a folder of pictures for classes without one: <class>.jpg or <class>/*.jpg"
     )
-
-    @model_validator(mode="after")
-    def path_where_needed(self) -> "DomainSettings":
-        if self.source == "drawn" and self.path is not None:
-            raise ValueError(f"source drawn with path {self.path!r}: a drawn domain takes none; leave path out")
-        if self.source != "drawn" and self.path is None:
-            raise ValueError(f"source {self.source} without a path: name the folder that it is read from")
-        return self
 
 
 class Data(Settings):

@@ -172,6 +172,7 @@ class _Reader:
         stem = f"pictures/test/{thing.class_id if thing else 'unknown'}"
         picture = book.name_and_add(stem, values[self.columns.picture], place)
         fields = {
+            "domain": "butterfly",
             "question_id": f"row-{place.file}-{place.row + 1}-type{kind}",
             "question_type": kind,
             "category": "name" if kind == 1 else "knowledge",

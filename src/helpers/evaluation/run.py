@@ -12,7 +12,8 @@ from helpers.evaluation.descriptions import Descriptions
 from helpers.evaluation.reader import Reader
 from helpers.evaluation.strategies import Exam, ReadAnswer, impossible, own_words, protocol_rows
 from helpers.paths import atomic_write
-from helpers.schemas import Question
+from helpers.rows import write_rows
+from helpers.schemas import AnswerRow, Question, questions_hash
 from helpers.workflow.provenance import portable
 
 Timing = dict[str, float | int]
@@ -73,6 +74,7 @@ def answer_rows(
     asking = evaluation_prompts(settings.prompts)
     exam = Exam(questions, Path(folder), settings.max_pixels, looks or {}, settings.guidance, settings.circular, asking)
     untuned = Descriptions() if untuned is None else untuned
+    asked = questions_hash(questions)
     rows: list[ReadAnswer] = []
     timings: dict[str, Timing] = {}
     for image in images:
@@ -85,7 +87,7 @@ def answer_rows(
                 found = protocol_rows(reader, exam, image, answering, protocol, words)
                 seconds = writing + time.perf_counter() - begin
                 timings[f"{answering}/{protocol}/{image}"] = _timing(found, seconds)
-                rows.extend({"run_id": "/".join(map(str, run.values())), **run, **row} for row in found)
+                rows.extend({**run, "dataset_hash": asked, **row} for row in found)
     return Answers(rows, timings)
 
 
@@ -128,9 +130,8 @@ def read_looks(folder: str | Path) -> dict[str, str]:
 
 
 def write_answers(path: str | Path, rows: Iterable[ReadAnswer]) -> None:
-    """Write the rows as JSON lines, all or nothing."""
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    """Write the rows as JSON lines, all or nothing; each must be an `AnswerRow`, without a field more."""
+    write_rows(path, (AnswerRow.model_validate(row, extra="forbid") for row in rows))
 
 
 def write_timings(path: str | Path, timings: Mapping[str, Timing]) -> None:

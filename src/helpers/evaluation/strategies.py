@@ -18,21 +18,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from helpers.config.prompts import EvaluationPrompts, evaluation_prompts, of_domain
 from helpers.evaluation.descriptions import Descriptions
 from helpers.evaluation.prompts import Prompt, Shown, other_pictures
 from helpers.evaluation.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose_option
 from helpers.evaluation.reader import Reader, Reply
-from helpers.schemas import Question
-from helpers.synthetic import language as say
+from helpers.schemas import Question, ShownAs
 
 ReadAnswer = dict[str, Any]
 
 NAME_TOKENS = 32
 ANSWERING = ("direct", "describe", "describe_tuned")
-IMAGES = ("with", "without", "blank", "other", "described", "guided")
+IMAGES: tuple[str, ...] = get_args(ShownAs)
 DIRECT_ONLY = ("described", "guided")
 
 
@@ -83,7 +82,7 @@ def impossible(image: str, answering: str, protocol: str) -> str | None:
 
 
 def answer_all(reader: Reader, exam: Exam, image: str, answering: str, protocol: str) -> list[ReadAnswer]:
-    """One row a question (`tables.ANSWER_COLUMNS` without the run's own columns)."""
+    """One row per question (`helpers.schemas.AnswerRow` without the run's own columns)."""
     check_strategies(image, answering, protocol)
     words = own_words(reader, exam, image, answering, Descriptions())
     return protocol_rows(reader, exam, image, answering, protocol, words)
@@ -97,7 +96,7 @@ def own_words(reader: Reader, exam: Exam, image: str, answering: str, untuned: D
     if answering == "direct":
         return [Words()] * len(exam.questions)
     asked = [
-        Prompt(of_domain(exam.prompts.describing, _domain_of(q)), shown)
+        Prompt(of_domain(exam.prompts.describing, q.domain), shown)
         for q, shown in zip(exam.questions, _shown(exam, image), strict=True)
     ]
     described = untuned.of(reader, asked) if answering == "describe" else reader.replies(asked, "description")
@@ -188,14 +187,9 @@ def _shown_prompts(exam: Exam, change: str) -> list[Prompt]:
     ]
 
 
-def _domain_of(question: Question) -> str | None:
-    """The drawn domain whose language a question is in, by its words for the thing."""
-    return next((domain for domain in say.NAMING if question.refers == say.subject(domain)), None)
-
-
 def naming_question(question: Question, prompts: EvaluationPrompts) -> str:
     """How one asks for a thing's name, in the question's domain."""
-    return of_domain(prompts.naming, _domain_of(question))
+    return of_domain(prompts.naming, question.domain)
 
 
 def read_name(reply: str) -> str | None:
@@ -215,7 +209,7 @@ def _question_on_words(exam: Exam, question: Question, words: Words) -> str:
 
 
 def row(question: Question, prompt: Prompt, choice: Choice) -> ReadAnswer:
-    """What is saved of any answer, a baseline's too."""
+    """The part of an `AnswerRow` that any answer has, a baseline's too."""
     return {
         "question_id": question.question_id,
         "question_type": question.question_type,

@@ -65,7 +65,7 @@ def verdict(run_dir: str | Path, margin: float, protocol: str | None = None) -> 
 
 
 def _everything(own: OwnFolder) -> OwnDomain:
-    return OwnDomain(own, "own", own.classes, 0)
+    return OwnDomain(own, own.classes, 0)
 
 
 def _what_there_is(own: OwnFolder) -> Iterator[str]:

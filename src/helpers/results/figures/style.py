@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.config.profiles import profile_of
+from helpers.domains import domain_labels
 from helpers.paths import ROOT, atomic_write
 from helpers.results.tables.files import write_csv
 from helpers.workflow.provenance import manifest_in_progress, write_sidecar
@@ -68,9 +69,6 @@ styled = mpl.rc_context(STYLE)  # decorates a drawing function: the style holds 
 
 # Keys of tables in words; what a model is called is in its profile. A key without an entry stands for itself.
 LABELS = {
-    "butterfly": "Butterfly",
-    "culture": "Korean culture",
-    "kviscuit": "K-Viscuit",
     "base": "untuned",
     "text_only": "text only",
     "image_text": "image + text",
@@ -128,7 +126,7 @@ def with_displays(table: pd.DataFrame) -> pd.DataFrame:
 
 def label(key: str) -> str:
     """A model's, profile's or table's key in words."""
-    return _displays.get(key) or LABELS.get(key, key)
+    return _displays.get(key) or LABELS.get(key) or domain_labels().get(key, key)
 
 
 def colour(mode: str, modes: Sequence[str]) -> str:

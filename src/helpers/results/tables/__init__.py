@@ -17,14 +17,13 @@ from helpers.results.tables.costs import (
 from helpers.results.tables.files import find, rounded, write_csv
 from helpers.results.tables.grid import grid_reading, grid_table, name_variants, read_retention
 from helpers.results.tables.looks import read_drawn_looks
-from helpers.results.tables.order import ORDER, in_order
+from helpers.results.tables.order import in_order
 from helpers.results.tables.paper import GROUP, REPORTED_COLUMNS, comparison, gains, read_reported, table1, table2
 from helpers.results.tables.representations import read_representations
 
 __all__ = [
     "ANSWER_COLUMNS",
     "GROUP",
-    "ORDER",
     "REPORTED_COLUMNS",
     "RESOURCE_COLUMNS",
     "answering_costs",

@@ -2,16 +2,12 @@
 
 import pandas as pd
 
-from helpers.paths import DATA
-
-_TABLES = {"butterfly": "butterflies.csv", "culture": "culture.csv"}
+from helpers.synthetic.looks import FACTS_TABLES, VOCABULARIES
 
 
 def read_drawn_looks(domain: str) -> pd.DataFrame | None:
-    """One row a class by its name, one column a visual part; None for a domain whose looks no table describes."""
-    from helpers.synthetic.looks import VOCABULARIES
-
-    if domain not in _TABLES:
+    """One row per class by its name, one column per visual part; None for a domain whose looks no table describes."""
+    if domain not in FACTS_TABLES:
         return None
-    classes = pd.read_csv(DATA / _TABLES[domain], index_col="name", keep_default_na=False)
+    classes = pd.read_csv(FACTS_TABLES[domain], index_col="name", keep_default_na=False)
     return classes[list(VOCABULARIES[domain].parts)]
