@@ -4,7 +4,7 @@ papermill does the work. Around it: the parameters and the kernel are checked fi
 name only when it is complete; what the notebook prints goes to a log, with a sign of life on the terminal; a failure
 says in one line which notebook, which cell, what and where to read on; and a manifest says what was run on what
 (`helpers.workflow.manifest`). Executed copies are made to be shown: folders of this machine, names and keys are taken
-out before they are written (`helpers.workflow.redact`); from the log and the terminal, which nobody publishes, keys are.
+out before they are written (`helpers.workflow.redact`). Log and terminal, which nobody publishes, only lose keys.
 """
 
 import argparse

@@ -4,9 +4,9 @@ httpx2 makes the one kind of call that is needed, tenacity repeats it, aiolimite
 project's packages anyway. The `openai` package repeats on its own, where neither budget nor rate limits would see it.
 Every server differs a little; this code asks for what all of them have.
 
-The key is read from the environment, is checked before anything is sent (`read_key`), lives in the HTTP client's header,
-and is taken out of every reply and message (`helpers.workflow.redact`). What the HTTP library says of a failure is told in
-words of our own, since it repeats a header that it refuses.
+The key is read from the environment, is checked before anything is sent (`read_key`), lives in the HTTP client's
+header, and is taken out of every reply and message (`helpers.workflow.redact`). What the HTTP library says of a failure
+is told in words of our own, since it repeats a header that it refuses.
 """
 
 import asyncio
@@ -50,14 +50,14 @@ FAULTS_OF_A_KEY = {  # what a key often has from a file or a document, and no ke
     "a non-ASCII character": "[^\x00-\x7f]",
 }
 FAILURES = (  # of the HTTP library, the special before the general
-    (httpx2.ConnectTimeout, "no connection: nobody answered in time"),
-    (httpx2.PoolTimeout, "no connection: all are in use"),
-    (httpx2.ProxyError, "no connection: the proxy refuses (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY)"),
+    (httpx2.ConnectTimeout, "no connection in time"),
+    (httpx2.PoolTimeout, "no connection was free in time"),
+    (httpx2.ProxyError, "no connection through the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"),
     (httpx2.ConnectError, "no connection"),
     (httpx2.TimeoutException, "connection cut: no byte came or went in time"),
     (httpx2.RemoteProtocolError, "connection cut: the server hung up, or does not speak HTTP"),
-    (httpx2.NetworkError, "connection cut"),
     (httpx2.DecodingError, "connection cut: the answer's compression is broken"),
+    (httpx2.HTTPError, "connection cut"),
 )
 FAILED_IN_A_ROW = 8  # requests that failed for good without one that was answered: the server is taken for out of order
 
@@ -175,10 +175,10 @@ class Endpoint:
             raise Lost(f"no answer within {self.settings.timeout_s:g} s") from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError) as error:
             raise NotSent(_in_our_words(error)) from None
-        except (httpx2.LocalProtocolError, httpx2.UnsupportedProtocol, httpx2.InvalidURL, ValueError) as error:
+        except (httpx2.LocalProtocolError, httpx2.UnsupportedProtocol, httpx2.InvalidURL, UnicodeError) as error:
             raise WriterError(
-                f"no request can be made for {self.settings.base_url} ({type(error).__name__}), and nothing was sent: check "
-                f"writer.base_url and the key in the environment variable {self.settings.key_variable}"
+                f"no request can be made for {self.settings.base_url} ({type(error).__name__}), and nothing was sent: "
+                f"check writer.base_url and the key in the environment variable {self.settings.key_variable}"
             ) from None
         except httpx2.HTTPError as error:
             raise Lost(_in_our_words(error)) from None
@@ -256,9 +256,9 @@ def read_key(settings: Writer) -> str | None:
     key = os.environ.get(settings.key_variable, "") if settings.key_variable else ""
     if faults := list(_faults_of_key(key)):
         raise WriterError(
-            f"the environment variable {settings.key_variable} holds no key that can be sent: there is {', '.join(faults)}. "
-            "A key is printable ASCII without blanks. Set it again, typed or pasted as plain text; from a file: "
-            f"export {settings.key_variable}=\"$(tr -cd '[:graph:]' < FILE)\". Nothing was sent, nothing is to be paid"
+            f"the environment variable {settings.key_variable} holds no key that can be sent: there is "
+            f"{', '.join(faults)}. A key is printable ASCII without blanks. Set it again, as plain text; from a file: "
+            f"export {settings.key_variable}=\"$(LC_ALL=C tr -cd '[:graph:]' < FILE)\". Nothing was sent"
         )
     return key or None
 
@@ -293,11 +293,11 @@ def _client(settings: Writer, key: str | None) -> httpx2.AsyncClient:
         ) from None
 
 
-def _in_our_words(error: BaseException) -> str:
+def _in_our_words(error: httpx2.HTTPError) -> str:
     """A failure of the HTTP library, without the library's words; of a connection also the system's reason."""
-    said = next((words for kind, words in FAILURES if isinstance(error, kind)), "connection cut")
-    reasons = [reason for cause in _causes(error) if (reason := _system_reason(cause))]
-    return f"{said}: {reasons[0]}" if reasons and ":" not in said else said
+    said = next(words for kind, words in FAILURES if isinstance(error, kind))
+    reason = next(filter(None, map(_system_reason, _causes(error))), None)
+    return f"{said}: {reason}" if reason else said
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -65,7 +65,7 @@ class ModelWriter:
         )
 
     def _check_key(self) -> None:
-        """Its form, before anything else is done. Raises `WriterError`; that there is none is said when it is needed."""
+        """Its form, before anything else is done. Raises `WriterError`. A dry run needs no key."""
         if self.settings.backend == "openai":
             read_key(self.settings)
 
