@@ -24,7 +24,7 @@ def _no_keys_but_the_test_s(monkeypatch):
     for name in [*redact.os.environ]:
         if redact.SECRET_NAME.search(name):
             monkeypatch.delenv(name)
-    monkeypatch.setenv(redact.KEY_VARIABLES, "LOGIN")
+    monkeypatch.setenv(redact.REDACTED, "LOGIN")
 
 
 @pytest.mark.parametrize("shape", KEYS)
@@ -65,10 +65,10 @@ def test_a_short_value_is_a_key_only_where_it_is_named_as_one(monkeypatch):
 
 
 def test_a_variable_is_named_once_and_for_the_processes_started_from_here(monkeypatch):
-    monkeypatch.setenv(redact.KEY_VARIABLES, "LOGIN")
+    monkeypatch.setenv(redact.REDACTED, "LOGIN")
     for variable in ("MINE", None, "MINE", "LOGIN"):
         redact.name_key(variable)
-    assert redact.os.environ[redact.KEY_VARIABLES] == "LOGIN MINE"
+    assert redact.os.environ[redact.REDACTED] == "LOGIN MINE"
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,8 @@ class Writer(Settings):
     backend: Backend = "offline"  # openai: any endpoint that speaks its language; local: a model in memory
     base_url: str = "https://api.openai.com/v1"  # or that of vLLM, Ollama, llama.cpp, ...
     model: str = "gpt-4o"  # (paper); backend local: a folder in the Hugging Face layout, or a hub name
-    # The environment variable with the key (a key itself does not fit the pattern); null: none is sent
+    # The environment variable with the key (a key itself does not fit the pattern); null: none is sent. The key is
+    # printable ASCII without blanks, and is refused otherwise: `helpers.writer.endpoint.read_key`
     key_variable: str | None = Field(default="OPENAI_API_KEY", pattern="^[A-Z][A-Z0-9_]*$")
     with_picture: bool = False  # show the class's training picture where there is one; else from the name alone
     structured: Structured = "json_schema"  # how the form of a reply is asked for; not every server knows the first

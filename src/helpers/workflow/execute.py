@@ -251,7 +251,7 @@ def _reason(error: Exception, kills: int) -> tuple[str, str]:
         return failures.of_cell(error.ename, error.evalue), f"{error.ename}: {error.evalue}"
     if isinstance(error, DeadKernelError):
         return failures.of_kernel(WarmProvisioner.status, failures.memory_kills() > kills)
-    print(Redactor()("".join(traceback.format_exception(error))), flush=True)
+    print(Redactor()("".join(traceback.format_exception(error))), file=sys.stderr, flush=True)
     return failures.CELL, f"{type(error).__name__}: {error}"
 
 

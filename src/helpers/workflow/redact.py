@@ -27,7 +27,7 @@ from helpers.paths import ROOT
 SECRET_NAME = re.compile(
     r"((KEYS?|TOKEN|SECRETS?|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(_|$)|_(PASS|PAT|PWD)$)", re.IGNORECASE
 )
-KEY_VARIABLES = "HELPERS_KEY_VARIABLES"  # environment: further variables that hold a key, whatever their names say
+REDACTED = "HELPERS_REDACTED"  # environment: names of further variables that hold a key, whatever their names say
 LONG = 8  # characters; a shorter value is found in ordinary words, and is struck out only where it is known to be a key
 SHORT = 4  # a "key" of fewer characters protects nothing
 NO_KEYS = {"none", "null", "empty", "dummy", "ollama", "token", "test", "fake", "false", "true", "xxxx"}  # placeholders
@@ -59,7 +59,7 @@ def secrets() -> dict[str, str]:
     variables that `name_key` was told of, unless they are placeholders such as "none".
     """
     found: dict[str, str] = {}
-    named = os.environ.get(KEY_VARIABLES, "").split()
+    named = os.environ.get(REDACTED, "").split()
     for name, value in os.environ.items():
         for user, password in _LOGIN.findall(value):
             login = (
@@ -75,9 +75,9 @@ def secrets() -> dict[str, str]:
 
 def name_key(variable: str | None) -> None:
     """From now on, here and in processes started from here, the value of this environment variable is a key."""
-    names = os.environ.get(KEY_VARIABLES, "").split()
+    names = os.environ.get(REDACTED, "").split()
     if variable and variable not in names:
-        os.environ[KEY_VARIABLES] = " ".join([*names, variable])
+        os.environ[REDACTED] = " ".join([*names, variable])
 
 
 class Redactor:
@@ -136,7 +136,7 @@ def _forms(value: str) -> set[str]:
     """
     pieces = [part.strip(" \"'") for part in re.split(r"[^\x20-\x7e]+", value)]
     least = min(LONG, max(SHORT, *map(len, pieces)))
-    parts, found = {value, *pieces}, set[str]()
+    parts, found = {value.strip(" \"'"), *pieces}, set[str]()
     while parts := {part for part in parts if len(part) >= least} - found:
         found |= parts
         parts = {_unescaped(part)[0] for part in parts}
