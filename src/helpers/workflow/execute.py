@@ -8,6 +8,7 @@ out before they are written (`helpers.workflow.redact`). Log and terminal, which
 """
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -191,8 +192,13 @@ def _redact_file(log: Path) -> None:
 class _CleanCopy:
     """Papermill's way to its output: it saves after each cell, so what a killed run leaves is as clean as the rest."""
 
+    def __init__(self) -> None:
+        self._cell = functools.lru_cache(128)(lambda text: scrub(json.loads(text)))  # most are as at the last save
+
     def write(self, text: str, path: str) -> None:
-        content = json.dumps(scrub(json.loads(text)), indent=1, ensure_ascii=False)
+        notebook = json.loads(text)
+        cells = [self._cell(json.dumps(cell)) for cell in notebook.pop("cells")]
+        content = json.dumps({"cells": cells, **scrub(notebook)}, indent=1, ensure_ascii=False)
         Path(path).write_text(content + "\n", encoding="utf-8", errors="surrogatepass")
 
     def pretty_path(self, path: str) -> str:
