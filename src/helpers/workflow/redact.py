@@ -28,8 +28,10 @@ SECRET_NAME = re.compile(
     r"((KEYS?|TOKEN|SECRETS?|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(_|$)|_(PASS|PAT|PWD)$)", re.IGNORECASE
 )
 REDACTED = "HELPERS_REDACTED"  # environment: names of further variables that hold a key, whatever their names say
-LONG = 8  # characters; a shorter value is found in ordinary words, and is struck out only where it is known to be a key
-SHORT = 4  # a "key" of fewer characters protects nothing
+LONG_SECRET = (
+    8  # characters; a shorter value is found in ordinary words, and is struck out only where it is known to be a key
+)
+SHORT_SECRET = 4  # a "key" of fewer characters protects nothing
 NO_KEYS = {"none", "null", "empty", "dummy", "ollama", "token", "test", "fake", "false", "true", "xxxx"}  # placeholders
 CUT = 16  # so many characters from either end of a key give it away where a message was shortened
 LEVELS = 5  # of escapings within escapings
@@ -54,8 +56,8 @@ _Substitution = tuple[re.Pattern[str], Mapping[str, str]]
 def secrets() -> dict[str, str]:
     """Secret values in the environment, and what stands in their place, such as ``<HF_TOKEN>``.
 
-    Of at least `LONG` characters: the values of variables whose name speaks of a key, token, secret, password or
-    credential, and what logs in within an address (a proxy's password). Of at least `SHORT`: the values of the
+    Of at least `LONG_SECRET` characters: the values of variables whose name speaks of a key, token, secret, password or
+    credential, and what logs in within an address (a proxy's password). Of at least `SHORT_SECRET`: the values of the
     variables that `name_key` was told of, unless they are placeholders such as "none".
     """
     found: dict[str, str] = {}
@@ -65,10 +67,10 @@ def secrets() -> dict[str, str]:
             login = (
                 [password, unquote(password), f"{user}:{password}"] if password else [user if len(user) > 15 else ""]
             )
-            found |= {text: f"<{name}>" for text in login if len(text) >= LONG}
+            found |= {text: f"<{name}>" for text in login if len(text) >= LONG_SECRET}
         core = value.strip()
-        key = name in named and len(core) >= SHORT and core.lower() not in NO_KEYS
-        if key or (SECRET_NAME.search(name) and len(core) >= LONG):
+        key = name in named and len(core) >= SHORT_SECRET and core.lower() not in NO_KEYS
+        if key or (SECRET_NAME.search(name) and len(core) >= LONG_SECRET):
             found[core] = f"<{name}>"
     return found
 
@@ -132,10 +134,10 @@ def _needles(known: tuple[tuple[str, str], ...]) -> list[_Needle]:
 def _forms(value: str) -> set[str]:
     """A secret, its parts between line breaks, typographic quotes and the like, and what they are escapings of.
 
-    Of the parts those of `LONG` characters; where there is none, the longest.
+    Of the parts those of `LONG_SECRET` characters; where there is none, the longest.
     """
     pieces = [part.strip(" \"'") for part in re.split(r"[^\x20-\x7e]+", value)]
-    least = min(LONG, max(SHORT, *map(len, pieces)))
+    least = min(LONG_SECRET, max(SHORT_SECRET, *map(len, pieces)))
     parts, found = {value.strip(" \"'"), *pieces}, set[str]()
     while parts := {part for part in parts if len(part) >= least} - found:
         found |= parts
@@ -146,7 +148,7 @@ def _forms(value: str) -> set[str]:
 def _as_pattern(form: str) -> str:
     """A short form is looked for as a whole word; blanks may have become other blanks, or the plus signs of a query."""
     text = r"[\s+]+".join(map(re.escape, form.split()))
-    return text if len(form) >= LONG else rf"(?<![A-Za-z0-9]){text}(?![A-Za-z0-9])"
+    return text if len(form) >= LONG_SECRET else rf"(?<![A-Za-z0-9]){text}(?![A-Za-z0-9])"
 
 
 def _codes(form: str) -> Iterator[str]:
@@ -155,7 +157,7 @@ def _codes(form: str) -> Iterator[str]:
     Of base64 that part which depends on the form alone, whatever stands before and after it.
     """
     raw = form.encode("utf-8", "surrogatepass")
-    if len(form) >= LONG:
+    if len(form) >= LONG_SECRET:
         yield from (raw.hex(), raw.hex().upper())
     for before in range(3):
         coded = base64.b64encode(bytes(before) + raw).decode()
@@ -167,7 +169,7 @@ def _codes(form: str) -> Iterator[str]:
 def _tells_by_its_end(form: str) -> bool:
     """Long and mixed enough for its beginning or end to be nothing else; folders begin as other folders do."""
     ends = form[:CUT] + form[-CUT:]
-    varied = min(len(set(form[:CUT])), len(set(form[-CUT:]))) >= LONG
+    varied = min(len(set(form[:CUT])), len(set(form[-CUT:]))) >= LONG_SECRET
     return len(form) >= 3 * CUT // 2 and varied and not re.search(r"\s|^[~./]|://", ends)
 
 
