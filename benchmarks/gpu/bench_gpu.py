@@ -373,7 +373,7 @@ def _version(package: str) -> str | None:
 
 def measure(python: str, way: str, model: Path, mode: str, data: Path, given: argparse.Namespace, **more: Path) -> Any:
     """One run in a process of its own; what went wrong is a result too, and the next run goes on."""
-    from helpers.workflow.provenance import scrub
+    from helpers.workflow.redact import scrub
 
     command = [python, __file__, given.out, "--worker", way, "--model", model, "--mode", mode, "--data", data]
     command += ["--epochs", str(given.epochs), *(["--small"] if given.small else [])]

@@ -22,7 +22,7 @@ from helpers.writer.budget import OverBudget, expected_tokens, price_of, priced_
 from helpers.writer.cache import Cache, CachedReply, open_cache
 from helpers.writer.checks import language_faults, near_duplicates
 from helpers.writer.conversation import Outcome, Task, WriterRequest, conversation, question_tasks, text_tasks
-from helpers.writer.endpoint import Endpoint, Unanswered
+from helpers.writer.endpoint import Endpoint, Unanswered, read_key
 from helpers.writer.interface import Plan, Written
 from helpers.writer.local import LocalModel
 from helpers.writer.prompts import WriterPrompt, load_prompt
@@ -40,6 +40,7 @@ class ModelWriter:
 
     def plan(self, domain: Domain, folder: Path, wordings: int) -> Plan:
         """A dry run: leads every conversation as far as the cache goes."""
+        self._check_key()
         tasks = self._tasks(domain, folder, wordings)
         with open_cache(self.path) as cache:
             missing = [(task, request) for task in tasks if (request := _missing(task, cache))]
@@ -63,6 +64,11 @@ class ModelWriter:
             currency=self.price.currency,
         )
 
+    def _check_key(self) -> None:
+        """Its form, before anything else is done. Raises `WriterError`. A dry run needs no key."""
+        if self.settings.backend == "openai":
+            read_key(self.settings)
+
     def _at_most(self, tokens: Sequence[int], out: int) -> float:
         """Asking again repeats all that was said before."""
         asked, limit = 1 + self.settings.reasks, self.settings.max_tokens
@@ -80,6 +86,7 @@ class ModelWriter:
 
     def write(self, domain: Domain, folder: Path, wordings: int, seed: int = 0) -> Written:
         """All that is missing is asked for; ``seed`` decides the order of options. Blocks, in a notebook too."""
+        self._check_key()
         tasks = self._tasks(domain, folder, wordings)
         language_faults("", self.settings.language)  # loads its model now, not while replies are under way
         with open_cache(self.path) as cache, start_blocking_portal("asyncio") as portal:
