@@ -43,9 +43,8 @@ Words:
 Options:
   --profile NAME     takes the settings of a run from config/profiles/NAME.yaml
   --set KEY=VALUE    changes one of them; may be given several times. The run
-                     gets a folder of its own, such as
-                     runs/demo+training.epochs=3; more or other seeds and modes
-                     stay in runs/demo, as each has its own place there
+                     has its own folder, such as runs/demo+training.epochs=3;
+                     other seeds and modes stay in runs/demo, beside the first
   --name NAME        calls that folder runs/<profile>+NAME
   --jobs N           works on N models at once, each with its share of the cores
                      (with --slurm: N jobs in the cluster's queue)
@@ -59,10 +58,9 @@ Options:
   --                 what follows goes to Snakemake, to pytest (test), or to
                      JupyterLab (lab)
 
-Environment: an active venv or conda environment is used as it is (but conda's
-"base" is left alone, and one that another clone has set up is refused unless
-TAKE_OVER=yes); otherwise .venv is made here, with Python 3.11.5 to 3.13. The
-packages are those of requirements.txt.
+Environment: an active venv or conda environment is used (not conda's "base";
+another clone's only with TAKE_OVER=yes); otherwise .venv is made here, with
+Python 3.11.5 to 3.13. The packages are those of requirements.txt.
 
 Examples:
   ./run_all.sh                              set up, then the demo
@@ -137,9 +135,9 @@ choose_profile() { # the word's own profile, unless --profile names another; it 
         *) : "${PROFILE:=demo}" ;;
     esac
     [[ -f config/profiles/$PROFILE.yaml ]] && return
-    local found
-    found="$(find config/profiles -maxdepth 1 -name '*.yaml' 2>/dev/null | sed 's|.*/||; s|\.yaml$||' | sort | tr '\n' ' ')"
-    fail "unknown profile '$PROFILE': there is no config/profiles/$PROFILE.yaml; found: ${found:-none}"
+    local found=(config/profiles/*.yaml)
+    found=("${found[@]##*/}")
+    fail "unknown profile '$PROFILE': there is no config/profiles/$PROFILE.yaml; found: ${found[*]%.yaml}"
 }
 
 check_data() { # a data set that no clone brings along: said before anything is installed
@@ -214,24 +212,19 @@ quietly() { # runs a command; its output is shown only if it fails
     fail "this failed, for the reason above: $*"
 }
 
-pip_install() { quietly "$PY" -m pip install --quiet --no-input --disable-pip-version-check "$@"; }
+pip_install() { quietly "$PY" -m pip install --quiet --no-input --disable-pip-version-check --no-compile "$@"; }
 
-installed_state() { # what an installation depends on; kept beside it, so that nothing is done when nothing changed
-    printf '%s %s\n' "$ROOT" "$(version_of "$PY")"
-    cat requirements.txt requirements.hashes.txt pyproject.toml
-}
-
-install() {
+install() { # anew when something that it depends on has changed, which is kept beside it
     local stamp="$PREFIX/.run_all_installed" state
-    state="$(installed_state)"
+    state="$ROOT $(version_of "$PY") $(cat requirements.txt requirements.hashes.txt pyproject.toml)"
     [[ -f $stamp && $(<"$stamp") == "$state" ]] && return
     say "installing the packages of requirements.txt (minutes the first time)"
     [[ -z $DRY_RUN ]] || return 0
     rm -f "$stamp"
     "$PY" -c 'import pip' 2>/dev/null || quietly "$PY" -m ensurepip
     # not compiled, as compiling all of it would take longer than the first run; torch alone comes in builds of its own
-    pip_install --no-compile --no-deps --require-hashes --requirement requirements.hashes.txt
-    pip_install --no-compile --requirement requirements.txt
+    pip_install --no-deps --require-hashes --requirement requirements.hashes.txt
+    pip_install --requirement requirements.txt
     pip_install --no-deps --no-build-isolation --editable .
     printf '%s\n' "$state" >"$stamp"
     say "environment ready"
@@ -260,7 +253,7 @@ workflow() { # workflow TARGET
     find_run
     if [[ -n $SLURM ]]; then use_slurm; elif [[ -n $JOBS ]]; then share_cores; fi
     arguments=(--directory "$ROOT" ${CORES:+--cores "$CORES"} ${KEEP_GOING:+--keep-going} "${WORKFLOW_PROFILE[@]}"
-        ${EXTRA[@]+"${EXTRA[@]}"} --config "profile=$PROFILE" ${NAME:+"name=$NAME"} ${GRIDS:+"grids=$GRIDS"}
+        ${EXTRA[@]+"${EXTRA[@]}"} --config "profile=$PROFILE" ${NAME:+"run=${RUN#runs/}"} ${GRIDS:+"grids=$GRIDS"}
         ${ONLY:+"only=*$ONLY*"} ${SETTINGS[@]+"set=$(overrides)"} -- "$1")
     say "running '$1' with profile $PROFILE in $RUN"
     if [[ -z $DRY_RUN ]]; then

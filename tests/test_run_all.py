@@ -309,7 +309,7 @@ def test_a_changed_run_is_found_and_named_by_its_settings(clone: Clone, word: st
     asked = called[called.index("helpers.config.grids") :]
     assert asked[:6] == ["helpers.config.grids", "run", "demo", "--name", "longer", "--set"]
     assert "training.epochs=3 " in asked[6]
-    assert config_of(called)[:2] == ["profile=demo", "name=longer"]
+    assert config_of(called)[:2] == ["profile=demo", "run=the-run"]
 
 
 def test_a_run_as_its_profile_stands_needs_no_question_for_its_name(clone: Clone) -> None:
