@@ -355,11 +355,11 @@ run_report() { # anew from the results that there are: what grids and baselines 
 run_lab() { exec "$PY" -m helpers.workflow.lab ${EXTRA[@]+"${EXTRA[@]}"}; } # what ends this then ends the kernels too
 
 # A process per core, four at most (a gigabyte each), and a thread each: processes that share cores by threads slow each
-# other tenfold. A file's tests stay in one process, as they share what they have made.
+# other tenfold. A file's tests stay in one process, as they share what they have made; files come in conftest.py's order.
 run_test() {
     [[ -n $ALL ]] || EXTRA=(-m "not slow" ${EXTRA[@]+"${EXTRA[@]}"})
     OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 \
-        "$PY" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile ${EXTRA[@]+"${EXTRA[@]}"}
+        "$PY" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder ${EXTRA[@]+"${EXTRA[@]}"}
 }
 
 run_lint() {

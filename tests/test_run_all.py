@@ -393,10 +393,10 @@ def test_slurm_is_refused_where_it_is_not(clone: Clone) -> None:
 
 def test_arguments_behind_two_dashes_reach_pytest(clone: Clone) -> None:
     assert clone.run_active("test", "--", "-k", "two words").returncode == 0
-    cores = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
-    assert clone.called()[-12:] == ["-m", "pytest", *cores, "-m", "not slow", "-k", "two words"]
+    cores = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
+    assert clone.called()[-13:] == ["-m", "pytest", *cores, "-m", "not slow", "-k", "two words"]
     assert clone.run_active("test", "--all", "--", "-m", "slow").returncode == 0  # CI's second part
-    assert clone.called()[-10:] == ["-m", "pytest", *cores, "-m", "slow"]
+    assert clone.called()[-11:] == ["-m", "pytest", *cores, "-m", "slow"]
 
 
 # ---- how it is written
