@@ -76,7 +76,7 @@ except profiles.SettingsError as error:
 
 FACTS = [path.relative_to(ROOT).as_posix() for path in SOURCES["drawn"].tables.values()]
 REPORTED = "data/reported.csv"
-RUN = f"runs/{PROFILE.name}"
+RUN = f"runs/{config.get('run') or PROFILE.name}"  # run_all.sh names it: a changed run has a folder of its own
 try:
     check_layout(RUN)
 except OldRunError as error:

@@ -6,8 +6,8 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 cd "$ROOT"
 
-WORDS="demo smoke real paper rehearse publish ablations grid own figures verify report base-models lab test lint setup"
-OPTIONS="--profile --jobs --set --only --keep-going --slurm --dry-run --help"
+WORDS="demo smoke paper rehearse publish ablations grid own figures verify report base-models lab test lint setup"
+OPTIONS="--profile --set --name --jobs --only --keep-going --slurm --all --dry-run --help"
 SETUP_GB=6 # a new environment: the packages, their copies in pip's cache, and room to unpack
 
 usage() {
@@ -21,7 +21,6 @@ only what has changed.
 Words:
   demo           the whole paper in miniature, one seed, on two CPU cores
   smoke          every notebook, as small as it can be: does everything run?
-  real           the same notebooks on a sample of real photographs
   paper          the paper's own models and data: a GPU, downloads and hours
   rehearse       will the paper's models fit this GPU, how long will they take?
                  Their true shapes with random weights, before any download
@@ -30,38 +29,42 @@ Words:
   grid           some of them by name, or files of yours: says what would run,
                  then runs it (grid NAME...)
   own            would text alone do for your own classes? (own FOLDER); looks
-                 for mistakes first (own validate FOLDER); what the last run
-                 said (own verdict)
+                 for mistakes first (own validate FOLDER); says it again (own
+                 verdict FOLDER)
   figures        draws tables and figures again from the runs that there are
   verify         says which published figure is stale, and why
-  report         the whole study as one page: runs/<profile>/report/index.html
-  base-models    trains the demo's two small base models anew (notebook 00)
+  report         the whole study as one page: runs/<run>/report/index.html
+  base-models    trains the demo's two small base models anew
   lab            opens the notebooks in JupyterLab
-  test           runs the tests
+  test           runs the quick tests, three minutes; with --all, every test
   lint           runs ruff, mypy and shellcheck
   setup          sets up the environment and stops
 
 Options:
   --profile NAME     takes the settings of a run from config/profiles/NAME.yaml
-  --set KEY=VALUE    changes one of them; may be given several times
+  --set KEY=VALUE    changes one of them; may be given several times. The run
+                     has its own folder, such as runs/demo+training.epochs=3;
+                     other seeds and modes stay in runs/demo, beside the first
+  --name NAME        calls that folder runs/<profile>+NAME
   --jobs N           works on N models at once, each with its share of the cores
                      (with --slurm: N jobs in the cluster's queue)
   --only PATTERN     of a grid, the runs with this in their name, which is
                      MODEL/DOMAIN/MODE/VARIANT/seedN; * stands for anything
   --keep-going       after a failure, goes on with what does not need it
   --slurm            sends the runs to a cluster (docs/scaling.md)
+  --all              of test: the slow tests too
   --dry-run          says what would be done, and changes nothing
   --help             prints this text
   --                 what follows goes to Snakemake, to pytest (test), or to
                      JupyterLab (lab)
 
-Environment: an active venv or conda environment is used as it is (but conda's
-"base" is left alone); otherwise .venv is made here, with Python 3.11.5
-to 3.13. The packages are those of requirements.txt.
+Environment: an active venv or conda environment is used (not conda's "base";
+another clone's only with TAKE_OVER=yes); otherwise .venv is made here, with
+Python 3.11.5 to 3.13. The packages are those of requirements.txt.
 
 Examples:
   ./run_all.sh                              set up, then the demo
-  ./run_all.sh demo --set 'seeds=[0,1]'     the demo with two seeds
+  ./run_all.sh --set training.epochs=3      another run, beside the demo's
   ./run_all.sh smoke -- --forceall          everything again, small
   ./run_all.sh grid methods --only seed0    some runs of a grid
   ./run_all.sh test -- -k statistics        some of the tests
@@ -78,17 +81,15 @@ fail() {
 
 # ---- what was asked for ------------------------------------------------------------------------------------------
 
-WORD="" OPERANDS=() PROFILE="" JOBS="" DRY_RUN="" PYTHON="" PREFIX="" PY="" CORES="" GRIDS="" ONLY="" KEEP_GOING="" SLURM=""
-SETTINGS=() EXTRA=() WORKFLOW_PROFILE=(--workflow-profile config/snakemake)
+WORD="" OPERANDS=() PROFILE="" NAME="" JOBS="" DRY_RUN="" ALL="" PYTHON="" PREFIX="" PY="" RUN="" CORES="" GRIDS="" ONLY=""
+KEEP_GOING="" SLURM="" SETTINGS=() EXTRA=() WORKFLOW_PROFILE=(--workflow-profile config/snakemake)
 
 read_arguments() {
     while (($#)); do
         case "$1" in
             --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}"; continue ;; # --jobs=2 is --jobs 2
-            --profile | --set | --jobs | --only)
-                (($# >= 2)) || fail "$1 needs a value, as in: $(example "$1")"
-                take "$1" "$2"
-                shift ;;
+            --profile | --set | --name | --jobs | --only) take "${@:1:2}"; shift ;;
+            --all) ALL=yes ;;
             --dry-run) DRY_RUN=yes ;;
             --keep-going) KEEP_GOING=yes ;;
             --slurm) SLURM=yes ;;
@@ -99,26 +100,22 @@ read_arguments() {
         esac
         shift
     done
+    : "${WORD:=demo}"
+    [[ -z $ONLY || $WORD == grid ]] || fail "--only takes some runs of a grid, as in: ./run_all.sh grid methods --only seed0"
+    [[ -z $ALL || $WORD == test ]] || fail "--all is for the tests: ./run_all.sh test --all"
 }
 
-example() {
+take() { # take OPTION [VALUE]
+    local rule example value="${2-}"
     case "$1" in
-        --profile) echo "--profile demo" ;;
-        --set) echo "--set training.epochs=10" ;;
-        --jobs) echo "--jobs 2" ;;
-        --only) echo "--only seed0" ;;
+        --profile) rule='^[A-Za-z0-9_-]+$' example=demo PROFILE="$value" ;;
+        --set) rule='^[A-Za-z_][A-Za-z0-9_.]*=.+$' example=training.epochs=10 && SETTINGS+=("$value") ;;
+        --name) rule='^[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}$' example=longer NAME="$value" ;;
+        --jobs) rule='^[1-9][0-9]{0,2}$' example=2 JOBS="$value" ;;
+        --only) rule='^[A-Za-z0-9_./=+~*-]+$' example=seed0 ONLY="$value" ;;
     esac
-}
-
-take() { # take OPTION VALUE
-    local rule
-    case "$1" in
-        --profile) rule='^[A-Za-z0-9_-]+$' PROFILE="$2" ;;
-        --jobs) rule='^[1-9][0-9]{0,2}$' JOBS="$2" ;;
-        --only) rule='^[A-Za-z0-9_./=+~*-]+$' ONLY="$2" ;;
-        --set) rule='^[A-Za-z_][A-Za-z0-9_.]*=.+$' && SETTINGS+=("$2") ;;
-    esac
-    [[ $2 =~ $rule ]] || fail "$1 cannot be '$2'; it is given as in: $(example "$1")"
+    (($# == 2)) || fail "$1 needs a value, as in: $1 $example"
+    [[ $value =~ $rule ]] || fail "$1 cannot be '$value'; it is given as in: $1 $example"
 }
 
 take_word() { # the word, then what it is about
@@ -133,25 +130,26 @@ take_word() { # the word, then what it is about
 
 choose_profile() { # the word's own profile, unless --profile names another; it has to exist
     case "$WORD" in
-        real) : "${PROFILE:=real_sample}" ;;
         own) : "${PROFILE:=own}" ;;
         smoke | paper | rehearse) : "${PROFILE:=$WORD}" ;;
         *) : "${PROFILE:=demo}" ;;
     esac
     [[ -f config/profiles/$PROFILE.yaml ]] && return
-    local found
-    found="$(find config/profiles -maxdepth 1 -name '*.yaml' 2>/dev/null | sed 's|.*/||; s|\.yaml$||' | sort | tr '\n' ' ')"
-    fail "unknown profile '$PROFILE': there is no config/profiles/$PROFILE.yaml; found: ${found:-none}"
+    local found=(config/profiles/*.yaml)
+    found=("${found[@]##*/}")
+    fail "unknown profile '$PROFILE': there is no config/profiles/$PROFILE.yaml; found: ${found[*]%.yaml}"
+}
+
+check_data() { # a data set that no clone brings along: said before anything is installed
+    local folder
+    [[ " ${SETTINGS[*]-}" != *" domains"* ]] || return 0 # another one was given, which the workflow checks
+    folder="$(sed -nE 's/.*source: kviscuit, path: ([^,} ]+).*/\1/p' "config/profiles/$PROFILE.yaml")"
+    [[ -z $folder || -d $folder ]] || fail "profile $PROFILE reads K-VISCUIT from $folder, which is not there. Put the folder" \
+        "'dataset' of github.com/ddehun/k-viscuit there, or give yours: --set domains.kviscuit.path=FOLDER. With a network" \
+        "the hub's copy does as well: HF_HUB_OFFLINE=0 and --set domains.kviscuit.path=ddehun/k-viscuit"
 }
 
 # ---- the environment ---------------------------------------------------------------------------------------------
-
-check_disk() { # for the environment; a run's need is in its profile (disk_gb), and the workflow checks it
-    local free
-    free="$(df -Pk "$ROOT" | awk 'NR == 2 { print int($4 / 1048576) }')"
-    ((free >= SETUP_GB)) || fail "the disk of $ROOT has $free GB free, a new environment needs $SETUP_GB GB." \
-        "Make room and run this again, or activate an environment that has the packages"
-}
 
 version_of() { # version_of PYTHON: "3.12.4", or nothing where it does not start
     "$1" -c 'import platform; print(platform.python_version())' 2>/dev/null || true
@@ -177,31 +175,32 @@ find_python() { # sets PYTHON: the user's own python3 if it fits, else the newes
         "Install one from python.org or your package manager, or activate a conda environment that has it"
 }
 
-active_environment() { # the prefix of an active venv or conda environment, or nothing
-    if [[ -n ${VIRTUAL_ENV:-} ]]; then
-        echo "$VIRTUAL_ENV"
-    elif [[ -n ${CONDA_PREFIX:-} && ${CONDA_DEFAULT_ENV:-} != base ]]; then
-        echo "$CONDA_PREFIX"
-    fi
-}
-
 use_active() { # use_active PREFIX
     PREFIX="$1" PY="$1/bin/python"
     local version
     version="$(version_of "$PY")"
     is_suitable "$version" || fail "the active environment $PREFIX has a Python that is ${version:-broken};" \
         "3.11.5 to 3.13 is needed: deactivate it, and .venv will be used, or activate another"
+    local owner # the clone whose `helpers` it has
+    owner="$(unset PYTHONPATH && "$PY" -c 'import helpers; print(*helpers.__path__)' 2>/dev/null)" || true
+    [[ $owner != */src/helpers || ${owner%/src/helpers} -ef $ROOT || -n ${TAKE_OVER:-} ]] ||
+        fail "the active environment $PREFIX belongs to another clone, ${owner%/src/helpers}, whose notebooks would run this" \
+            "clone's code. Deactivate it, and .venv will be made here; or take it over: TAKE_OVER=yes ./run_all.sh $WORD"
     say "using the active environment $PREFIX (Python $version)"
 }
 
 use_own() { # .venv, made anew if it is missing, unsuitable, unfinished, or was moved here from elsewhere
     PREFIX="$ROOT/.venv" PY="$ROOT/.venv/bin/python"
-    if is_suitable "$(version_of "$PY")" && grep -qsF "$PREFIX" "$PREFIX/bin/activate"; then
-        say "using .venv (Python $(version_of "$PY"))"
+    local version free
+    version="$(version_of "$PY")"
+    if is_suitable "$version" && grep -qsF "$PREFIX" "$PREFIX/bin/activate"; then
+        say "using .venv (Python $version)"
         return
     fi
     find_python
-    check_disk
+    free="$(df -Pk "$ROOT" | awk 'NR == 2 { print int($4 / 1048576) }')" # what a run needs (disk_gb), the workflow checks
+    ((free >= SETUP_GB)) || fail "the disk of $ROOT has $free GB free, a new environment needs $SETUP_GB GB." \
+        "Make room and run this again, or activate an environment that has the packages"
     say "making .venv with $PYTHON (Python $(version_of "$PYTHON"))"
     [[ -n $DRY_RUN ]] || quietly "$PYTHON" -m venv --clear "$PREFIX"
 }
@@ -213,39 +212,37 @@ quietly() { # runs a command; its output is shown only if it fails
     fail "this failed, for the reason above: $*"
 }
 
-pip_install() { quietly "$PY" -m pip install --quiet --no-input --disable-pip-version-check "$@"; }
+pip_install() { quietly "$PY" -m pip install --quiet --no-input --disable-pip-version-check --no-compile "$@"; }
 
-installed_state() { # what an installation depends on; kept beside it, so that nothing is done when nothing changed
-    printf '%s %s\n' "$ROOT" "$(version_of "$PY")"
-    cat requirements.txt requirements.hashes.txt pyproject.toml
-}
-
-install() {
+install() { # anew when something that it depends on has changed, which is kept beside it
     local stamp="$PREFIX/.run_all_installed" state
-    state="$(installed_state)"
+    state="$ROOT $(version_of "$PY") $(cat requirements.txt requirements.hashes.txt pyproject.toml)"
     [[ -f $stamp && $(<"$stamp") == "$state" ]] && return
     say "installing the packages of requirements.txt (minutes the first time)"
     [[ -z $DRY_RUN ]] || return 0
     rm -f "$stamp"
     "$PY" -c 'import pip' 2>/dev/null || quietly "$PY" -m ensurepip
     # not compiled, as compiling all of it would take longer than the first run; torch alone comes in builds of its own
-    pip_install --no-compile --no-deps --require-hashes --requirement requirements.hashes.txt
-    pip_install --no-compile --requirement requirements.txt
+    pip_install --no-deps --require-hashes --requirement requirements.hashes.txt
+    pip_install --requirement requirements.txt
     pip_install --no-deps --no-build-isolation --editable .
     printf '%s\n' "$state" >"$stamp"
     say "environment ready"
 }
 
 set_up() {
-    local active
-    active="$(active_environment)"
-    if [[ -n $active ]]; then use_active "$active"; else use_own; fi
+    if [[ -n ${VIRTUAL_ENV:-} ]]; then
+        use_active "$VIRTUAL_ENV"
+    elif [[ -n ${CONDA_PREFIX:-} && ${CONDA_DEFAULT_ENV:-} != base ]]; then
+        use_active "$CONDA_PREFIX"
+    else
+        use_own
+    fi
     install
     export PATH="$PREFIX/bin:$PATH"
-    export PYTHONPATH="$ROOT/src" PYTHONNOUSERSITE=1 # this clone's helpers, this environment's packages
-    export PYTHONHASHSEED=0 TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_TELEMETRY=1
+    export PYTHONPATH="$ROOT/src" PYTHONNOUSERSITE=1 # this clone's helpers, this environment's packages and kernels
+    export PYTHONHASHSEED=0 TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_TELEMETRY=1 JUPYTER_PREFER_ENV_PATH=1
     unset PYTHONDONTWRITEBYTECODE # else each of the many processes would compile its imports again
-    export JUPYTER_PREFER_ENV_PATH=1 PYDEVD_DISABLE_FILE_VALIDATION=1
 }
 
 # ---- the work ----------------------------------------------------------------------------------------------------
@@ -253,21 +250,36 @@ set_up() {
 workflow() { # workflow TARGET
     local arguments=() started=$SECONDS
     [[ $PROFILE == paper ]] || export HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}" # only the paper's models are downloaded
+    find_run
     if [[ -n $SLURM ]]; then use_slurm; elif [[ -n $JOBS ]]; then share_cores; fi
-    arguments=(--directory "$ROOT" ${CORES:+--cores "$CORES"} ${KEEP_GOING:+--keep-going}
-        "${WORKFLOW_PROFILE[@]}" ${EXTRA[@]+"${EXTRA[@]}"}
-        --config "profile=$PROFILE" ${GRIDS:+"grids=$GRIDS"} ${ONLY:+"only=*$ONLY*"} ${SETTINGS[@]+"set=$(overrides)"} -- "$1")
-    say "running '$1' with profile $PROFILE"
-    if [[ -n $DRY_RUN ]]; then
-        dry_run "${arguments[@]}"
-        return
+    arguments=(--directory "$ROOT" ${CORES:+--cores "$CORES"} ${KEEP_GOING:+--keep-going} "${WORKFLOW_PROFILE[@]}"
+        ${EXTRA[@]+"${EXTRA[@]}"} --config "profile=$PROFILE" ${NAME:+"run=${RUN#runs/}"} ${GRIDS:+"grids=$GRIDS"}
+        ${ONLY:+"only=*$ONLY*"} ${SETTINGS[@]+"set=$(overrides)"} -- "$1")
+    say "running '$1' with profile $PROFILE in $RUN"
+    if [[ -z $DRY_RUN ]]; then
+        "$PY" -m snakemake "${arguments[@]}" || {
+            say "stopped by the error above; the same command goes on from here" >&2
+            exit 1
+        }
+        say "done in $((SECONDS - started)) s; results and figures are in $RUN"
+    elif has_workflow; then
+        "$PY" -m snakemake --dry-run --quiet rules host reason "${arguments[@]}"
+    else
+        say "every notebook of it, as nothing is installed yet"
     fi
-    "$PY" -m snakemake "${arguments[@]}" || {
-        say "stopped by the error above; the same command goes on from here" >&2
-        exit 1
-    }
-    say "done in $((SECONDS - started)) s; results and figures are in runs/$PROFILE"
 }
+
+has_workflow() { "$PY" -c 'import snakemake' 2>/dev/null; } # not before the first installation
+
+find_run() { # sets RUN, the folder that a run with these settings has
+    RUN="runs/$PROFILE"
+    if ((${#SETTINGS[@]})) || [[ -n $NAME ]]; then
+        [[ -z $DRY_RUN ]] || has_workflow || return 0
+        RUN="runs/$("$PY" -m helpers.config.grids run "$PROFILE" ${NAME:+--name "$NAME"} --set "$(overrides)")" || exit 2
+    fi
+}
+
+overrides() { if ((${#SETTINGS[@]})); then printf '%q ' "${SETTINGS[@]}"; fi; } # as one word, for Python to read
 
 share_cores() { # for --jobs; without it, the profile says how many threads a job has
     local cores threads
@@ -286,22 +298,11 @@ use_slurm() { # jobs are followed by squeue where SLURM keeps no accounts, which
     sacct --noheader >/dev/null 2>&1 || WORKFLOW_PROFILE+=(--slurm-status-command squeue)
 }
 
-dry_run() { # the runs that Snakemake would start, if there is a Snakemake yet to ask
-    if "$PY" -c 'import snakemake' 2>/dev/null; then
-        "$PY" -m snakemake --dry-run --quiet rules host reason "$@"
-    else
-        say "every notebook of it, as nothing is installed yet"
-    fi
-}
-
 # ---- the words that are more than one target ---------------------------------------------------------------------
-
-overrides() { if ((${#SETTINGS[@]})); then printf '%q ' "${SETTINGS[@]}"; fi; } # as one word, for Python to read
 
 run_grid() {
     ((${#OPERANDS[@]})) || fail "grid needs a name of config/grids/ or a file, as in: ./run_all.sh grid methods"
-    GRIDS="$(IFS=, && echo "${OPERANDS[*]}")"
-    "$PY" -m helpers.config.grids plan "${OPERANDS[@]}" ${ONLY:+--only "$ONLY"} --set "$(overrides)" || exit 2
+    plan_grids
     local own
     own="$("$PY" -m helpers.config.grids profile "${OPERANDS[@]}")" && PROFILE="${own:-$PROFILE}" # the grid says which
     if [[ -n $ONLY ]]; then workflow grid_runs; else workflow all_grids; fi # a table is of the whole grid
@@ -309,53 +310,56 @@ run_grid() {
 
 run_ablations() {
     read -r -a OPERANDS <<<"$("$PY" -m helpers.config.grids list "$PROFILE")"
-    GRIDS="$(IFS=, && echo "${OPERANDS[*]}")"
-    "$PY" -m helpers.config.grids plan "${OPERANDS[@]}" --set "$(overrides)" || exit 2
+    plan_grids
     workflow ablations
     [[ -n $DRY_RUN ]] || run_report # with the new findings on it
 }
 
-run_own() { # own FOLDER | own validate FOLDER | own verdict
-    case "${OPERANDS[0]:-}" in
-        "") fail "own needs a folder of classes, as in: ./run_all.sh own data/own/example" ;;
-        validate) "$PY" -m helpers.results.own_classes validate "${OPERANDS[1]:-data/own/example}" ;;
-        verdict) "$PY" -m helpers.results.own_classes verdict "runs/$PROFILE" ;;
-        *)
-            "$PY" -m helpers.results.own_classes validate "${OPERANDS[0]}" || exit 2
-            local given line
-            given="$("$PY" -m helpers.results.own_classes settings "${OPERANDS[0]}")" || exit 2
-            while IFS= read -r line; do SETTINGS+=("$line"); done <<<"$given"
-            workflow own_classes ;;
-    esac
+plan_grids() {
+    GRIDS="$(IFS=, && echo "${OPERANDS[*]}")"
+    "$PY" -m helpers.config.grids plan "${OPERANDS[@]}" ${ONLY:+--only "$ONLY"} ${NAME:+--name "$NAME"} --set "$(overrides)" || exit 2
+}
+
+run_own() { # own FOLDER | own validate FOLDER | own verdict FOLDER
+    local word="" folder="${OPERANDS[0]:-}" given line
+    [[ $folder != validate && $folder != verdict ]] || word="$folder" folder="${OPERANDS[1]:-}"
+    [[ -n $folder ]] || fail "own needs a folder of classes, as in: ./run_all.sh own ${word:+$word }data/own/example"
+    [[ $word == verdict ]] || "$PY" -m helpers.results.own_classes validate "$folder" || exit 2
+    [[ $word != validate ]] || return 0
+    given="$("$PY" -m helpers.results.own_classes settings "$folder")" || exit 2
+    while IFS= read -r line; do SETTINGS+=("$line"); done <<<"$given"
+    if [[ $word != verdict ]]; then
+        workflow own_classes
+    else
+        find_run && "$PY" -m helpers.results.own_classes verdict "$RUN"
+    fi
 }
 
 run_rehearse() { # what to expect, the trainings, what they took
     "$PY" -m helpers.models.rehearsal check "$PROFILE" --set "$(overrides)" || exit 2
     local failed=""
+    find_run
     KEEP_GOING=yes # what fits is measured, whatever does not
     (workflow rehearsal) || failed=yes
-    [[ -n $DRY_RUN ]] || "$PY" -m helpers.models.rehearsal verdict "runs/$PROFILE"
+    [[ -n $DRY_RUN ]] || "$PY" -m helpers.models.rehearsal verdict "$RUN"
     [[ -z $failed ]] || exit 1
 }
 
-run_verify() { "$PY" -m helpers.workflow.verify "runs/$PROFILE" "figures/$PROFILE"; }
+run_verify() { find_run && "$PY" -m helpers.workflow.verify "$RUN" "figures/${RUN#runs/}"; }
 
 run_report() { # anew from the results that there are: what grids and baselines have left is no input of the page's rule
     EXTRA=(--forcerun report --allowed-rules report ${EXTRA[@]+"${EXTRA[@]}"})
     workflow report
 }
 
-run_setup() { say "nothing more to do"; } # main has done it
+run_lab() { exec "$PY" -m helpers.workflow.lab ${EXTRA[@]+"${EXTRA[@]}"}; } # what ends this then ends the kernels too
 
-run_lab() {
-    "$PY" -m jupyterlab --ServerApp.root_dir="$ROOT" --LabApp.default_url=/lab/tree/notebooks ${EXTRA[@]+"${EXTRA[@]}"}
-}
-
-# A process a core, four at most (a gigabyte each), and a thread each: processes that share cores by threads slow each
-# other tenfold. A file's tests stay in one process, as they share what they have made.
+# A process per core, four at most (a gigabyte each), and a thread each: processes that share cores by threads slow each
+# other tenfold. A file's tests stay in one process, as they share what they have made; files come in conftest.py's order.
 run_test() {
+    [[ -n $ALL ]] || EXTRA=(-m "not slow" ${EXTRA[@]+"${EXTRA[@]}"})
     OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 \
-        "$PY" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile ${EXTRA[@]+"${EXTRA[@]}"}
+        "$PY" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder ${EXTRA[@]+"${EXTRA[@]}"}
 }
 
 run_lint() {
@@ -369,18 +373,18 @@ run_lint() {
 
 main() {
     read_arguments "$@"
-    : "${WORD:=demo}"
-    [[ -z $ONLY || $WORD == grid ]] || fail "--only takes some runs of a grid, as in: ./run_all.sh grid methods --only seed0"
     choose_profile
+    case "$WORD" in lab | test | lint | setup | verify | own) ;; *) check_data ;; esac
     set_up
     case "$WORD" in
-        demo | real | paper) workflow all ;;
+        demo | paper) workflow all ;;
         smoke) workflow everything ;;
         publish) SETTINGS=('seeds=[0,1,2]' ${SETTINGS[@]+"${SETTINGS[@]}"}) && workflow publish ;;
         base-models) workflow base_models ;;
         figures) EXTRA=(--forcerun resources paper --allowed-rules figures resources paper ${EXTRA[@]+"${EXTRA[@]}"}) && workflow figures ;;
         grid | ablations | rehearse | report) run_"$WORD" ;;
-        *) if [[ -n $DRY_RUN ]]; then say "then: $WORD"; else run_"${WORD//-/_}"; fi ;;
+        setup) say "nothing more to do" ;;
+        *) if [[ -n $DRY_RUN ]] && { [[ $WORD != own ]] || ! has_workflow; }; then say "then: $WORD"; else run_"$WORD"; fi ;;
     esac
 }
 

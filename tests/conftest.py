@@ -10,6 +10,13 @@ if not os.environ.get("TEST_GPU"):  # before torch is imported, and for the proc
 
 from helpers.paths import DATA
 
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: begun last, one of them would keep its process busy after the others have ended."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 MODELS = ("tiny-qwen2-vl", "tiny-llava-next")
 
 

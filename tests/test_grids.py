@@ -118,7 +118,58 @@ def test_an_unknown_grid_lists_those_found():
         load_grid("metods")
 
 
-def test_list_and_plan_from_the_command_line(capsys):
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ({}, "demo"),
+        ({"training.epochs": 3}, "demo+training.epochs=3"),
+        ({"training.epochs": DEMO.training.epochs}, "demo"),  # no difference
+        ({"training.learning_rate": "2e-3", "data.seed": 1}, "demo+data.seed=1+training.learning_rate=0.002"),
+        ({"build.parts": ["look"]}, "demo+build.parts=look"),
+        ({"models.qwen2_vl.path": "models/mine"}, "demo+models.qwen2_vl.path=models_mine~171437ae"),
+        ({"seeds": [0, 1, 2], "modes": ["hybrid"]}, "demo"),  # runs that have places of their own
+        ({"models.third": {"path": "a/b", "display": "T"}}, "demo"),
+        ({"domains": {"culture": {"source": "drawn"}}}, "demo"),
+        ({"jobs.threads": 2, "disk_gb": 3, "description": "D"}, "demo"),  # no result depends on them
+        ({"seeds": [1], "training": DEMO.training.model_dump() | {"epochs": 3}}, "demo+training.epochs=3"),
+    ],
+)
+def test_a_run_has_a_folder_of_its_own_once_a_result_could_differ(overrides, name):
+    assert grids.run_name("demo", overrides) == name
+
+
+def test_a_run_can_be_given_a_name_that_is_a_plain_folder_name():
+    assert grids.run_name("demo", {"training.epochs": 3}, "longer") == "demo+longer"
+    with pytest.raises(SettingsError, match=r"run name '\.\./x' becomes the name of a folder"):
+        grids.run_name("demo", {}, "../x")
+
+
+def test_many_changes_are_cut_and_hashed_and_a_setting_that_is_wrong_is_no_name():
+    many = {"data.seed": 1, "build.seed": 1, "training.epochs": 3, "training.lora_rank": 4, "training.lora_alpha": 8}
+    many |= {"evaluation.batch_size": 3}
+    name = grids.run_name("demo", many)
+    assert name.startswith("demo+build.seed=1+data.seed=1+evaluation.batch_size=3+training.epochs=3+training.lora_alp")
+    assert len(name) == len("demo+") + grids.LONGEST_KEY
+    assert name != grids.run_name("demo", many | {"training.lora_rank": 8})
+    with pytest.raises(SettingsError, match="unknown field epoch"):
+        grids.run_name("demo", {"training.epoch": 3})
+
+
+def test_the_plan_of_a_grid_counts_what_is_finished_in_the_run_of_the_settings(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    result = "demo+training.lora_rank=4/training/qwen2_vl/butterfly/text_only/training.epochs=3/seed0/resources.json"
+    (tmp_path / result).parent.mkdir(parents=True)
+    (tmp_path / result).write_text("{}")
+    assert grids.main(["plan", "epochs", "--set", "training.lora_rank=4"]) == 0
+    assert "finished: 1 of 8 notebooks" in capsys.readouterr().out
+    assert grids.main(["plan", "epochs"]) == 0
+    assert "finished: 0 of 8 notebooks" in capsys.readouterr().out
+
+
+def test_list_run_and_plan_from_the_command_line(capsys):
+    assert grids.main(["run", "demo", "--set", "training.epochs=3 "]) == 0
+    assert grids.main(["run", "demo", "--set", "", "--name", "longer"]) == 0
+    assert capsys.readouterr().out.split() == ["demo+training.epochs=3", "demo+longer"]
     assert grids.main(["list", "demo"]) == 0
     assert capsys.readouterr().out.split() == [name for name in SHIPPED if load_grid(name).profile == "demo"]
     assert grids.main(["plan", "epochs"]) == 0

@@ -29,6 +29,7 @@ def test_invented_classes_differ_in_name_and_look_and_fit_the_vocabulary(domain)
         VOCABULARIES[domain].check_facts(thing.facts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lesson", LESSONS, ids=["first", "second"])
 def test_no_target_name_occurs_in_the_exercises(lesson):
     exercises = islice(Curriculum(lesson.seed, lesson.domains, lesson.classes), 20_000)

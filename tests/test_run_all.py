@@ -26,6 +26,9 @@ FILES = (
     "requirements.in",
     "pyproject.toml",
     "config/profiles/demo.yaml",
+    "config/profiles/own.yaml",
+    "config/profiles/paper.yaml",
+    "config/profiles/real_sample.yaml",
 )
 
 # Answers the questions that run_all.sh has for a Python, and notes everything else that it is called with.
@@ -33,6 +36,8 @@ PYTHON = """#!/bin/sh
 case "$*" in
     *python_version*) echo {version} ;;
     *"import ensurepip"*) exit {venv_missing} ;;
+    *"import helpers"*) echo "{helpers}" ;;
+    *helpers.config.grids\\ run*) echo the-run; printf '%s\\0' "$@" >>"$CALLS" ;;
     *) printf '%s\\0' "$@" >>"$CALLS" ;;
 esac
 case "$*" in
@@ -61,12 +66,9 @@ class Clone:
         self.python(self.environment / "bin/python")
         self.before = self.files()
 
-    def python(
-        self, path: Path, version: str = "3.12.4", venv_missing: int = 0, pip_says: str = "", pip_fails: int = 0
-    ) -> None:
-        executable(
-            path, PYTHON.format(version=version, venv_missing=venv_missing, pip_says=pip_says, pip_fails=pip_fails)
-        )
+    def python(self, path: Path, **answers: object) -> None:
+        usual = {"version": "3.12.4", "venv_missing": 0, "helpers": "", "pip_says": "", "pip_fails": 0}
+        executable(path, PYTHON.format(**(usual | answers)))
 
     def files(self) -> set[Path]:
         return set(self.root.rglob("*"))
@@ -118,7 +120,7 @@ def test_dry_run_changes_nothing(clone: Clone) -> None:
     result = clone.run("--dry-run")
     assert result.returncode == 0, result.stderr
     assert "making .venv with python3 (Python 3.12.4)" in result.stdout
-    assert "running 'all' with profile demo" in result.stdout
+    assert "running 'all' with profile demo in runs/demo" in result.stdout
     assert clone.files() == clone.before
 
 
@@ -136,8 +138,7 @@ def test_dry_run_changes_nothing(clone: Clone) -> None:
         (["-n"], "unknown option '-n'"),
         (["--profile"], "--profile needs a value, as in: --profile demo"),
         (["--profile", "../demo"], "--profile cannot be '../demo'"),
-        (["--profile=nowhere"], "unknown profile 'nowhere': there is no config/profiles/nowhere.yaml; found: demo"),
-        (["real"], "unknown profile 'real_sample'"),
+        (["--profile=nowhere"], "unknown profile 'nowhere': there is no config/profiles/nowhere.yaml; found: demo "),
         (["--jobs", "0"], "--jobs cannot be '0'; it is given as in: --jobs 2"),
         (["--jobs", "two"], "--jobs cannot be 'two'"),
         (["grid", "methods", "--only", "seed 0"], "--only cannot be 'seed 0'; it is given as in: --only seed0"),
@@ -145,6 +146,8 @@ def test_dry_run_changes_nothing(clone: Clone) -> None:
             ["demo", "--only", "seed0"],
             "--only takes some runs of a grid, as in: ./run_all.sh grid methods --only seed0",
         ),
+        (["demo", "--all"], "--all is for the tests: ./run_all.sh test --all"),
+        (["--name", "a/b"], "--name cannot be 'a/b'; it is given as in: --name longer"),
         (["--set", "epochs"], "--set cannot be 'epochs'; it is given as in: --set training.epochs=10"),
         (["--set", "=3"], "--set cannot be '=3'"),
     ],
@@ -153,11 +156,25 @@ def test_unreadable_arguments_are_refused(clone: Clone, arguments: list[str], me
     clone.refuses(clone.run(*arguments), message)
 
 
+@pytest.mark.parametrize("asked", ["paper", "demo --profile=real_sample", "figures --profile=paper"])
+def test_data_that_no_clone_brings_along_is_missed_before_anything_is_installed(clone: Clone, asked: str) -> None:
+    arguments = asked.split()
+    profile = arguments[-1].removeprefix("--profile=")
+    refused = clone.run(*arguments)
+    clone.refuses(refused, f"profile {profile} reads K-VISCUIT from data/kviscuit, which is not there. Put the folder")
+    for given in ("github.com/ddehun/k-viscuit", "--set domains.kviscuit.path=ddehun/k-viscuit"):
+        assert given in refused.stderr
+    elsewhere = clone.run_active(*arguments, "--set", "domains.kviscuit.path=elsewhere")
+    assert elsewhere.returncode == 0  # the workflow looks there
+    (clone.root / "data/kviscuit").mkdir(parents=True)
+    assert clone.run_active(*arguments).returncode == 0
+
+
 @pytest.mark.parametrize("minor", range(9, 17))
 def test_python_is_accepted_exactly_in_the_range_of_pyproject(clone: Clone, minor: int) -> None:
     version = f"3.{minor}.1"
     for name in PYTHONS:
-        clone.python(clone.bin / name, version)
+        clone.python(clone.bin / name, version=version)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     result = clone.run("setup", "--dry-run")
     if version in SpecifierSet(project["requires-python"]):
@@ -168,8 +185,8 @@ def test_python_is_accepted_exactly_in_the_range_of_pyproject(clone: Clone, mino
 
 
 def test_newest_suitable_python_is_taken_where_python3_is_not(clone: Clone) -> None:
-    clone.python(clone.bin / "python3", "3.14.0")
-    clone.python(clone.bin / "python3.13", "")  # a name without a Python behind it, as version managers leave
+    clone.python(clone.bin / "python3", version="3.14.0")
+    clone.python(clone.bin / "python3.13", version="")  # a name without a Python behind it, as version managers leave
     assert "making .venv with python3.12 " in clone.run("setup", "--dry-run").stdout
 
 
@@ -188,7 +205,7 @@ def test_disk_without_room_is_refused(clone: Clone) -> None:
 
 
 def test_unsuitable_active_environment_is_refused(clone: Clone) -> None:
-    clone.python(clone.environment / "bin/python", "3.10.2")
+    clone.python(clone.environment / "bin/python", version="3.10.2")
     clone.refuses(
         clone.run_active(), f"the active environment {clone.environment} has a Python that is 3.10.2; 3.11.5 to 3.13"
     )
@@ -196,6 +213,19 @@ def test_unsuitable_active_environment_is_refused(clone: Clone) -> None:
 
 def test_active_environment_that_is_gone_is_refused(clone: Clone) -> None:
     clone.refuses(clone.run(VIRTUAL_ENV="/gone"), "the active environment /gone has a Python that is broken;")
+
+
+def test_environment_of_another_clone_is_refused_unless_it_is_taken_over(clone: Clone) -> None:
+    other = clone.root.parent / "another clone"
+    other.mkdir()
+    clone.python(clone.environment / "bin/python", helpers=f"{other}/src/helpers")
+    refused = clone.run_active("test")
+    clone.refuses(refused, f"the active environment {clone.environment} belongs to another clone, {other}, whose")
+    assert "Deactivate it, and .venv will be made here; or take it over: TAKE_OVER=yes ./run_all" in refused.stderr
+    assert clone.called() == []
+    assert clone.run("setup", VIRTUAL_ENV=str(clone.environment), TAKE_OVER="yes").returncode == 0
+    clone.python(clone.environment / "bin/python", helpers=f"{clone.root}/src/helpers")
+    assert clone.run_active("setup").returncode == 0
 
 
 # ---- what it uses
@@ -268,12 +298,54 @@ def test_word_becomes_a_target_of_the_workflow(clone: Clone, word: str, target: 
     assert config_of(called) == config
 
 
+@pytest.mark.parametrize(
+    ("word", "target"), [("demo", "all"), ("figures", "figures"), ("report", "report"), ("publish", "publish")]
+)
+def test_a_changed_run_is_found_and_named_by_its_settings(clone: Clone, word: str, target: str) -> None:
+    result = clone.run_active(word, "--set", "training.epochs=3", "--name", "longer")
+    assert f"running '{target}' with profile demo in runs/the-run" in result.stdout
+    assert "results and figures are in runs/the-run" in result.stdout
+    called = clone.called()
+    asked = called[called.index("helpers.config.grids") :]
+    assert asked[:6] == ["helpers.config.grids", "run", "demo", "--name", "longer", "--set"]
+    assert "training.epochs=3 " in asked[6]
+    assert config_of(called)[:2] == ["profile=demo", "run=the-run"]
+
+
+def test_a_run_as_its_profile_stands_needs_no_question_for_its_name(clone: Clone) -> None:
+    result = clone.run_active("--jobs", "2")
+    assert "results and figures are in runs/demo\n" in result.stdout
+    assert "helpers.config.grids" not in clone.called()
+
+
+def test_verify_and_a_verdict_look_at_the_run_of_the_settings(clone: Clone) -> None:
+    assert clone.run_active("verify", "--name", "longer").returncode == 0
+    assert clone.called()[-3:] == ["helpers.workflow.verify", "runs/the-run", "figures/the-run"]
+    assert clone.run_active("verify").returncode == 0
+    assert clone.called()[-3:] == ["helpers.workflow.verify", "runs/demo", "figures/demo"]
+    assert clone.run_active("own", "verdict", "my classes", "--name", "longer").returncode == 0
+    called = clone.called()
+    assert called[called.index("settings") + 1] == "my classes"
+    assert called[-3:] == ["helpers.results.own_classes", "verdict", "runs/the-run"]
+
+
+def test_own_classes_are_checked_before_they_are_run(clone: Clone) -> None:
+    result = clone.run_active("own", "verdict")
+    assert result.stderr == "error: own needs a folder of classes, as in: ./run_all.sh own verdict data/own/example\n"
+    assert clone.run_active("own", "my classes").returncode == 0
+    called = clone.called()
+    assert called.index("validate") < called.index("settings") < called.index("snakemake")
+    assert called[-1] == "own_classes"
+    assert clone.run_active("own", "validate", "my classes").returncode == 0
+    assert clone.called()[-3:] == ["helpers.results.own_classes", "validate", "my classes"]
+
+
 def test_settings_reach_the_profile_as_they_were_given(clone: Clone) -> None:
     given = ["training.epochs=3", "seeds=[0, 1]", "description='it is: $(touch evil) `x` \"so\" #1'"]
     options = [part for setting in given for part in ("--set", setting)]
     assert clone.run_active(*options, "--jobs", "2", "--", "--forceall").returncode == 0
     called = clone.called()
-    settings = config_of(called)[1].removeprefix("set=")
+    settings = config_of(called)[-1].removeprefix("set=")
     assert shlex.split(settings)[:3] == given
     assert parse_overrides(settings)["description"] == 'it is: $(touch evil) `x` "so" #1'
     assert "jobs.threads=" in settings
@@ -321,8 +393,10 @@ def test_slurm_is_refused_where_it_is_not(clone: Clone) -> None:
 
 def test_arguments_behind_two_dashes_reach_pytest(clone: Clone) -> None:
     assert clone.run_active("test", "--", "-k", "two words").returncode == 0
-    cores = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
-    assert clone.called()[-10:] == ["-m", "pytest", *cores, "-k", "two words"]
+    cores = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
+    assert clone.called()[-13:] == ["-m", "pytest", *cores, "-m", "not slow", "-k", "two words"]
+    assert clone.run_active("test", "--all", "--", "-m", "slow").returncode == 0  # CI's second part
+    assert clone.called()[-11:] == ["-m", "pytest", *cores, "-m", "slow"]
 
 
 # ---- how it is written

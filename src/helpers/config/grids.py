@@ -50,6 +50,8 @@ QUESTION_SETTINGS = (  # no matter to training
     "build.asked",
 )
 HYBRID_SHARE = "build.hybrid_share"
+# What may change within a run's folder: it adds runs, which have places of their own there, or no result depends on it.
+IN_PLACE = ("seeds", "modes", "jobs.", "disk_gb", "description")
 
 
 class Grid(Settings):
@@ -239,34 +241,70 @@ def _slug(value: Any) -> str:
     return f"{plain}~{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
-def plan(grid: Grid, profile: Profile, only: str = "") -> str:
-    """A grid in words: what it varies, how many notebooks that is, how many are there already, what the rest costs."""
+def run_name(profile: str, overrides: Mapping[str, Any], name: str | None = None) -> str:
+    """The folder below ``runs/`` of a profile with some settings replaced, so that no run overwrites that of others.
+
+    ``demo`` as it stands, ``demo+training.epochs=3`` where a result depends on what differs, ``demo+NAME`` with a name.
+    Other seeds and modes, and models and domains that are added or left out, stay in ``demo``: each of their runs has a
+    path of its own, and only the tables and figures, which take seconds, are made anew.
+
+    Raises `SettingsError` for a name that is no plain folder name, and as `load_profile`.
+    """
+    as_it_stands, changed = (_fields(load_profile(profile, given).model_dump()) for given in ({}, overrides))
+    if name is not None:
+        check_name("run", name)
+        return f"{profile}+{name}"
+    both = {field for field in as_it_stands.keys() & changed if not field.startswith(IN_PLACE)}
+    different = {field: changed[field] for field in both if changed[field] != as_it_stands[field]}
+    return f"{profile}+{key(different)}" if different else profile
+
+
+def _fields(settings: Mapping[str, Any], group: str = "") -> Overrides:
+    """All settings by their dotted names."""
+    found: Overrides = {}
+    for field, value in settings.items():
+        found |= _fields(value, f"{group}{field}.") if isinstance(value, Mapping) else {f"{group}{field}": value}
+    return found
+
+
+def plan(grid: Grid, profile: Profile, only: str = "", run: str | None = None) -> str:
+    """A grid in words: what it varies, how many notebooks that is, how many are there already, what the rest costs.
+
+    ``run``: the folder below ``runs/`` that is looked at, the profile's own if none is given.
+    """
     cells = runs(grid, profile, only)
     steps = estimates.steps(cells)
-    varied = ", ".join(sorted({field for run in cells for field in run.overrides})) or "nothing"
+    varied = ", ".join(sorted({field for cell in cells for field in cell.overrides})) or "nothing"
     counts = f"{len(steps['training'])} trainings, {len(steps['evaluation'])} evaluations"
     return (
         f"{grid.name}: {grid.title}\n  varies {varied}\n  {len(cells)} runs: {counts}\n"
-        f"{estimates.cost_estimate(paths.RUNS / profile.name, steps, grid.minutes)}"
+        f"{estimates.cost_estimate(paths.RUNS / (run or profile.name), steps, grid.minutes)}"
     )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``list PROFILE``: the names of its grids; ``plan GRID...``: what they are; ``profile GRID``: of which profile."""
+    """``list PROFILE``: the names of its grids; ``plan GRID...``: what they are; ``profile GRID``: of which profile;
+    ``run PROFILE``: the folder below ``runs/`` of the profile with these settings.
+    """
     parser = argparse.ArgumentParser(prog="python -m helpers.config.grids", description=main.__doc__)
-    parser.add_argument("what", choices=["list", "plan", "profile"])
+    parser.add_argument("what", choices=["list", "plan", "profile", "run"])
     parser.add_argument("names", nargs="+")
     parser.add_argument("--only", default="", help="of their runs those with this in their names")
     parser.add_argument("--set", default="", help="settings that differ from the profile's, as KEY=VALUE KEY=VALUE")
+    parser.add_argument("--name", help="of the run, in place of what differs")
     given = parser.parse_args(arguments)
     try:
+        overrides = parse_overrides(given.set)
         if given.what == "list":
             every = [load_grid(file) for file in sorted(paths.GRIDS.glob("*.yaml"))]
             print(*[grid.name for grid in every if grid.profile in given.names])
         if given.what == "profile":
             print(load_grid(given.names[0]).profile)
+        if given.what == "run":
+            print(run_name(given.names[0], overrides, given.name))
         for grid in map(load_grid, given.names if given.what == "plan" else []):
-            print(plan(grid, load_profile(grid.profile, parse_overrides(given.set)), given.only))
+            run = run_name(grid.profile, overrides, given.name)
+            print(plan(grid, load_profile(grid.profile, overrides), given.only, run))
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1

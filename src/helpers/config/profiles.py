@@ -167,7 +167,7 @@ def check_name(what: str, name: str) -> None:
     if not FOLDER_NAME.fullmatch(name):
         raise SettingsError(
             f"{what} name {name!r} becomes the name of a folder: at most 60 letters, digits, '_', '-' and '.', and "
-            "neither '-' nor '.' at its beginning; rename the file"
+            "neither '-' nor '.' at its beginning; choose another"
         )
 
 

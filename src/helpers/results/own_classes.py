@@ -39,7 +39,7 @@ def settings(folder: str | Path) -> dict[str, object]:
             f"{folder} has {len(own.findings.problems)} problem(s); `./run_all.sh own validate FOLDER` lists them"
         )
     modes = ["text_only", *(["image_text"] if own.trains_on_pictures() else [])]
-    return {"domains.own.path": str(folder), "modes": modes}
+    return {"domains.own.path": str(Path(folder)), "modes": modes}
 
 
 def verdict(run_dir: str | Path, margin: float, protocol: str | None = None) -> str:
