@@ -18,7 +18,7 @@ _LABELLED = ("model", "domain", "mode", "answering", "protocol", "image", "first
 _KEYS = (*_LABELLED, "variant", "seed", "question_type", "category", "class_id", "phase", "cause", "part", "hardware")
 _HEADINGS = {  # what a column is called where its name in words would not do
     "mode": "training",
-    "answering": "asked",
+    "answering": "prompting",
     "image": "picture",
     "class_id": "class",
     "question_type": "type",
@@ -77,7 +77,7 @@ def shown(
     if zero is not None and not values.select_dtypes("number").fillna(0).to_numpy().any():
         return Sentence(zero)
     words = {key: [_key(key, value) for value in frame[key]] for key in keys} | _cells(values)
-    named = pd.DataFrame({_heading(name): column for name, column in words.items()})
+    named = pd.DataFrame({_heading(name, table.columns.name): column for name, column in words.items()})
     return named.set_index(list(named.columns[: len(keys) or 1]))
 
 
@@ -100,10 +100,10 @@ def _field(name: str, value: Any) -> str:
     return _key(name, value) if isinstance(value, str) else _column(name, pd.Series([value]))[0]
 
 
-def _heading(name: Any) -> str:
-    """A column's name in words, with its unit."""
+def _heading(name: Any, of: Any = None) -> str:
+    """A column's name in words, with its unit; `of` is the key whose values the columns are, in a pivoted table."""
     text = str(name)
-    return _HEADINGS.get(text) or _in_words(text, label(text))
+    return _HEADINGS.get(text) or (_in_words(text, label(text)) if of is None else _key(str(of), text))
 
 
 def _key(name: str, value: Any) -> str:
@@ -125,7 +125,7 @@ def _cells(values: pd.DataFrame) -> dict[str, list[str]]:
             ends |= {low, high}
             every = _column(name, pd.concat([values[name], values[low], values[high]], ignore_index=True))
             parts = (every[start : start + len(values)] for start in range(0, len(every), len(values)))
-            found[name] = [f"{at} [{first}, {last}]" if at else "" for at, first, last in zip(*parts, strict=True)]
+            found[name] = [f"{at}\u00a0[{first},\u00a0{last}]" if at else "" for at, first, last in zip(*parts, strict=True)]
         else:
             found[name] = _column(name, values[name])
     return {name: cells for name, cells in found.items() if name not in ends}
@@ -139,7 +139,7 @@ def _column(name: str, values: "pd.Series[Any]") -> list[str]:
         return ["" if _missing(value) else str(value) for value in values]
     numbers = [math.nan if pd.isna(value) else float(value) for value in values]
     if "p" in name.split("_"):
-        return ["" if math.isnan(p) else f"{p:.3f}" if p >= SMALL_P else f"< {SMALL_P}" for p in numbers]
+        return ["" if math.isnan(p) else f"{p:.3f}" if p >= SMALL_P else f"<\u00a0{SMALL_P}" for p in numbers]
     decimals, sign = _decimals(numbers), "+" if set(_SIGNED) & set(name.split("_")) else ""
     return ["" if math.isnan(number) else _number(number, decimals, sign) for number in numbers]
 
