@@ -27,6 +27,18 @@ _HEADINGS = {  # what a column is called where its name in words would not do
     "overall": "overall (%)",
     "n_type1": "questions, Type 1",
     "n_type2": "questions, Type 2",
+    "type1_sd": "SD",
+    "type1_min": "lowest",
+    "type1_max": "highest",
+    "type1_difference": "difference (points)",
+    "type1_p_holm": "p (Holm)",
+    "type1_detectable": "detectable, Type 1",
+    "type2_detectable": "detectable, Type 2",
+    "reported_type1": "reported Type 1 (%)",
+    "reported_type2": "reported Type 2 (%)",
+    "reported_overall": "reported overall (%)",
+    "accuracy": "accuracy (%)",
+    "text_above": "text above (points)",
     "kappa": "Cohen's kappa",
     "difference": "difference (points)",
     "gain": "gain (points)",
@@ -125,7 +137,9 @@ def _cells(values: pd.DataFrame) -> dict[str, list[str]]:
             ends |= {low, high}
             every = _column(name, pd.concat([values[name], values[low], values[high]], ignore_index=True))
             parts = (every[start : start + len(values)] for start in range(0, len(every), len(values)))
-            found[name] = [f"{at}\u00a0[{first},\u00a0{last}]" if at else "" for at, first, last in zip(*parts, strict=True)]
+            found[name] = [
+                f"{at}\u00a0[{first},\u00a0{last}]" if at else "" for at, first, last in zip(*parts, strict=True)
+            ]
         else:
             found[name] = _column(name, values[name])
     return {name: cells for name, cells in found.items() if name not in ends}

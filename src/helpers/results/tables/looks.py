@@ -23,6 +23,8 @@ def read_drawn_looks(domain: str) -> pd.DataFrame | None:
 def look_alikes(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """`look_alike_table` of all domains whose looks a table describes; empty where there is none."""
     looks = {str(domain): read_drawn_looks(str(domain)) for domain in rows["domain"].unique()}
-    known = [look_alike_table(rows[rows["domain"] == name], by, look) for name, look in looks.items() if look is not None]
+    known = [
+        look_alike_table(rows[rows["domain"] == name], by, look) for name, look in looks.items() if look is not None
+    ]
     columns = [*by, "differs", "offered", "chosen", "share"]
     return pd.concat(known, ignore_index=True) if known else pd.DataFrame(columns=columns)
