@@ -1,4 +1,4 @@
-"""A table or a record as a notebook shows it: words for keys, few digits, and a sentence where a table would say nothing.
+"""A table or a record as a notebook shows it: words for keys, few digits, a sentence where a table would say nothing.
 
 This is for reading only. The CSV files keep the keys, all columns and all digits.
 """
