@@ -43,11 +43,9 @@ PYTHON = sys.executable
 # ---- settings ----------------------------------------------------------------------------------------------------
 
 
-def load_settings(name):
-    overrides = profiles.parse_overrides(str(config.get("set") or ""))
-    if "seeds" in config:
-        overrides["seeds"] = str(config["seeds"]).split(",")
-    return profiles.load_profile(name, overrides)
+CHANGED = profiles.parse_overrides(str(config.get("set") or ""))
+if "seeds" in config:
+    CHANGED["seeds"] = str(config["seeds"]).split(",")
 
 
 def load_grids():
@@ -59,7 +57,9 @@ def load_grids():
 
 try:
     GRIDS = load_grids()
-    PROFILE = load_settings(next((grid.profile for grid in GRIDS.values()), str(config.get("profile", "demo"))))
+    PROFILE = profiles.load_profile(next((g.profile for g in GRIDS.values()), str(config.get("profile", "demo"))), CHANGED)
+    # A run whose results differ from the profile's has a folder of its own
+    RUN = f"runs/{config.get('run') or grids.run_name(PROFILE.name, CHANGED)}"
     GRID_RUNS = {name: grids.runs(grid, PROFILE, str(config.get("only") or "")) for name, grid in GRIDS.items()}
     # By its name, in what each variant differs from the profile. A run has one name per step (see helpers.config.grids).
     OVERRIDES = {MAIN: {}} | {
@@ -76,7 +76,6 @@ except profiles.SettingsError as error:
 
 FACTS = [path.relative_to(ROOT).as_posix() for path in SOURCES["drawn"].tables.values()]
 REPORTED = "data/reported.csv"
-RUN = f"runs/{config.get('run') or PROFILE.name}"  # run_all.sh names it: a changed run has a folder of its own
 try:
     check_layout(RUN)
 except OldRunError as error:

@@ -19,9 +19,11 @@ from helpers.results.tables import (
     grid_reading,
     grid_table,
     in_order,
+    look_alikes,
     name_variants,
     of_protocol,
     of_variant,
+    phases_table,
     read_answers,
     read_drawn_looks,
     read_reported,
@@ -365,6 +367,18 @@ def test_looks_are_indexed_as_options_name_the_classes():
     assert read_drawn_looks("kviscuit") is None
 
 
+def test_look_alikes_are_of_the_domains_whose_looks_a_table_describes():
+    """The one question of Type 1: Monarch is right, and the other known butterfly is chosen."""
+    asked = {"options": ["Adonis", "Monarch", "?", "??"], "answer": 1, "parsed": 0, "correct": False}
+    rows = frame([row(0, False, **asked)], [row(0, False, domain="kviscuit", **asked)])
+    table = look_alikes(rows, ["domain"])
+    looks = read_drawn_looks("butterfly")
+    differs = int((looks.loc["Adonis"] != looks.loc["Monarch"]).sum())
+    assert table.to_numpy().tolist() == [["butterfly", differs, 1, 1, 100.0]]
+    elsewhere = look_alikes(rows[rows["domain"] == "kviscuit"], ["domain"])
+    assert elsewhere.empty and list(elsewhere) == list(table)
+
+
 def test_rounding_keeps_small_p_values_and_the_axis():
     table = rounded(pd.DataFrame({"low": [1.26], "type1_p": [0.000012345], "p_holm": [0.5], "x": [0.0004], "n": [3]}))
     assert table.to_numpy().tolist() == [[1.3, 1.23e-05, 0.5, 0.0004, 3]]
@@ -435,6 +449,16 @@ def test_the_reading_of_a_grid_names_what_is_clear_and_nothing_else(tmp_path):
     assert "shuffled (text only, Type 1) -100.0 [-100.0, -100.0]" in said
     assert "Type 2" not in said
     assert grid_reading(table[table["mode"] == "base"]).startswith("No variant could be compared")
+
+
+def test_phases_are_one_row_per_run_and_phase_and_none_where_records_tell_none_apart(tmp_path):
+    both = resources(tmp_path, main=10, shuffled=20).assign(
+        phases=[{"train": {"seconds": 9.0}, "save": {"seconds": 1.0}}, None]
+    )
+    table = phases_table(both)
+    assert list(table) == ["model", "domain", "mode", "seed", "phase", "seconds"]
+    assert table[["phase", "seconds"]].to_numpy().tolist() == [["train", 9.0], ["save", 1.0]]
+    assert phases_table(both.drop(columns="phases")).empty
 
 
 def test_the_reading_of_a_grid_says_what_it_could_not_have_shown(tmp_path):

@@ -43,6 +43,18 @@ def resources_table(resources: pd.DataFrame) -> pd.DataFrame:
     return resources[list(RESOURCE_COLUMNS)].round({"seconds": 2, "peak_memory_mb": 1, "energy_wh": 5})
 
 
+def phases_table(resources: pd.DataFrame) -> pd.DataFrame:
+    """What each phase of each training run cost, one row per run and phase; empty where the records tell none apart."""
+    names = ["model", "domain", "mode", "seed"]
+    found = [
+        {**{name: run[name] for name in names}, "phase": phase, **costs}
+        for run in resources.to_dict("records")
+        if isinstance(run.get("phases"), dict)
+        for phase, costs in run["phases"].items()
+    ]
+    return pd.DataFrame(found, columns=None if found else [*names, "phase", "seconds"])
+
+
 def cost_ratios(resources: pd.DataFrame, of: str = "text_only", to: str = "image_text") -> pd.DataFrame:
     """Time, memory and energy of training mode `of` relative to mode `to`, means over the seeds; empty without both."""
     costs = ["seconds", "peak_memory_mb", "energy_wh"]
