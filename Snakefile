@@ -57,7 +57,8 @@ def load_grids():
 
 try:
     GRIDS = load_grids()
-    PROFILE = profiles.load_profile(next((g.profile for g in GRIDS.values()), str(config.get("profile", "demo"))), CHANGED)
+    NAMED = next((grid.profile for grid in GRIDS.values()), str(config.get("profile", "demo")))
+    PROFILE = profiles.load_profile(NAMED, CHANGED)
     # A run whose results differ from the profile's has a folder of its own
     RUN = f"runs/{config.get('run') or grids.run_name(PROFILE.name, CHANGED)}"
     GRID_RUNS = {name: grids.runs(grid, PROFILE, str(config.get("only") or "")) for name, grid in GRIDS.items()}
@@ -261,7 +262,7 @@ def own_classes_parameters(wildcards):
 def grid_parameters(wildcards):
     name = wildcards.get("grid", next(iter(GRIDS), ""))
     if not name:  # only asked for the parameters' names
-        return dict.fromkeys(["grid_name", "title", "run_dir", "output_dir", "answer_files", "resource_files", "displays"])
+        return dict.fromkeys(["grid_name", "title", "run_dir", "output_dir", "answer_files", "images", "displays"])
     varied = {field for run in GRID_RUNS[name] for field in run.overrides}
     return {
         "grid_name": name,
@@ -271,7 +272,7 @@ def grid_parameters(wildcards):
         "output_dir": str(LAYOUT.folder("grid", grid=name)),
         "answer_files": of_grid(name, "evaluation", "answers.jsonl"),
         "resource_files": of_grid(name, "training", "resources.json"),
-        "pictures": GRIDS[name].pictures,
+        "images": [] if GRIDS[name].pictures else ["with"],
         "x": GRIDS[name].x,
         "variants": {run.key("evaluation"): run.overrides for run in GRID_RUNS[name]},
         "labels": {run.key("evaluation"): run.label for run in GRID_RUNS[name] if run.mode != "base"},
@@ -284,10 +285,11 @@ def baselines_parameters(wildcards):
         "domain": wildcards.domain,
         "dataset_dir": str(LAYOUT.folder("dataset", domain=wildcards.domain, variant=MAIN)),
         "output_dir": str(LAYOUT.folder("baselines", domain=wildcards.domain)),
+        "run_dir": RUN,
         "contrastive_model": PROFILE.contrastive_model,
         "model_paths": {name: model.path for name, model in PROFILE.models.items()},
         "displays": DISPLAYS,
-        **PROFILE.evaluation.model_dump(),
+        **PROFILE.evaluation.model_dump(include={"batch_size", "max_new_tokens", "dtype", "max_pixels"}),
     }
 
 

@@ -68,6 +68,7 @@ def make_tree(folder: Path, seconds: float = 0, imports: bool = True) -> Path:
     for name in ("src", "config"):
         shutil.copytree(paths.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copy(paths.ROOT / "Snakefile", folder)
+    shutil.copytree(paths.DATA / "prompts", folder / "data" / "prompts")
     small = yaml.safe_load((folder / "config/profiles/smoke.yaml").read_text())
     small |= {"modes": ["text_only"], "models": {"qwen2_vl": small["models"]["qwen2_vl"]}}
     (folder / "config/profiles/small.yaml").write_text(yaml.safe_dump(small))

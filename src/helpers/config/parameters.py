@@ -60,12 +60,12 @@ class Parameters:
     def settings(self, kind: type[AnySettings]) -> AnySettings:
         """A group of settings: the parameters that are set, over the profile's values.
 
-        Where all are set, as by the workflow, no profile is read. Raises `SettingsError` for an unfit value.
+        Where all that the notebook declares are set, as by the workflow, no profile is read. Raises `SettingsError` for an unfit value.
         """
         group = kind.__name__.lower()
         fields = {name: self._values[name] for name in kind.model_fields if name in self._values}
         given = {name: value for name, value in fields.items() if value is not ...}
-        base = None if len(given) == len(kind.model_fields) else getattr(self.profile, group)
+        base = None if len(given) == len(fields) else getattr(self.profile, group)
         found = _merged(kind, base, given)
         for name, value in found:
             changed = base is None or value != getattr(base, name)
