@@ -17,7 +17,8 @@ from PIL import Image
 
 from helpers.paths import ROOT
 from helpers.results import claims, examples
-from helpers.results.examples import choose_examples, softmax
+from helpers.results.answer_cards import softmax
+from helpers.results.examples import choose_examples
 from helpers.results.report.contents import GridOnPage, as_grid
 from helpers.results.report.executed import NO_WORDS, clean, with_words
 from helpers.results.report.page import _checked, build

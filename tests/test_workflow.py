@@ -116,8 +116,14 @@ def test_the_page_alone_is_made_anew_from_whatever_is_there(finished, change):
     assert plan(finished, "--forcerun", "report", "--allowed-rules", "report", *SMALL, "--", "report") == {"report": 1}
 
 
-def test_an_evaluation_setting_trains_nothing_anew(finished):
-    assert plan(finished, *SMALL, "set=evaluation.batch_size=3") == {"evaluation": 2, **DRAWN_AGAIN}
+def test_an_evaluation_setting_trains_nothing_anew(finished, change):
+    change(finished / "config/profiles/small.yaml", lambda text: text.replace("batch_size: 8", "batch_size: 3"))
+    assert plan(finished, *SMALL) == {"evaluation": 2, **DRAWN_AGAIN}
+
+
+def test_a_setting_beside_the_profile_leaves_the_finished_run_alone(finished):
+    assert plan(finished, *SMALL, "set=evaluation.batch_size=3") == ALL_OF_SMALL
+    assert plan(finished, *SMALL) == {}
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -125,7 +131,8 @@ def test_tower_features_are_kept_for_all_runs_where_they_are_remembered_at_all(f
     config = [*SMALL, "seeds=0,1", f"set=training.tower_cache={str(kept).lower()}"]
     status, output = snakemake(fresh, "--cores", "2", "-n", "-p", "--quiet", "host", *config)
     assert status == 0, output
-    value = '"runs/small/features/qwen2_vl"' if kept else "null"
+    run = "runs/small+training.tower_cache=True" if kept else "runs/small"
+    value = f'"{run}/features/qwen2_vl"' if kept else "null"
     assert re.findall(r'"features_dir": ("[^"]*"|null)', output) == [value] * 2
 
 
