@@ -207,10 +207,10 @@ def test_a_template_whose_prompt_does_not_begin_the_chat_is_refused(reader, monk
 
 def test_four_bits_and_an_adapter_go_through_the_same_tree(model_path, butterflies, monkeypatch):
     from helpers.models.adapters import add_lora
-    from helpers.models.unpacked_lora import _Fused
+    from helpers.models.unpacking import _Layer
 
-    layers, fused = set(), _Fused.__call__
-    monkeypatch.setattr(_Fused, "__call__", lambda self, x: layers.add(id(self.layer)) or fused(self, x))
+    layers, once = set(), _Layer.__call__
+    monkeypatch.setattr(_Layer, "__call__", lambda self, x: layers.add(id(self.module)) or once(self, x))
     model, family = load_model(model_path)
     tuned = add_lora(model, family, 4, 8, 0.0, True, 0).eval()
     with torch.no_grad():

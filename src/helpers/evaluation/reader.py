@@ -19,7 +19,7 @@ from helpers.evaluation.prefix_trees import Branch, Tree, plant
 from helpers.evaluation.prompts import Prompt
 from helpers.models.attention import attention
 from helpers.models.batches import Tensors, assistant, prompt_texts, user
-from helpers.models.unpacked_lora import fuse_lora
+from helpers.models.unpacking import Unpack, unpacked_weights
 from helpers.workflow.progress import Ticker
 
 TOKENS_AT_ONCE = 768  # read on a CPU, padding included: what layers hand on stays in its cache, and less is padded
@@ -60,7 +60,7 @@ class Reader:
     """A model with its processor. ``batch_size``: so many pictures, with all that is asked of them, at once
     (read on a CPU: at most).
 
-    With an adapter of the demo's size, its layers compute as in training (`helpers.models.unpacked_lora`).
+    Where there is room (``unpack``) frozen weights are unpacked once, as in training (`helpers.models.unpacking`).
     """
 
     model: Any
@@ -69,6 +69,7 @@ class Reader:
     max_new_tokens: int
     features: FeatureCache = field(default_factory=FeatureCache)
     state: str = "tuned"  # "base" while the adapter is off
+    unpack: Unpack = "auto"
     _continuations: dict[str, list[int]] = field(default_factory=dict)
     _begun: dict[tuple[Any, ...], torch.Tensor] = field(default_factory=dict)
 
@@ -90,7 +91,7 @@ class Reader:
         found: dict[tuple[Any, ...], list[float]] = {}
         ticker, done = Ticker(what, len(asked)), 0
         read = self._one_by_one if learns_a_prompt(self.model, self.state) else self._by_trees
-        with fuse_lora(self.model):
+        with unpacked_weights(self.model, self.unpack):
             for chunk in self._chunks(asked):
                 scored = read([asked[i] for i in chunk], [wanted[i] for i in chunk])
                 for i, several in zip(chunk, scored, strict=True):
@@ -112,7 +113,7 @@ class Reader:
         asked = list(distinct.values())
         told: dict[tuple[str, str], Reply] = {}
         ticker = Ticker(what, len(asked))
-        with fuse_lora(self.model):
+        with unpacked_weights(self.model, self.unpack):
             for chunk in self._chunks(asked):
                 some = [asked[i] for i in chunk]
                 for several, replies in self._written(some, max_new_tokens or self.max_new_tokens):

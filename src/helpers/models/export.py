@@ -18,7 +18,7 @@ from peft.utils import ModulesToSaveWrapper
 from helpers.models.adapters import load_adapter, was_quantised
 from helpers.models.loading import DTYPES, load_model, load_processor
 from helpers.models.registry import Family, family_of
-from helpers.models.unpacked_lora import unpacked
+from helpers.models.unpacking import unpacked
 from helpers.paths import resolve
 
 
@@ -57,7 +57,7 @@ def plain_weights(model: Any, family: Family) -> Any:
 
 
 def _plain(layer: Any) -> torch.nn.Linear:
-    weight = unpacked(layer.weight)  # out x in
+    weight = unpacked(layer.weight).float()  # out x in
     linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=layer.bias is not None, device="meta")
     linear.weight = torch.nn.Parameter(weight, requires_grad=False)
     if layer.bias is not None:

@@ -16,11 +16,10 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
 from helpers.models.attention import attention
-from helpers.models.batches import PICTURE_KEYS
+from helpers.models.batches import LOGIT_ROWS, PICTURE_KEYS
 from helpers.models.registry import Family
 
 ATTENTION = "sample_by_sample"
-LOGIT_ROWS = 1024  # logits held at a time: 0.6 GB in float32 for Qwen2-VL's 152,000 words
 
 
 def attend_sample_by_sample(

@@ -28,7 +28,7 @@ from helpers.models.adapters import trainable_groups
 from helpers.models.batches import PICTURE_KEYS, ChatMessage, Tensors, packed_batch, training_batch
 from helpers.models.loading import counted_tower
 from helpers.models.registry import Family
-from helpers.models.unpacked_lora import fuse_lora
+from helpers.models.unpacking import unpacked_weights
 from helpers.models.vision_cache import TowerFeatures
 from helpers.paths import atomic_write
 from helpers.schemas import Sample
@@ -244,7 +244,7 @@ def finetune(
         stack.enter_context(still_training(model, trainer.trained))
         if packed:
             stack.enter_context(attention_by_sample(model, family))
-            stack.enter_context(fuse_lora(model))
+            stack.enter_context(unpacked_weights(model))
         tower = stack.enter_context(counted_tower(model, family))
         if cached is not None:
             stack.enter_context(cached)
