@@ -19,7 +19,7 @@ from helpers.evaluation.prompts import Prompt, Shown
 from helpers.evaluation.reader import Reader
 from helpers.models import loading, unpacking
 from helpers.models.adapters import add_lora, load_adapter
-from helpers.models.quantise import save_quantised
+from helpers.models.export import save_quantised
 from helpers.training.trainer import finetune
 
 pytestmark = pytest.mark.skipif(

@@ -45,13 +45,13 @@ called {resources["vision_tower_calls"]} times.
 
 ```python
 from helpers.models.loading import load_model
-from helpers.models.lora import load_adapter
+from helpers.models.adapters import load_adapter
 
 model, family = load_model("{base}", dtype="{settings.dtype}", four_bit={settings.four_bit})
 model = load_adapter(model, "FOLDER OF THIS FILE")  # fails on any missing or unexpected tensor
 ```
 
-A checkpoint of its own, for other programs: `python -m helpers.models.export FOLDER OUT`.
+A checkpoint of its own, for other programs: `python -m helpers.models.export merge FOLDER OUT`.
 
 ## Settings
 

@@ -16,7 +16,7 @@ from transformers import BitsAndBytesConfig
 
 from helpers.models.checkpoints import check_checkpoint, checkpoint_bytes
 from helpers.models.random_weights import MARK, bytes_in_files, is_random, random_state
-from helpers.models.registry import Family, family_of
+from helpers.models.registry import Family, family_of, plain_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -38,7 +38,7 @@ def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) 
     """Model (frozen, in evaluation mode) and family.
 
     ``four_bit``: NF4 with double quantisation (arXiv 2305.14314) for the language model's linear layers; tower,
-    projector and head stay in ``dtype``. A folder saved by `helpers.models.quantise` is in 4 bit already. Raises
+    projector and head stay in ``dtype``. A folder saved by `helpers.models.export` is in 4 bit already. Raises
     ``ValueError`` for an unknown dtype, a checkpoint that cannot be used or a machine that cannot use it,
     ``FileNotFoundError`` for what is missing, ``RuntimeError`` if the wrong layers came out quantised.
     """
@@ -180,10 +180,9 @@ def check_quantisation(model: Any, family: Family) -> None:
 
 def tower_modules(model: Any, family: Family) -> list[torch.nn.Module]:
     """The frozen tower's modules, as called in a forward pass; lists of blocks are opened."""
-    unwrapped = model.get_base_model() if hasattr(model, "get_base_model") else model
     found: list[torch.nn.Module] = []
     for path in family.frozen:
-        module = unwrapped.get_submodule(path)
+        module = plain_model(model).get_submodule(path)
         found.extend(module if isinstance(module, torch.nn.ModuleList) else [module])
     return found
 
@@ -202,8 +201,7 @@ class TowerCalls:
 def counted_tower(model: Any, family: Family) -> Iterator[TowerCalls]:
     """Count the tower's calls within the block; one whose features were looked up instead is none."""
     counter = TowerCalls()
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    handle = plain.get_submodule(family.tower_entry).register_forward_pre_hook(counter)
+    handle = plain_model(model).get_submodule(family.tower_entry).register_forward_pre_hook(counter)
     try:
         yield counter
     finally:

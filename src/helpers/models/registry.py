@@ -71,6 +71,11 @@ def families() -> dict[str, Family]:
     return {family.model_type: family for family in (QWEN2_VL, LLAVA_NEXT)}
 
 
+def plain_model(model: Any) -> Any:
+    """The conditional-generation model without peft's wrapper around it; the adapter's layers stay where they are."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def family_of_model(model: Any) -> Family:
     """The family of a loaded model, with or without an adapter."""
     return families()[model.config.model_type]

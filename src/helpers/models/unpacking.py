@@ -139,7 +139,7 @@ def _layers(model: Any) -> "list[_Layer]":
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     modules = list(model.modules())
-    within = {id(module.base_layer) for module in modules if isinstance(module, BaseTunerLayer)}
+    within = {id(module.get_base_layer()) for module in modules if isinstance(module, BaseTunerLayer)}
     lora = [_Layer(m, m.active_adapters) for m in modules if isinstance(m, LoraLayer) and len(m.active_adapters) == 1]
     return [*lora, *(_Layer(m, []) for m in modules if isinstance(m, Linear4bit) and id(m) not in within)]
 
@@ -179,8 +179,7 @@ class _Layer:
             return False
         if self.four_bit and self.base.compute_dtype not in (None, self.dtype):
             return False
-        (name,) = self.adapters or [None]
-        return name is None or (name in module.lora_A and not module.lora_variant and not module.lora_bias[name])
+        return all(a in module.lora_A and not module.lora_variant and not module.lora_bias[a] for a in self.adapters)
 
     @property
     def bytes(self) -> int:

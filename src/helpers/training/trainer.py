@@ -27,7 +27,7 @@ from helpers.models.adapter_card import revision_of, write_adapter_card
 from helpers.models.adapters import trainable_groups
 from helpers.models.batches import PICTURE_KEYS, ChatMessage, Tensors, packed_batch, training_batch
 from helpers.models.loading import counted_tower
-from helpers.models.registry import Family
+from helpers.models.registry import Family, plain_model
 from helpers.models.unpacking import unpacked_weights
 from helpers.models.vision_cache import TowerFeatures
 from helpers.paths import atomic_write
@@ -35,7 +35,7 @@ from helpers.schemas import Sample
 from helpers.training import trackers
 from helpers.training.flops import Traffic, training_flops, weights_of
 from helpers.training.meter import Meter
-from helpers.training.packing import attention_by_sample, packed_loss, plain_model
+from helpers.training.packing import attention_by_sample, packed_loss
 from helpers.workflow.progress import Ticker
 
 MAX_LENGTH = 4096  # tokens; a sample beyond it is an error, never cut
