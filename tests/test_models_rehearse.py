@@ -11,13 +11,12 @@ from helpers.config.profiles import load_profile
 from helpers.models import random_weights
 from helpers.models.adapters import add_adapter, add_lora, trainable_groups
 from helpers.models.export import save_quantised
-from helpers.models.loading import load_model, load_processor, quantised_layers
+from helpers.models.loading import linear_layers, load_model, load_processor, quantised_layers
 from helpers.models.random_weights import CONFIGS, STAND_IN_FOLDERS, RandomTensor, is_random, make_folder, shrunk
 from helpers.models.rehearsal import (
     Load,
     architectures,
     estimate,
-    linear_layers,
     look_ahead,
     measured,
     rehearsal_verdict,

@@ -22,11 +22,19 @@ from typing import Any
 
 from helpers.images import open_picture
 from helpers.paths import atomic_write
-from helpers.schemas import Question, read_questions
+from helpers.schemas import LETTER_TOKENS, OPTION_LETTERS, Question, read_questions
 
-_LETTERS = "ABCD"
-_LETTER_TOKENS = 3  # as protocols.LETTER_TOKENS, which would bring torch; a test holds them equal
-TSV_COLUMNS = ("index", "question", *_LETTERS, "answer", "category", "split", "question_id", "question_type", "image")
+TSV_COLUMNS = (
+    "index",
+    "question",
+    *OPTION_LETTERS,
+    "answer",
+    "category",
+    "split",
+    "question_id",
+    "question_type",
+    "image",
+)
 MISSING = ("", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "<NA>", "-nan", "-NaN")
 
 
@@ -64,8 +72,8 @@ def _tsv_rows(questions: Sequence[Question], folder: Path) -> Iterator[dict[str,
         yield {
             "index": index,
             "question": question.question,
-            **dict(zip(_LETTERS, question.options, strict=True)),
-            "answer": _LETTERS[question.answer],
+            **dict(zip(OPTION_LETTERS, question.options, strict=True)),
+            "answer": OPTION_LETTERS[question.answer],
             "category": question.category,
             "split": question.split,
             "question_id": question.question_id,
@@ -79,15 +87,6 @@ def _png(path: Path) -> bytes:
     buffer = io.BytesIO()
     open_picture(path).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def read_vlmevalkit(path: str | Path) -> list[tuple[dict[str, str], bytes]]:
-    """The rows of such a TSV, each with its picture's bytes, also where it names another row's."""
-    csv.field_size_limit(2**31 - 1)  # pictures are longer than the module's default allows
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, dialect="excel-tab"))
-    pictures = {row["index"]: row["image"] for row in rows}
-    return [(row, base64.b64decode(pictures.get(row["image"], row["image"]))) for row in rows]
 
 
 def write_lmms_eval(folder: str | Path, questions: Sequence[Question], source: str | Path, task: str) -> Path:
@@ -118,14 +117,14 @@ def _write_task(
             file.write(json.dumps(_task_row(question, names), ensure_ascii=False) + "\n")
     (folder / "utils.py").write_text(functions + READING, encoding="utf-8")
     path = folder / f"{task}.yaml"
-    filled = form.format(task=json.dumps(task), rows=json.dumps(str(folder / "questions.jsonl")), tokens=_LETTER_TOKENS)
+    filled = form.format(task=json.dumps(task), rows=json.dumps(str(folder / "questions.jsonl")), tokens=LETTER_TOKENS)
     path.write_text(filled, encoding="utf-8")
     return path
 
 
 def _task_row(question: Question, names: dict[str, str]) -> dict[str, Any]:
     kept = question.model_dump(include={"question_id", "question_type", "category", "question", "options"})
-    return {**kept, "answer": _LETTERS[question.answer], "image": names.get(question.picture or "")}
+    return {**kept, "answer": OPTION_LETTERS[question.answer], "image": names.get(question.picture or "")}
 
 
 LMMS_TASK = """dataset_path: json

@@ -1,7 +1,8 @@
 """A model in use for answering: how likely it finds answers, and what it writes.
 
 Likelihoods come from trees of tokens (`helpers.evaluation.prefix_trees`): one pass for all that is asked about a
-picture, whose features come from a cache. The numbers are those of one pass a question and option, to which the tests hold them.
+picture, whose features come from a cache. The numbers are those of one pass a question and option, to which the tests
+hold them.
 """
 
 import math
@@ -189,7 +190,7 @@ class Reader:
     @property
     def picture_token(self) -> int:
         """Where a picture's features go."""
-        return self.processor.tokenizer.convert_tokens_to_ids(self.processor.image_token)
+        return int(self.processor.image_token_id)
 
     @property
     def _hidden_size(self) -> int:

@@ -3,8 +3,9 @@
     python -m helpers.models.export merge ADAPTER OUT [--base MODEL] [--dtype bfloat16]
     python -m helpers.models.export quantise MODEL OUT [--dtype bfloat16]
 
-**merge**, for programs that know nothing of adapters. LoRA is added to the weights that it was trained on: for qlora these are the NF4-rounded ones, unpacked, so the merged
-model writes what the trained one wrote. A trained projector takes the place of the old one. Prompts cannot be merged.
+**merge**, for programs that know nothing of adapters. LoRA is added to the weights that it was trained
+on: for qlora these are the NF4-rounded ones, unpacked, so the merged model writes what the trained one wrote. A trained
+projector takes the place of the old one. Prompts cannot be merged.
 
 **quantise**, so that later runs read a third of the bytes and quantise nothing: for a 7B model about 5.5 GB in place of
 15. `load_model` takes the folder like any other and gives the same model, bit by bit. ``dtype`` is the one that the

@@ -4,9 +4,9 @@ The same code loads the demo's tiny models and the 7B ones: a folder or a hub id
 for a rehearsal, a folder that asks for random weights (`helpers.models.random_weights`).
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from transformers import BitsAndBytesConfig
 
 from helpers.models.checkpoints import check_checkpoint, checkpoint_bytes
 from helpers.models.random_weights import MARK, bytes_in_files, is_random, random_state
-from helpers.models.registry import Family, family_of, plain_model
+from helpers.models.registry import Family, config_of, family_of, plain_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -90,8 +90,7 @@ def _loaded(path: str | Path, family: Family, dtype: str, four_bit: bool) -> Any
 
 def is_quantised(path: str | Path) -> bool:
     """Whether a folder's weights are in 4 bit already."""
-    config = Path(path) / "config.json"
-    return config.is_file() and "quantization_config" in json.loads(config.read_text(encoding="utf-8"))
+    return "quantization_config" in config_of(path)
 
 
 def check_machine(path: str | Path, dtype: str, four_bit: bool) -> None:
@@ -148,6 +147,12 @@ def _four_bit_modules(model: Any) -> dict[str, Any]:
     return {name: m for name, m in model.named_modules() if isinstance(m, bitsandbytes.nn.Linear4bit)}
 
 
+def linear_layers(model: Any, family: Family) -> dict[str, torch.nn.Linear]:
+    """The language model's linear layers, which QLoRA has in 4 bit."""
+    modules = model.get_submodule(family.language_model).named_modules(prefix=family.language_model)
+    return {name: module for name, module in modules if isinstance(module, torch.nn.Linear)}
+
+
 def quantised_layers(model: Any) -> list[str]:
     """Names of the 4-bit linear layers."""
     return list(_four_bit_modules(model))
@@ -164,12 +169,7 @@ def _keep_weights_as_trained(model: Any) -> None:
 
 def check_quantisation(model: Any, family: Family) -> None:
     """All linear layers of the language model in 4 bit, and no other: a wrong skip list fails silently otherwise."""
-    inside = {
-        name
-        for name, module in model.get_submodule(family.language_model).named_modules(prefix=family.language_model)
-        if isinstance(module, torch.nn.Linear)
-    }
-    found = set(quantised_layers(model))
+    inside, found = set(linear_layers(model, family)), set(quantised_layers(model))
     if found != inside:
         wrong = sorted(found ^ inside)
         raise RuntimeError(
@@ -187,11 +187,11 @@ def tower_modules(model: Any, family: Family) -> list[torch.nn.Module]:
     return found
 
 
+@dataclass
 class TowerCalls:
     """Counts how often the vision tower ran: ``calls`` grows by one for each forward pass through it."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    calls: int = 0
 
     def __call__(self, *_: Any) -> None:
         self.calls += 1

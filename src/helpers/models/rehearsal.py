@@ -26,7 +26,7 @@ import torch
 from helpers.config.profiles import Profile, SettingsError, load_profile, parse_overrides
 from helpers.models.adapters import add_lora, trainable_groups
 from helpers.models.batches import LOGIT_ROWS
-from helpers.models.loading import LARGEST_ON_CPU, load_processor
+from helpers.models.loading import LARGEST_ON_CPU, linear_layers, load_processor
 from helpers.models.random_weights import STAND_IN_FOLDERS
 from helpers.models.random_weights import on_meta as architecture
 from helpers.models.registry import Family, family_of
@@ -61,12 +61,6 @@ def architectures() -> list[str]:
 def shapes_only(path: str | Path) -> tuple[Any, Family]:
     """The architecture of a folder without numbers, and its family."""
     return architecture(path).requires_grad_(False), family_of(path)
-
-
-def linear_layers(model: Any, family: Family) -> dict[str, Any]:
-    """The language model's linear layers, which QLoRA has in 4 bit."""
-    inner = model.get_submodule(family.language_model)
-    return {name: layer for name, layer in inner.named_modules() if isinstance(layer, torch.nn.Linear)}
 
 
 @cache

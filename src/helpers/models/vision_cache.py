@@ -1,4 +1,4 @@
-"""What a vision tower makes of a picture, computed once and kept: `TowerFeatures` in training, `FeatureCache` in scoring.
+"""What a vision tower makes of a picture, computed once: `TowerFeatures` in training, `FeatureCache` in scoring.
 
 They are two, as they keep different things. In training the projector learns, so what lies before it is kept, known by
 the pixels that a batch brings along, for later runs too. In scoring nothing learns: what lies behind the projector is

@@ -9,20 +9,20 @@ on *this* run: a miniature can show that a mechanism is real, not how large it i
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from helpers.paths import resolve
 from helpers.results.figures.style import label
-from helpers.results.findings import findings, share
+from helpers.results.findings import Claim, findings, share, verdict_on
 from helpers.results.stats.accuracy import CHANCE
 from helpers.workflow.provenance import portable
 
-ClaimVerdict = Literal["reproduced", "partly reproduced", "not reproduced", "not measured"]
+_verdict = partial(verdict_on, words=("reproduced", "partly reproduced", "not reproduced"))
 _TABLES = {"table1": ("table1",), "table2": ("table2",), "costs": ("resources", "figure2")}
 _COSTS = {"seconds": "time", "peak_memory_mb": "peak memory", "energy_wh": "energy"}
 NOT_TRIED = (
@@ -30,16 +30,6 @@ NOT_TRIED = (
     ("descriptions by GPT-4o", "the demo's texts are written from tables of facts, without a key or a network"),
     ("photographs of butterflies", "the demo draws its butterflies; real pictures pass through the same notebooks"),
 )
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim, our verdict on it, the numbers behind the verdict, and the file that they are from."""
-
-    claim: str
-    verdict: ClaimVerdict
-    evidence: tuple[str, ...]
-    file: str
 
 
 @dataclass(frozen=True)
@@ -160,14 +150,6 @@ def _cell(of: pd.DataFrame, mode: str, answering: str) -> Any | None:
 def _best(of: pd.DataFrame, mode: str) -> Any | None:
     rows = of[of["mode"] == mode].dropna(subset=["type1"])
     return None if rows.empty else rows.loc[rows["type1"].idxmax()]
-
-
-def _verdict(outcomes: Sequence[bool]) -> ClaimVerdict:
-    if not len(outcomes):
-        return "not measured"
-    if all(outcomes):
-        return "reproduced"
-    return "partly reproduced" if any(outcomes) else "not reproduced"
 
 
 def abstract(tables: Tables) -> list[str]:
