@@ -259,6 +259,13 @@ BESIDE = "frozen NF4 weight unpacked once, one product, two thin LoRA products"
 PEFTS = "bitsandbytes' 4-bit product, two thin LoRA products"
 
 
+def test_of_a_base_in_full_precision_nothing_is_unpacked():
+    tuned = with_lora(torch.nn.Linear(WIDTH, OUT).to(torch.bfloat16))
+    assert products(tuned) == {"frozen weight, one product, two thin LoRA products": 1}
+    with unpacked_weights(tuned) as once:
+        assert once == Unpacked(1, 0)
+
+
 @pytest.mark.parametrize(
     ("dtype", "dropout", "said"),
     [("float32", 0.0, SUMMED), ("float32", 0.1, BESIDE), ("bfloat16", 0.0, BESIDE)],

@@ -140,8 +140,9 @@ def _layers(model: Any) -> "list[_Layer]":
 
     modules = list(model.modules())
     within = {id(module.get_base_layer()) for module in modules if isinstance(module, BaseTunerLayer)}
-    lora = [_Layer(m, m.active_adapters) for m in modules if isinstance(m, LoraLayer) and len(m.active_adapters) == 1]
-    return [*lora, *(_Layer(m, []) for m in modules if isinstance(m, Linear4bit) and id(m) not in within)]
+    lora = [m for m in modules if isinstance(m, LoraLayer) and isinstance(m.get_base_layer(), torch.nn.Linear)]
+    bare = [_Layer(m, []) for m in modules if isinstance(m, Linear4bit) and id(m) not in within]
+    return [*(_Layer(m, list(m.active_adapters)) for m in lora if len(m.active_adapters) == 1), *bare]
 
 
 def _chosen(layers: "list[_Layer]", unpack: Unpack) -> "list[_Layer]":
@@ -175,7 +176,12 @@ class _Layer:
     def is_plain(self) -> bool:
         """Whether the layer does no more than products in one precision, and is not replaced already."""
         module, bias = self.module, self.base.bias
-        if "forward" in vars(module) or (bias is not None and bias.dtype != self.dtype):
+        if (
+            "forward" in vars(module)
+            or not self.dtype.is_floating_point
+            or bias is not None
+            and bias.dtype != self.dtype
+        ):
             return False
         if self.four_bit and self.base.compute_dtype not in (None, self.dtype):
             return False
@@ -195,12 +201,10 @@ class _Layer:
 
     def in_words(self, once: bool) -> str:
         """The layer's products."""
-        frozen = "frozen NF4 weight" if self.four_bit else "frozen weight"
+        frozen = "frozen NF4 weight unpacked once" if self.four_bit else "frozen weight"
         if once and self.adapters and self.is_summed:
-            return f"{frozen} unpacked once, adapter added, one product"
-        product = f"{frozen} unpacked once, one product" if once else f"one product with the {frozen}"
-        if self.four_bit and not once:
-            product = "bitsandbytes' 4-bit product"
+            return f"{frozen}, adapter added, one product"
+        product = f"{frozen}, one product" if once or not self.four_bit else "bitsandbytes' 4-bit product"
         return f"{product}, two thin LoRA products" if self.adapters else product
 
     def __call__(self, x: torch.Tensor, *arguments: Any, **keywords: Any) -> torch.Tensor:
