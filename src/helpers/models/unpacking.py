@@ -179,8 +179,7 @@ class _Layer:
         if (
             "forward" in vars(module)
             or not self.dtype.is_floating_point
-            or bias is not None
-            and bias.dtype != self.dtype
+            or (bias is not None and bias.dtype != self.dtype)
         ):
             return False
         if self.four_bit and self.base.compute_dtype not in (None, self.dtype):
