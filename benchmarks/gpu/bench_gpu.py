@@ -410,7 +410,7 @@ def ceiling() -> float:
 
 def saved(model: Path, folder: Path, given: argparse.Namespace) -> Path:
     """The model's random weights in 4 bit in a folder, for peers that load their own way."""
-    from helpers.models.quantise import save_quantised
+    from helpers.models.export import save_quantised
 
     return save_quantised(model, folder / model.name, settings(given.small, 1, {}).dtype)
 

@@ -31,6 +31,8 @@ def _with_option(form: str) -> str:
     return form
 
 
+OPTION_LETTERS = "ABCD"  # of a question's four options, where they are listed
+LETTER_TOKENS = 3  # of a reply that is to be a letter
 QuestionType = Literal[1, 2]
 Options = Annotated[list[Text], AfterValidator(_four_different)]
 Answer = Annotated[int, Field(ge=0, le=3)]

@@ -45,6 +45,10 @@ class Evaluation(Settings):
     )
     dtype: Dtype = Field(default="float32", description="of computation, as in training")
     max_pixels: PositiveInt | None = Field(default=None, description="as in training")
+    unpack_weights: bool | Literal["auto"] = Field(
+        default="auto",
+        description="unpack 4-bit weights once, not in every pass: the same values, more memory; auto: where there is room",
+    )
     prompts: str = Field(
         default="evaluation", description="how the test asks: a file of data/prompts, or the path of your own"
     )

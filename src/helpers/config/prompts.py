@@ -19,11 +19,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, 
 from helpers.config.profiles import SettingsError, parse_yaml
 from helpers.paths import DATA, resolve
 from helpers.rows import Text
+from helpers.schemas import OPTION_LETTERS
 
 PROMPT_FOLDER = DATA / "prompts"
 HASH_DIGITS = 12  # as for the prompts in the rows of answers
 GENERIC = "generic"  # whose wordings serve every domain that has none of its own
-OPTION_LETTERS = "ABCD"
 ByDomain = TypeVar("ByDomain")
 
 

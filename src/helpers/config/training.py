@@ -74,6 +74,10 @@ class Training(Settings):
         default=True,
         description="samples of a batch in one row, without padding: same loss and gradients, in less time",
     )
+    unpack_weights: bool | Literal["auto"] = Field(
+        default="auto",
+        description="unpack 4-bit weights once, not in every pass: the same values, more memory; auto: where there is room",
+    )
     tower_cache: bool = Field(
         default=False,
         description="compute an image's tower features once; off where costs are compared as in the paper",

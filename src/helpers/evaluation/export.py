@@ -20,12 +20,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from helpers.config.prompts import OPTION_LETTERS, EvaluationPrompts, evaluation_prompts
+from helpers.config.prompts import EvaluationPrompts, evaluation_prompts
 from helpers.images import open_picture
 from helpers.paths import atomic_write
-from helpers.schemas import Question, read_questions
+from helpers.schemas import LETTER_TOKENS, OPTION_LETTERS, Question, read_questions
 
-_LETTER_TOKENS = 3  # as protocols.LETTER_TOKENS, which would bring torch; a test holds them equal
 TSV_COLUMNS = (
     "index",
     "question",
@@ -91,15 +90,6 @@ def _png(path: Path) -> bytes:
     return buffer.getvalue()
 
 
-def read_vlmevalkit(path: str | Path) -> list[tuple[dict[str, str], bytes]]:
-    """The rows of such a TSV, each with its picture's bytes, also where it names another row's."""
-    csv.field_size_limit(2**31 - 1)  # pictures are longer than the module's default allows
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, dialect="excel-tab"))
-    pictures = {row["index"]: row["image"] for row in rows}
-    return [(row, base64.b64decode(pictures.get(row["image"], row["image"]))) for row in rows]
-
-
 def write_lmms_eval(
     folder: str | Path, questions: Sequence[Question], source: str | Path, task: str, prompts: str = "evaluation"
 ) -> Path:
@@ -139,7 +129,7 @@ def _write_task(
             file.write(json.dumps(_task_row(question, names, asking), ensure_ascii=False) + "\n")
     (folder / "utils.py").write_text(functions + READING, encoding="utf-8")
     path = folder / f"{task}.yaml"
-    filled = form.format(task=json.dumps(task), rows=json.dumps(str(folder / "questions.jsonl")), tokens=_LETTER_TOKENS)
+    filled = form.format(task=json.dumps(task), rows=json.dumps(str(folder / "questions.jsonl")), tokens=LETTER_TOKENS)
     path.write_text(filled, encoding="utf-8")
     return path
 

@@ -15,16 +15,17 @@ Of equal scores the option listed first is taken, so that a model with no prefer
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
-from helpers.config.prompts import OPTION_LETTERS, EvaluationPrompts, evaluation_prompts
+from helpers.config.evaluation import Protocol
+from helpers.config.prompts import EvaluationPrompts, evaluation_prompts
 from helpers.evaluation.prompts import Prompt
 from helpers.evaluation.reader import Reader
+from helpers.schemas import LETTER_TOKENS, OPTION_LETTERS
 
-LETTER_TOKENS = 3
 LETTERED = ("letter", "letter_likelihood")
 LIKELIHOODS = ("option_likelihood", "option_likelihood_normalised", "letter_likelihood")
-PROTOCOLS = ("option_likelihood", "option_likelihood_normalised", "letter", "letter_likelihood")
+PROTOCOLS = get_args(Protocol)
 
 _Options = Sequence[Sequence[str]]  # of each prompt four
 Scores = list[list[float]]  # one question: rotations x options, options in the question's own order

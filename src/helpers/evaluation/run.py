@@ -41,7 +41,9 @@ def load_reader(
         from helpers.models.adapters import load_adapter
 
         model = load_adapter(model, adapter_dir)
-    return Reader(model, load_processor(model_path), settings.batch_size, settings.max_new_tokens)
+    return Reader(
+        model, load_processor(model_path), settings.batch_size, settings.max_new_tokens, unpack=settings.unpack_weights
+    )
 
 
 def untuned_descriptions(

@@ -54,7 +54,7 @@ model, family = load_model("{base}", dtype="{settings.dtype}", four_bit={setting
 model = load_adapter(model, "FOLDER OF THIS FILE")  # fails on any missing or unexpected tensor
 ```
 
-A checkpoint of its own, for other programs: `python -m helpers.models.export FOLDER OUT`.
+A checkpoint of its own, for other programs: `python -m helpers.models.export merge FOLDER OUT`.
 
 ## Settings
 

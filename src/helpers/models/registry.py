@@ -71,6 +71,11 @@ def families() -> dict[str, Family]:
     return {family.model_type: family for family in (QWEN2_VL, LLAVA_NEXT)}
 
 
+def plain_model(model: Any) -> Any:
+    """The conditional-generation model without peft's wrapper around it; the adapter's layers stay where they are."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def family_of_model(model: Any) -> Family:
     """The family of a loaded model, with or without an adapter."""
     return families()[model.config.model_type]
@@ -90,10 +95,15 @@ def family_of(model_path: str | Path) -> Family:
     return known[model_type]
 
 
-def _model_type(model_path: str | Path) -> str:
+def config_of(model_path: str | Path) -> dict[str, Any]:
+    """What a folder's ``config.json`` says; nothing where there is none, as of a hub id."""
     config = Path(model_path) / "config.json"
-    if config.is_file():
-        return json.loads(config.read_text(encoding="utf-8")).get("model_type", "")
+    return json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+
+
+def _model_type(model_path: str | Path) -> str:
+    if (Path(model_path) / "config.json").is_file():
+        return config_of(model_path).get("model_type", "")
     if Path(model_path).is_absolute() or Path(model_path).is_dir():
         raise FileNotFoundError(f"{model_path}: no config.json; expected a model folder in the Hugging Face layout")
     from transformers import AutoConfig

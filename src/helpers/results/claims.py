@@ -12,19 +12,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pandas as pd
 
 from helpers.paths import resolve
 from helpers.results.figures.style import label, use_displays
-from helpers.results.findings import ReportFinding, Withheld, findings, reasons_shown, share, withheld
+from helpers.results.findings import Claim, Withheld, findings, reasons_shown, share, verdict_on, withheld
 from helpers.results.stats.accuracy import CHANCE
 from helpers.workflow.provenance import portable
 from helpers.workflow.verify import Doubt, Verified, remedy, verify
 
-ClaimVerdict = Literal["reproduced", "partly reproduced", "not reproduced", "not measured"] | Withheld
+_verdict = partial(verdict_on, words=("reproduced", "partly reproduced", "not reproduced"))
 _TABLES = {"table1": ("table1",), "table2": ("table2",), "costs": ("resources", "figure2")}
 _COSTS = {"seconds": "time", "peak_memory_mb": "peak memory", "energy_wh": "energy"}
 NOT_TRIED = (
@@ -32,16 +33,6 @@ NOT_TRIED = (
     ("descriptions by GPT-4o", "the demo's texts are written from tables of facts, without a key or a network"),
     ("photographs of butterflies", "the demo draws its butterflies; real pictures pass through the same notebooks"),
 )
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim, our verdict on it, the numbers behind the verdict, and the file that they are from."""
-
-    claim: str
-    verdict: ClaimVerdict
-    evidence: tuple[str, ...]
-    file: str
 
 
 @dataclass(frozen=True)
@@ -169,14 +160,6 @@ def _best(of: pd.DataFrame, mode: str) -> Any | None:
     return None if rows.empty else rows.loc[rows["type1"].idxmax()]
 
 
-def _verdict(outcomes: Sequence[bool]) -> ClaimVerdict:
-    if not len(outcomes):
-        return "not measured"
-    if all(outcomes):
-        return "reproduced"
-    return "partly reproduced" if any(outcomes) else "not reproduced"
-
-
 def abstract(tables: Tables) -> list[str]:
     """What came out, in a sentence or two per model and domain, from the tables alone; nothing of those in doubt."""
     said = [] if "table1" in tables.doubts else [_recognised(name, of) for name, of in _groups(tables.table1)]
@@ -276,7 +259,7 @@ def as_markdown(folder: Path, checked: Verified) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _warning(folder: Path, tables: Tables, found: Sequence[ReportFinding], checked: Verified) -> list[str]:
+def _warning(folder: Path, tables: Tables, found: Sequence[Claim], checked: Verified) -> list[str]:
     """What heads the page where something on it is not judged; empty where all is."""
     if not tables.doubts and not any(finding.verdict in get_args(Withheld) for finding in found):
         return []

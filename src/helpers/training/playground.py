@@ -49,6 +49,8 @@ def ask(
     model: Any, model_path: str | Path, questions: Sequence[Question], folder: Path, settings: Evaluation
 ) -> pd.DataFrame:
     """The model's answers, one row per question and way of asking, as in the files of answers."""
-    reader = Reader(model, load_processor(model_path), settings.batch_size, settings.max_new_tokens)
+    reader = Reader(
+        model, load_processor(model_path), settings.batch_size, settings.max_new_tokens, unpack=settings.unpack_weights
+    )
     run = {"model": "playground", "domain": "butterfly", "mode": "text_only", "variant": "main", "seed": 0}
     return pd.DataFrame(answer_rows(reader, questions, folder, ["with"], settings, run).rows)

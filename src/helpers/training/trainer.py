@@ -28,15 +28,15 @@ from helpers.models.adapter_card import revision_of, write_adapter_card
 from helpers.models.adapters import trainable_groups
 from helpers.models.batches import PICTURE_KEYS, ChatMessage, Tensors, packed_batch, training_batch
 from helpers.models.loading import counted_tower
-from helpers.models.registry import Family
-from helpers.models.unpacked_lora import fuse_lora
+from helpers.models.registry import Family, plain_model
+from helpers.models.unpacking import unpacked_weights
 from helpers.models.vision_cache import TowerFeatures
 from helpers.paths import atomic_write
 from helpers.schemas import Sample
 from helpers.training import trackers
 from helpers.training.flops import Traffic, training_flops, weights_of
 from helpers.training.meter import Meter
-from helpers.training.packing import attention_by_sample, packed_loss, plain_model
+from helpers.training.packing import attention_by_sample, packed_loss
 from helpers.workflow.progress import Ticker
 
 MAX_LENGTH = 4096  # tokens; a sample beyond it is an error, never cut
@@ -269,7 +269,7 @@ def finetune(
         stack.enter_context(still_training(model, trainer.trained))
         if packed:
             stack.enter_context(attention_by_sample(model, family))
-            stack.enter_context(fuse_lora(model))
+        once = stack.enter_context(unpacked_weights(model, settings.unpack_weights if packed else False))
         tower = stack.enter_context(counted_tower(model, family))
         if cached is not None:
             stack.enter_context(cached)
@@ -283,6 +283,8 @@ def finetune(
     resources = {
         **meter.record(of="train"),
         "vision_tower_calls": tower.calls,
+        "unpacked_layers": once.layers,
+        "unpacked_mb": round(once.bytes / 1e6, 1),
         **counts,
         **training_flops(weights_of(model, family), counts["text_tokens"], counts["image_tokens"], seen),
         "steps": outcome.global_step,
