@@ -2,8 +2,8 @@
 
 import pytest
 
-from helpers.training.playground import edited
 from helpers.schemas import ClassText
+from helpers.training.playground import edited
 
 MONARCH = ClassText(
     class_id="monarch",

@@ -15,7 +15,7 @@ from helpers.writer.budget import Price
 from helpers.writer.cache import CachedReply
 from helpers.writer.conversation import Described, Task
 from helpers.writer.endpoint import Endpoint
-from helpers.writer.interface import Failure
+from helpers.writer.outcome import Failure
 from helpers.writer.prompts import load_prompt
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None)

@@ -19,7 +19,7 @@ from helpers.evaluation.prefix_trees import Branch, Tree, plant
 from helpers.evaluation.prompts import Prompt
 from helpers.models.attention import attention
 from helpers.models.batches import Tensors, assistant, prompt_texts, user
-from helpers.models.registry import plain_model
+from helpers.models.family import plain_model
 from helpers.models.unpacking import Unpack, unpacked_weights
 from helpers.models.vision_cache import FeatureCache, Features, adapts_pictures
 from helpers.workflow.progress import Ticker

@@ -24,8 +24,9 @@ from safetensors import safe_open
 from transformers import BitsAndBytesConfig
 
 from helpers.config.training import LORA_TARGETS, Training
+from helpers.models.family import Family
 from helpers.models.loading import quantised_layers, tower_modules
-from helpers.models.registry import Family, family_of_model
+from helpers.models.registry import family_of_model
 from helpers.workflow.provenance import portable
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")

@@ -22,8 +22,9 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 
 from helpers.models.adapters import load_adapter, quantisation_of
+from helpers.models.family import Family
 from helpers.models.loading import DTYPES, load_model, load_processor
-from helpers.models.registry import Family, family_of
+from helpers.models.registry import family_of
 from helpers.models.unpacking import unpacked
 from helpers.paths import resolve
 

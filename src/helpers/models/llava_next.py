@@ -8,7 +8,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
 from helpers.models.batches import Tensors
-from helpers.models.registry import Family, Memory
+from helpers.models.family import Family, Memory
 
 
 def _load_processor(path: str) -> LlavaNextProcessor:

@@ -15,8 +15,9 @@ import transformers
 from transformers import BitsAndBytesConfig
 
 from helpers.models.checkpoints import check_checkpoint, checkpoint_bytes
+from helpers.models.family import Family, plain_model
 from helpers.models.random_weights import MARK, bytes_in_files, is_random, random_state
-from helpers.models.registry import Family, config_of, family_of, plain_model
+from helpers.models.registry import config_of, family_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

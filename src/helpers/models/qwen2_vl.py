@@ -8,7 +8,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from helpers.models.batches import Tensors
-from helpers.models.registry import Family, Memory
+from helpers.models.family import Family, Memory
 
 
 class Qwen2VLPictureProcessor(Qwen2VLProcessor):

@@ -77,10 +77,8 @@ def make_folder(source: str | Path, out: str | Path) -> Path:
     """A folder for a rehearsal: a model folder's or hub id's configuration, marked, and its processor; no weights."""
     from transformers import AutoConfig
 
-    from helpers.models.loading import load_processor
-
     config = AutoConfig.from_pretrained(str(source), trust_remote_code=False).to_dict()
-    load_processor(source).save_pretrained(out)
+    family_of(source).load_processor(str(source)).save_pretrained(out)
     return write_config(out, config)
 
 

@@ -26,10 +26,11 @@ import torch
 from helpers.config.profiles import Profile, SettingsError, load_profile, parse_overrides
 from helpers.models.adapters import add_lora, trainable_groups
 from helpers.models.batches import LOGIT_ROWS
+from helpers.models.family import Family
 from helpers.models.loading import LARGEST_ON_CPU, linear_layers, load_processor
 from helpers.models.random_weights import STAND_IN_FOLDERS
 from helpers.models.random_weights import on_meta as architecture
-from helpers.models.registry import Family, family_of
+from helpers.models.registry import family_of
 from helpers.models.unpacking import unpacked_bytes
 from helpers.paths import atomic_write, resolve
 

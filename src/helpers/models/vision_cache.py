@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 import torch
 
 from helpers.models.batches import PICTURE_KEYS
-from helpers.models.registry import Family, plain_model
+from helpers.models.family import Family, plain_model
 from helpers.paths import atomic_write
 
 PICTURES_AT_ONCE = 32

@@ -21,7 +21,7 @@ from typing import Any
 
 from helpers.models.adapters import group_of
 from helpers.models.batches import IGNORED
-from helpers.models.registry import Family
+from helpers.models.family import Family
 
 FORWARD = BACK_ACTIVATIONS = BACK_WEIGHTS = 2  # operations a weight and token
 

@@ -17,7 +17,7 @@ from transformers import AttentionInterface
 
 from helpers.models.attention import attention
 from helpers.models.batches import LOGIT_ROWS, PICTURE_KEYS
-from helpers.models.registry import Family, plain_model
+from helpers.models.family import Family, plain_model
 
 ATTENTION = "sample_by_sample"
 

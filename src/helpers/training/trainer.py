@@ -27,8 +27,8 @@ from helpers.images import open_picture
 from helpers.models.adapter_card import revision_of, write_adapter_card
 from helpers.models.adapters import trainable_groups
 from helpers.models.batches import PICTURE_KEYS, ChatMessage, Tensors, packed_batch, training_batch
+from helpers.models.family import Family, plain_model
 from helpers.models.loading import counted_tower
-from helpers.models.registry import Family, plain_model
 from helpers.models.unpacking import unpacked_weights
 from helpers.models.vision_cache import TowerFeatures
 from helpers.paths import atomic_write

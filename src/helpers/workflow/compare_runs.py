@@ -34,7 +34,7 @@ BEFORE_A_MODEL = {"data", "datasets"}  # folders of what no model has made
 _TABLES = ("table1", "table2")
 ACCURACIES = ("type1", "type2", "overall")
 LIKELIHOOD = 1e-4  # by which the same score may differ between two versions of the code
-ANSWER = ("model", "domain", "mode", "variant", "seed", "image", "answering", "protocol", "question_id")
+ANSWER_KEY = ("model", "domain", "mode", "variant", "seed", "image", "answering", "protocol", "question_id")
 SAID = ("options", "parsed", "reply", "description", "named")
 
 
@@ -128,7 +128,7 @@ def differing_answers(first: Path, second: Path) -> tuple[int, list[str]]:
 def _answers(run: Path) -> dict[tuple[str, ...], dict[str, Any]]:
     files = [path for folder in ("evaluation", "ablation") for path in (run / folder).rglob("*answers.jsonl")]
     rows = (json.loads(line) for path in files for line in path.read_text(encoding="utf-8").splitlines())
-    return {tuple(str(row[name]) for name in ANSWER): row for row in rows}
+    return {tuple(str(row[name]) for name in ANSWER_KEY): row for row in rows}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from helpers.domains.interface import Subject
 from helpers.workflow.provenance import portable, sha256
 from helpers.writer import checks
 from helpers.writer.cache import CachedReply
-from helpers.writer.interface import Failure
+from helpers.writer.outcome import Failure
 from helpers.writer.prompts import WriterPrompt, user_message
 
 ApiMessage = dict[str, str]

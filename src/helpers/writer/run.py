@@ -23,8 +23,8 @@ from helpers.writer.cache import Cache, CachedReply, open_cache
 from helpers.writer.checks import language_faults, near_duplicates
 from helpers.writer.conversation import Outcome, Task, WriterRequest, conversation, question_tasks, text_tasks
 from helpers.writer.endpoint import Endpoint, Unanswered, read_key
-from helpers.writer.interface import Plan, Written
 from helpers.writer.local import LocalModel
+from helpers.writer.outcome import Plan, Written
 from helpers.writer.prompts import WriterPrompt, load_prompt
 
 TYPE2_A_CLASS = 5  # at most so many different questions of type 2; with more pictures they take turns

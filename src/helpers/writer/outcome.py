@@ -1,0 +1,70 @@
+"""What a writer is about to do, and what came of it."""
+
+from dataclasses import dataclass, field
+
+from helpers.rows import NotNegative, Row, Text
+from helpers.schemas import ClassText, Question
+from helpers.writer.prompts import WriterPrompt
+
+
+class Failure(Row):
+    """A text or a set of questions that is missing, and why: a row of ``failures.jsonl``."""
+
+    class_id: Text
+    name: Text
+    what: Text  # "wording 0" or "questions"
+    reason: Text
+    replies: NotNegative  # how many were read
+    reply: str | None  # the beginning of the last
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a writer is about to do. Requests and tokens are those still missing, each asked once."""
+
+    backend: str
+    model: str
+    texts: int
+    question_sets: int
+    with_picture: int
+    requests: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float = 0.0
+    cost_at_most: float = 0.0  # every reply as long as allowed, and every one asked again as often as allowed
+    spent: float = 0.0
+    budget: float | None = None
+    currency: str = ""
+
+    def __str__(self) -> str:
+        what = f"{self.texts} texts, {self.question_sets} sets of questions, by {self.backend} {self.model}".rstrip()
+        if self.backend == "offline":
+            return f"{what}: no requests, no cost"
+        limit = "no budget" if self.budget is None else f"budget {self.budget:g}"
+        return (
+            f"{what}, {self.with_picture} with picture\n"
+            f"{self.requests} requests to make, the others are in the cache: about {self.tokens_in} tokens in and "
+            f"{self.tokens_out} out\n"
+            f"about {self.cost:.2f} {self.currency} (at most {self.cost_at_most:.2f}); spent so far {self.spent:.2f}, "
+            f"{limit}"
+        )
+
+
+@dataclass
+class Written:
+    """What came out; ``passed`` and ``reasked`` count tasks that fitted at once and after being asked again."""
+
+    texts: list[ClassText]
+    questions: list[Question] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    passed: int = 0
+    reasked: int = 0
+    prompts: dict[str, WriterPrompt] = field(default_factory=dict)
+    spent: float = 0.0
+    currency: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.texts)} texts, {len(self.questions)} questions; {self.passed} passed at once, {self.reasked} "
+            f"asked again and passed, {len(self.failures)} listed as failures; spent {self.spent:.4f} {self.currency}"
+        ).rstrip()
