@@ -3,7 +3,7 @@
     python benchmarks/bench_build.py [--texts 10000 100000] [--output benchmarks/build.csv]
 
 Each line is measured in a process of its own. `build` reads invented texts (a class each) from a file, writes two
-samples a text, and the parquet file. `audit` holds 657 invented questions on 237 invented photographs against the
+samples per text. `audit` holds 657 invented questions on 237 invented photographs against the
 samples of 237 texts with a training photograph each; `files_mb` is what lies in the folder, there nearly all JPEG.
 Memory is the process's peak (resident set), its
 libraries included; `grown_mb` is how much of it the work added. Rows are counted by the processor's time, which, unlike
@@ -27,7 +27,6 @@ import psutil
 from helpers.config.build import Build
 from helpers.datasets.audit import audit
 from helpers.datasets.build import build_samples
-from helpers.parquet import write_parquet
 from helpers.results.tables import write_csv
 from helpers.rows import RowFile
 from helpers.schemas import ClassText, Question, Sample, write_samples, write_texts
@@ -69,7 +68,6 @@ def build(folder: Path, number: int) -> tuple[int, Callable[[], object]]:
 
     def work() -> None:
         path = write_samples(folder / "text_only.jsonl", build_samples(file, "text_only", SETTINGS), text_only=True)
-        write_parquet(path, Sample)
 
     return 2 * number, work
 
@@ -101,6 +99,7 @@ def photograph(path: Path, seed: int) -> None:
 def question(i: int) -> Question:
     """With words of its own, so that none is compared only once for many."""
     return Question(
+        domain="invented",
         question_id=f"q{i}",
         question_type=1 if i < PICTURES else 2,
         category="invented",

@@ -13,7 +13,7 @@ Makes the peer's environment from `peer_requirements.txt` (in ``--peer``, once; 
 | large | pictures of 448 pixels, three questions each: for models of true size |
 
 For photographs a tiny model is given with a processor that lets them pass; weights are the same. Models of true size,
-by their path, are taken as they are: `helpers.models.quantise` saves one in 4 bit, which both sides can load, also one
+by their path, are taken as they are: `helpers.models.export` saves one in 4 bit, which both sides can load, also one
 with random weights (`data/models/rehearse`), and then only speed means anything.
 
 | weights | |

@@ -46,11 +46,10 @@ def make_data(folder: Path, classes: int, side: int = 56, directions: tuple[str,
     from helpers.domains import open_domain
     from helpers.domains.drawn import save_pictures
     from helpers.schemas import write_samples
-    from helpers.writer import offline
 
     domain = open_domain("butterfly", "drawn", None, classes, 1, side, 0, distractors="random")
     save_pictures(domain.classes, "train", 1, folder, side, 0)
-    texts = list(offline.write(domain, 1))
+    texts = domain.offline_texts(1)
     build = load_profile("demo", {"build.directions": list(directions)} if directions else {}).build
     for mode in ("text_only", "image_text"):
         write_samples(folder / f"{mode}.jsonl", build_samples(texts, mode, build))

@@ -23,31 +23,40 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from helpers.config.writer import Writer
+from helpers.domains.interface import Domain, Subject
 from helpers.paths import atomic_write
+from helpers.schemas import ClassText, Question
 from helpers.workflow.provenance import hardware
 from helpers.writer import endpoint
-from helpers.writer.class_info import Subject, subjects
 from helpers.writer.run import ModelWriter
 
 DELAY_S, CONCURRENCY, GOAL = 0.2, 16, 50
 LIMITS = {"requests_per_minute": 600_000, "tokens_per_minute": 600_000_000, "budget": 1000.0}
 
 
-class Things:
+class Things(Domain):
     """A domain of so many classes."""
 
     def __init__(self, count: int) -> None:
         self.count = count
 
-    def questions(self) -> list[None]:
+    def table(self) -> list[dict[str, Any]]:
         return []
 
+    def bring_pictures(self, folder: Path) -> None:
+        pass
 
-@subjects.register
-def _of_things(domain: Things) -> list[Subject]:
-    return [Subject("things", f"t{i}", f"Zyx{i}", f"Zyx{i}") for i in range(domain.count)]
+    def questions(self) -> list[Question]:
+        return []
+
+    def class_info(self) -> list[Subject]:
+        return [Subject("things", f"t{i}", f"Zyx{i}", f"Zyx{i}") for i in range(self.count)]
+
+    def offline_texts(self, wordings: int) -> list[ClassText]:
+        return []
 
 
 def serve(port: Connection, every: int) -> None:

@@ -51,12 +51,11 @@ def butterflies(tmp_path_factory, build):
 
     from helpers.datasets.build import PAPER_MODES, build_samples
     from helpers.domains import open_domain
-    from helpers.writer import offline
 
     folder = tmp_path_factory.mktemp("butterflies")
     domain = open_domain("butterfly", "drawn", None, 8, 1, 56, 0, distractors="random")
     domain.bring_pictures(folder)
-    texts = list(offline.write(domain, 1))
+    texts = domain.offline_texts(1)
     samples = {mode: list(build_samples(texts, mode, build)) for mode in PAPER_MODES}
     return SimpleNamespace(folder=folder, texts=texts, questions=domain.questions(), samples=samples)
 

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
@@ -22,68 +21,38 @@ from nbformat import v4
 from helpers import paths
 from helpers.workflow import notebooks
 
-KINDS = ("pdf", "png", "csv", "json")
-MODES = ("text_only", "image_text", "hybrid", "printed")
-PAPER_FIGURES = ("figure1", "table1", "accuracy", "table2", "ablation")
-COST_FIGURES = (
-    *("figure2", "figure2_column", "resources_tradeoff", "resources_saving", "resources_time"),
-    "answering",
-)
-PAPER_TABLES = (
-    *("table1", "table2", "protocols", "bootstrap", "seeds", "differences", "paired", "unreadable"),
-    *("categories", "classes", "confusions", "look_alikes", "leakage", "comparison"),
-)
-
-
-def _figures(names: Iterable[str], folder: str = "figures") -> list[str]:
-    return [f"{folder}/{name}.{kind}" for name in names for kind in KINDS]
-
-
-WRITES = {  # below output_dir or, where there is none, run_dir
-    "00_base_models": ["tiny/config.json"],
-    "01_data_generation": ["texts.jsonl", "questions.jsonl"],
-    "02_dataset_build": [*(f"{mode}.jsonl" for mode in MODES), "questions.jsonl", "audit.json"],
-    "03_qlora_finetuning": ["adapter/weights", "resources.json", "losses.csv", "resources.parquet", "checkpoints/last"],
-    "04_evaluation": [
-        "answers.jsonl",
-        "timings.json",
-        "descriptions.jsonl",
-        "descriptions.seconds.json",
-        "retention_answers.jsonl",
-    ],
-    "05_ablation": ["answers.jsonl", "timings.json", "representations.csv"],
-    "06_resources": [
-        *(f"results/{name}.csv" for name in ("resources", "phases", "operations")),
-        *_figures(COST_FIGURES),
-    ],
-    "07_paper": [*(f"results/{name}.csv" for name in PAPER_TABLES), *_figures(PAPER_FIGURES)],
-    "08_grid": ["{grid_name}.csv", *_figures(["{grid_name}"])],
-    "09_own_classes": ["results/verdict.csv", *_figures(["verdict"])],
-    "10_report": ["report/index.html"],
-    "11_playground": [],
-    "12_baselines": ["answers.jsonl", "baselines.csv"],
-}
 BODY = """
 from pathlib import Path
 import time
 time.sleep({seconds})
 given = {{name: value for name, value in globals().items() if name in {parameters!r}}}
 for name in {files!r}:
-    file = Path({folder}) / name.format(**given)
+    file = Path(name.format(**given))
     file.parent.mkdir(parents=True, exist_ok=True)
     written = file.write_text(repr(given))
 """
 
 
-def write_stub(name: str, folder: Path, seconds: float = 0, imports: bool = True) -> None:
+def _files(step: str, names: list[str]) -> list[str]:
+    """What the stub of a step writes: its files below its own folder, its tables and figures below the run's."""
+    made, run = paths.STEPS[step], paths.Layout(Path("{run_dir}"))
+    own = "{output_dir}" if "output_dir" in names else str(run.folder(step))
+    tables = [str(path) for path in run.made(step) if run.results in path.parents or run.figures in path.parents]
+    kept = ["checkpoints/last"] if step == "training" else []
+    return [*(f"{own}/{name.replace('{grid}', '{grid_name}')}" for name in (*made.files, *kept)), *tables]
+
+
+def write_stub(step: str, folder: Path, seconds: float = 0, imports: bool = True) -> None:
     """The stub of one notebook; it sleeps `seconds` before it writes; without `imports` it starts sooner."""
+    name = paths.STEPS[step].notebook
     cells = notebooks.code_cells(paths.NOTEBOOKS / f"{name}.ipynb")
     parameters = next(cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", []))
     sources = "\n".join(cell["source"] for cell in cells)
     imported = re.findall(r"^(?:from|import) helpers[\w.]*(?: import [^\n(]+)?$", sources, re.M) if imports else []
     names = notebooks.declared_parameters(paths.NOTEBOOKS / f"{name}.ipynb")
-    target = "output_dir" if "output_dir" in names else "run_dir"
-    body = BODY.format(files=WRITES[name], folder=target, seconds=seconds, parameters=names)
+    body = BODY.format(files=_files(step, names), seconds=seconds, parameters=names)
+    if step == "training":
+        body += 'import shutil\nshutil.rmtree(given["output_dir"] + "/checkpoints")\n'
     stub = v4.new_notebook(
         cells=[
             v4.new_code_cell(parameters, id="parameters", metadata={"tags": ["parameters"]}),
@@ -99,6 +68,7 @@ def make_tree(folder: Path, seconds: float = 0, imports: bool = True) -> Path:
     for name in ("src", "config"):
         shutil.copytree(paths.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copy(paths.ROOT / "Snakefile", folder)
+    shutil.copytree(paths.DATA / "prompts", folder / "data" / "prompts")
     small = yaml.safe_load((folder / "config/profiles/smoke.yaml").read_text())
     small |= {"modes": ["text_only"], "models": {"qwen2_vl": small["models"]["qwen2_vl"]}}
     (folder / "config/profiles/small.yaml").write_text(yaml.safe_dump(small))
@@ -109,8 +79,8 @@ def make_tree(folder: Path, seconds: float = 0, imports: bool = True) -> Path:
         (folder / "data/models" / model).mkdir(parents=True)
         (folder / "data/models" / model / "config.json").write_text("{}")
     (folder / "notebooks").mkdir()
-    for name in WRITES:
-        write_stub(name, folder / "notebooks", seconds, imports)
+    for step in paths.STEPS:
+        write_stub(step, folder / "notebooks", seconds, imports)
     return folder
 
 
@@ -150,6 +120,9 @@ def results(run: Path) -> dict[str, str]:
     passing = {"notebooks", "logs"}
     files = [file for file in run.rglob("*") if file.is_file() and not passing & set(file.relative_to(run).parts)]
     final = [
-        file for file in files if file.name not in {"manifest.json", ".lock", ".running", ".counter", ".counter.done"}
+        file
+        for file in files
+        if file.name
+        not in {"manifest.json", ".lock", ".running", ".counter", ".counter.done", ".layout", ".hashes.json"}
     ]
     return {str(file.relative_to(run)): hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(final)}

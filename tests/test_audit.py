@@ -17,7 +17,14 @@ def sample(number: int, prompt: str = "Describe it.", answer: str = "It is green
 
 
 def question(number: int, options: list[str], answer: int, kind: int = 1, **changes) -> Question:
-    given = {"category": "moth", "class_id": None, "question": f"Question {number}?", "picture": None, "split": "test"}
+    given = {
+        "domain": "butterfly",
+        "category": "moth",
+        "class_id": None,
+        "question": f"Question {number}?",
+        "picture": None,
+        "split": "test",
+    }
     return Question(question_id=f"q{number}", question_type=kind, options=options, answer=answer, **given | changes)
 
 

@@ -12,7 +12,7 @@ import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from helpers.config.evaluation import Evaluation
-from helpers.evaluation.protocols import OPTION_LETTERS
+from helpers.config.prompts import OPTION_LETTERS
 from helpers.evaluation.reader import Reader
 from helpers.evaluation.run import answer_rows, write_answers
 from helpers.models.batches import prompt_texts, user

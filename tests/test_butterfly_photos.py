@@ -9,8 +9,8 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from helpers.domains import ButterflyPhotoDomain, drawn, open_domain
-from helpers.domains.butterflies import NAMES_FILE, unknown_names
+from helpers.domains import drawn, open_domain
+from helpers.domains.butterflies import NAMES_FILE, ButterflyPhotoDomain, unknown_names
 from helpers.domains.butterfly_vqa import answer_of, find_columns, split_letter
 from helpers.paths import DATA
 from helpers.schemas import read_questions, write_questions

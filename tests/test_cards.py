@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from helpers.config.prompts import training_prompts
 from helpers.datasets.card import (
     UNKNOWN_LICENCE,
     audit_summary,
@@ -44,7 +45,10 @@ def test_the_header_has_source_licence_counts_hashes_settings_prompts_and_audit(
     content = card(texts, tmp_path).read_text(encoding="utf-8")
     header = yaml.safe_load(content.split("---\n")[1])
     made = header["text_only_training"]
-    assert (header["license"], header["configs"]) == ("unknown", [])
+    assert (header["license"], header["configs"]) == (
+        "unknown",
+        [{"config_name": "texts", "data_files": "texts.jsonl"}],
+    )
     about = {"rows": 2, "bytes": texts.path.stat().st_size, "sha256": sha256(texts.path)}
     assert made["files"] == {"texts.jsonl": about}
     assert made["texts"] == {
@@ -86,3 +90,12 @@ def test_the_source_is_what_the_run_that_made_the_data_recorded(tmp_path):
     assert recorded_source(tmp_path) is None
     (tmp_path / "manifest.json").write_text('{"parameters": {"source": "own"}}', encoding="utf-8")
     assert recorded_source(tmp_path) == "own"
+
+
+def test_the_card_says_which_prompts_the_samples_were_made_with(texts, tmp_path):
+    prompts = training_prompts()
+    path = write_dataset_card(tmp_path, "own", UNKNOWN_LICENCE, {}, {}, texts, FOUND, prompts=prompts)
+    content = path.read_text(encoding="utf-8")
+    made = yaml.safe_load(content.split("---\n")[1])["text_only_training"]
+    assert made["prompts"] == {"version": 1, "hash": prompts.hash}
+    assert f"Samples: prompts version 1, hash {prompts.hash}." in content

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers import images
 from helpers.config.build import Printed
-from helpers.datasets import build as datasets
 from helpers.datasets.build import (
     Classes,
     asked_about,
@@ -23,7 +23,6 @@ from helpers.datasets.build import (
     shuffle_names,
 )
 from helpers.datasets.rendered_text import lay_out, print_words
-from helpers.parquet import COLUMNS, write_parquet
 from helpers.paths import file_name
 from helpers.rows import RowFile
 from helpers.schemas import ClassText, read_samples, write_samples, write_texts
@@ -255,19 +254,6 @@ def test_any_name_makes_a_file_name(name, safe):
     assert len(file_name("한" * 500).encode()) < 150
 
 
-def test_parquet_holds_the_same_rows(butterflies, build, tmp_path):
-    from pyarrow.parquet import read_table
-
-    assert all(set(COLUMNS[schema]) == set(schema.model_fields) for schema in COLUMNS)
-    samples = list(build_samples(butterflies.texts, "text_only", build))
-    path = write_samples(tmp_path / "text_only.jsonl", samples)
-    rows = read_table(write_parquet(path, type(samples[0]))).to_pylist()
-    assert [row["id"] for row in rows] == [sample.id for sample in samples]
-    assert rows[0]["messages"][0]["content"] == [{"type": "text", "path": None, "text": samples[0].texts[0]}]
-    empty = write_samples(tmp_path / "empty.jsonl", [])
-    assert read_table(write_parquet(empty, type(samples[0]))).num_rows == 0
-
-
 def test_questions_are_limited_by_split_and_type_and_keep_their_order(butterflies):
     chosen = choose_questions(butterflies.questions, 3, seed=0)
     counts = {(q.split, q.question_type) for q in chosen}
@@ -288,9 +274,9 @@ def test_where_no_link_can_be_made_a_picture_is_copied(tmp_path, monkeypatch):
     def no_link(*_):
         raise OSError("another disk")
 
-    monkeypatch.setattr(datasets.os, "link", no_link)
+    monkeypatch.setattr(images.os, "link", no_link)
     (tmp_path / "a.png").write_bytes(b"a")
-    datasets.bring_picture(tmp_path / "a.png", tmp_path / "new" / "b.png")
+    images.bring_picture(tmp_path / "a.png", tmp_path / "new" / "b.png")
     assert (tmp_path / "new" / "b.png").read_bytes() == b"a"
 
 

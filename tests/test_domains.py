@@ -1,6 +1,7 @@
 """Opening a domain by its source, wrong options that look alike, and the questions for what is forgotten."""
 
 import random
+from dataclasses import dataclass
 
 import pandas as pd
 import pytest
@@ -8,13 +9,26 @@ from PIL import Image
 from pydantic import ValidationError
 
 from helpers.base_models.curriculum import DOMAINS, Curriculum
-from helpers.config.data import Data, DomainSettings
-from helpers.domains import SOURCES, drawn, open_domain, retention
-from helpers.schemas import read_questions, write_questions
+from helpers.config.data import Data
+from helpers.config.profiles import load_profile
+from helpers.config.writer import Writer
+from helpers.datasets.card import recorded_source, source_of, write_dataset_card
+from helpers.domains import SOURCES, check_source, drawn, input_files, open_domain, retention
+from helpers.domains.interface import DataSource, Domain, Origin, Subject
+from helpers.evaluation.baselines import longest_option
+from helpers.evaluation.run import write_answers
+from helpers.paths import PROFILES
+from helpers.results.figures.style import label
+from helpers.results.stats import accuracy_table
+from helpers.results.tables import in_order, read_answers
+from helpers.rows import RowFile
+from helpers.schemas import ClassText, Question, read_questions, write_questions, write_texts
 from helpers.synthetic import language as say
 from helpers.synthetic.drawing import draw
 from helpers.synthetic.invented import target_names
 from helpers.synthetic.looks import VOCABULARIES
+from helpers.workflow.preflight import PreflightError
+from helpers.writer.interface import open_writer
 
 DATA = {
     "test_pictures_per_class": 2,
@@ -26,31 +40,118 @@ DATA = {
 }
 
 
-def test_every_source_of_the_settings_can_be_opened():
-    assert set(SOURCES) == set(DomainSettings.model_fields["source"].annotation.__args__)
-
-
 def test_an_unknown_source_is_named_with_the_known_ones():
     with pytest.raises(ValueError, match="source is 'web'; known: drawn, kviscuit, butterflies, own"):
         open_domain("butterfly", "web", None, None, 1, 56, 0)
 
 
-@pytest.mark.parametrize("source", ["kviscuit", "butterflies", "own"])
-def test_a_source_that_reads_needs_a_path(source):
-    with pytest.raises(ValueError, match=f"source {source} without a path"):
-        open_domain("x", source, None, None, 1, 56, 0)
-    with pytest.raises(ValidationError, match=f"source {source} without a path"):
-        DomainSettings(source=source)
+@pytest.mark.parametrize(
+    ("domain", "source", "path", "said"),
+    [
+        ("x", "web", None, "source is 'web'; known: drawn, kviscuit, butterflies, own"),
+        ("x", "kviscuit", None, "source kviscuit without a path: name the folder"),
+        ("x", "butterflies", None, "source butterflies without a path"),
+        ("x", "own", None, "source own without a path"),
+        ("butterfly", "drawn", "x", "source drawn with path 'x': a drawn domain takes none; leave path out"),
+        ("bird", "drawn", None, "domain is 'bird'; the drawn domains are butterfly, culture"),
+    ],
+)
+def test_a_source_that_does_not_go_with_its_path_or_domain_is_refused_before_anything_runs(domain, source, path, said):
+    with pytest.raises(ValueError, match=said):
+        open_domain(domain, source, path, None, 1, 56, 0)
+    with pytest.raises(PreflightError, match=f"domains.{domain}: {said}"):
+        input_files(domain, source, path)
 
 
-def test_a_drawn_domain_takes_no_path():
-    with pytest.raises(ValidationError, match="source drawn with path 'x': a drawn domain takes none"):
-        DomainSettings(source="drawn", path="x")
+def test_the_workflow_watches_the_files_that_a_domain_is_read_from():
+    assert input_files("culture", "drawn", None) == ["data/culture.csv"]
+    assert "data/own/example/classes.csv" in input_files("x", "own", "data/own/example")
+    assert input_files("x", "kviscuit", "ddehun/k-viscuit") == []
+
+
+def test_every_profile_names_a_source_that_can_be_opened():
+    for file in PROFILES.glob("*.yaml"):
+        for name, domain in load_profile(file.stem).domains.items():
+            check_source(name, domain.source, domain.path)
+
+
+@dataclass(frozen=True)
+class Mushrooms(Domain):
+    """A source as somebody would add it: everything that the project asks of it is in this class and `MUSHROOMS`."""
+
+    names: list[str]
+
+    def table(self):
+        return [{"name": name} for name in self.names]
+
+    def bring_pictures(self, folder):
+        (folder / "pictures").mkdir(parents=True)
+        for name in self.names:
+            Image.new("RGB", (56, 56), "brown").save(folder / f"pictures/{name}.png")
+
+    def questions(self):
+        return [
+            Question(
+                domain="mushroom",
+                question_id=name,
+                question_type=1,
+                category="name",
+                class_id=name,
+                question="What is this called?",
+                options=self.names[:4],
+                answer=place,
+                picture=f"pictures/{name}.png",
+                split="test",
+            )
+            for place, name in enumerate(self.names[:4])
+        ]
+
+    def class_info(self):
+        return [Subject("mushroom", name, name, f"the {name}") for name in self.names]
+
+    def offline_texts(self, wordings):
+        told = {"domain": "mushroom", "look": "It is brown.", "background": "It grows.", "writer": "offline"}
+        return [ClassText(class_id=n, name=f"the {n}", wording=0, picture=None, **told) for n in self.names]
+
+
+MUSHROOMS = DataSource(
+    lambda request: Mushrooms(["Bolete", "Morel", "Truffle", "Puffball", "Inkcap"][: request.limit_classes]),
+    Origin("Mushrooms of the wood.", "cc0-1.0"),
+    labels={"mushroom": "Mushrooms"},
+)
+
+
+def test_a_source_needs_its_module_and_one_line_from_the_pictures_to_the_tables(tmp_path, monkeypatch):
+    monkeypatch.setitem(SOURCES, "forest", MUSHROOMS)
+    (tmp_path / "wood").mkdir()
+    assert input_files("mushroom", "forest", str(tmp_path / "wood")) == []
+    domain = open_domain("mushroom", "forest", tmp_path / "wood", None, 1, 56, 0)
+    domain.bring_pictures(tmp_path)
+    assert domain.retention_questions() == []
+
+    author = open_writer(Writer(), "mushroom")
+    assert author.plan(domain, tmp_path, 1).texts == 5
+    texts = RowFile(write_texts(tmp_path / "texts.jsonl", author.write(domain, tmp_path, 1).texts), ClassText)
+    questions = read_questions(write_questions(tmp_path / "questions.jsonl", domain.questions()))
+    asked = open_writer(Writer(backend="openai", cache_dir=str(tmp_path)), "mushroom").plan(domain, tmp_path, 1)
+    assert (asked.texts, asked.requests) == (5, 5)  # by the generic prompt
+
+    card = write_dataset_card(tmp_path, "mushroom", source_of("forest"), {"texts.jsonl": 5}, {}, texts, {})
+    assert "Mushrooms of the wood. Licence: cc0-1.0." in card.read_text(encoding="utf-8")
+    (tmp_path / "manifest.json").write_text('{"parameters": {"source": "forest"}}', encoding="utf-8")
+    assert recorded_source(tmp_path) == "forest"
+
+    write_answers(tmp_path / "answers.jsonl", longest_option(questions, "mushroom"))
+    answers = read_answers([tmp_path / "answers.jsonl"])
+    before = answers.assign(domain="an unregistered one")
+    table = in_order(accuracy_table(pd.concat([before, answers]), ["domain"]))
+    assert table[["domain", "type1"]].to_numpy().tolist() == [["mushroom", 25.0], ["an unregistered one", 25.0]]
+    assert label("mushroom") == "Mushrooms"
 
 
 def test_no_more_test_pictures_than_facts():
     assert Data(**DATA | {"test_pictures_per_class": 5}).test_pictures_per_class == 5
-    with pytest.raises(ValidationError, match=r"6 test pictures a class: each asks for another fact, .* at most 5"):
+    with pytest.raises(ValidationError, match="6 test pictures per class: each asks for another fact; at most 5"):
         Data(**DATA | {"test_pictures_per_class": 6})
     with pytest.raises(ValueError, match="6 pictures a class: each asks for another fact, and there are 5"):
         open_domain("butterfly", "drawn", None, 8, 6, 56, 0).questions()

@@ -13,7 +13,7 @@ import pytest
 from nbformat import v4
 
 from helpers import paths
-from helpers.workflow import execute, failures, notebooks, preflight, progress, provenance
+from helpers.workflow import execute, failures, notebooks, preflight, progress, redact
 
 REPORT_THREADS = "import os\nprint('seed', seed, 'threads', os.environ['OMP_NUM_THREADS'], 'in', os.getcwd())"
 
@@ -81,7 +81,7 @@ def test_a_run_leaves_a_manifest_of_what_it_read_and_made(tmp_path):
 
 def test_nothing_private_is_left_in_an_executed_copy_or_its_manifest(tmp_path, monkeypatch):
     planted = {"key": "sk-planted-4711", "home": str(Path.home() / "letters")}
-    if (host := socket.gethostname()) in provenance.private_strings():  # a name of two letters is in ordinary words
+    if (host := socket.gethostname()) in redact.private_strings():  # a name of two letters is in ordinary words
         planted["host"] = host
     monkeypatch.setenv("SOME_API_KEY", planted["key"])
     monkeypatch.setenv("SOME_COLOUR", "not-private-at-all")
@@ -185,7 +185,7 @@ def test_helper_files_follow_imports_and_packages_but_nothing_else(tmp_path):
     assert {
         "src/helpers/synthetic/drawing.py",
         "src/helpers/synthetic/looks.py",
-        "src/helpers/world/__init__.py",
+        "src/helpers/synthetic/__init__.py",
     } <= set(found)
     assert "src/helpers/workflow/execute.py" not in found
     assert all((paths.ROOT / file).is_file() for file in found)

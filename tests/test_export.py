@@ -1,5 +1,7 @@
 """What is exported for other tools reads back as the same questions."""
 
+import base64
+import csv
 import importlib.util
 import io
 import json
@@ -10,16 +12,26 @@ import pytest
 import yaml
 from PIL import Image
 
+from helpers.config.prompts import evaluation_prompts
 from helpers.evaluation import export
-from helpers.evaluation.protocols import LETTER_TOKENS, lettered
+from helpers.evaluation.protocols import LETTER_TOKENS
 from helpers.images import open_picture
 from helpers.schemas import write_questions
+
+
+def rows_of(path):
+    """The rows of a TSV, each with its picture's bytes, also where it names another row's."""
+    csv.field_size_limit(2**31 - 1)  # pictures are longer than the module's default allows
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, dialect="excel-tab"))
+    pictures = {row["index"]: row["image"] for row in rows}
+    return [(row, base64.b64decode(pictures.get(row["image"], row["image"]))) for row in rows]
 
 
 def test_the_tsv_holds_the_same_questions_and_pictures(butterflies, tmp_path):
     questions = butterflies.questions
     path = export.write_vlmevalkit(tmp_path / "Butterfly.tsv", questions, butterflies.folder)
-    rows = export.read_vlmevalkit(path)
+    rows = rows_of(path)
     assert len(rows) == len(questions)
     for (row, picture), question in zip(rows, questions, strict=True):
         assert (row["question"], [row[key] for key in "ABCD"]) == (question.question, question.options)
@@ -67,7 +79,7 @@ def test_a_task_asks_and_scores_as_protocol_letter_does(butterflies, tmp_path, t
     assert task[pictures] == f"utils.{pictures}"
     for row, question in zip(rows, questions, strict=True):
         place = "<image>" if tool == "lm-eval" else ""  # where that tool puts the picture
-        assert utils.doc_to_text(row) == place + lettered(question.question, question.options)
+        assert utils.doc_to_text(row) == place + evaluation_prompts().with_letters(question.question, question.options)
         assert getattr(utils, pictures)(row)[0].size == (56, 56)
         right = "ABCD"[question.answer]
         assert [utils.process_results(row, [r])["accuracy"] for r in (right, f"({right})", "Well")] == [1.0, 1.0, 0.0]
@@ -78,16 +90,14 @@ def test_a_question_without_picture_shows_none(butterflies, tmp_path):
     path = export.write_lm_eval(tmp_path / "drawn", [question], butterflies.folder, "drawn")
     row, utils = json.loads((path.parent / "questions.jsonl").read_text()), functions_beside(path)
     assert utils.doc_to_image(row) == []
-    assert utils.doc_to_text(row) == lettered(question.question, question.options)
+    assert utils.doc_to_text(row) == evaluation_prompts().with_letters(question.question, question.options)
 
 
 def test_the_command_line_writes_the_split_asked_for(butterflies, tmp_path, capsys):
     write_questions(butterflies.folder / "questions.jsonl", butterflies.questions)
     export.main(["vlmevalkit", str(butterflies.folder), str(tmp_path / "Test.tsv")])
     tested = [q for q in butterflies.questions if q.split == "test"]
-    assert [row["question_id"] for row, _ in export.read_vlmevalkit(tmp_path / "Test.tsv")] == [
-        q.question_id for q in tested
-    ]
+    assert [row["question_id"] for row, _ in rows_of(tmp_path / "Test.tsv")] == [q.question_id for q in tested]
     assert f"{len(tested)} questions" in capsys.readouterr().out
 
 

@@ -9,10 +9,21 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
+from helpers import paths
 from helpers.paths import ROOT
 from helpers.results import figures
 from helpers.results.figures.costs import _number
-from helpers.results.figures.style import COLOURS, STYLE, colour, label, marker, questions_said
+from helpers.results.figures.style import (
+    COLOURS,
+    STYLE,
+    colour,
+    label,
+    marker,
+    questions,
+    save,
+    use_displays,
+    with_displays,
+)
 from helpers.results.stats import wilson
 
 MODES = ("base", "text_only", "image_text")
@@ -64,6 +75,44 @@ def test_a_mode_has_one_colour_and_unknown_modes_have_others():
     assert len({marker(way, ("direct", "describe", "new")) for way in ("direct", "describe", "new")}) == 3
 
 
+@pytest.fixture
+def displays():
+    """`use_displays`, undone at the end."""
+    yield use_displays
+    use_displays({}, "none")
+
+
+def test_a_profiles_name_of_its_model_is_the_one_in_print(tmp_path, monkeypatch, displays):
+    demo = (paths.PROFILES / "demo.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(demo.replace("Qwen2-VL (tiny)", "My Model 7B"))
+    monkeypatch.setattr(paths, "PROFILES", tmp_path)
+    monkeypatch.setattr("helpers.config.profiles.load_profile.__defaults__", (None, tmp_path))
+    assert displays({}, "runs/mine/baselines/butterfly")["qwen2_vl"] == "My Model 7B"
+    table = accuracies(domains=("butterfly", "culture"))
+    save(figures.accuracy_figure(table), tmp_path, "accuracy", table, [])
+    assert "My Model 7B" in words(figures.accuracy_figure(table)) and "qwen2_vl" not in words(figures.figure2(costs()))
+    assert set(pd.read_csv(tmp_path / "accuracy.csv")["model"]) == {"qwen2_vl"}  # the key, in files
+    shown = with_displays(table)
+    assert set(shown["model"]) == {"My Model 7B"} and set(table["model"]) == {"qwen2_vl"}
+    indexed = with_displays(table.groupby(["model", "mode"])[["type1"]].mean())
+    assert set(indexed.index.get_level_values("model")) == {"My Model 7B"}
+    assert list(with_displays(table.groupby("model")[["type1"]].mean()).index) == ["My Model 7B"]
+
+
+def test_without_a_profile_of_its_name_a_run_calls_models_by_their_keys_or_as_it_is_told(displays):
+    assert displays({}, "runs/of_no_profile") == {}
+    assert label("qwen2_vl") == "qwen2_vl"
+    displays({"qwen2_vl": "Mine"}, "runs/demo")
+    assert (label("qwen2_vl"), label("llava_next"), label("base")) == ("Mine", "llava_next", "untuned")
+    displays({}, "figures/demo")  # published figures are named after the profile too
+    assert label("qwen2_vl") == "Qwen2-VL (tiny)"
+
+
+def test_two_models_of_one_name_are_refused(displays):
+    with pytest.raises(ValueError, match="models a, b are all displayed as 'Mine'"):
+        displays({"a": "Mine", "b": "Mine"}, "runs/demo")
+
+
 def test_an_unknown_key_stands_for_itself():
     assert label("base") == "untuned"
     assert label("new_vlm") == "new_vlm"
@@ -71,7 +120,7 @@ def test_an_unknown_key_stands_for_itself():
 
 def test_differing_numbers_of_questions_are_shown_as_a_range():
     group = pd.DataFrame({"n_type1": [20, 40], "n_type2": [5, 5]})
-    assert [questions_said(group, kind) for kind in ("type1", "type2", "overall")] == ["20–40", "5", "25–45"]
+    assert [questions(group, kind) for kind in ("type1", "type2", "overall")] == ["20–40", "5", "25–45"]
 
 
 @pytest.mark.parametrize(("value", "said"), [(0.01234, "0.0123"), (9.5, "9.50"), (99.87, "99.9"), (12345.6, "12346")])

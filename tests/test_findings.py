@@ -4,7 +4,10 @@ import pandas as pd
 import pytest
 
 from helpers.paths import ROOT
-from helpers.results.findings import RULES, Rule, findings, judged
+from helpers.results.findings import RULES, Rule, findings
+from helpers.results.findings import judged as judged_as_checked
+from helpers.workflow.provenance import portable, write_sidecar
+from helpers.workflow.verify import verify
 
 COLUMNS = ["variant", "model", "domain", "mode", "image", "answering", "type1", "type1_low", "type1_high"]
 
@@ -14,6 +17,10 @@ def table(folder, *rows):
     made = [[v, "qwen2_vl", "butterfly", "text_only", "with", a, *numbers] for v, a, *numbers in rows]
     (folder / "grids/g").mkdir(parents=True)
     pd.DataFrame(made, columns=COLUMNS).to_csv(folder / "grids/g/g.csv", index=False)
+
+
+def judged(rule, folder):
+    return judged_as_checked(rule, folder, verify([folder]))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +66,7 @@ def test_rows_are_compared_within_their_way_of_asking_unless_the_rival_names_ano
 
 
 def test_without_a_table_nothing_is_said(tmp_path):
-    assert {finding.verdict for finding in findings(tmp_path)} == {"not measured"}
+    assert {finding.verdict for finding in findings(tmp_path, verify([tmp_path]))} == {"not measured"}
 
 
 def test_a_table_without_the_rows_of_a_rule_measures_nothing(tmp_path):
@@ -71,5 +78,18 @@ def test_a_table_without_the_rows_of_a_rule_measures_nothing(tmp_path):
 def test_every_rule_speaks_of_rows_that_its_published_grid_has():
     folder = ROOT / "figures/demo"
     there = {rule.claim for rule in RULES if (folder / f"ablations/{rule.grid}.csv").is_file()}
-    silent = [f.claim for f in findings(folder) if f.claim in there and f.verdict == "not measured"]
+    silent = [f.claim for f in findings(folder, verify([])) if f.claim in there and f.verdict == "not measured"]
     assert silent == []
+
+
+def test_a_table_that_is_no_longer_that_of_its_inputs_is_not_judged(tmp_path):
+    table(tmp_path, ("a", "direct", 26, 20, 33))
+    made_from = tmp_path / "answers.jsonl"
+    made_from.write_text("1")
+    write_sidecar(tmp_path / "grids/g", "g", [made_from])
+    rule = Rule("", "g", {"variant": "a"}, "at chance")
+    assert judged(rule, tmp_path).verdict == "holds"
+    made_from.write_text("2")
+    finding = judged(rule, tmp_path)
+    assert finding.verdict == "not judged: stale"
+    assert finding.evidence == (f"input changed: {portable(made_from)}",)  # why, and no number

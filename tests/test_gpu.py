@@ -10,14 +10,16 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 
 import helpers.training.packing as packed
+import helpers.training.trainer as trainer
 from helpers.config.profiles import load_profile
 from helpers.evaluation.prompts import Prompt, Shown
 from helpers.evaluation.reader import Reader
-from helpers.models import loading
+from helpers.models import loading, unpacking
 from helpers.models.adapters import add_lora, load_adapter
-from helpers.models.quantise import save_quantised
+from helpers.models.export import save_quantised
 from helpers.training.trainer import finetune
 
 pytestmark = pytest.mark.skipif(
@@ -154,3 +156,26 @@ def test_an_adapter_trained_on_the_gpu_answers_on_the_cpu(load, train, prompts, 
         model, _, processor = load(where)
         found.append(answers(load_adapter(model, tmp_path / "out" / "adapter"), processor, prompts)[0])
     assert found[1] == pytest.approx(found[0], rel=2e-3, abs=5e-2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_unpacked_once_are_those_that_bitsandbytes_multiplies_with(load, dtype):
+    model, family, _ = load("cuda", dtype)
+    for layer in model.get_submodule(family.language_model).modules():
+        if isinstance(layer, Linear4bit):
+            layer.bias = None
+            ones = torch.eye(layer.in_features, dtype=loading.DTYPES[dtype], device="cuda")
+            product = layer(ones.repeat(2048 // layer.in_features + 1, 1))  # so many rows that it unpacks the weight
+            assert torch.equal(product[: layer.in_features].t(), unpacking.unpacked(layer.weight))
+
+
+@pytest.mark.usefixtures("no_meter")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_unpacking_once_changes_no_loss(train, monkeypatch, dtype):
+    found = {}
+    for unpack in (False, True):
+        monkeypatch.setattr(
+            trainer, "unpacked_weights", lambda model, *_, u=unpack: unpacking.unpacked_weights(model, u)
+        )
+        found[unpack] = train("image_text", str(unpack), dtype=dtype)
+    assert list(found[True].losses.loss) == pytest.approx(list(found[False].losses.loss), rel=5e-3)

@@ -40,12 +40,11 @@ def test_a_later_step_has_no_part_in_the_name_of_an_earlier_one():
     assert names == ["main", "main", "training.epochs=1", "evaluation.circular=True+training.epochs=1"]
 
 
-def test_what_is_done_to_the_picture_concerns_the_ablation_alone_and_the_questions_no_training():
+def test_what_is_asked_of_a_model_and_about_which_image_concerns_no_training():
     asked = {"evaluation.ablation_images": ["blank"], "data.distractors": "look_alike"}
     run = grids.runs(grid(variants={"v": asked}), DEMO)[0]
     assert run.key("training") == "main"
-    assert run.key("evaluation") == "data.distractors=look_alike"
-    assert run.key("ablation") == "data.distractors=look_alike+evaluation.ablation_images=blank"
+    assert run.key("evaluation") == "data.distractors=look_alike+evaluation.ablation_images=blank"
 
 
 def test_a_hybrid_of_one_kind_rests_on_the_training_of_that_kind():
@@ -89,7 +88,7 @@ def test_a_name_is_a_folder_whatever_the_value():
     ("fields", "message"),
     [
         ({"models": ["gpt"]}, r"grid g: models \['gpt'\] are not in profile demo"),
-        ({"axes": {"training.epoch": [1]}}, "training: unknown field epoch"),
+        ({"axes": {"training.epoch": [1]}}, r"training: unknown field epoch; did you mean epochs\?"),
         ({"axes": {"training.epochs": [0]}}, "training.epochs = 0: Input should be greater than 0"),
         ({"exclude": [{}]}, "leaves no run"),
     ],
@@ -197,7 +196,7 @@ def write(file, content):
 
 def test_a_plan_says_what_is_finished_and_what_the_rest_will_cost(tmp_path):
     runs = grids.runs(grid(axes={"training.epochs": [1, 2]}), DEMO)
-    steps = estimates.steps(runs, pictures=False)
+    steps = estimates.steps(runs)
     assert (
         "other 4: unknown one after the other; energy of the training unknown; disk unknown"
         in estimates.cost_estimate(tmp_path, steps, None)
@@ -205,10 +204,10 @@ def test_a_plan_says_what_is_finished_and_what_the_rest_will_cost(tmp_path):
     assert "about 2 min and evaluation, which is unknown one" in estimates.cost_estimate(tmp_path, steps, 1)
     done = runs[0].name("training")
     write(tmp_path / "training" / done / "resources.json", {"energy_wh": 0.5})
-    write(tmp_path / "notebooks/finetune" / f"{done}.manifest.json", {"seconds": 60})
-    write(tmp_path / "notebooks/finetune" / f"{done}.failed.manifest.json", {"seconds": 1})
+    write(tmp_path / "notebooks/training" / f"{done}.manifest.json", {"seconds": 60})
+    write(tmp_path / "notebooks/training" / f"{done}.failed.manifest.json", {"seconds": 1})
     write(tmp_path / "evaluation" / done / "answers.jsonl", {})
-    write(tmp_path / "notebooks/evaluate" / f"{done}.manifest.json", {"seconds": 30})
+    write(tmp_path / "notebooks/evaluation" / f"{done}.manifest.json", {"seconds": 30})
     said = estimates.cost_estimate(tmp_path, steps, None)
     assert "finished: 2 of 4 notebooks" in said
     assert "the other 2: about 90 s one after the other; energy of the training about 0.5 Wh; disk about" in said

@@ -14,7 +14,6 @@ from helpers.domains.kviscuit import PUBLISHED, load_kviscuit
 from helpers.images import open_picture
 from helpers.paths import ROOT, is_hub_id
 from helpers.schemas import Question, read_questions, write_questions
-from helpers.writer.class_info import subjects
 from helpers.writer.interface import open_writer
 
 SAMPLE = ROOT.parent / "shared" / "data" / "kviscuit_sample"
@@ -113,6 +112,7 @@ def test_ids_are_made_unique_and_stay_the_same(folder):
 
 def test_a_row_becomes_a_question_of_the_common_form(folder):
     assert load_kviscuit(folder).questions[1] == Question(
+        domain="kviscuit",
         question_id="Clothes.1.1#0",
         question_type=2,
         category="Clothes",
@@ -197,7 +197,7 @@ def test_it_is_all_test_and_nothing_of_what_a_model_knew_is_asked(folder):
 
 def test_a_writer_is_told_the_category_of_each_keyword_and_offline_nothing_else_is_known(folder):
     domain = open_domain("kviscuit", "kviscuit", folder, None, 1, 56, 0)
-    assert [(one.class_id, one.called, one.category, one.picture, one.asked) for one in subjects(domain)] == [
+    assert [(one.class_id, one.called, one.category, one.picture, one.asked) for one in domain.class_info()] == [
         ("hanbok", "hanbok", "Clothes", None, ()),
         ("gat", "gat", "Clothes", None, ()),
     ]

@@ -1,6 +1,7 @@
 """Rehearsals: exact counts on the meta device, random weights through the code that loads real ones, the verdict."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,14 +10,13 @@ from safetensors.torch import load_file, save_file
 from helpers.config.profiles import load_profile
 from helpers.models import random_weights
 from helpers.models.adapters import add_adapter, add_lora, trainable_groups
-from helpers.models.loading import load_model, load_processor, quantised_layers
-from helpers.models.quantise import save_quantised
+from helpers.models.export import save_quantised
+from helpers.models.loading import linear_layers, load_model, load_processor, quantised_layers
 from helpers.models.random_weights import CONFIGS, STAND_IN_FOLDERS, RandomTensor, is_random, make_folder, shrunk
 from helpers.models.rehearsal import (
     Load,
     architectures,
     estimate,
-    linear_layers,
     look_ahead,
     measured,
     rehearsal_verdict,
@@ -27,7 +27,7 @@ from helpers.models.rehearsal import (
 from helpers.training.trainer import finetune
 
 NAMES = ("qwen2-vl-7b", "llava-1.6-vicuna-7b")
-TEXT = Load(rank=64, batch=4, tokens=300, tokens_of_picture=0, checkpointing=False)
+TEXT = Load(rank=64, batch=4, tokens=300, picture_tokens=0, checkpointing=False)
 SMALL = load_profile("rehearse_small").training
 
 
@@ -58,6 +58,9 @@ def test_more_costs_more_and_checkpointing_less():
     assert checkpointed["activations"] < pictures["activations"]
     assert text["total"] < pictures["total"]
     assert 5 < text["base"] < 9  # 6.5e9 weights in half a byte, the rest in two
+    once = estimate(path, replace(TEXT, unpacked=True))
+    assert once["unpacked"] == pytest.approx(2 * text["in_four_bit"] / 1e9)
+    assert once["total"] == pytest.approx(text["total"] + once["unpacked"])
 
 
 def test_the_smallest_card_is_named():

@@ -12,10 +12,11 @@ from PIL import Image
 from helpers import paths
 from helpers.base_models.curriculum import DOMAINS
 from helpers.config import profiles
-from helpers.domains import drawn, own_example
-from helpers.domains.own import open_own, without_name
+from helpers.domains import drawn, open_domain, own_example
+from helpers.domains.own import without_name
 from helpers.domains.own_folder import half_width, read_folder
 from helpers.results import own_classes, tables
+from helpers.results.figures.style import use_displays
 from helpers.results.figures.verdict import verdict_figure
 from helpers.results.verdict import (
     Difference,
@@ -85,7 +86,7 @@ def notes(folder):
 
 
 def opened(folder):
-    return open_own(folder, "own", 5, 56, 0, None)
+    return open_domain("own", "own", folder, None, 5, 56, 0)
 
 
 # ---- what a folder gives ---------------------------------------------------------------------------------------------
@@ -137,14 +138,14 @@ def test_the_questions_stay_the_same_when_pictures_are_added(folder):
 def test_pictures_texts_and_questions_pass_through_the_common_files(folder, tmp_path_factory):
     domain, output = opened(folder), tmp_path_factory.mktemp("data")
     domain.bring_pictures(output)
-    write_texts(output / "texts.jsonl", domain.texts())
+    write_texts(output / "texts.jsonl", domain.offline_texts(1))
     assert read_questions(write_questions(output / "questions.jsonl", domain.questions())) == domain.questions()
 
 
 def test_without_texts_the_columns_are_said_in_sentences(folder):
     rows = [row | {"look:colour": "yellow", "noun": "mushroom"} for row in class_rows()]
     table(folder / "classes.csv", rows)
-    text = opened(folder).texts()[0]
+    text = opened(folder).offline_texts(1)[0]
     assert text.look == "The colour of this mushroom is yellow."
     assert text.background == "Its place is oaks. Its season is spring."
     assert (text.writer, text.picture) == ("offline", "pictures/chanterelle/0.png")
@@ -159,7 +160,9 @@ def test_given_texts_are_kept_and_only_the_others_are_made(folder):
     assert [(text.class_id, text.writer, text.look) for text in domain.own_texts()] == [
         ("cep", "own", "This is brown. This is stout.")
     ]
-    assert [text.class_id for text in domain.texts() if text.writer == "offline"] == [n.lower() for n in NAMES[:4]]
+    assert [text.class_id for text in domain.offline_texts(1) if text.writer == "offline"] == [
+        n.lower() for n in NAMES[:4]
+    ]
 
 
 def test_a_name_within_another_word_is_left_alone(folder):
@@ -209,13 +212,15 @@ def test_a_noun_gives_the_words_of_the_questions(folder):
 def test_the_words_of_the_drawn_world_say_its_facts_and_plain_ones_the_others(folder):
     rows = [row | {"noun": "butterfly", "fact:habitat": "forests"} for row in class_rows()]
     table(folder / "classes.csv", rows)
-    assert opened(folder).texts()[0].background == "Its place is oaks. It flies in spring. It lives in forests."
+    assert (
+        opened(folder).offline_texts(1)[0].background == "Its place is oaks. It flies in spring. It lives in forests."
+    )
 
 
 def test_a_name_stands_in_sentences_as_the_folder_says(folder):
     (folder / "domain.yaml").write_text("name_form: a true {name}\n")
     domain = opened(folder)
-    assert domain.called(domain.classes[0]) == domain.texts()[0].name == "a true Chanterelle"
+    assert domain.called(domain.classes[0]) == domain.offline_texts(1)[0].name == "a true Chanterelle"
 
 
 def test_the_table_has_columns_facts_and_counts_of_pictures(folder):
@@ -226,9 +231,9 @@ def test_the_table_has_columns_facts_and_counts_of_pictures(folder):
 
 
 def test_the_first_classes_can_be_taken(folder):
-    domain = open_own(folder, "own", 5, 56, 0, 4)
+    domain = open_domain("own", "own", folder, 4, 5, 56, 0)
     assert {question.class_id for question in domain.questions()} == {name.lower() for name in NAMES[:4]}
-    three = open_own(folder, "own", 5, 56, 0, 3)  # too few names for four options, but enough places
+    three = open_domain("own", "own", folder, 3, 5, 56, 0)  # too few names for four options, but enough places
     assert {question.question_type for question in three.questions()} == {2}
 
 
@@ -630,11 +635,11 @@ def test_two_modes_are_compared_question_by_question():
     assert found.p_value == pytest.approx(2 * 0.5**20)
 
 
-def test_over_seeds_counts_are_means_and_p_is_the_largest():
+def test_over_seeds_counts_are_means_and_p_is_twice_the_mean():
     text = answers(rows_of("text_only", 30, seed=0), rows_of("text_only", 14, seed=1))
     found = compare(text, answers(rows_of("base", 10)))
     assert (found.only_first, found.n) == (12, 40)
-    assert found.p_value == pytest.approx(2 * 0.5**4)
+    assert found.p_value == pytest.approx(2 * 0.5**4 + 2 * 0.5**20)  # of 20 and of 4 questions that only one got right
 
 
 def test_seeds_go_in_pairs_or_one_with_all_of_the_other():
@@ -689,6 +694,9 @@ def test_the_verdict_of_a_run_in_words():
     assert said[0].startswith("qwen2_vl, type 1 (recognition), n = 80: YES. Text alone: it beats the untuned model")
     assert "within 10 points of pictures: -2.5 points" in said[0]
     assert said[1].startswith("qwen2_vl, type 2 (reasoning), n = 80: NO. Text alone: it gains less than 10 points")
+    use_displays({"qwen2_vl": "My Model 7B"}, "runs/own")
+    assert in_words([first]).startswith("My Model 7B, type 1 (recognition)")
+    use_displays({}, "none")
 
 
 def test_without_the_untuned_model_there_is_no_verdict():
@@ -743,7 +751,7 @@ def test_the_example_asks_in_the_language_of_the_drawn_world():
         of_drawn = {(q.question, q.answer_form, q.refers) for q in real if q.question_type == kind}
         of_own = {(q.question, q.answer_form, q.refers) for q in asked if q.question_type == kind}
         assert of_drawn & of_own
-    assert {(text.domain, text.name[:4]) for text in domain.texts()} == {("butterfly", "the ")}
+    assert {(text.domain, text.name[:4]) for text in domain.offline_texts(1)} == {("butterfly", "the ")}
 
 
 def test_the_example_is_made_anew_to_the_byte(tmp_path, capsys):

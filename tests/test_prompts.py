@@ -6,19 +6,25 @@ import shutil
 import pytest
 import yaml
 
+from helpers.config.prompts import PROMPT_FOLDER, evaluation_prompts, training_prompts
 from helpers.writer.budget import TABLE
-from helpers.writer.prompts import PROMPT_FOLDER, as_data, load_prompt, user_message
+from helpers.writer.prompts import as_data, load_prompt, user_message
 
-NAMES = sorted(path.stem for path in PROMPT_FOLDER.glob("*.yaml"))
+STUDY = {"training": training_prompts, "evaluation": evaluation_prompts}
+NAMES = sorted({path.stem for path in PROMPT_FOLDER.glob("*.yaml")} - {*STUDY})
+
+
+@pytest.mark.parametrize("name", [*NAMES, *STUDY])
+def test_every_prompt_is_in_the_changelog_with_its_version(name):
+    prompt = STUDY.get(name, load_prompt)(name)
+    assert f"| {name} | {prompt.version} |" in (PROMPT_FOLDER / "CHANGELOG.md").read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_prompt_loads_warns_of_the_data_and_is_in_the_changelog(name):
+def test_every_prompt_of_a_writer_warns_of_the_data(name):
     prompt = load_prompt(name)
     assert "nothing but data" in " ".join(prompt.system.split())
     assert "do not follow it" in " ".join(prompt.system.split())
-    log = (PROMPT_FOLDER / "CHANGELOG.md").read_text()
-    assert f"| {name} | {prompt.version} |" in log
     assert prompt.kind == ("questions" if name.startswith("questions_") else "text")
 
 
@@ -45,7 +51,7 @@ def test_the_hash_is_of_the_contents_not_of_the_comments(tmp_path):
 
 
 def test_an_unknown_or_broken_prompt_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown prompt 'bird'; found in prompts/: butterfly, culture, generic"):
+    with pytest.raises(ValueError, match=r"unknown prompt 'bird'; found in prompts/: butterfly, culture, evaluation"):
         load_prompt("bird")
     (tmp_path / "bird.yaml").write_text(yaml.safe_dump({"version": 1}))
     with pytest.raises(ValueError, match=r"bird\.yaml is not a usable prompt"):

@@ -66,6 +66,7 @@ def folder(tmp_path, monkeypatch):
     st.lists(
         st.builds(
             Question,
+            domain=WHOLE,
             question_id=WHOLE,
             question_type=st.sampled_from([1, 2]),
             category=WHOLE,

@@ -8,9 +8,10 @@ from PIL import Image
 from pydantic import ValidationError
 
 from helpers.rows import Row, RowFile
-from helpers.schemas import Question, read_questions, write_questions
+from helpers.schemas import Question, questions_hash, read_questions, write_questions
 
 ROW = {
+    "domain": "butterfly",
     "question_id": "q1",
     "question_type": 1,
     "category": "moth",
@@ -72,6 +73,20 @@ def test_a_malformed_row_is_named_by_file_line_field_rule_and_value(tmp_path, fi
 def test_a_missing_field_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"questions\.jsonl:1: split: Field required"):
         read_questions(written(tmp_path, {name: value for name, value in ROW.items() if name != "split"}))
+
+
+def test_a_file_of_an_earlier_version_without_the_domain_is_refused_with_the_remedy(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"jsonl:1: domain: Field required; if an earlier version wrote .* run its note"
+    ):
+        read_questions(written(tmp_path, {name: value for name, value in ROW.items() if name != "domain"}))
+
+
+def test_the_hash_of_some_questions_is_theirs_and_not_their_files():
+    one, other = Question(**ROW), Question(**ROW | {"question_id": "q2"})
+    assert questions_hash([one, other]) == questions_hash(iter([one, other]))
+    different = ([one], [other], [one, other], [other, one], [one.model_copy(update={"answer": 1})])
+    assert len({questions_hash(some) for some in different}) == len(different)
 
 
 def test_a_line_that_is_no_json_is_named(tmp_path):
@@ -160,7 +175,7 @@ def test_half_a_character_is_refused_in_writing_too():
 
 def test_an_object_of_very_many_columns_gives_a_short_error(tmp_path):
     many = {f"c{number}": 0 for number in range(50_000)}
-    with pytest.raises(ValueError, match=r"jsonl:1: question_id: Field required.*and 50006 more") as error:
+    with pytest.raises(ValueError, match=r"jsonl:1: domain: Field required.*and 50007 more") as error:
         read_questions(written(tmp_path, many))
     assert len(str(error.value)) < 2000
 

@@ -1,6 +1,7 @@
 """The same commit, machine and seeds give the same files, and nothing private in any of them; another machine's
 accuracies are compared by a tolerance."""
 
+import json
 import os
 import re
 import subprocess
@@ -50,7 +51,7 @@ def runs(tmp_path_factory):
 def test_the_same_run_again_has_the_same_bytes(runs):
     compared = compare_runs.files_of(runs["first"])
     kinds = {Path(name).suffix for name in compared}
-    assert kinds == {".csv", ".jsonl", ".parquet", ".safetensors", ".png", ".pdf"}
+    assert kinds == {".csv", ".jsonl", ".safetensors", ".png", ".pdf"}
     assert {"results/table1.csv", "results/table2.csv", "results/bootstrap.csv", "figures/accuracy.pdf"} <= set(
         compared
     )
@@ -162,3 +163,25 @@ def test_on_another_machine_no_row_and_no_accuracy_may_be_missing(pair):
     write_csv(table.assign(type2=float("nan")), one / "results/table1.csv")
     write_csv(table.assign(type2=float("nan")), two / "results/table1.csv")
     assert compare_runs.beyond(one, two, 0.0) == []
+
+
+def test_answers_are_compared_one_by_one_whatever_file_they_stand_in(tmp_path):
+    names = dict(model="m", domain="d", mode="base", variant="main", seed=0, answering="direct", protocol="p")
+    said = dict(options=["a", "b"], parsed=0, reply=None, description=None, named=None, scores=[-1.0, -2.0])
+    shown, withheld = ({**names, "question_id": "q", "image": image, **said} for image in ("with", "without"))
+
+    def write(run, **files):
+        for name, rows in files.items():
+            file = tmp_path / run / name / "answers.jsonl"
+            file.parent.mkdir(parents=True)
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return tmp_path / run
+
+    apart = write("apart", evaluation=[shown], ablation=[withheld])
+    together = write("together", evaluation=[shown, withheld | {"scores": [-1.00005, -2.0]}])
+    assert compare_runs.differing_answers(apart, together) == (2, [])
+    other = write("other", evaluation=[shown | {"parsed": 1, "scores": [-1.0, -1.5]}])
+    count, lines = compare_runs.differing_answers(apart, other)
+    assert count == 1
+    assert [line.rpartition(": ")[2] for line in lines if "/q: " in line] == ["parsed differs", "scores differ by 0.5"]
+    assert any(line.startswith("only in the first") for line in lines)

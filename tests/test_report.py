@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 import struct
 import sys
 from html.parser import HTMLParser
@@ -16,7 +17,8 @@ from PIL import Image
 
 from helpers.paths import ROOT
 from helpers.results import claims, examples
-from helpers.results.examples import choose_examples, softmax
+from helpers.results.answer_cards import softmax
+from helpers.results.examples import choose_examples
 from helpers.results.report.contents import GridOnPage, as_grid
 from helpers.results.report.executed import NO_WORDS, clean, with_words
 from helpers.results.report.page import _checked, build
@@ -25,6 +27,7 @@ from helpers.results.tables.files import write_csv
 from helpers.results.tables.paper import table1, table2
 from helpers.schemas import Question, write_questions
 from helpers.workflow import provenance
+from helpers.workflow.verify import verify
 
 sys.path.insert(0, str(Path(__file__).parent))
 from browser import CHROMIUM, Browser
@@ -40,6 +43,7 @@ def asked():
     """Twelve questions of each type, on twelve pictures."""
     return [
         Question(
+            domain="butterfly",
             question_id=f"q{kind}-{number}",
             question_type=kind,
             category="drawn",
@@ -122,15 +126,24 @@ def _notebook(run):
     cells = [v4.new_markdown_cell("# 07"), v4.new_code_cell("print(1 < 2)", outputs=[html], execution_count=1)]
     write(v4.new_notebook(cells=cells), folder / "all.ipynb")
     write(v4.new_notebook(cells=cells), folder / "all.failed.ipynb")
-    content = provenance.manifest({"run_dir": str(run)}, [run / "evaluation"]) | {
-        "notebook": "notebooks/07_paper.ipynb",
-        "command": "python -m helpers.workflow.execute notebooks/07_paper.ipynb out.ipynb",
-        "outputs": provenance.hashes(sorted((run / "results").glob("*"))),
-        "executed": provenance.hashes([folder / "all.ipynb"]),
+    asked = [file for part in ("datasets", "evaluation", "ablation") for file in (run / part).rglob("*.jsonl")]
+    _record(run, "notebooks/04_evaluation.ipynb", "asked", [], asked)
+    made = [file for part in ("results", "grids") for file in (run / part).rglob("*") if file.is_file()]
+    _record(run, "notebooks/07_paper.ipynb", "paper/all", [run / "evaluation", run / "ablation"], made)
+
+
+def _record(run, notebook, name, inputs, outputs):
+    """The manifest that the workflow leaves of one notebook."""
+    copy = run / f"notebooks/{name}.ipynb"
+    content = provenance.manifest({"run_dir": str(run)}, inputs) | {
+        "notebook": notebook,
+        "command": f"python -m helpers.workflow.execute {notebook} out.ipynb",
+        "outputs": provenance.hashes(outputs),
+        "executed": provenance.hashes([copy] if copy.is_file() else []),
         "ended": "2026-01-01T00:00:00+00:00",
         "exit": 0,
     }
-    provenance.write_json(folder / "all.manifest.json", content)
+    provenance.write_json(copy.with_suffix(".manifest.json"), content)
 
 
 @pytest.fixture(scope="module")
@@ -273,9 +286,9 @@ def test_the_page_knows_nothing_of_the_page_before_it(tmp_path, monkeypatch):
     before = run / "notebooks/report.manifest.json"
     gone = {"executed": {"gone.ipynb": "0"}, "outputs": {"gone.html": "0"}, "hardware": "of the page before"}
     provenance.write_json(before, {"notebook": "notebooks/10_report.ipynb", "exit": 0, **gone})
-    assert _checked(run) == "3 ok, 1 stale"
+    assert _checked(verify([run])) == "4 ok, 1 stale"
     monkeypatch.setenv(provenance.MANIFEST, provenance.portable(before))
-    assert _checked(run) == "3 ok"
+    assert _checked(verify([run])) == "4 ok, 0 stale"
     assert "of the page before" not in build(run).read_text(encoding="utf-8")
 
 
@@ -315,12 +328,20 @@ def test_a_table_without_a_column_is_an_empty_one(tmp_path):
 
 
 def test_a_run_made_by_hand_is_told_from_one_that_was_checked(report, tmp_path):
-    assert _checked(tmp_path) == "no manifest was found: made outside of the workflow"
-    assert _checked(report.parent) == "3 ok"
+    assert _checked(verify([tmp_path])) == "no manifest was found: made by hand"
+    assert _checked(verify([report.parent])) == "4 ok, 0 stale"
+    by_hand = fabricate(tmp_path / "lab")
+    shutil.rmtree(by_hand / "notebooks")
+    page = build(by_hand).read_text(encoding="utf-8")
+    assert "Made by hand: the workflow ran no notebook of it" in page and 'role="alert"' not in page
+    assert "not judged" not in page and "Made by hand:" not in (report / "index.html").read_text(encoding="utf-8")
 
 
 def test_a_claim_follows_its_rule(report, tmp_path):
-    found = {claim.claim: claim.verdict for claim in claims.claims(claims.read_tables(report.parent))}
+    found = {
+        claim.claim: claim.verdict
+        for claim in claims.claims(claims.read_tables(report.parent, verify([report.parent])))
+    }
     assert found["Text-only training never runs the vision tower"] == "reproduced"
     assert found["Text-only training takes less time"] == "reproduced"
     assert found["Text-only training takes less peak memory"] == "not reproduced"  # the same 700 MB
@@ -331,12 +352,76 @@ def test_a_claim_follows_its_rule(report, tmp_path):
     assert set(found.values()) <= {"reproduced", "partly reproduced", "not reproduced", "not measured"}
 
 
+def test_a_training_by_hand_heads_the_page_and_what_rests_on_it_is_not_judged(tmp_path):
+    """Answers written over: neither the claims on the tables made from them nor any of their numbers."""
+    run = fabricate(tmp_path / "made_up")
+    answers = run / "evaluation/qwen2_vl/butterfly/text_only/main/seed0/answers.jsonl"
+    answers.write_text(answers.read_text().replace('"named": null', '"named": "by hand"'))
+    checked = verify([run])
+    found = claims.claims(claims.read_tables(run, checked))
+    assert {claim.verdict for claim in found} == {"not judged: stale"}
+    why = f"result changed: {provenance.portable(answers)}"
+    assert all(why in claim.evidence and not any("%" in line for line in claim.evidence) for claim in found)
+    said = Page((page := build(run, checked)).read_text(encoding="utf-8"))
+    assert [attributes["class"] for attributes in said.all("div") if attributes.get("role") == "alert"] == ["banner"]
+    text = page.read_text(encoding="utf-8")
+    assert "0.75 of its time" not in text and "46.8,\xa091.1] asked directly" not in text
+    assert "Accuracies are stale, so none is quoted." in text and "Costs are stale, so none is quoted." in text
+    assert "To make again what is stale: the command that made it" in text
+    assert text.index('role="alert"') < text.index('id="abstract"')
+
+
+def test_of_tables_only_those_in_doubt_are_not_judged(tmp_path):
+    run = fabricate(tmp_path / "made_up")
+    costs = run / "results/resources.csv"
+    costs.write_text(costs.read_text().replace("60.0", "3.0"))
+    found = {claim.claim: claim.verdict for claim in claims.claims(claims.read_tables(run, verify([run])))}
+    assert found["Text-only training takes less time"] == "not judged: stale"
+    assert found["Recognition rests on the picture: withheld, it falls to chance (25 %)"] == "reproduced"
+
+
+def test_what_nothing_recorded_is_named_on_the_page_and_not_judged(tmp_path):
+    run = fabricate(tmp_path / "made_up")
+    record = run / "notebooks/paper/all.manifest.json"
+    content = json.loads(record.read_text())
+    content["outputs"] = {name: h for name, h in content["outputs"].items() if not name.endswith("resources.csv")}
+    provenance.write_json(record, content)
+    checked = verify([run])
+    found = {claim.claim: claim.verdict for claim in claims.claims(claims.read_tables(run, checked))}
+    assert found["Text-only training takes less time"] == "not judged: unrecorded"
+    text = build(run, checked).read_text(encoding="utf-8")
+    assert f"no record of: {provenance.portable(run / 'results/resources.csv')}" in text
+    assert "Move what is unrecorded to a folder of its own" in text
+
+
+def test_published_tables_that_were_changed_are_not_judged_in_reproduction_either(tmp_path, capsys):
+    run = fabricate(tmp_path / "made_up")
+    published = shutil.copytree(run / "figures", tmp_path / "published")
+    shutil.copy(run / "results/table1.csv", published)
+    provenance.write_sidecar(published, "table1", [])
+    assert claims.main([str(published)]) == 0
+    assert "not judged" not in capsys.readouterr().out
+    (published / "table1.csv").write_text((published / "table1.csv").read_text().replace("75.0", "99.0"))
+    assert claims.main([str(published)]) == 1
+    said = capsys.readouterr()
+    assert "**not judged: stale** | file changed: " in said.out and "99.0" not in said.out
+    assert "> **Some of this is not judged" in said.out and "verdicts are withheld" in said.err
+
+
+def test_the_report_calls_models_as_the_profile_does(tmp_path, monkeypatch):
+    run = fabricate(tmp_path / "made_up")
+    text = build(run, displays={"qwen2_vl": "My Model 7B"}).read_text(encoding="utf-8")
+    assert "My Model 7B trained on text alone gets" in text and "<td>My Model 7B</td>" in text
+    assert re.search("<summary>My Model 7B, Butterfly, seed 0</summary>", text)
+    assert "qwen2_vl" in (run / "results/table1.csv").read_text()
+
+
 def test_of_table_1_alone_nothing_is_claimed_but_what_describing_changed(tmp_path, capsys):
     numbers = {f"{measure}{end}": 40.0 for measure in ("type1", "type2") for end in ("", "_low", "_high")}
     run = {"model": "qwen2_vl", "domain": "butterfly", "mode": "text_only", "n_type1": 200, **numbers}
     rows = [run | {"answering": "direct"}, run | {"answering": "describe", "type1": 65.5}]
     write_csv(pd.DataFrame(rows), tmp_path / "table1.csv")
-    found = claims.read_tables(tmp_path)
+    found = claims.read_tables(tmp_path, verify([tmp_path]))
     assert {claim.verdict for claim in claims.claims(found)} == {"not measured"}
     assert claims.abstract(found) == []  # without the untuned model there is nothing to compare with
     assert claims.describing(found) == [f"Text only: {claims.label('qwen2_vl')} +25.5."]

@@ -266,7 +266,7 @@ def nvmlDeviceGetComputeRunningProcesses(handle):
 """
 METERED = """
 import json, time, warnings
-from helpers.resources import Meter
+from helpers.training.meter import Meter
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     with Meter() as meter, meter.phase("train"):

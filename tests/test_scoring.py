@@ -3,15 +3,16 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from helpers.config.evaluation import Evaluation
+from helpers.config.prompts import evaluation_prompts
 from helpers.evaluation import baselines, run, strategies
 from helpers.evaluation.prompts import GREY, Prompt, Shown, other_pictures, without_centre
 from helpers.evaluation.protocols import (
     choose_option,
     guided,
     letter_forms,
-    lettered,
     read_letter,
     right_in_all,
     rotations,
@@ -21,7 +22,8 @@ from helpers.evaluation.strategies import Exam, answer_all
 from helpers.images import open_picture
 from helpers.models.loading import load_model, load_processor
 from helpers.results.tables import ANSWER_COLUMNS
-from helpers.schemas import Question
+from helpers.schemas import Question, questions_hash
+from helpers.synthetic import language as say
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,8 @@ def test_only_a_bare_letter_is_read(reply, option):
 
 
 def test_options_are_listed_behind_their_letters():
-    assert lettered("Which?", ["w", "x", "y", "z"]).splitlines()[:5] == ["Which?", "A. w", "B. x", "C. y", "D. z"]
+    asked = evaluation_prompts().with_letters("Which?", ["w", "x", "y", "z"])
+    assert asked.splitlines()[:5] == ["Which?", "A. w", "B. x", "C. y", "D. z"]
 
 
 class Scripted(Reader):
@@ -128,7 +131,9 @@ def test_an_unreadable_letter_is_wrong_and_saved(exam):
 
 
 def test_chance_is_a_quarter_of_what_a_blind_model_gets_over_all_four_letters(exam):
-    right = sum(row["correct"] for say in "ABCD" for row in answer_all(Scripted(say), exam, "with", "direct", "letter"))
+    right = sum(
+        row["correct"] for letter in "ABCD" for row in answer_all(Scripted(letter), exam, "with", "direct", "letter")
+    )
     assert right == len(exam.questions)
 
 
@@ -169,7 +174,7 @@ def test_letters_are_compared_as_the_template_writes_them(model_path, butterflie
         assert row["letter_form"] == forms[0].text
         for by in range(4):
             turned = Prompt(
-                lettered(question.question, rotations(question.options, True)[by]),
+                evaluation_prompts().with_letters(question.question, rotations(question.options, True)[by]),
                 Shown(exam.folder / question.picture),
             )
             by_hand = [x[-1] for x in reader.log_probabilities([turned], [forms[0].tokens], "test")[0]]
@@ -289,16 +294,16 @@ def test_a_name_is_read_from_its_sentence(reply, name):
     assert strategies.read_name(reply) == name
 
 
-def test_the_knowledge_question_is_asked_of_the_name(butterflies):
+def test_the_knowledge_question_is_asked_of_the_name(butterflies, exam):
     question = next(q for q in butterflies.questions if q.question_type == 2)
-    asked = strategies._question_on_words(question, strategies.Words("It is orange.", "the Monarch"))
+    asked = strategies._question_on_words(exam, question, strategies.Words("It is orange.", "the Monarch"))
     assert "the Monarch" in asked
     assert "this butterfly" not in asked
     plain = question.model_copy(update={"refers": None})
-    assert strategies._question_on_words(plain, strategies.Words("It is orange.", "the Monarch")) == (
+    assert strategies._question_on_words(exam, plain, strategies.Words("It is orange.", "the Monarch")) == (
         f"It is orange.\nThis is the Monarch.\n{question.question}"
     )
-    assert strategies._question_on_words(plain, strategies.Words("It is orange.", None)) == (
+    assert strategies._question_on_words(exam, plain, strategies.Words("It is orange.", None)) == (
         f"It is orange.\n{question.question}"
     )
 
@@ -341,9 +346,27 @@ def test_rows_and_timings_are_read_back(exam, tmp_path):
     rows, timings = run.answer_rows(Scripted("A"), exam.questions, exam.folder, ["without"], settings(), RUN)
     run.write_answers(tmp_path / "answers.jsonl", rows)
     run.write_timings(tmp_path / "timings.json", timings)
-    assert [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()] == rows
+    kept = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert [{name: row[name] for name in asked} for row, asked in zip(kept, rows, strict=True)] == rows
+    assert {row["dataset_hash"] for row in kept} == {questions_hash(exam.questions)}
     assert json.loads((tmp_path / "timings.json").read_text()) == timings
     assert len(run.example_answers(rows, 4)) == 4
+
+
+def test_a_row_with_a_field_that_no_table_knows_is_not_written(exam, tmp_path):
+    rows, _ = run.answer_rows(Scripted("A"), exam.questions, exam.folder, ["with"], settings(), RUN)
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        run.write_answers(tmp_path / "answers.jsonl", [*rows[:1], rows[1] | {"dataset_hsah": "0"}])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_question_is_described_and_named_in_the_language_of_its_domain_whatever_words_it_uses(exam):
+    asked = exam.questions[0].model_copy(update={"refers": None})
+    assert strategies._describing(asked) == say.DESCRIBING["butterfly"][say.HELD_OUT]
+    assert strategies.naming_question(asked) == say.NAMING["butterfly"].asked[say.HELD_OUT]
+    elsewhere = exam.questions[0].model_copy(update={"domain": "kviscuit"})
+    assert strategies._describing(elsewhere) == strategies.GENERIC_DESCRIBING
+    assert strategies.naming_question(elsewhere) == "What is this called?"
 
 
 def test_retention_is_asked_where_its_questions_are(butterflies, tmp_path):
@@ -354,16 +377,15 @@ def test_retention_is_asked_where_its_questions_are(butterflies, tmp_path):
     assert [row["answering"] for row in rows] == ["direct"] * 3
 
 
-def test_looks_come_from_the_texts_or_else_from_the_samples(butterflies, tmp_path):
-    from helpers.schemas import write_samples, write_texts
+def test_a_class_has_the_look_of_its_first_text(butterflies, tmp_path):
+    from helpers.schemas import write_texts
 
-    expected = {text.class_id: text.look for text in butterflies.texts}
     with pytest.raises(FileNotFoundError, match=r"no texts\.jsonl"):
         run.read_looks(tmp_path)
-    write_samples(tmp_path / "text_only.jsonl", butterflies.samples["text_only"], text_only=True)
-    assert run.read_looks(tmp_path) == expected
-    write_texts(tmp_path / "texts.jsonl", [text.model_copy(update={"picture": None}) for text in butterflies.texts])
-    assert run.read_looks(tmp_path) == expected
+    first = [text.model_copy(update={"picture": None}) for text in butterflies.texts]
+    second = [text.model_copy(update={"wording": 1, "look": "Another wording."}) for text in first]
+    write_texts(tmp_path / "texts.jsonl", [*first, *second])
+    assert run.read_looks(tmp_path) == {text.class_id: text.look for text in butterflies.texts}
 
 
 # ---- baselines -------------------------------------------------------------------------------------------------------
@@ -371,6 +393,7 @@ def test_looks_come_from_the_texts_or_else_from_the_samples(butterflies, tmp_pat
 
 def made(number, options, answer):
     return Question(
+        domain="d",
         question_id=f"q{number}",
         question_type=1,
         category="name",

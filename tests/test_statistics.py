@@ -70,6 +70,9 @@ def test_wilson_never_leaves_0_to_1_and_is_undefined_without_questions():
     assert wilson(0, 3)[0] == 0
     assert wilson(1, 3)[1] == 1
     assert all(map(math.isnan, wilson(math.nan, 0)))
+    low, high = wilson([0.5, math.nan], [10, 0])
+    assert [low[0], high[0]] == pytest.approx(wilson(0.5, 10))
+    assert math.isnan(low[1])
 
 
 @pytest.mark.parametrize(("share", "n"), [(64.0, 200), (-0.1, 200), (0.5, -1)])

@@ -1,6 +1,7 @@
 """Claims about the tables: what is read, what is refused, and that a CSV says what the rows say."""
 
 import json
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +19,11 @@ from helpers.results.tables import (
     grid_reading,
     grid_table,
     in_order,
+    look_alikes,
     name_variants,
     of_protocol,
     of_variant,
+    phases_table,
     read_answers,
     read_drawn_looks,
     read_reported,
@@ -46,6 +49,7 @@ def row(number: int, right: bool, **different) -> dict:
     blank = dict.fromkeys(ANSWER_COLUMNS)
     key = {"model": "qwen2_vl", "domain": "butterfly", "mode": "text_only", "variant": "main", "seed": 0}
     asked = {"image": "with", "answering": "direct", "protocol": "option_likelihood", "options": list("abcd")}
+    asked |= {"category": "name", "prompt_hash": "0"}
     question = {"question_id": f"q{number}", "question_type": 1 + number % 2, "new_tokens": number}
     return blank | key | asked | question | {"answer": 1, "parsed": 1 if right else 2, "correct": right} | different
 
@@ -93,10 +97,13 @@ def test_an_unreadable_reply_is_read_as_wrong(tmp_path):
 @pytest.mark.parametrize(
     ("different", "said"),
     [
-        ({"parsed": None, "correct": True}, "row 2: correct is .*True.* exactly when parsed equals answer"),
-        ({"correct": True}, "row 2: correct is"),
-        ({"question_type": 3}, "row 2: question_type is .*3.*must be 1 .* or 2"),
-        ({"image": "blurred"}, "row 2: image is 'blurred'.*one of 'with', 'guided'"),
+        ({"parsed": None, "correct": True}, "jsonl:2: the row: correct is True; .* exactly when parsed equals answer"),
+        ({"correct": True}, "jsonl:2: the row: correct is True"),
+        ({"parsed": 4}, r"jsonl:2: parsed: .* less than or equal to 3 \(it is 4\)"),
+        ({"question_type": 3}, r"jsonl:2: question_type: .* 1 or 2 \(it is 3\)"),
+        ({"image": "blurred"}, r"jsonl:2: image: .*'with', 'without'.*\(it is 'blurred'\)"),
+        ({"question_id": "q0", "question_type": 1}, "jsonl:2: 'qwen2_vl/.*/q0' is there twice"),
+        ({"scores": [0.0]}, "jsonl:2: scores: List should have at least 4 items"),
     ],
 )
 def test_a_row_that_breaks_a_rule_is_named_with_its_value(tmp_path, different, said):
@@ -109,16 +116,46 @@ def test_a_missing_column_a_torn_row_an_empty_and_an_absent_file_are_each_refuse
     path = tmp_path / "a.jsonl"
     short = row(0, True)
     del short["prompt_hash"]
-    with pytest.raises(ValueError, match="row 1 lacks prompt_hash"):
+    with pytest.raises(
+        ValueError,
+        match="jsonl:1: prompt_hash: Field required; if an earlier version wrote the file, run its notebook again",
+    ):
         read_answers([write_rows(path, [short])])
     path.write_text(json.dumps(row(0, True)) + '\n{"model": "qw', encoding="utf-8")
-    with pytest.raises(ValueError, match="row 2 is not JSON"):
+    with pytest.raises(ValueError, match="jsonl:2: the row: Invalid JSON"):
         read_answers([path])
     path.write_text("\n", encoding="utf-8")
     with pytest.raises(ValueError, match="no answers"):
         read_answers([path])
     with pytest.raises(FileNotFoundError, match=r"gone\.jsonl does not exist"):
         read_answers([tmp_path / "gone.jsonl"])
+
+
+def test_rows_that_were_asked_other_questions_are_not_put_into_one_table(tmp_path):
+    one = write_rows(tmp_path / "one.jsonl", answers("11", dataset_hash="aaa", mode="base"))
+    other = write_rows(tmp_path / "other.jsonl", answers("10", dataset_hash="bbb"))
+    said = r"other\.jsonl: qwen2_vl was asked the questions bbb of domain 'butterfly', variant 'main', but .*one\.jsonl"
+    with pytest.raises(ValueError, match=said):
+        read_answers([one, other])
+    older = write_rows(tmp_path / "older.jsonl", answers("00", mode="hybrid"))
+    another = write_rows(tmp_path / "another.jsonl", answers("00", variant="data.seed=1", dataset_hash="bbb"))
+    read = read_answers([one, older, another])
+    assert read["dataset_hash"].fillna("").tolist() == ["aaa"] * 2 + ["bbb"] * 2 + [""] * 2
+
+
+def test_a_column_that_no_row_fills_is_left_out_and_what_other_versions_wrote_is_passed_over(tmp_path):
+    rows = [*answers("1", run_id="qwen2_vl/main"), row(1, True, alternative_parsed=3)]
+    assert set(read_answers([write_rows(tmp_path / "a.jsonl", rows)]).columns) == {
+        *ANSWER_COLUMNS,
+        "alternative_parsed",
+    }
+
+
+def test_ten_thousand_answers_are_read_in_well_below_a_second_of_processor_time(tmp_path):
+    path = write_rows(tmp_path / "a.jsonl", [row(n, True, scores=[-1.5, -2.5, -3.5, -4.5]) for n in range(10_000)])
+    begin = time.process_time()
+    assert len(read_answers([path])) == 10_000
+    assert time.process_time() - begin < 1
 
 
 def test_table1_has_the_fixed_columns_and_hand_computed_numbers(tmp_path):
@@ -194,10 +231,18 @@ def test_a_run_named_twice_or_a_record_without_its_numbers_is_refused(tmp_path):
     with pytest.raises(ValueError, match="qwen2_vl/butterfly/text_only/main/0 is named twice"):
         read_resources([path, path])
     path.write_text('{"model": "qwen2_vl"}', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"a\.json lacks domain, mode"):
+    with pytest.raises(ValueError, match=r"a\.json: domain: Field required; if an earlier version"):
         read_resources([path])
     with pytest.raises(FileNotFoundError, match=r"b\.json does not exist; run the fine-tuning that writes it, or corr"):
         read_resources([tmp_path / "b.json"])
+
+
+def test_what_a_record_says_beyond_the_fixed_columns_is_kept_and_an_energy_may_be_unknown(tmp_path):
+    phases = {"train": {"seconds": 30.0}}
+    (read,) = read_resources([resources_file(tmp_path / "a.json", phases=phases, energy_wh=None)]).to_dict("records")
+    assert (read["energy_source"], read["phases"], read["energy_wh"]) == ("estimated (TDP)", phases, None)
+    with pytest.raises(ValueError, match=r"b\.json: seconds: Input should be a valid number \(it is 'long'\)"):
+        read_resources([resources_file(tmp_path / "b.json", seconds="long")])
 
 
 def test_cost_ratios_compare_means_over_seeds(tmp_path):
@@ -322,6 +367,18 @@ def test_looks_are_indexed_as_options_name_the_classes():
     assert read_drawn_looks("kviscuit") is None
 
 
+def test_look_alikes_are_of_the_domains_whose_looks_a_table_describes():
+    """The one question of Type 1: Monarch is right, and the other known butterfly is chosen."""
+    asked = {"options": ["Adonis", "Monarch", "?", "??"], "answer": 1, "parsed": 0, "correct": False}
+    rows = frame([row(0, False, **asked)], [row(0, False, domain="kviscuit", **asked)])
+    table = look_alikes(rows, ["domain"])
+    looks = read_drawn_looks("butterfly")
+    differs = int((looks.loc["Adonis"] != looks.loc["Monarch"]).sum())
+    assert table.to_numpy().tolist() == [["butterfly", differs, 1, 1, 100.0]]
+    elsewhere = look_alikes(rows[rows["domain"] == "kviscuit"], ["domain"])
+    assert elsewhere.empty and list(elsewhere) == list(table)
+
+
 def test_rounding_keeps_small_p_values_and_the_axis():
     table = rounded(pd.DataFrame({"low": [1.26], "type1_p": [0.000012345], "p_holm": [0.5], "x": [0.0004], "n": [3]}))
     assert table.to_numpy().tolist() == [[1.3, 1.23e-05, 0.5, 0.0004, 3]]
@@ -394,6 +451,16 @@ def test_the_reading_of_a_grid_names_what_is_clear_and_nothing_else(tmp_path):
     assert grid_reading(table[table["mode"] == "base"]).startswith("No variant could be compared")
 
 
+def test_phases_are_one_row_per_run_and_phase_and_none_where_records_tell_none_apart(tmp_path):
+    both = resources(tmp_path, main=10, shuffled=20).assign(
+        phases=[{"train": {"seconds": 9.0}, "save": {"seconds": 1.0}}, None]
+    )
+    table = phases_table(both)
+    assert list(table) == ["model", "domain", "mode", "seed", "phase", "seconds"]
+    assert table[["phase", "seconds"]].to_numpy().tolist() == [["train", 9.0], ["save", 1.0]]
+    assert phases_table(both.drop(columns="phases")).empty
+
+
 def test_the_reading_of_a_grid_says_what_it_could_not_have_shown(tmp_path):
     """40 questions of a type: five that only the one, and five that only the other variant gets right."""
     rows = frame(answers("0" * 10 + "1" * 70), answers("1" * 10 + "0" * 10 + "1" * 60, variant="build.shuffled=True"))
@@ -441,11 +508,11 @@ def test_a_grid_bears_unknown_variants_facets_and_a_missing_reference(tmp_path):
 
 def test_old_abilities_stand_beside_the_variants_that_kept_or_lost_them(tmp_path):
     run = {"model": "qwen2_vl", "domain": "butterfly", "mode": "text_only", "variant": "main", "seed": 0}
-    kept = [run | {"category": "visual", "protocol": "letter", "correct": number < 3} for number in range(4)]
-    kept += [one | {"protocol": "option_likelihood", "correct": False} for one in kept]  # the first protocol counts
+    kept = answers("1110", category="visual", protocol="letter")
+    kept += answers("0000", category="visual")  # by another protocol; the first counts
     retention = read_retention([write_rows(tmp_path / "retention_answers.jsonl", kept)])
     table = grid_table(grid_rows(), resources(tmp_path), retention, shuffled())
     assert table.set_index(["mode", "variant"]).loc[("text_only", "main"), "retention_visual"] == 75
     assert table["retention_visual"].notna().sum() == 1
-    with pytest.raises(ValueError, match="row 1 lacks protocol, category"):
+    with pytest.raises(ValueError, match=r"bad\.jsonl:1: image: Field required"):
         read_retention([write_rows(tmp_path / "bad.jsonl", [run])])

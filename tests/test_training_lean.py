@@ -15,7 +15,7 @@ from helpers.models.adapters import (
 )
 from helpers.models.loading import counted_tower, load_model, load_processor
 from helpers.models.registry import family_of
-from helpers.models.unpacked_lora import LowRankLinear, fuse_lora
+from helpers.models.unpacking import unpacked_weights
 from helpers.models.vision_cache import TowerFeatures
 from helpers.training.packing import attention_by_sample, packed_loss, summed_cross_entropy
 from helpers.training.trainer import Collator, Conversations, PackedCollator, finetune
@@ -66,11 +66,11 @@ def test_packed_equals_padded_in_loss_and_gradients(tuned, model_path, butterfli
     expected = model(**plain).loss
     expected.backward()
     wanted = gradients(model)
-    with attention_by_sample(model, family), fuse_lora(model) as fused:
+    with attention_by_sample(model, family), unpacked_weights(model) as once:
         loss = packed_loss(model, packed) / len(packed["supervised"])
         loss.backward()
     found = gradients(model)
-    assert fused == 7 * model.config.text_config.num_hidden_layers
+    assert once.layers == 7 * model.config.text_config.num_hidden_layers
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
     assert found.keys() == wanted.keys()
     for name, gradient in wanted.items():
@@ -87,77 +87,9 @@ def test_behind_the_block_the_model_is_as_it_was(tuned, model_path, butterflies)
     model, family = tuned
     plain, _ = batches(tuned, load_processor(model_path), butterflies, "text_only")
     before = model(**plain).loss.item()
-    with attention_by_sample(model, family), fuse_lora(model):
+    with attention_by_sample(model, family), unpacked_weights(model):
         pass
     assert model(**plain).loss.item() == before
-
-
-@torch.no_grad()
-def test_answering_with_fused_layers_is_answering_with_plain_ones(tuned, model_path, butterflies):
-    model, _ = tuned
-    plain, _ = batches(tuned, load_processor(model_path), butterflies, "image_text")
-    wanted = model(**plain).logits
-    with model.disable_adapter():
-        untuned = model(**plain).logits
-    with fuse_lora(model) as fused:
-        assert fused
-        torch.testing.assert_close(model(**plain).logits, wanted, atol=1e-4, rtol=1e-4)
-        with model.disable_adapter():
-            assert torch.equal(model(**plain).logits, untuned)
-        torch.testing.assert_close(model(**plain).logits, wanted, atol=1e-4, rtol=1e-4)
-
-
-@torch.no_grad()
-def test_fused_layers_notice_that_the_adapter_has_changed(tuned, model_path, butterflies):
-    model, _ = tuned
-    plain, _ = batches(tuned, load_processor(model_path), butterflies, "text_only")
-    with fuse_lora(model) as fused:
-        assert fused
-        before = model(**plain).logits
-        next(p for name, p in model.named_parameters() if "lora_B" in name).mul_(-1)
-        after = model(**plain).logits
-    torch.testing.assert_close(after, model(**plain).logits, atol=1e-4, rtol=1e-4)
-    assert (after - before).abs().max() > 1e-3
-
-
-def test_in_the_block_a_layer_that_is_turned_off_computes_without_its_adapter(tuned, model_path, butterflies):
-    model, _ = tuned
-    plain, _ = batches(tuned, load_processor(model_path), butterflies, "text_only")
-    with model.disable_adapter():
-        expected = model(**plain).loss.item()
-        with fuse_lora(model) as fused:
-            assert fused
-            assert model(**plain).loss.item() == expected
-    assert model(**plain).loss.item() != expected
-
-
-def test_fused_layers_within_fused_layers_change_nothing(tuned):
-    def replaced():
-        return [name for name, module in tuned[0].named_modules() if "forward" in vars(module)]
-
-    before = replaced()  # the tower's
-    with fuse_lora(tuned[0]) as outer:
-        with fuse_lora(tuned[0]) as inner:
-            assert (outer > 0, inner) == (True, 0)
-        assert len(replaced()) == len(before) + outer
-    assert replaced() == before
-
-
-def test_layers_of_a_base_in_half_precision_are_left_to_peft(model_path):
-    base = load_model(model_path, "bfloat16")
-    with fuse_lora(add_lora(*base, rank=4, alpha=8, dropout=0.0, projector=True, seed=0)) as fused:
-        assert fused == 0
-
-
-def test_layers_with_dropout_are_left_to_peft(base):
-    with fuse_lora(add_lora(*base, rank=4, alpha=8, dropout=0.1, projector=True, seed=0)) as fused:
-        assert fused == 0
-
-
-def test_the_layers_of_a_large_model_are_left_to_peft(tuned, monkeypatch):
-    monkeypatch.setattr("helpers.models.unpacked_lora.UNPACKED_BYTES", 1)
-    with fuse_lora(tuned[0]) as fused:
-        assert fused == 0
 
 
 def test_where_samples_share_a_row_a_padded_batch_is_refused(tuned, model_path, butterflies):
@@ -173,16 +105,6 @@ def test_a_sample_is_encoded_once_while_there_is_room(tuned, model_path, butterf
     collator = PackedCollator(load_processor(model_path), None, *tuned)
     conversation = Conversations(butterflies.samples["text_only"], butterflies.folder)[0]
     assert (collator.encoded(conversation) is collator.encoded(conversation)) == kept
-
-
-def test_a_low_rank_layer_by_hand():
-    x, w = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0]])
-    a, b = torch.tensor([[1.0, 1.0]], requires_grad=True), torch.tensor([[3.0]], requires_grad=True)
-    y = LowRankLinear.apply(x, w, None, a, b, 0.5)  # 1 + 0.5 * 3 * (1 + 2)
-    assert y.item() == 5.5
-    y.backward()
-    assert b.grad.item() == 1.5  # 0.5 * (1 + 2)
-    assert a.grad.tolist() == [[1.5, 3.0]]  # 0.5 * 3 * x
 
 
 def test_logits_in_parts_give_the_same_loss_and_gradient(monkeypatch):

@@ -96,7 +96,7 @@ def test_a_fork_dies_with_its_asker_and_with_the_server(server, tmp_path):
 def test_the_server_ends_with_the_process_that_started_it(tmp_path):
     code = (
         "import os, pathlib, time; from helpers.workflow.warm import client\n"
-        f"s = client.Server(os.environ, False, pathlib.Path({str(tmp_path / 'log')!r}))\n"
+        f"s = client.WarmServer(os.environ, False, pathlib.Path({str(tmp_path / 'log')!r}))\n"
         "print(s._process.pid, s.folder, flush=True); time.sleep(600)"
     )
     environment = execute.kernel_environment(1)

@@ -16,10 +16,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from stub_tree import make_tree, snakemake
 
-SMALL = ["--config", "profile=small"]  # ten runs
-ALL_OF_SMALL = {"generate": 1, "build": 1, "finetune": 1, "evaluate": 2, "ablate": 2, "resources": 1, "paper": 1}
-ALL_OF_SMALL |= {"report": 1}
-DRAWN_AGAIN = {"resources": 1, "paper": 1, "report": 1}
+SMALL = ["--config", "profile=small"]  # nine runs
+ALL_OF_SMALL = {"data": 1, "dataset": 1, "training": 1, "evaluation": 2}
+DRAWN_AGAIN = {"ablation": 1, "resources": 1, "paper": 1, "report": 1}
+ALL_OF_SMALL |= DRAWN_AGAIN
 
 
 def plan(tree: Path, *arguments: str) -> dict[str, int]:
@@ -43,8 +43,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = make_tree(tmp_path_factory.mktemp("finished"))
     status, output = snakemake(tree, "--cores", "2", *SMALL)
     assert status == 0, output
-    assert "[ 1/10] 01_data_generation butterfly started" in output
-    assert "[10/10] 10_report" in output
+    assert "[1/9] 01_data_generation butterfly started" in output
+    assert "[9/9] 10_report" in output
     return tree
 
 
@@ -63,10 +63,10 @@ def change() -> Iterator[Callable[[Path, Callable[[str], str]], None]]:
         file.write_text(text)
 
 
-def test_one_seed_of_the_demo_is_39_runs_and_three_seeds_are_87(fresh):
-    one = {"generate": 2, "build": 2, "finetune": 8, "evaluate": 12, "ablate": 12, **DRAWN_AGAIN}
+def test_one_seed_of_the_demo_is_28_runs_and_three_seeds_are_60(fresh):
+    one = {"data": 2, "dataset": 2, "training": 8, "evaluation": 12, **DRAWN_AGAIN}
     assert plan(fresh) == one
-    assert plan(fresh, "--config", "seeds=0,1,2") == one | {"finetune": 24, "evaluate": 28, "ablate": 28}
+    assert plan(fresh, "--config", "seeds=0,1,2") == one | {"training": 24, "evaluation": 28}
 
 
 def test_nothing_is_made_anew_when_nothing_or_only_a_time_stamp_changed(finished):
@@ -89,14 +89,14 @@ def test_a_finished_training_leaves_no_checkpoints(finished):
 @pytest.mark.parametrize(
     ("file", "made_anew"),
     [
-        ("src/helpers/training/trainer.py", {"finetune": 1, "evaluate": 1, "ablate": 1, **DRAWN_AGAIN}),
-        ("src/helpers/results/figures/concept.py", DRAWN_AGAIN),
+        ("src/helpers/training/trainer.py", {"training": 1, "evaluation": 1, **DRAWN_AGAIN}),
+        ("src/helpers/results/figures/concept.py", {step: 1 for step in DRAWN_AGAIN}),
         ("src/helpers/workflow/execute.py", {}),
         ("data/butterflies.csv", ALL_OF_SMALL),
-        ("data/models/tiny-qwen2-vl/config.json", ALL_OF_SMALL | {"generate": 0, "build": 0}),
+        ("data/models/tiny-qwen2-vl/config.json", ALL_OF_SMALL | {"data": 0, "dataset": 0}),
         (
             "runs/small/datasets/butterfly/main/text_only.jsonl",
-            ALL_OF_SMALL | {"generate": 0, "build": 0, "evaluate": 1, "ablate": 1},
+            ALL_OF_SMALL | {"data": 0, "dataset": 0, "evaluation": 1},
         ),
     ],
 )
@@ -116,8 +116,14 @@ def test_the_page_alone_is_made_anew_from_whatever_is_there(finished, change):
     assert plan(finished, "--forcerun", "report", "--allowed-rules", "report", *SMALL, "--", "report") == {"report": 1}
 
 
-def test_an_evaluation_setting_trains_nothing_anew(finished):
-    assert plan(finished, *SMALL, "set=evaluation.batch_size=3") == {"evaluate": 2, "ablate": 2, **DRAWN_AGAIN}
+def test_an_evaluation_setting_trains_nothing_anew(finished, change):
+    change(finished / "config/profiles/small.yaml", lambda text: text.replace("batch_size: 8", "batch_size: 3"))
+    assert plan(finished, *SMALL) == {"evaluation": 2, **DRAWN_AGAIN}
+
+
+def test_a_setting_beside_the_profile_leaves_the_finished_run_alone(finished):
+    assert plan(finished, *SMALL, "set=evaluation.batch_size=3") == ALL_OF_SMALL
+    assert plan(finished, *SMALL) == {}
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -125,7 +131,8 @@ def test_tower_features_are_kept_for_all_runs_where_they_are_remembered_at_all(f
     config = [*SMALL, "seeds=0,1", f"set=training.tower_cache={str(kept).lower()}"]
     status, output = snakemake(fresh, "--cores", "2", "-n", "-p", "--quiet", "host", *config)
     assert status == 0, output
-    value = '"runs/small/features/qwen2_vl"' if kept else "null"
+    run = "runs/small+training.tower_cache=True" if kept else "runs/small"
+    value = f'"{run}/features/qwen2_vl"' if kept else "null"
     assert re.findall(r'"features_dir": ("[^"]*"|null)', output) == [value] * 2
 
 
@@ -133,7 +140,7 @@ def test_tower_features_are_kept_for_all_runs_where_they_are_remembered_at_all(f
 def test_a_grid_runs_only_what_differs_from_the_main_run(finished):
     epochs = finished / "config/grids/epochs.yaml"
     epochs.write_text(epochs.read_text().replace("profile: demo", "profile: small"))
-    again = {"finetune": 4, "evaluate": 4, "grid": 1, "all_grids": 1}
+    again = {"training": 4, "evaluation": 4, "grid": 1, "all_grids": 1}
     assert plan(finished, "--config", "grids=epochs", "--", "all_grids") == again
     epochs.write_text(epochs.read_text().replace("3, 6, 12, 24", "1, 2"))  # the profile itself has 1
     status, output = snakemake(finished, "--cores", "2", "--config", "grids=epochs", "--", "all_grids")
@@ -159,14 +166,19 @@ def test_a_failed_run_leaves_no_result_behind_and_says_where_to_look(finished, c
     ("broken", "edit", "settings", "message"),
     [
         (None, None, ["seeds=0,x"], "seeds.1 = 'x': Input should be a valid integer"),
-        (None, None, ["set=training.epoch=3"], "training: unknown field epoch; the fields here are method, epochs"),
+        (
+            None,
+            None,
+            ["set=training.epoch=3"],
+            "training: unknown field epoch; did you mean epochs? the fields here are",
+        ),
         (None, None, ["profile=real_sample", "set=domains.kviscuit.path=nowhere"], "no data folder nowhere"),
         ("data/models/tiny-qwen2-vl/config.json", None, ["profile=small"], "no model in data/models/tiny-qwen2-vl"),
         (
-            "notebooks/05_ablation.ipynb",
-            ("images: list", "pictures: list"),
+            "notebooks/04_evaluation.ipynb",
+            ("answering: list", "asked: list"),
             ["profile=small"],
-            "notebooks/05_ablation.ipynb does not declare the parameter images; it declares model, ",
+            "notebooks/04_evaluation.ipynb does not declare the parameter answering; it declares run_dir, ",
         ),
     ],
 )
@@ -204,7 +216,7 @@ def test_two_jobs_that_need_the_card_never_run_at_once(tmp_path):
     status, output = snakemake(tree, "--cores", "2", *config, "--", *target)
     assert status == 0, output
     manifests = [
-        json.loads((tree / f"runs/small/notebooks/finetune/{name}.manifest.json").read_text()) for name in names
+        json.loads((tree / f"runs/small/notebooks/training/{name}.manifest.json").read_text()) for name in names
     ]
     first, second = sorted(manifests, key=lambda manifest: manifest["started"])
     assert first["ended"] <= second["started"]

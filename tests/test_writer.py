@@ -8,11 +8,11 @@ from pydantic import ValidationError
 from helpers.config.writer import Writer
 from helpers.domains import open_domain
 from helpers.domains.drawn import save_pictures
+from helpers.domains.interface import Subject
 from helpers.paths import DATA
 from helpers.writer import checks
 from helpers.writer.budget import Account, OverBudget, Price, price_of, priced_picture_tokens
 from helpers.writer.cache import CachedReply, open_cache
-from helpers.writer.class_info import Subject, subjects
 from helpers.writer.conversation import WriterRequest, WrittenQuestion, conversation, question_tasks, text_tasks
 from helpers.writer.interface import open_writer, write_or_remove
 from helpers.writer.prompts import load_prompt
@@ -236,15 +236,6 @@ def test_more_wordings_than_the_offline_writer_has_are_refused(tmp_path):
         open_writer(Writer(), "butterfly").write(domain, tmp_path, 99)
 
 
-def test_a_domain_that_no_writer_knows_is_named(tmp_path):
-    with pytest.raises(TypeError, match=r"the offline writer knows nothing of a dict; set writer\.backend to"):
-        open_writer(Writer(), "x").write({}, tmp_path, 1)
-    with pytest.raises(
-        TypeError, match=r"no writer knows how to read the classes of a dict; see helpers\.writer\.subj"
-    ):
-        subjects({})
-
-
 def test_a_local_model_that_is_to_draw_lots_is_refused(tmp_path):
     settings = Writer(backend="local", temperature=0.5, cache_dir=str(tmp_path))
     with pytest.raises(ValueError, match=r"writer\.temperature is 0\.5; a local model writes greedily, give 0"):
@@ -324,5 +315,5 @@ def test_a_writer_is_asked_only_for_the_classes_that_bring_no_text(tmp_path):
     brought = {text.class_id for text in domain.own_texts()}
     settings = Writer(backend="openai", cache_dir=str(tmp_path))
     plan = open_writer(settings, "own").plan(domain, folder, 1)
-    assert plan.texts == len({one.class_id for one in subjects(domain)} - brought)
+    assert plan.texts == len({one.class_id for one in domain.class_info()} - brought)
     assert len(open_writer(Writer(), "own").write(domain, folder, 1).texts) >= len(domain.classes)

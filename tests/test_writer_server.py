@@ -3,6 +3,7 @@
 The server answers like OpenAI's chat completions; which requests fail, and how, is decided by a schedule.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -15,16 +16,23 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx2
+import nbformat
 import pytest
+from nbformat import v4
 from PIL import Image
 
+from helpers.config.prompts import PROMPT_FOLDER as PROMPTS
 from helpers.config.writer import Writer
 from helpers.domains import open_domain
 from helpers.domains.drawn import save_pictures
-from helpers.writer import endpoint
+from helpers.workflow import redact
+from helpers.writer import endpoint, run
 from helpers.writer.endpoint import WriterError
 from helpers.writer.interface import open_writer, save_prompts
-from helpers.writer.prompts import PROMPT_FOLDER as PROMPTS
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from key_shapes import MIDDLE, SHAPES, shown
 
 KEY = "sk-planted-0123456789-never-to-be-seen"
 KINDS = ("429", "500", "timeout", "cut", "no json", "wrong schema", "empty", "refusal", "no completion")
@@ -124,6 +132,7 @@ def completion(kind, reply):
 @pytest.fixture
 def serve(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv(redact.REDACTED, "")
     monkeypatch.setattr(endpoint, "FIRST_PAUSE_S", 0.01)
     servers = []
 
@@ -190,10 +199,10 @@ def test_the_key_is_in_no_file_and_no_message(serve, tmp_path, capsys):
     server = serve(fails=lambda n, name: "status 400" if name == "Atala" else "500" if n % 3 == 0 else None)
     found = written(server, tmp_path, count=8, retries=3)
     assert [failure.name for failure in found.failures] == ["Atala"]
-    assert "status 400: no: Bearer [key]" in found.failures[0].reason
+    assert "status 400: no: Bearer <OPENAI_API_KEY>" in found.failures[0].reason
     with pytest.raises(WriterError) as error:
         written(serve(fails=lambda n, name: "status 401"), tmp_path, count=9)
-    assert "refuses the request, status 401: no: Bearer [key]" in str(error.value)
+    assert "refuses the request, status 401: no: Bearer <OPENAI_API_KEY>" in str(error.value)
     assert "OPENAI_API_KEY" in str(error.value)
     said = capsys.readouterr()
     everything = [repr(error), said.out, said.err, str(found), repr(found)]
@@ -204,7 +213,7 @@ def test_the_key_is_in_no_file_and_no_message(serve, tmp_path, capsys):
 def test_a_reply_that_repeats_the_key_is_stored_without_it(serve, tmp_path):
     server = serve(write=lambda data: about(data) | {"background": f"{about(data)['background']} {KEY}"})
     found = written(server, tmp_path, count=2)
-    assert "[key]" in found.texts[0].background
+    assert "<OPENAI_API_KEY>" in found.texts[0].background
     assert KEY not in (tmp_path / "cache" / "butterfly.jsonl").read_text()
 
 
@@ -451,8 +460,8 @@ CHILD = """
 import sys
 from pathlib import Path
 from helpers.domains import open_domain
-from helpers.settings.writer import Writer
-from helpers.writer.writing import open_writer
+from helpers.config.writer import Writer
+from helpers.writer.interface import open_writer
 folder, url = Path(sys.argv[1]), sys.argv[2]
 settings = Writer(backend="openai", base_url=url, cache_dir=str(folder / "cache"), concurrency=4,
                   requests_per_minute=600_000, tokens_per_minute=600_000_000)
@@ -499,3 +508,136 @@ def test_without_a_key_openai_is_not_asked(tmp_path, monkeypatch):
     writer = open_writer(Writer(backend="openai", cache_dir=str(tmp_path)), "butterfly")
     with pytest.raises(WriterError, match="set the environment variable OPENAI_API_KEY"):
         writer.write(butterflies(2), Path(tmp_path), 1)
+
+
+# ---- keys of all shapes --------------------------------------------------------------------------------------------
+
+
+def everything(folder, capsys, *more) -> str:
+    """What is in the files of a folder and has been printed."""
+    said = capsys.readouterr()
+    files = [path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file()]
+    return "\n".join([*map(str, more), *map(repr, more), said.out, said.err, *files])
+
+
+REFUSED = {name: (key, fault) for name, (key, fault) in SHAPES.items() if fault}
+TAKEN = {name: key for name, (key, fault) in SHAPES.items() if not fault}
+
+
+@pytest.mark.parametrize("shape", REFUSED)
+def test_a_key_that_no_header_can_hold_is_refused_before_anything_is_sent(serve, tmp_path, monkeypatch, capsys, shape):
+    server, (key, fault) = serve(), REFUSED[shape]
+    monkeypatch.setenv("MY_LOGIN", key)
+    writer = open_writer(settings(server, tmp_path, key_variable="MY_LOGIN", budget=5), "butterfly")
+    for attempt in (writer.plan, writer.write):
+        with pytest.raises(WriterError) as error:
+            attempt(butterflies(2), tmp_path, 1)
+        assert f"variable MY_LOGIN holds no key that can be sent: there is {fault}. A key is" in str(error.value)
+        said = everything(tmp_path, capsys, error.value)
+        assert not shown(key, said) and MIDDLE not in said
+    assert (server.bodies, list(tmp_path.rglob("*.jsonl"))) == ([], [])  # no money is booked either
+
+
+@pytest.mark.parametrize("shape", [name for name, (key, _) in REFUSED.items() if key.strip()])
+def test_what_the_http_library_says_of_a_header_is_not_passed_on(serve, tmp_path, monkeypatch, capsys, shape):
+    """As if the key had not been checked."""
+    server, (key, _) = serve(fails=lambda n, name: "status 400"), REFUSED[shape]
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    monkeypatch.setattr(run, "read_key", lambda settings: None)
+    monkeypatch.setattr(endpoint, "read_key", lambda settings: key)
+    outcome = None
+    try:
+        outcome = written(server, tmp_path, count=1, retries=0)
+    except WriterError as error:
+        outcome = error
+    said = everything(tmp_path, capsys, outcome)
+    assert not shown(key, said) and MIDDLE not in said
+    assert len(server.bodies) == (0 if isinstance(outcome, WriterError) else 1)
+    assert "cost" not in said
+
+
+@pytest.mark.parametrize("shape", TAKEN)
+def test_a_key_of_any_other_shape_is_sent_as_it_is_and_shown_nowhere(serve, tmp_path, monkeypatch, capsys, shape):
+    """The server repeats it in a refusal and in a reply; the variable's name does not tell that it holds a key."""
+    key = TAKEN[shape]
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("MY_LOGIN", key)
+
+    def repeated(data):
+        return about(data) | {"background": f"{about(data)['background']} {key} and {json.dumps(key)}"}
+
+    server = serve(fails=lambda n, name: "status 400" if name == "Atala" else None, write=repeated)
+    found = written(server, tmp_path, count=8, key_variable="MY_LOGIN")
+    assert server.keys == {f"Bearer {key}"}
+    [failure] = found.failures
+    assert failure.reason.replace('"', "") == "status 400: no: Bearer <MY_LOGIN>"
+    assert "<MY_LOGIN>" in found.texts[0].background
+    assert not shown(key, everything(tmp_path, capsys, found))
+
+
+def test_an_empty_key_is_none_and_a_missing_one_is_no_fault_of_a_dry_run(serve, tmp_path, monkeypatch):
+    server = serve()
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    assert len(written(server, tmp_path, count=2).texts) == 2
+    assert server.keys == {None}
+    own = Writer(backend="openai", cache_dir=str(tmp_path / "other"))
+    assert open_writer(own, "butterfly").plan(butterflies(2), tmp_path, 1).requests == 2
+
+
+def test_a_proxy_s_password_that_the_library_would_show_a_part_of_is_not_shown(serve, tmp_path, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://user:q7Zx0/Kd9mW3@proxy:80")
+    with pytest.raises(WriterError, match=r"address of a proxy in HTTP_PROXY.*percent-encoded") as error:
+        written(serve(), tmp_path, count=1)
+    assert "q7Zx0" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (httpx2.ConnectError(KEY), "no connection"),
+        (httpx2.ConnectTimeout(KEY), "no connection in time"),
+        (httpx2.RemoteProtocolError(KEY), "connection cut: the server hung up, or does not speak HTTP"),
+        (httpx2.ReadError(KEY), "connection cut"),
+        (httpx2.TooManyRedirects(KEY), "connection cut"),
+    ],
+)
+def test_a_failure_of_the_library_is_told_in_our_words_with_the_system_s_reason(error, words):
+    assert endpoint._in_our_words(error) == words
+    error.__cause__ = ExceptionGroup("all", [ConnectionRefusedError(errno.ECONNREFUSED, KEY)])
+    assert endpoint._in_our_words(error) == f"{words}: Connection refused"
+
+
+WRITES = """from pathlib import Path
+from helpers.config.writer import Writer
+from helpers.domains import open_domain
+from helpers.writer.interface import open_writer, write_or_remove
+domain = open_domain("butterfly", "drawn", None, 8, 1, 56, 0)
+author = open_writer(Writer(**writer), "butterfly")
+print(author.plan(domain, Path(output_dir), 1))
+found = author.write(domain, Path(output_dir), 1)
+write_or_remove(Path(output_dir) / "failures.jsonl", found.failures)
+print(found, found.failures)
+raise ValueError(found.failures[0].reason + " " + repr(__import__("os").environ["MY_LOGIN"]))"""
+
+
+@pytest.mark.slow
+def test_a_notebook_whose_writer_is_told_its_key_leaves_it_nowhere(serve, tmp_path, monkeypatch):
+    key = "banana12%4"
+    monkeypatch.setenv("MY_LOGIN", key)
+    server = serve(fails=lambda n, name: "status 400" if name == "Atala" else None)
+    given = settings(server, tmp_path, key_variable="MY_LOGIN").model_dump(exclude_defaults=True)
+    parameters = {"writer": given, "output_dir": str(tmp_path / "made")}
+    cells = [v4.new_code_cell("writer: dict = {}\noutput_dir: str = ''", metadata={"tags": ["parameters"]})]
+    nbformat.write(v4.new_notebook(cells=[*cells, v4.new_code_cell(WRITES)]), tmp_path / "n.ipynb")
+    files = [str(tmp_path / name) for name in ("n.ipynb", "out/n.ipynb")]
+    command = [sys.executable, "-m", "helpers.workflow.execute", *files, "-y", json.dumps(parameters)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    made = {file.name: file.read_bytes().decode() for file in tmp_path.rglob("*") if file.is_file()}
+    wanted = {"failures.jsonl", "butterfly.jsonl", "n.failed.ipynb", "n.failed.manifest.json", "n.log"}
+    assert wanted <= set(made), done.stderr
+    assert server.keys == {f"Bearer {key}"}
+    made |= {"stdout": done.stdout, "stderr": done.stderr}
+    assert not [name for name, text in made.items() if shown(key, text)]
+    assert {"failures.jsonl", "n.failed.ipynb", "n.log", "stderr"} <= {
+        n for n, text in made.items() if "<MY_LOGIN>" in text
+    }

@@ -373,7 +373,7 @@ def _version(package: str) -> str | None:
 
 def measure(python: str, way: str, model: Path, mode: str, data: Path, given: argparse.Namespace, **more: Path) -> Any:
     """One run in a process of its own; what went wrong is a result too, and the next run goes on."""
-    from helpers.workflow.provenance import scrub
+    from helpers.workflow.redact import scrub
 
     command = [python, __file__, given.out, "--worker", way, "--model", model, "--mode", mode, "--data", data]
     command += ["--epochs", str(given.epochs), *(["--small"] if given.small else [])]
@@ -410,7 +410,7 @@ def ceiling() -> float:
 
 def saved(model: Path, folder: Path, given: argparse.Namespace) -> Path:
     """The model's random weights in 4 bit in a folder, for peers that load their own way."""
-    from helpers.models.quantise import save_quantised
+    from helpers.models.export import save_quantised
 
     return save_quantised(model, folder / model.name, settings(given.small, 1, {}).dtype)
 

@@ -1,8 +1,10 @@
-"""Where things lie. No other file of the project spells out a folder.
+"""Where things lie, and the layout of a run: the Snakefile, the notebooks and the tests all ask here.
 
-Every path that a profile, a notebook or a command line names is relative to the repository root, whatever folder the
-program was started in: a notebook opened in JupyterLab (working folder `notebooks/`) and the same notebook run by the
-workflow (working folder the root) then read and write the same files.
+A relative path counts from the repository root for whoever stands inside the repository: a notebook opened in
+JupyterLab (working folder `notebooks/`) and the same notebook run by the workflow (working folder the root) read and
+write the same files. For whoever stands elsewhere, what is written goes to where they stand, and what is read is looked
+for there first and in the repository second. So a loop over `papermill /path/to/notebooks/03...` leaves its results
+beside its own script, and still finds the models that come with the repository.
 """
 
 import hashlib
@@ -10,9 +12,11 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -26,8 +30,16 @@ HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?")
 
 
 def resolve(path: str | Path) -> Path:
-    """Absolute path; a relative one counts from the repository root, `~` is the home folder."""
-    return (ROOT / Path(path).expanduser()).resolve()
+    """The absolute path of something that is read; `~` is the home folder. See the top of this file."""
+    here = resolve_output(path)
+    return here if here.exists() else (ROOT / Path(path).expanduser()).resolve()
+
+
+def resolve_output(path: str | Path) -> Path:
+    """The absolute path of something that is written; `~` is the home folder. See the top of this file."""
+    standing = Path.cwd().resolve()
+    base = ROOT if standing.is_relative_to(ROOT) else standing
+    return (base / Path(path).expanduser()).resolve()
 
 
 def is_hub_id(source: str | Path) -> bool:
@@ -43,6 +55,133 @@ def file_name(name: str) -> str:
         return safe or "_"
     kept = safe.encode()[:100].decode(errors="ignore")
     return f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one notebook leaves in a run's folder; names in braces are the run's own, as in ``str.format``."""
+
+    notebook: str  # its file in notebooks/, without the suffix
+    place: str = ""  # the folder of its files, below the run's
+    files: tuple[str, ...] = ()  # in that folder
+    tables: tuple[str, ...] = ()  # in results/, as CSV
+    figures: tuple[str, ...] = ()  # in figures/, each in every kind of FIGURE_KINDS
+
+    @property
+    def fields(self) -> list[str]:
+        """The names in braces, in their order."""
+        return [name for _, name, _, _ in Formatter().parse(self.place) if name]
+
+
+MODES = (
+    "text_only",
+    "image_text",
+    "hybrid",
+    "printed",
+)  # every version of a data set; a profile says which are trained
+FIGURE_KINDS = ("pdf", "png", "csv", "json")  # json: what it was made from (helpers.workflow.verify)
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "training.json", "README.md")
+_TRAINED = "{model}/{domain}/{mode}/{variant}/seed{seed}"  # one training run; mode `base` is the untuned model
+_ANSWERS = ("answers.jsonl", "timings.json", "descriptions.jsonl", "descriptions.seconds.json")
+STEPS = {
+    "base_models": Step("appendix_base_models"),
+    "start": Step("00_start_here"),
+    "data": Step("01_data_generation", "data/{domain}/{variant}", ("texts.jsonl", "questions.jsonl")),
+    "dataset": Step(
+        "02_dataset_build",
+        "datasets/{domain}/{variant}",
+        (*(f"{mode}.jsonl" for mode in MODES), "questions.jsonl", "audit.json"),
+    ),
+    "training": Step(
+        "03_qlora_finetuning",
+        f"training/{_TRAINED}",
+        (*(f"adapter/{file}" for file in ADAPTER), "resources.json", "losses.csv", "resources.parquet"),
+    ),
+    "evaluation": Step(
+        "04_evaluation",
+        f"evaluation/{_TRAINED}",
+        (*_ANSWERS, "retention_answers.jsonl", "representations.csv"),
+    ),
+    "ablation": Step("05_ablation", tables=("table2", "leakage"), figures=("table2", "ablation")),
+    "resources": Step(
+        "06_resources",
+        tables=("resources", "phases", "operations"),
+        figures=(
+            *("figure2", "figure2_column", "resources_tradeoff", "resources_saving", "resources_time"),
+            "answering",
+        ),
+    ),
+    "paper": Step(
+        "07_paper",
+        tables=(
+            *("table1", "protocols", "bootstrap", "seeds", "differences", "paired", "unreadable"),
+            *("categories", "classes", "confusions", "look_alikes", "comparison"),
+        ),
+        figures=("figure1", "table1", "accuracy"),
+    ),
+    "grid": Step("08_grid", "grids/{grid}", ("{grid}.csv", *(f"figures/{{grid}}.{kind}" for kind in FIGURE_KINDS))),
+    "own_classes": Step("09_own_classes", tables=("verdict",), figures=("verdict",)),
+    "report": Step("10_report", "report", ("index.html",)),
+    "baselines": Step("12_baselines", "baselines/{domain}", ("answers.jsonl", "baselines.csv")),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the files of one run lie, below its folder such as ``runs/demo``.
+
+    The names in braces (``model``, ``domain``, ``mode``, ``variant``, ``seed``, ``grid``) that a call leaves out stay
+    in the path as they are, which makes it a pattern for the Snakefile.
+    """
+
+    run: Path
+
+    def folder(self, step: str, **names: object) -> Path:
+        """The folder of a step's files: ``layout.folder("training", model="qwen2_vl", ...)``."""
+        return Path(_filled(str(self.run / STEPS[step].place), names))
+
+    def file(self, step: str, name: str, **names: object) -> Path:
+        """One of a step's files. Raises ``KeyError`` for one that the step does not leave."""
+        if name not in STEPS[step].files:
+            raise KeyError(f"step {step} leaves no {name}; it leaves {', '.join(STEPS[step].files)}")
+        return self.folder(step, **names) / _filled(name, names)
+
+    def made(self, step: str, **names: object) -> list[Path]:
+        """Everything that a step leaves: files, tables, figures."""
+        made = STEPS[step]
+        files = [self.file(step, name, **names) for name in made.files]
+        drawn = [self.figures / f"{name}.{kind}" for name in made.figures for kind in FIGURE_KINDS]
+        return [*files, *(self.results / f"{name}.csv" for name in made.tables), *drawn]
+
+    def executed(self, step: str, **names: object) -> Path:
+        """The executed copy of a step's notebook."""
+        below = STEPS[step].place.partition("{")[1:]
+        return self.run / "notebooks" / f"{_filled('/'.join([step, *filter(None, [''.join(below)])]), names)}.ipynb"
+
+    def log(self, step: str, **names: object) -> Path:
+        """What a step's notebook prints."""
+        return self.run / "logs" / self.executed(step, **names).relative_to(self.run / "notebooks").with_suffix(".log")
+
+    def features(self, model: str = "{model}") -> Path:
+        """What a frozen tower sees, with ``training.tower_cache``: shared by all runs of a model."""
+        return self.run / "features" / model
+
+    @property
+    def results(self) -> Path:
+        """Tables over all runs, as CSV."""
+        return self.run / "results"
+
+    @property
+    def figures(self) -> Path:
+        """Figures over all runs, in every kind of `FIGURE_KINDS`."""
+        return self.run / "figures"
+
+
+def _filled(pattern: str, names: Mapping[str, object]) -> str:
+    """The pattern with the names that are given; the others stay as they are."""
+    for name, value in names.items():
+        pattern = pattern.replace(f"{{{name}}}", str(value))
+    return pattern
 
 
 @contextmanager

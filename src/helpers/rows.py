@@ -96,7 +96,7 @@ def iterate_rows(path: str | Path, schema: type[AnyRow]) -> Iterator[AnyRow]:
         raise FileNotFoundError(f"{path} does not exist; run the notebook that writes it, or correct the name")
     with path.open("rb") as lines:
         numbered = ((f"{path}:{number}", line) for number, line in enumerate(_lines(lines), start=1) if line.strip())
-        yield from _checked(((where, _parsed(line, schema, where)) for where, line in numbered), path.parent)
+        yield from _checked(((where, parse_row(line, schema, where)) for where, line in numbered), path.parent)
 
 
 def write_rows(path: str | Path, rows: Iterable[Row]) -> Path:
@@ -140,7 +140,8 @@ def check_picture(folder: Path, picture: str, where: str) -> Path:
     return file
 
 
-def _parsed(line: bytes, schema: type[AnyRow], where: str) -> AnyRow:
+def parse_row(line: bytes, schema: type[AnyRow], where: str) -> AnyRow:
+    """One row; ``ValueError`` that begins with ``where`` and names field, rule and value if it does not fit."""
     if fault := _unreadable(line):
         raise ValueError(f"{where}: {fault}")
     try:
@@ -171,6 +172,8 @@ def _explained(error: ValidationError, line: bytes) -> Iterator[str]:
         if fault["type"] == "json_invalid":
             field = _damaged_field(line)
             rule = _broken(rule, field, line)
+        if fault["type"] == "missing":
+            rule += "; if an earlier version wrote the file, run its notebook again"
         yield f"{field[:200]}: {rule} (it is {_short(fault['input'])})"
     if len(faults) > FAULTS:
         yield f"and {len(faults) - FAULTS} more"

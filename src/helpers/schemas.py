@@ -1,18 +1,21 @@
-"""Every row that crosses a file: training texts, training samples, test questions.
+"""Every row that crosses a file: training texts, training samples, test questions, answers, what a training cost.
 
 A `ClassText` is what a writer says of a class (notebook 01). A `Sample` is one conversation that a model is trained on
 (notebook 02), in the chat format of the Hugging Face libraries. A `Question` has four options, one of them right. Type 1
 asks for recognition ("which species is this?"), type 2 for knowledge about what the picture shows, as in the paper. The
 order of the options is drawn once, when the question is written: every model and mode meets the same four in the same
-places.
+places. An `AnswerRow` is one question answered once (notebooks 04 and 12), a `ResourceRecord` one training (notebook 03):
+every table derives from these two.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from helpers.paths import MAIN
 from helpers.rows import NotNegative, RelativePath, Row, Text, read_rows, write_rows
 
 
@@ -28,15 +31,20 @@ def _with_option(form: str) -> str:
     return form
 
 
+OPTION_LETTERS = "ABCD"  # of a question's four options, where they are listed
+LETTER_TOKENS = 3  # of a reply that is to be a letter
 QuestionType = Literal[1, 2]
 Options = Annotated[list[Text], AfterValidator(_four_different)]
 Answer = Annotated[int, Field(ge=0, le=3)]
 AnswerForm = Annotated[Text, AfterValidator(_with_option)]
+ShownAs = Literal["with", "without", "blank", "other", "described", "guided"]  # see `helpers.evaluation.strategies`
+_Name = Annotated[str, Field(min_length=1)]  # no validator in Python: there are many rows of answers
 
 
 class Question(Row):
     """One test question; ``answer`` is the place of the right option, counted from 0."""
 
+    domain: Text  # as `ClassText.domain`: the test is asked in the language that the training spoke
     question_id: Text  # unique within a file
     question_type: QuestionType
     category: Text
@@ -74,7 +82,7 @@ class ClassText(Row):
 
     class_id: Text
     name: Text
-    domain: Text
+    domain: Text  # whose language the prompts about it use; a name without a language of its own is asked generically
     look: Text  # one or more sentences: what it looks like
     background: Text  # one or more sentences: what is known of it beyond its look
     wording: NotNegative  # which of several ways of saying the same, counted from 0
@@ -156,6 +164,85 @@ class Sample(Row):
     def texts(self) -> list[str]:
         """Prompt and answer."""
         return [part.text for message in self.messages for part in message.content if isinstance(part, TextPart)]
+
+
+class AnswerRow(Row):
+    """One question answered once, in one way and read by one protocol; a baseline's too.
+
+    The fields without a default are the columns of every table of answers.
+    """
+
+    model_config = ConfigDict(extra="ignore")  # reading passes over what other versions wrote; writing does not
+
+    model: _Name
+    domain: _Name  # the profile's name, which need not be the question's
+    mode: _Name
+    variant: _Name
+    seed: NotNegative
+    image: ShownAs
+    answering: _Name
+    protocol: _Name
+    question_id: _Name
+    question_type: QuestionType
+    category: _Name
+    picture: str | None
+    class_id: str | None
+    prompt_hash: str
+    options: Annotated[list[str], Field(min_length=4, max_length=4)]
+    answer: Answer
+    scores: Annotated[list[float], Field(min_length=4, max_length=4)] | None  # None: the protocol reads a reply
+    description: str | None  # the model's own words, where it describes first
+    named: str | None  # the name that they led to
+    reply: str | None
+    parsed: Answer | None  # the option that was chosen; None: the reply is unreadable, and so wrong
+    correct: bool
+    new_tokens: NotNegative
+    dataset_hash: str | None = (
+        None  # `questions_hash` of the set it was asked in; None: an older row, which tells nothing
+    )
+    rotation_scores: list[list[float]] | None = None  # these five: see `helpers.evaluation.protocols`
+    rotation_parsed: list[int | None] | None = None
+    rotation_replies: list[str] | None = None
+    letter_form: str | None = None
+    alternative_parsed: int | None = None
+
+    @model_validator(mode="after")
+    def _right_if_the_answer(self) -> "AnswerRow":
+        if self.correct != (self.parsed == self.answer):
+            raise ValueError(f"correct is {self.correct}; it must be true exactly when parsed equals answer")
+        return self
+
+    @property
+    def key(self) -> str:
+        """A run answers a question once in each way."""
+        run = f"{self.model}/{self.domain}/{self.mode}/{self.variant}/{self.seed}"
+        return f"{run}/{self.image}/{self.answering}/{self.protocol}/{self.question_id}"
+
+
+class ResourceRecord(Row):
+    """What a training cost: ``resources.json``. It may say more (phases, operations, hardware), which is kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: _Name
+    domain: _Name
+    mode: _Name
+    variant: _Name = MAIN  # a record that names none is of the profile as it stands
+    seed: NotNegative
+    seconds: float
+    peak_memory_mb: float
+    energy_wh: float | None  # None: it could not be measured
+    vision_tower_calls: NotNegative
+    tokens: NotNegative
+    samples: NotNegative
+
+
+def questions_hash(questions: Iterable[Question]) -> str:
+    """Twelve hex digits that tell one set of questions from another, whatever file it is in; the order counts."""
+    content = hashlib.sha256()
+    for question in questions:
+        content.update(question.model_dump_json().encode())
+    return content.hexdigest()[:12]
 
 
 def exchange(prompt: str, answer: str, picture: str | None = None) -> list[Message]:

@@ -31,6 +31,7 @@ TEXT = {
     "picture": None,
 }
 ASKED = {
+    "domain": "butterfly",
     "question_id": "q1",
     "question_type": 1,
     "category": "name",
@@ -79,7 +80,7 @@ SPOILED = {
     "twice the same": (lambda row: lines(row, row), r":2: .* is there twice; each row needs a name of its own"),
     "NaN": (lambda row: lines({**row, "domain": float("nan"), "category": float("nan")}), r":1: (domain|category): "),
     "an unknown field": (lambda row: lines({**row, "ghost": 1}), r":1: ghost: Extra inputs are not permitted"),
-    "a missing field": (lambda row: lines({k: row[k] for k in list(row)[1:]}), r":1: (class_id|question_id|id): Field"),
+    "a missing field": (lambda row: lines({k: row[k] for k in list(row)[1:]}), r":1: (class_id|domain|id): Field"),
     "a million columns": (
         lambda row: b"{" + b",".join(b'"%d":1' % n for n in range(10**6)) + b"}\n",
         r":1: the row: must have at most 1048576 bytes; is it one row a line\?",
@@ -188,8 +189,8 @@ def test_of_rows_of_which_one_fails_none_is_written(refused, tmp_path):
         (b"", r"holds no answers; delete it and run its evaluation again"),
         (b"{", r"answers\.jsonl"),
         (b'{"model": "m"}\n', r"answers\.jsonl"),
-        (b"[]\n", r"answers\.jsonl, row 1 is \[\]"),
-        (b"\xff\n", r"answers\.jsonl is not UTF-8"),
+        (b"[]\n", r"answers\.jsonl:1: the row: Input should be an object"),
+        (b"\xff\n", r"answers\.jsonl:1: the row: must be UTF-8"),
     ],
 )
 def test_spoiled_answers_are_named_with_the_file(content, rule, refused, tmp_path):
@@ -201,7 +202,16 @@ def test_spoiled_answers_are_named_with_the_file(content, rule, refused, tmp_pat
 def test_an_answer_with_an_unusual_line_end_in_its_words_is_one_row(separator, tmp_path):
     row = dict.fromkeys(ANSWER_COLUMNS) | {"model": "m", "domain": "d", "mode": "base", "variant": "main", "seed": 0}
     row |= {"image": "with", "answering": "direct", "protocol": "letter", "question_id": "q", "question_type": 1}
-    row |= {"options": list("abcd"), "answer": 0, "parsed": 0, "correct": True, "reply": f"a{separator}b"}
+    row |= {
+        "category": "name",
+        "prompt_hash": "0",
+        "new_tokens": 1,
+        "options": list("abcd"),
+        "answer": 0,
+        "parsed": 0,
+        "correct": True,
+        "reply": f"a{separator}b",
+    }
     (tmp_path / "answers.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
     assert len(read_answers([tmp_path / "answers.jsonl"])) == 1
 
@@ -379,7 +389,7 @@ def test_a_row_of_texts_that_does_not_fit_is_named_with_the_rule(content, rule, 
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        ("noum: x", "domain.yaml: it: unknown field noum; the fields here are noun"),
+        ("noum: x", r"domain.yaml: it: unknown field noum; did you mean noun\? the fields here are noun"),
         ("noun: 7", "domain.yaml: noun: Input should be a valid string"),
         ("noun: '{x}'", r"domain.yaml: noun is '\{x\}'; a word or two, without braces"),
         (
@@ -505,7 +515,7 @@ def test_rows_of_parquet_that_are_no_questions_are_named(columns, rule, refused,
     ("source", "path", "rule"),
     [
         ("web", None, "source is 'web'; known: drawn, kviscuit, butterflies, own"),
-        ("own", None, "source own without a path; name the folder"),
+        ("own", None, "source own without a path: name the folder"),
         ("drawn", None, "birds"),
     ],
 )

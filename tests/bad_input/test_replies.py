@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from helpers.config.writer import Writer
 from helpers.domains import commons
+from helpers.domains.interface import Subject
 from helpers.writer.budget import Price
 from helpers.writer.cache import CachedReply
-from helpers.writer.class_info import Subject
 from helpers.writer.conversation import Described, Task
 from helpers.writer.endpoint import Endpoint
 from helpers.writer.interface import Failure

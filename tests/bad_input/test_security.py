@@ -20,6 +20,7 @@ from helpers import paths
 from helpers.config import grids
 from helpers.config.writer import Writer
 from helpers.domains.commons import Manners, _Commons, _is_public
+from helpers.domains.interface import Subject
 from helpers.domains.own_folder import CLASS_ID
 from helpers.domains.parquet_source import PictureBook, Place
 from helpers.models.checkpoints import PICKLES
@@ -27,7 +28,6 @@ from helpers.results.report import executed, page
 from helpers.schemas import read_questions, read_texts
 from helpers.writer import checks
 from helpers.writer.cache import CachedReply
-from helpers.writer.class_info import Subject
 from helpers.writer.conversation import conversation, text_tasks
 from helpers.writer.prompts import as_data, load_prompt
 

@@ -19,6 +19,7 @@ from helpers import paths
 from helpers.config import grids, profiles
 from helpers.config.writer import Writer
 from helpers.domains import butterfly_vqa, commons, kviscuit
+from helpers.domains.interface import Subject
 from helpers.domains.own_folder import read_folder
 from helpers.images import check_picture_bytes
 from helpers.models.checkpoints import check_checkpoint
@@ -29,7 +30,6 @@ from helpers.workflow import notebooks
 from helpers.writer import conversation
 from helpers.writer.budget import Price
 from helpers.writer.cache import Cache, CachedReply
-from helpers.writer.class_info import Subject
 from helpers.writer.conversation import Described, Task, WrittenQuestion
 from helpers.writer.endpoint import Endpoint
 from helpers.writer.prompts import load_prompt
@@ -335,7 +335,7 @@ def seeds(target: str) -> list[bytes]:
 
 def _rows() -> list[bytes]:
     question = Question(
-        question_id="q", question_type=1, category="c", class_id="a", question="What?", options=list("abcd"),
+        domain="d", question_id="q", question_type=1, category="c", class_id="a", question="What?", options=list("abcd"),
         answer=0, picture=None, split="test",
     )  # fmt: skip
     text = ClassText(

@@ -15,21 +15,43 @@ AskedClasses = Literal["all", "described", "held_back"]
 class Printed(Settings):
     """Mode printed: how a description is drawn. One form for all classes, so that only the words differ."""
 
-    canvas: PositiveInt = 448  # pixels, both sides: 16 x 16 picture tokens of Qwen2-VL, room for about 800 letters
-    font_size: PositiveInt = 18  # pixels
-    font: str | None = None  # a TrueType file; null: Pillow's own, which has Latin letters alone
+    canvas: PositiveInt = Field(
+        default=448, description="pixels per side: 16 x 16 image tokens of Qwen2-VL, room for about 800 letters"
+    )
+    font_size: PositiveInt = Field(default=18, description="pixels")
+    font: str | None = Field(
+        default=None, description="a TrueType file; null: Pillow's own, which has Latin letters alone"
+    )
 
 
 class Build(Settings):
     """How texts become samples. All but ``directions`` serve the ablations."""
 
-    directions: list[Direction] = Field(min_length=1)  # in which a class's text is read, name or description first
-    parts: list[TextKind] = Field(min_length=1)  # of a class's text: its look, its background
-    detail_share: float = Field(gt=0, le=1)  # how many of the sentences about its look, from the first
-    shuffled: bool  # control: every name with somebody else's text
-    hybrid_share: float = Field(ge=0, le=1)  # mode hybrid: the share of the classes that come with their picture
-    described_share: float = Field(gt=0, le=1)  # the share of the classes that training speaks of; the rest: transfer
-    asked: AskedClasses  # about which classes: all, or only those that training spoke of, or only the others
-    limit_questions: PositiveInt | None  # of each question type; null: all
-    seed: NonNegativeInt  # of every choice at random
-    printed: Printed = Printed()
+    directions: list[Direction] = Field(
+        default=["name_to_description", "description_to_name"],
+        min_length=1,
+        description="what comes first in a sample, name or description; the first alone transfers nothing to naming",
+    )
+    parts: list[TextKind] = Field(
+        default=["look", "background"], min_length=1, description="which parts of a class's text are used"
+    )
+    detail_share: float = Field(
+        default=1.0, gt=0, le=1, description="share of the sentences about the appearance, counted from the first"
+    )
+    shuffled: bool = Field(default=False, description="control: every name gets another class's text")
+    hybrid_share: float = Field(
+        default=0.5, ge=0, le=1, description="mode hybrid only: share of the classes that come with their image"
+    )
+    described_share: float = Field(
+        default=1.0, gt=0, le=1, description="share of the classes that training speaks of; the rest are for transfer"
+    )
+    asked: AskedClasses = Field(
+        default="all", description="about which classes: all, only those that training speaks of, or only the others"
+    )
+    limit_questions: PositiveInt | None = Field(default=None, description="per question type; null: all")
+    seed: NonNegativeInt = Field(default=0, description="of every random choice")
+    printed: Printed = Field(default=Printed(), description="how mode printed draws a description")
+    prompts: str = Field(
+        default="training",
+        description="what is asked and how it is answered: a file of data/prompts, or the path of your own",
+    )

@@ -17,16 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, ValidationError
+from pydantic import Field, NonNegativeInt
 
 from helpers import paths
-from helpers.config import Settings
+from helpers.config import Settings, SettingsError, validated
 from helpers.config.build import Mode
 from helpers.config.profiles import (
     Profile,
-    SettingsError,
     check_name,
-    describe_problem,
     load_profile,
     parse_overrides,
     read_yaml,
@@ -39,23 +37,17 @@ LONGEST_KEY = 100  # characters; a longer one would not do as a folder's name
 Overrides = dict[str, Any]
 
 # What each step's result depends on, step by step; a setting of a later step leaves the earlier results as they are.
-STEPS = {
+DEPENDS_ON = {
     "data": ("data.", "writer."),
     "dataset": ("data.", "writer.", "build."),
     "training": ("data.", "writer.", "build.", "training."),
     "evaluation": ("data.", "writer.", "build.", "training.", "evaluation."),
-    "ablation": ("data.", "writer.", "build.", "training.", "evaluation."),
 }
 QUESTION_SETTINGS = (  # no matter to training
     "data.distractors",
     "data.test_pictures_per_class",
     "build.limit_questions",
     "build.asked",
-)
-PICTURE_SETTINGS = (  # of notebook 05 alone
-    "evaluation.ablation_images",
-    "evaluation.guidance",
-    "evaluation.representations",
 )
 HYBRID_SHARE = "build.hybrid_share"
 # What may change within a run's folder: it adds runs, which have places of their own there, or no result depends on it.
@@ -76,11 +68,9 @@ class Grid(Settings):
     variants: dict[str, Overrides] = Field(default_factory=dict)  # label: settings in which it differs
     axes: dict[str, list[Any]] = Field(
         default_factory=dict
-    )  # setting: its values; every combination is run, beside the variants
-    exclude: list[dict[str, Any]] = Field(
-        default_factory=list
-    )  # leaves out the runs that agree with all fields of one of these
-    pictures: bool = False  # also ask with the picture withheld or changed (notebook 05)
+    )  # setting: its values; all combinations, beside the variants
+    exclude: list[dict[str, Any]] = Field(default_factory=list)  # no runs that agree with all fields of one of these
+    pictures: bool = False  # its table has a row per state of the picture, too: withheld, changed
     x: str | None = None  # the setting that is the figure's horizontal axis
     minutes: float | None = Field(default=None, gt=0)  # what one run takes, for the plan; null: nothing is known
 
@@ -110,7 +100,7 @@ class Run:
 
 
 def load_grid(path: str | Path) -> Grid:
-    """Read a grid file; a bare name is looked for in `config/grids/`. Raises `SettingsError` with field, value and rule."""
+    """Read a grid file; a bare name is looked for in `config/grids/`. Raises `SettingsError`."""
     file = Path(path) if str(path).endswith((".yaml", ".yml")) else paths.GRIDS / f"{path}.yaml"
     file = paths.resolve(file)
     if not file.is_file():
@@ -123,11 +113,7 @@ def load_grid(path: str | Path) -> Grid:
         raise SettingsError(f"grid {file.name} is not a file of `field: value` lines: {error}") from None
     if not isinstance(values, dict):
         raise SettingsError(f"grid {file.name} is not a file of `field: value` lines, but {type(values).__name__}")
-    try:
-        return Grid.model_validate({**values, "name": file.stem})
-    except ValidationError as error:
-        problems = "\n".join(f"  {describe_problem(problem)}" for problem in error.errors())
-        raise SettingsError(f"grid {file.name} cannot be used:\n{problems}\nCorrect the file.") from None
+    return validated(Grid, {**values, "name": file.stem}, f"grid {file.name}", "the file")
 
 
 def runs(grid: Grid, profile: Profile, only: str = "") -> list[Run]:
@@ -145,13 +131,13 @@ def runs(grid: Grid, profile: Profile, only: str = "") -> list[Run]:
     for run in _cells(grid, profile):
         cell = {**run.overrides, "model": run.model, "domain": run.domain, "mode": run.mode, "seed": run.seed}
         if not any(all(cell.get(field) == value for field, value in out.items()) for out in grid.exclude):
-            found.setdefault((run.model, run.domain, run.mode, str(run.seed), run.key("ablation")), run)
+            found.setdefault((run.model, run.domain, run.mode, str(run.seed), run.key("evaluation")), run)
     if not found:
         raise SettingsError(f"grid {grid.name} leaves no run: its exclude takes out everything")
     _check_methods(grid, profile, found.values())
-    kept = [run for run in found.values() if fnmatch.fnmatchcase(run.name("ablation"), f"*{only}*")]
+    kept = [run for run in found.values() if fnmatch.fnmatchcase(run.name("evaluation"), f"*{only}*")]
     if not kept:
-        example = next(iter(found.values())).name("ablation")
+        example = next(iter(found.values())).name("evaluation")
         raise SettingsError(f"grid {grid.name} has no run with {only!r} in its name; one of its names is {example}")
     return kept
 
@@ -183,7 +169,7 @@ def _cells(grid: Grid, profile: Profile) -> Iterator[Run]:
         for seed in [0] if mode == "base" else grid.seeds or profile.seeds:
             for label, overrides in _variants(grid):
                 different = differing_settings(grid, profile, grid.set | overrides)
-                yield Run(model, domain, mode, seed, label, of_step(different, "ablation", mode))
+                yield Run(model, domain, mode, seed, label, of_step(different, "evaluation", mode))
 
 
 def _variants(grid: Grid) -> Iterator[tuple[str, Overrides]]:
@@ -198,8 +184,8 @@ def _variants(grid: Grid) -> Iterator[tuple[str, Overrides]]:
 
 def differing_settings(grid: Grid, profile: Profile, overrides: Mapping[str, Any]) -> Overrides:
     """The overrides that change something; all are checked against the profile's rules."""
-    if foreign := [field for field in overrides if not field.startswith(STEPS["evaluation"])]:
-        groups = ", ".join(group.rstrip(".") for group in STEPS["evaluation"])
+    if foreign := [field for field in overrides if not field.startswith(DEPENDS_ON["evaluation"])]:
+        groups = ", ".join(group.rstrip(".") for group in DEPENDS_ON["evaluation"])
         raise SettingsError(f"grid {grid.name} varies {foreign[0]}; only fields of {groups} can vary, e.g. build.seed")
     changed = replaced(profile, overrides, f"grid {grid.name}")
     values = {field: value_of(changed, field) for field in overrides}
@@ -216,13 +202,11 @@ def value_of(profile: Profile, field: str) -> Any:
 
 def of_step(overrides: Mapping[str, Any], step: str, mode: str = "") -> Overrides:
     """The overrides that matter up to a step. The untuned model has seen no sample and no training."""
-    kept = {field: value for field, value in overrides.items() if field.startswith(STEPS[step])}
+    kept = {field: value for field, value in overrides.items() if field.startswith(DEPENDS_ON[step])}
     if mode == "base":
         kept = {field: value for field, value in kept.items() if not field.startswith(("build.", "training."))}
     if step == "training":
         kept = {field: value for field, value in kept.items() if field not in QUESTION_SETTINGS}
-    if step == "evaluation":
-        kept = {field: value for field, value in kept.items() if field not in PICTURE_SETTINGS}
     return kept
 
 
@@ -289,12 +273,11 @@ def plan(grid: Grid, profile: Profile, only: str = "", run: str | None = None) -
     ``run``: the folder below ``runs/`` that is looked at, the profile's own if none is given.
     """
     cells = runs(grid, profile, only)
-    steps = estimates.steps(cells, grid.pictures)
+    steps = estimates.steps(cells)
     varied = ", ".join(sorted({field for cell in cells for field in cell.overrides})) or "nothing"
     counts = f"{len(steps['training'])} trainings, {len(steps['evaluation'])} evaluations"
-    pictures = f", {len(steps['ablation'])} with the picture changed" if grid.pictures else ""
     return (
-        f"{grid.name}: {grid.title}\n  varies {varied}\n  {len(cells)} runs: {counts}{pictures}\n"
+        f"{grid.name}: {grid.title}\n  varies {varied}\n  {len(cells)} runs: {counts}\n"
         f"{estimates.cost_estimate(paths.RUNS / (run or profile.name), steps, grid.minutes)}"
     )
 

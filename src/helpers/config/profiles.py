@@ -1,11 +1,10 @@
-"""Profiles: every number that a run depends on, in one readable file under `config/profiles/`.
+"""Profiles: what a study runs, in one readable file under `config/profiles/`.
 
-A profile says what is run (models, domains, modes, seeds) and how (data, build, training, evaluation). The YAML files
-give a reason beside each value; the classes of `helpers.config` say what each field means.
+A profile says what is run (models, domains, modes, seeds) and how (data, build, training, evaluation). It names only
+what differs from the defaults, with the reason beside it; the classes of `helpers.config` say what each field means.
 """
 
 import re
-import reprlib
 import shlex
 from collections import Counter
 from collections.abc import Hashable, Mapping
@@ -13,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from helpers import paths
-from helpers.config import Settings
+from helpers.config import SECRET, Settings, SettingsError, merged, set_fields, validated
 from helpers.config.build import Build, Mode
 from helpers.config.data import Data, DomainSettings
 from helpers.config.evaluation import Evaluation
@@ -24,59 +23,71 @@ from helpers.config.training import Training
 from helpers.config.writer import Writer
 
 FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}")  # of a profile or grid: it becomes part of commands
-SECRET = "writer"  # the group whose values no message repeats: a key may have been put there by mistake
-SHORT = reprlib.Repr()  # a value in a message: cut in depth and length, as a file can hold anything
-SHORT.maxlist, SHORT.maxstring, SHORT.maxother, SHORT.maxlevel = 5, 200, 200, 2
-
-
-class SettingsError(ValueError):
-    """A profile that cannot be used; the message names the field, the value received, the rule and the remedy."""
 
 
 class Model(Settings):
     """One base model."""
 
-    path: str  # a folder in the Hugging Face layout, or a hub name such as Qwen/Qwen2-VL-7B-Instruct
-    display: str  # how tables and figures call it
+    path: str = Field(
+        description="a folder in the Hugging Face layout, or a hub name such as Qwen/Qwen2-VL-7B-Instruct"
+    )
+    display: str = Field(description="its name in tables and figures")
 
 
 class BaseModels(Settings):
-    """Notebook 00, which runs on demand only."""
+    """Training of the tiny base models, which runs on demand only."""
 
-    output_dir: str
-    steps: PositiveInt | None  # null: the number that made the shipped checkpoints
-    exam: PositiveInt  # exercises of each kind in the exam
-    seed: NonNegativeInt
+    output_dir: str = Field(
+        default="data/models", description="where the checkpoints go; the default holds the shipped ones"
+    )
+    steps: PositiveInt | None = Field(default=None, description="null: the number that made the shipped checkpoints")
+    exam: PositiveInt = Field(default=100, description="exercises of each kind in the exam")
+    seed: NonNegativeInt = Field(default=0, description="of every random choice")
 
 
 class Jobs(Settings):
     """What one training or evaluation run is given; the workflow starts as many at once as the machine has room for."""
 
-    threads: PositiveInt
-    memory_mb: PositiveInt
-    minutes: PositiveInt  # a scheduler of a cluster stops a run that takes longer; nothing stops a local one
-    gpus: NonNegativeInt
+    threads: PositiveInt = Field(
+        default=1,
+        description="two runs at once on two cores; sharing threads between them is more than ten times slower",
+    )
+    memory_mb: PositiveInt = Field(default=1800, description="main memory; enough for the tiny models")
+    minutes: PositiveInt = Field(
+        default=30, description="a cluster's scheduler stops a run that takes longer; nothing stops a local one"
+    )
+    gpus: NonNegativeInt = Field(default=0, description="the tiny models need none")
 
 
 class Profile(Settings):
-    """Everything that the workflow needs to know of a study."""
+    """Everything that the workflow needs to know about a study."""
 
-    name: str  # taken from the file's name
-    description: str
-    seeds: list[NonNegativeInt] = Field(min_length=1)
-    domains: dict[str, DomainSettings] = Field(min_length=1)
-    models: dict[str, Model] = Field(min_length=1)
-    contrastive_model: str | None = None  # a CLIP or SigLIP checkpoint or hub name, for the baselines of notebook 12
-    modes: list[Mode] = Field(min_length=1)  # the untuned base is always measured beside them
-    data: Data
-    writer: Writer
-    build: Build
-    training: Training
-    evaluation: Evaluation
-    base_models: BaseModels
-    jobs: Jobs
-    disk_gb: PositiveFloat  # free room asked for before the first run
-    rehearsal: bool = False  # models of random weights, trained for their cost alone: nothing is evaluated
+    name: str = Field(description="taken from the file's name")
+    description: str = Field(description="the study in a line")
+    seeds: list[NonNegativeInt] = Field(
+        default=[0], min_length=1, description="one for a first look; the published figures use 0, 1 and 2"
+    )
+    domains: dict[str, DomainSettings] = Field(min_length=1, description="by name, which becomes a folder")
+    models: dict[str, Model] = Field(min_length=1, description="by name, which becomes a folder")
+    contrastive_model: str | None = Field(
+        default=None, description="a CLIP or SigLIP checkpoint or hub name, for the baselines of notebook 12"
+    )
+    modes: list[Mode] = Field(
+        default=["text_only", "image_text"], min_length=1, description="the untuned base is always measured beside them"
+    )
+    data: Data = Field(default=Data(), description="how much is drawn, written and asked")
+    writer: Writer = Field(default=Writer(), description="who writes the texts")
+    build: Build = Field(default=Build(), description="how texts become samples")
+    training: Training = Field(default=Training(), description="fine-tuning")
+    evaluation: Evaluation = Field(
+        default=Evaluation(), description="how a model is asked and how its answers are read"
+    )
+    base_models: BaseModels = Field(default=BaseModels(), description="training of the tiny base models")
+    jobs: Jobs = Field(default=Jobs(), description="what one run is given")
+    disk_gb: PositiveFloat = Field(default=1.0, description="free room asked for before the first run")
+    rehearsal: bool = Field(
+        default=False, description="models with random weights, trained for their cost alone: nothing is evaluated"
+    )
 
     @field_validator("domains", "models")
     @classmethod
@@ -94,27 +105,30 @@ class Profile(Settings):
 
 
 def load_profile(name: str, overrides: Mapping[str, Any] | None = None, folder: Path = paths.PROFILES) -> Profile:
-    """Read `config/profiles/<name>.yaml`, replace the fields named in `overrides` (``{"training.epochs": 3}``), check all.
+    """Read `config/profiles/<name>.yaml`, replace fields as in ``{"training.epochs": 3}``, and check all.
 
     Raises `SettingsError` for an unknown profile, unreadable YAML, an unknown field or an unfit value.
     """
-    where = f"config/profiles/{name}.yaml" + (" or the settings given beside it" if overrides else "")
-    return _checked({**_read(name, folder), "name": name}, overrides or {}, where)
+    where = f"{_shown(folder)}/{name}.yaml" + (" or the settings given beside it" if overrides else "")
+    values = {**_read(name, folder), "name": name}
+    set_fields(Profile, values, overrides or {}, where)
+    return validated(Profile, values, f"profile {name}", where)
+
+
+def profile_of(run: str | Path) -> Profile | None:
+    """The profile whose name a run's folder bears, or published figures' do; None where there is no such profile.
+
+    ``run`` may lie within the folder; a folder elsewhere counts by its own name.
+    """
+    folder = paths.resolve(run)
+    homes = (home for home in (paths.RUNS, paths.FIGURES) if folder.is_relative_to(home) and folder != home)
+    name = next((folder.relative_to(home).parts[0] for home in homes), folder.name)
+    return load_profile(name) if (paths.PROFILES / f"{name}.yaml").is_file() else None
 
 
 def replaced(profile: Profile, overrides: Mapping[str, Any], where: str) -> Profile:
     """The profile with some fields replaced, all checked again; ``where`` says to a user where these come from."""
-    return _checked(profile.model_dump(), overrides, where) if overrides else profile
-
-
-def _checked(settings: dict[str, Any], overrides: Mapping[str, Any], where: str) -> Profile:
-    for field, value in overrides.items():
-        _replace(settings, field, value, where)
-    try:
-        return Profile.model_validate(settings)
-    except ValidationError as error:
-        problems = "\n".join(f"  {describe_problem(problem)}" for problem in error.errors())
-        raise SettingsError(f"profile {settings['name']} cannot be used:\n{problems}\nCorrect {where}.") from None
+    return merged(profile, overrides, f"profile {profile.name}", where) if overrides else profile
 
 
 def parse_overrides(text: str) -> dict[str, Any]:
@@ -134,13 +148,18 @@ def _read(name: str, folder: Path) -> dict[str, Any]:
     check_name("profile", name)
     if not path.is_file():
         found = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
-        raise SettingsError(f"unknown profile {name!r}; found in config/profiles/: {found}")
+        raise SettingsError(f"unknown profile {name!r}; found in {_shown(folder)}/: {found}")
     settings = read_yaml(path)
     if not isinstance(settings, dict):
         raise SettingsError(
-            f"config/profiles/{name}.yaml must hold `field: value` lines, not {type(settings).__name__}"
+            f"{_shown(folder)}/{name}.yaml must hold `field: value` lines, not {type(settings).__name__}"
         )
     return settings
+
+
+def _shown(folder: Path) -> str:
+    """A folder as messages name it: from the root, or by its name alone."""
+    return str(folder.relative_to(paths.ROOT)) if folder.is_relative_to(paths.ROOT) else folder.name
 
 
 def check_name(what: str, name: str) -> None:
@@ -184,27 +203,3 @@ def read_yaml(path: Path) -> Any:
         raise SettingsError(
             f"{path.parent.name}/{path.name} is not UTF-8 ({error.reason}); save it as plain text in UTF-8"
         ) from None
-
-
-def _replace(settings: dict[str, Any], field: str, value: Any, where: str) -> None:
-    *groups, last = field.split(".")
-    for group in groups:
-        settings = settings.setdefault(group, {})
-        if not isinstance(settings, dict):
-            raise SettingsError(f"cannot set {field}: {_single(groups, group, settings)}. Correct {where}.")
-    settings[last] = value
-
-
-def _single(groups: list[str], group: str, value: Any) -> str:
-    received = "" if groups[0] == SECRET else f" ({SHORT.repr(value)})"
-    return f"{group} is a single value{received}, not a group of fields"
-
-
-def describe_problem(problem: Any) -> str:
-    """One of pydantic's problems in a line. A whole group is not repeated (its fields are in the file), nor is any
-    value of the writer's group, where a key may stand by mistake.
-    """
-    field = ".".join(str(part) for part in problem["loc"]) or "the profile"
-    hidden = isinstance(problem["input"], Mapping) or problem["loc"][:1] == (SECRET,)
-    received = "" if hidden else f" = {SHORT.repr(problem['input'])}"
-    return f"{field}{received}: {problem['msg'].removeprefix('Value error, ')}"

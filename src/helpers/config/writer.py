@@ -1,6 +1,5 @@
 """Who writes the texts, and at what pace and price (notebook 01).
 
-Unlike the other groups this one has defaults: a profile whose writer is offline has nothing to say of rate limits.
 There is no field for a key: it is read from the environment variable that ``key_variable`` names, from nowhere else.
 """
 
@@ -29,27 +28,51 @@ class Writer(Settings):
 
     model_config = ConfigDict(hide_input_in_errors=True)  # a key put in the wrong place is not repeated
 
-    backend: Backend = "offline"  # openai: any endpoint that speaks its language; local: a model in memory
-    base_url: str = "https://api.openai.com/v1"  # or that of vLLM, Ollama, llama.cpp, ...
-    model: str = "gpt-4o"  # (paper); backend local: a folder in the Hugging Face layout, or a hub name
-    # The environment variable with the key (a key itself does not fit the pattern); null: none is sent
-    key_variable: str | None = Field(default="OPENAI_API_KEY", pattern="^[A-Z][A-Z0-9_]*$")
-    with_picture: bool = False  # show the class's training picture where there is one; else from the name alone
-    structured: Structured = "json_schema"  # how the form of a reply is asked for; not every server knows the first
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    max_tokens: PositiveInt = 700  # of one reply
-    reasks: NonNegativeInt = 2  # how often a reply that does not fit is asked for again, the fault told
-    concurrency: PositiveInt = 8  # requests under way at once
-    requests_per_minute: PositiveInt = 500
-    tokens_per_minute: PositiveInt = 30_000
-    timeout_s: PositiveFloat = 60  # of one request, from its start to the last byte
-    retries: NonNegativeInt = 6  # of one request that failed on the way, with growing pauses
-    budget: NonNegativeFloat | None = None  # all that this domain's texts may ever cost, in the currency of the prices
-    price_in: NonNegativeFloat | None = None  # a million tokens; null: data/prompts/prices.csv
-    price_out: NonNegativeFloat | None = None
-    language: str = Field(default="en", pattern="^[a-z]{2}$")  # that replies are checked for (ISO 639-1)
-    cache_dir: str = "runs/writer_cache"  # every reply that was paid for, a file a domain
-    questions: bool = False  # write questions too, where a domain has pictures but no questions
+    backend: Backend = Field(
+        default="offline", description="openai: any endpoint that speaks its language; local: a model in memory"
+    )
+    base_url: str = Field(default="https://api.openai.com/v1", description="or that of vLLM, Ollama, llama.cpp, ...")
+    model: str = Field(
+        default="gpt-4o", description="the paper's; backend local: a folder in the Hugging Face layout, or a hub name"
+    )
+    key_variable: str | None = Field(
+        default="OPENAI_API_KEY",
+        pattern="^[A-Z][A-Z0-9_]*$",
+        description="environment variable with the key (a key itself does not fit the pattern); null: none is sent",
+    )
+    with_picture: bool = Field(
+        default=False, description="show the class's training image where there is one; else the name alone is given"
+    )
+    structured: Structured = Field(
+        default="json_schema", description="how the form of a reply is asked for; not every server knows the first"
+    )
+    temperature: float = Field(default=0.0, ge=0, le=2, description="ours; the cache is what reproduces")
+    max_tokens: PositiveInt = Field(default=700, description="per reply")
+    reasks: NonNegativeInt = Field(
+        default=2, description="how often a reply that does not fit is asked for again, with its fault named"
+    )
+    concurrency: PositiveInt = Field(default=8, description="requests under way at once")
+    requests_per_minute: PositiveInt = Field(default=500, description="ours; raise it to what the account allows")
+    tokens_per_minute: PositiveInt = Field(default=30_000, description="ours; raise it to what the account allows")
+    timeout_s: PositiveFloat = Field(default=60.0, description="per request, from its start to the last byte")
+    retries: NonNegativeInt = Field(default=6, description="per request that failed on the way, with growing pauses")
+    budget: NonNegativeFloat | None = Field(
+        default=None,
+        description="all that one domain's texts may ever cost, in the currency of the prices; null: no limit",
+    )
+    price_in: NonNegativeFloat | None = Field(
+        default=None, description="per million tokens of requests; null: data/prompts/prices.csv"
+    )
+    price_out: NonNegativeFloat | None = Field(
+        default=None, description="per million tokens of replies; null: as above"
+    )
+    language: str = Field(default="en", pattern="^[a-z]{2}$", description="that replies are checked for (ISO 639-1)")
+    cache_dir: str = Field(
+        default="runs/writer_cache", description="keeps every reply that was paid for, in one file per domain"
+    )
+    questions: bool = Field(
+        default=False, description="write questions too, where a domain has images but no questions"
+    )
 
     @field_validator("base_url")
     @classmethod
@@ -59,7 +82,7 @@ class Writer(Settings):
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("must be an address such as http://127.0.0.1:8000/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("must hold no user, password or query; a key belongs into the variable `key_variable`")
+            raise ValueError("must hold no user, password or query; a key belongs in the variable `key_variable`")
         return url.rstrip("/")
 
     @model_validator(mode="after")

@@ -3,7 +3,8 @@
 - *Leaks.* A test picture in the training set is an error, byte for byte always, by its looks (perceptual hash) where
   the training pictures come from elsewhere than the test's. Questions in the training text, word for word or nearly,
   and answers given away are counted and shown, and are no error: what they mean depends on the data set. "Which
-  butterfly is this?" gives nothing away, and many species live in forests.
+  butterfly is this?" gives nothing away, and many species live in forests. Nor is a prompt of the test that is, letter
+  for letter, one of training: with the same picture or description the answer could then be had by heart.
 - *Blind baselines.* What someone scores who sees neither picture nor question.
 
 Samples are gone through once, pictures opened one at a time, so memory does not grow with either.
@@ -11,12 +12,13 @@ Samples are gone through once, pictures opened one at a time, so memory does not
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from helpers.config.prompts import EvaluationPrompts, evaluation_prompts
 from helpers.datasets.build import sentences
 from helpers.images import NEAR, distance, is_near, perceptual_hash
 from helpers.schemas import Question, Sample
@@ -36,6 +38,8 @@ def audit(
     folder: str | Path,
     near: int = NEAR,
     outside: bool = False,
+    looks: Mapping[str, str] | None = None,
+    asking: EvaluationPrompts | None = None,
 ) -> dict[str, Any]:
     """Counts, leaks and blind baselines; ``folder`` holds the pictures of both. Accuracies in percent.
 
@@ -43,10 +47,13 @@ def audit(
     like a test picture, at most ``near`` of 64 bits apart, is an error. Drawn pictures of a class look alike by design:
     there the pairs are only counted, and ten of them shown. Mirrored copies and small cut-outs are not found.
 
+    ``looks``: each class's description, as the test shows it in words; ``asking``: how the test asks, None: as
+    `data/prompts/evaluation.yaml` has it.
+
     Raises ``ValueError`` for a picture that is in test and training.
     """
     asked, folder = list(questions), Path(folder)
-    training = _Training(asked)
+    training = _Training(asked, prompts_of_test(asked, looks or {}, asking or evaluation_prompts()))
     for group in groups(samples, _GROUP):
         training.add(group)
     shown = {picture: None for question in asked for picture in question.pictures}
@@ -66,6 +73,7 @@ def audit(
         "test_pictures": len(shown),
         "question_texts_in_training": sorted(training.verbatim),
         "near_question_texts": _shown([f"{q} ~ {s} ({n})" for q, (n, s) in sorted(training.alike.items())]),
+        "prompts_equal_to_training": _shown(sorted(training.equal)),
         "questions_with_their_answer": _shown(sorted(training.answered)),
         "answers_in_other_classes": _shown(_elsewhere(asked, training.places)),
         "near_pictures": {"distance": near, **_shown(pairs)},
@@ -92,12 +100,14 @@ class _Training:
     """What has been found in the samples so far."""
 
     questions: list[Question]
+    prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of the test -> ids of the questions
     count: int = 0
     directions: Counter[str] = field(default_factory=Counter)
     classes: set[str] = field(default_factory=set)
     pictures: set[str] = field(default_factory=set)
     verbatim: set[str] = field(default_factory=set)  # texts of questions
     alike: dict[str, tuple[int, str]] = field(default_factory=dict)  # text of a question -> percent, training sentence
+    equal: set[str] = field(default_factory=set)  # ids of questions that are put in the words of a training prompt
     answered: set[str] = field(default_factory=set)  # ids of questions that a sample asks and answers
     places: dict[str, set[str]] = field(default_factory=dict)  # right answer in full -> up to two classes that say it
 
@@ -112,6 +122,7 @@ class _Training:
         self.directions.update(sample.direction for sample in group)
         self.classes.update(sample.class_id for sample in group)
         self.pictures.update(picture for sample in group for picture in sample.pictures)
+        self.equal.update(name for sample in group for name in self.prompts.get(sample.texts[0], ()))
         self._add_questions(group)
         self._add_near([sentence for sample in group for text in sample.texts for sentence in sentences(text)])
         self._add_answers(group)
@@ -149,6 +160,25 @@ class _Training:
             for class_id, words in said.items():
                 if len(places) < 2 and class_id not in places and plain in words and whole.search(words):
                     places.add(class_id)
+
+
+def prompts_of_test(
+    questions: Iterable[Question], looks: Mapping[str, str], asking: EvaluationPrompts
+) -> dict[str, list[str]]:
+    """The texts of the prompts that the test will score, each with the ids of the questions that it puts.
+
+    A question is asked alone, with its options listed in their own order, and behind its class's look; what a model
+    writes before it is asked is not known yet.
+    """
+    found: dict[str, list[str]] = {}
+    for question in questions:
+        alone = [question.question]
+        if look := looks.get(question.class_id or ""):
+            alone.append(asking.about(look, question.question))
+        listed = [asking.with_letters(text, question.options) for text in alone]
+        for text in dict.fromkeys([*alone, *listed]):
+            found.setdefault(text, []).append(question.question_id)
+    return found
 
 
 def _right_sentence(question: Question) -> str:

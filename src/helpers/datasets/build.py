@@ -9,7 +9,8 @@
 
 The two modes differ in nothing but this: where one has the look in words, the other has the picture. The other two are
 made of them: ``hybrid`` gives some classes as image_text and the rest as text_only, ``printed`` is image_text with the
-look printed as a picture (`helpers.datasets.rendered_text`).
+look printed as a picture (`helpers.datasets.rendered_text`). The wordings are data: the settings name a file of prompts
+(`helpers.config.prompts.TrainingPrompts`).
 
 Texts are gone through more than once and never held: give a list or a `helpers.rows.RowFile`, not a generator.
 """
@@ -24,15 +25,16 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from helpers.config.build import Build, Mode
+from helpers.config.prompts import TrainingPrompts, of_domain, training_prompts
 from helpers.datasets.rendered_text import lay_out, print_words
 from helpers.paths import atomic_write, file_name
-from helpers.schemas import ClassText, Question, Sample, exchange
+from helpers.schemas import ClassText, Question, Sample, TextPart, exchange
 from helpers.synthetic import language as say
+from helpers.synthetic.looks import VOCABULARIES
 
 _MODES: tuple[str, ...] = get_args(Mode)
 PAPER_MODES = ("text_only", "image_text")
 TWINS = {"name_to_description": "picture_to_description", "description_to_name": "picture_to_name"}
-_GENERIC_NAMING = ("What is this called?", "What is the name of this?", "Name this.")
 PRINTED = "pictures/printed"
 # After a full stop and a space, unless what follows is lower case or a digit ("c. 5 cm"); East Asian ones need no space
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?![a-z0-9])|(?<=[。！？])\s*")
@@ -47,18 +49,20 @@ class Classes(NamedTuple):
 
 
 def build_samples(texts: Iterable[ClassText], mode: str, settings: Build) -> Iterator[Sample]:
-    """One sample a text and direction. Question wordings take turns; held-out ones are never used.
+    """One sample per text and direction. Wordings take turns.
 
-    Raises ``ValueError`` for an unknown mode, for a text without the picture that the mode needs, and for a generator.
+    Raises ``ValueError`` for an unknown mode, for a text without the picture that the mode needs, for a generator, and
+    for prompts that cannot be used.
     The pictures of mode printed are made by `print_pictures`, before the samples are written.
     """
     if mode not in _MODES:
         raise ValueError(f"mode is {mode!r}; known: {', '.join(_MODES)}")
     shown = frozenset(choose_classes(texts, settings).with_picture) if mode == "hybrid" else frozenset()
+    prompts = training_prompts(settings.prompts)
     for turn, text in enumerate(chosen_texts(texts, settings)):
         picture = _picture(text, mode, shown)
         for direction in settings.directions:
-            yield _sample(text, direction, turn, settings.parts, picture)
+            yield _sample(text, direction, turn, settings.parts, picture, prompts)
 
 
 def choose_classes(texts: Iterable[ClassText], settings: Build) -> Classes:
@@ -179,9 +183,13 @@ def _printable(text: ClassText, settings: Build) -> str:
 # ---- a sample's words ----------------------------------------------------------------------------------------------
 
 
-def _sample(text: ClassText, direction: str, turn: int, parts: Sequence[str], picture: str | None) -> Sample:
-    telling = direction == "name_to_description"
-    prompt, answer = _telling(text, turn, parts) if telling else _naming(text, turn, parts, picture is not None)
+def _sample(
+    text: ClassText, direction: str, turn: int, parts: Sequence[str], picture: str | None, prompts: TrainingPrompts
+) -> Sample:
+    if direction == "name_to_description":
+        prompt, answer = _telling(text, turn, parts, prompts)
+    else:
+        prompt, answer = _naming(text, turn, parts, picture is not None, prompts)
     name = direction if picture is None else TWINS[direction]
     return Sample(
         id=f"{text.class_id}/{text.wording}/{name}",
@@ -192,19 +200,33 @@ def _sample(text: ClassText, direction: str, turn: int, parts: Sequence[str], pi
     )
 
 
-def _telling(text: ClassText, turn: int, parts: Sequence[str]) -> tuple[str, str]:
-    prompt = say.TELLING_BY_NAME[turn % len(say.TELLING_BY_NAME)].format(s=text.name)
+def transcript(sample: Sample) -> str:
+    """A sample as one reads it: who says what, the picture by its path."""
+    said = {
+        message.role: "\n".join(
+            part.text if isinstance(part, TextPart) else f"[{part.path}]" for part in message.content
+        )
+        for message in sample.messages
+    }
+    return "\n\n".join(f"{role}: {words}" for role, words in said.items())
+
+
+def _telling(text: ClassText, turn: int, parts: Sequence[str], prompts: TrainingPrompts) -> tuple[str, str]:
+    prompt = prompts.telling[turn % len(prompts.telling)].format(name=text.name)
     said = {"look": named(text), "background": text.background}
     return prompt, " ".join(words for part, words in said.items() if part in parts)
 
 
-def _naming(text: ClassText, turn: int, parts: Sequence[str], with_picture: bool) -> tuple[str, str]:
+def _naming(
+    text: ClassText, turn: int, parts: Sequence[str], with_picture: bool, prompts: TrainingPrompts
+) -> tuple[str, str]:
     """The background is in the answer only where the look is told too; alone it is what the prompt describes."""
-    asked = say.NAMING[text.domain].asked[:-1] if text.domain in say.NAMING else _GENERIC_NAMING
+    asked = of_domain(prompts.naming, text.domain)
     question = asked[turn % len(asked)]
-    prompt = question if with_picture else f"{_described(text, parts)}\n{question}"
+    described = prompts.described.format(description=_described(text, parts), question=question)
     both = "look" in parts and "background" in parts
-    return prompt, f"This is {text.name}." + (f" {text.background}" if both else "")
+    answer = prompts.named.format(name=text.name) + (f" {text.background}" if both else "")
+    return question if with_picture else described, answer
 
 
 def _described(text: ClassText, parts: Sequence[str]) -> str:
@@ -214,7 +236,7 @@ def _described(text: ClassText, parts: Sequence[str]) -> str:
 
 def named(text: ClassText) -> str:
     """The look with the class's name in place of "this butterfly"; a look without such words stays as it is."""
-    if text.domain not in say.NAMING:
+    if text.domain not in VOCABULARIES:
         return text.look
     neutral = say.subject(text.domain)
     return text.look.replace(say.capitalise(neutral), say.capitalise(text.name)).replace(neutral, text.name)
@@ -225,7 +247,7 @@ def nameless(words: str, text: ClassText) -> str:
 
     Capitals count, so that the Peacock's name goes and its peacock eyespots stay.
     """
-    neutral = say.subject(text.domain) if text.domain in say.NAMING else "this"
+    neutral = say.subject(text.domain) if text.domain in VOCABULARIES else "this"
     bare = re.sub(r"^(?:the|an?) ", "", text.name, flags=re.IGNORECASE)
     forms = {bare, say.capitalise(bare)}
     if not any(form in words for form in forms):

@@ -7,52 +7,26 @@ differs from run to run, so equal data sets have equal cards.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from helpers.config.prompts import PromptFile
+from helpers.domains import SOURCES, data_source
+from helpers.domains.interface import Origin
 from helpers.paths import atomic_write
 from helpers.rows import RowFile
 from helpers.schemas import ClassText
 from helpers.workflow.provenance import portable, sha256
 
 SCHEMA = 1  # of the header's own part; one more when a field changes its meaning
+UNKNOWN_LICENCE = Origin("Not stated.", "unknown")
 
 
-@dataclass(frozen=True)
-class DataSource:
-    """Where a data set's classes, pictures and questions come from; ``licence`` is an id of the hub."""
-
-    text: str
-    licence: str
-
-
-_SOURCES = {
-    "drawn": DataSource("Pictures, texts and questions drawn from a facts table of this project.", "cc-by-4.0"),
-    "kviscuit": DataSource(
-        "Questions and photographs of K-VISCUIT (Baek et al., arXiv 2406.16469; hub id ddehun/k-viscuit). "
-        "Its card says CC BY 4.0; the photographs are third parties', each under a licence of its own.",
-        "other",
-    ),
-    "butterflies": DataSource(
-        "Photographs of the Kaggle set Butterflies and Moths and, where used, questions of "
-        "HAERAE-HUB/butterflies_and_moths_vqa (Apache-2.0). The photographs are third parties'.",
-        "other",
-    ),
-    "own": DataSource("A folder of the reader's own; its owner knows its licence.", "unknown"),
-}
-UNKNOWN_LICENCE = DataSource("Not stated.", "unknown")
-
-
-def source_of(name: str | None) -> DataSource:
+def source_of(name: str | None) -> Origin:
     """What is known of a source by its name in a profile; ``ValueError`` for one that is none."""
-    if name is None:
-        return UNKNOWN_LICENCE
-    if name not in _SOURCES:
-        raise ValueError(f"source is {name!r}; known: {', '.join(_SOURCES)}")
-    return _SOURCES[name]
+    return UNKNOWN_LICENCE if name is None else data_source(name).origin
 
 
 def recorded_source(data: Path) -> str | None:
@@ -60,23 +34,26 @@ def recorded_source(data: Path) -> str | None:
     path = data / "manifest.json"
     recorded = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     name = recorded.get("parameters", {}).get("source")
-    return name if name in _SOURCES else None
+    return name if name in SOURCES else None
 
 
 def write_dataset_card(
     folder: Path,
     domain: str,
-    source: DataSource,
+    source: Origin,
     files: Mapping[str, int],
     settings: Mapping[str, Any],
     texts: Iterable[ClassText],
     audit: Mapping[str, Any],
     remarks: Mapping[str, str] | None = None,
+    prompts: PromptFile | None = None,
 ) -> Path:
     """Write README.md into ``folder``. ``files`` are names of its files with their numbers of rows; ``remarks`` say why
-    a file is empty or what else a reader should know of it. Raises ``FileNotFoundError`` for a file that is not there.
+    a file is empty or what else a reader should know of it; ``prompts`` are those of the samples.
+
+    Raises ``FileNotFoundError`` for a file that is not there.
     """
-    made = _header(folder, domain, source, files, settings, texts, audit)
+    made = _header(folder, domain, source, files, settings, texts, audit, prompts)
     header = yaml.safe_dump(made, allow_unicode=True, sort_keys=False, width=120)
     body = "\n".join(_body(domain, source, made["text_only_training"], audit, remarks or {}))
     path = folder / "README.md"
@@ -88,11 +65,12 @@ def write_dataset_card(
 def _header(
     folder: Path,
     domain: str,
-    source: DataSource,
+    source: Origin,
     files: Mapping[str, int],
     settings: Mapping[str, Any],
     texts: Iterable[ClassText],
     audit: Mapping[str, Any],
+    prompts: PromptFile | None,
 ) -> dict[str, Any]:
     """The hub's own fields first; what it has no field for stands under ``text_only_training``."""
     return {
@@ -110,6 +88,7 @@ def _header(
             },
             "settings": portable(settings),
             "texts": _writers(texts),
+            "prompts": {"version": prompts.version, "hash": prompts.hash} if prompts else None,
             "audit": audit_summary(audit),
         },
     }
@@ -141,14 +120,14 @@ def _number(value: Any) -> Any:
 
 
 def _body(
-    domain: str, source: DataSource, made: Mapping[str, Any], audit: Mapping[str, Any], remarks: Mapping[str, str]
+    domain: str, source: Origin, made: Mapping[str, Any], audit: Mapping[str, Any], remarks: Mapping[str, str]
 ) -> list[str]:
     files = [
         f"| `{name}` | {about['rows']} | `{about['sha256'][:12]}` | {remarks.get(name, '')} |"
         for name, about in made["files"].items()
     ]
     numbers = [f"| {name.replace('_', ' ')} | {_cell(value)} |" for name, value in audit_summary(audit).items()]
-    hashes = made["texts"]["prompt_hashes"]
+    hashes, asked = made["texts"]["prompt_hashes"], made["prompts"]
     written = ", ".join(f"{number} by {writer}" for writer, number in made["texts"]["writers"].items())
     return [
         f"# Text-only training: {domain}",
@@ -156,7 +135,8 @@ def _body(
         f"{source.text} Licence: {source.licence}.",
         "",
         f"Texts of {made['texts']['classes']} classes: {written or 'none'}"
-        + (f"; prompts {', '.join(hashes)}." if hashes else "; no model was asked."),
+        + (f"; prompts {', '.join(hashes)}." if hashes else "; no model was asked.")
+        + (" Samples: prompts version {version}, hash {hash}.".format(**asked) if asked else ""),
         "",
         *("| file | rows | sha256 | remark |", "|---|---|---|---|", *files),
         "",

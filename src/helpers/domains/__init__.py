@@ -1,82 +1,65 @@
 """Where classes, pictures and questions come from: one interface for drawn worlds and real data sets.
 
-`open_domain` gives an object with ``table()`` (what is known of the classes, for looking at), ``questions()``,
-``retention_questions()`` and ``bring_pictures(folder)``; `helpers.writer` writes the texts. Nothing after notebook 01
-knows where a domain came from. A new source is one function in `SOURCES`.
+`open_domain` gives a `helpers.domains.interface.Domain`. Nothing after notebook 01 knows where a domain came from. A new
+source is a module with a `DataSource`, and its line in `SOURCES`: the workflow, the writer, the data set's card, tables
+and figures ask here.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-from helpers.domains import butterflies, drawn, kviscuit
-from helpers.domains.butterflies import ButterflyPhotoDomain
-from helpers.domains.drawn import DrawnDomain
-from helpers.domains.kviscuit import KViscuitDomain
-from helpers.schemas import Question
+from helpers.domains import butterflies, drawn, kviscuit, own
+from helpers.domains.interface import DataSource, Domain, DomainRequest
+from helpers.paths import ROOT
+from helpers.workflow import preflight
 
-__all__ = ["SOURCES", "ButterflyPhotoDomain", "Domain", "DrawnDomain", "KViscuitDomain", "Request", "open_domain"]
+__all__ = ["SOURCES", "Domain", "check_source", "data_source", "domain_labels", "input_files", "open_domain"]
 
-
-class Domain(Protocol):
-    """What every domain offers."""
-
-    def table(self) -> list[dict[str, Any]]: ...
-    def bring_pictures(self, folder: Path) -> None: ...
-    def questions(self) -> list[Question]: ...
-    def retention_questions(self) -> list[Question]: ...
-
-
-@dataclass(frozen=True)
-class DomainRequest:
-    """What is asked of a source; each takes of it what it needs."""
-
-    domain: str
-    path: str | Path
-    limit_classes: int | None
-    pictures_per_class: int
-    picture_size: int
-    seed: int
-    distractors: str
-
-
-def _open_drawn(request: DomainRequest) -> Domain:
-    classes = drawn.load_classes(request.domain, request.limit_classes)
-    return DrawnDomain(
-        classes, request.pictures_per_class, request.picture_size, request.seed, distractors=request.distractors
-    )
-
-
-def _open_kviscuit(request: DomainRequest) -> Domain:
-    return KViscuitDomain(kviscuit.limited(kviscuit.load_kviscuit(request.path), request.limit_classes))
-
-
-def _open_butterflies(request: DomainRequest) -> Domain:
-    return butterflies.open_butterflies(
-        request.path, request.limit_classes, request.pictures_per_class, request.seed, request.distractors
-    )
-
-
-def _open_own(request: DomainRequest) -> Domain:
-    from helpers.domains.own import open_own
-
-    return open_own(
-        request.path,
-        request.domain,
-        request.pictures_per_class,
-        request.picture_size,
-        request.seed,
-        request.limit_classes,
-    )
-
-
-SOURCES: dict[str, Callable[[DomainRequest], Domain]] = {
-    "drawn": _open_drawn,
-    "kviscuit": _open_kviscuit,
-    "butterflies": _open_butterflies,
-    "own": _open_own,
+SOURCES: dict[str, DataSource] = {
+    "drawn": drawn.DRAWN,
+    "kviscuit": kviscuit.KVISCUIT,
+    "butterflies": butterflies.BUTTERFLIES,
+    "own": own.OWN,
 }
+
+
+def data_source(name: str) -> DataSource:
+    """A source by its name in a profile; ``ValueError`` for an unknown one."""
+    if name not in SOURCES:
+        raise ValueError(f"source is {name!r}; known: {', '.join(SOURCES)}")
+    return SOURCES[name]
+
+
+def check_source(domain: str, source: str, path: str | Path | None) -> None:
+    """Raise ``ValueError`` for a source that is unknown or does not go with the path or the domain's name.
+
+    Costs nothing, so it can be asked before anything runs; the path itself is read by `open_domain`.
+    """
+    tables = data_source(source).tables
+    if not tables and path is None:
+        raise ValueError(f"source {source} without a path: name the folder that it is read from")
+    if tables and path is not None:
+        raise ValueError(f"source {source} with path {str(path)!r}: a {source} domain takes none; leave path out")
+    if tables and domain not in tables:
+        raise ValueError(f"domain is {domain!r}; the {source} domains are {', '.join(tables)}")
+
+
+def input_files(domain: str, source: str, path: str | None) -> list[str]:
+    """The files that a domain is read from, for the workflow to watch; none for a data set on the hub.
+
+    Raises `helpers.workflow.preflight.PreflightError` for a missing folder, and for what `check_source` refuses.
+    """
+    try:
+        check_source(domain, source, path)
+    except ValueError as error:
+        raise preflight.PreflightError(f"domains.{domain}: {error}") from None
+    if path is not None:
+        return preflight.source_files(path)
+    return [data_source(source).tables[domain].relative_to(ROOT).as_posix()]
+
+
+def domain_labels() -> dict[str, str]:
+    """What tables and figures call the domains that come with a source, in their order."""
+    return {domain: label for source in SOURCES.values() for domain, label in source.labels.items()}
 
 
 def open_domain(
@@ -91,14 +74,10 @@ def open_domain(
 ) -> Domain:
     """The domain named; ``limit_classes`` takes the first so many classes and their questions.
 
-    ``source_path`` counts from the repository root; `helpers.config.data.Domain` says what it is for each source.
-    Raises ``ValueError`` for an unknown source or drawn domain, and what the readers raise.
+    ``source_path`` is a folder, counted from the repository root, or a data set on the hub; None for a drawn domain.
+    Raises ``ValueError`` for what `check_source` refuses, and what the readers raise.
     """
-    if source not in SOURCES:
-        raise ValueError(f"a domain's source is {source!r}; known: {', '.join(SOURCES)}")
-    if source_path is None and source != "drawn":
-        raise ValueError(f"source {source} without a path; name the folder that it is read from")
+    check_source(domain, source, source_path)
     path = "" if source_path is None else source_path
-    return SOURCES[source](
-        DomainRequest(domain, path, limit_classes, pictures_per_class, picture_size, seed, distractors)
-    )
+    request = DomainRequest(domain, path, limit_classes, pictures_per_class, picture_size, seed, distractors)
+    return SOURCES[source].open(request)

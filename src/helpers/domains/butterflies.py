@@ -23,7 +23,8 @@ from typing import Any
 
 from helpers.domains import butterfly_vqa, parquet_source
 from helpers.domains.butterfly_vqa import label_of
-from helpers.domains.drawn import DrawnClass, load_classes, questions_on
+from helpers.domains.drawn import DrawnClass, TableDomain, load_classes, questions_on
+from helpers.domains.interface import DataSource, DomainRequest, Origin
 from helpers.images import bring_picture, check_picture_file
 from helpers.paths import DATA, is_hub_id, resolve
 from helpers.rows import check_picture
@@ -38,10 +39,9 @@ LAYOUT = "train|valid|test/<CLASS NAME>/<n>.jpg"
 
 
 @dataclass(frozen=True)
-class ButterflyPhotoDomain:
+class ButterflyPhotoDomain(TableDomain):
     """Photographed butterflies, with the looks and facts of the drawn ones."""
 
-    classes: list[DrawnClass]
     asked: list[Question]
     training: dict[str, str]  # a class's training picture by its id; empty where there are only questions
     bring: Callable[[Path], None] = field(repr=False)
@@ -64,7 +64,6 @@ class ButterflyPhotoDomain:
         ]
 
     def training_picture(self, thing: DrawnClass) -> str | None:
-        """The path of a class's training picture, None where there is none."""
         return self.training.get(thing.class_id)
 
     def bring_pictures(self, folder: Path) -> None:
@@ -73,27 +72,33 @@ class ButterflyPhotoDomain:
     def questions(self) -> list[Question]:
         return self.asked
 
-    def retention_questions(self) -> list[Question]:
-        return []
 
-
-def open_butterflies(
-    source: str | Path, limit_classes: int | None, pictures_per_class: int, seed: int, distractors: str
-) -> ButterflyPhotoDomain:
+def open_butterflies(request: DomainRequest) -> ButterflyPhotoDomain:
     """Read a folder of the Kaggle set, of the authors' questions or of both, or the latter by its hub id.
 
     ``pictures_per_class`` and ``distractors`` are of the Kaggle set's questions; the authors' are taken as they are.
     Raises ``FileNotFoundError`` for a folder of another kind; ``ValueError`` naming all unknown folders, all classes
     with too few pictures, all pictures that cannot be read, or all rows that are no question.
     """
-    classes = load_classes(_DOMAIN, limit_classes)
+    source, seed = request.path, request.seed
+    classes = load_classes(_DOMAIN, request.limit_classes)
     files, folder = parquet_source.parquet_files(source, "test"), resolve(source)
     photos = None if is_hub_id(source) else _photos(folder, with_test=not files)
     if photos is None and not files:
         raise FileNotFoundError(f"{folder} must hold {LAYOUT} of the Kaggle set, or parquet files of the hub")
     if not files:
-        return _from_photos(photos or {}, folder, classes, pictures_per_class, seed, distractors)
+        return _from_photos(photos or {}, folder, classes, request.pictures_per_class, seed, request.distractors)
     return _from_questions(files, photos, folder, classes, seed)
+
+
+BUTTERFLIES = DataSource(
+    open_butterflies,
+    Origin(
+        "Photographs of the Kaggle set Butterflies and Moths and, where used, questions of "
+        "HAERAE-HUB/butterflies_and_moths_vqa (Apache-2.0). The photographs are third parties'.",
+        "other",
+    ),
+)
 
 
 def _from_photos(

@@ -15,10 +15,8 @@ from typing import Any
 
 from helpers.domains import parquet_source
 from helpers.domains.drawn import DrawnClass
-from helpers.schemas import Question
+from helpers.schemas import OPTION_LETTERS, Question
 from helpers.synthetic import language as say
-
-_LETTERS = "ABCD"
 
 # The names that a column may have, the likeliest first; compared in lower case.
 QUESTION = ("question", "query", "prompt", "text", "instruction")
@@ -172,6 +170,7 @@ class _Reader:
         stem = f"pictures/test/{thing.class_id if thing else 'unknown'}"
         picture = book.name_and_add(stem, values[self.columns.picture], place)
         fields = {
+            "domain": "butterfly",
             "question_id": f"row-{place.file}-{place.row + 1}-type{kind}",
             "question_type": kind,
             "category": "name" if kind == 1 else "knowledge",
@@ -219,7 +218,7 @@ def options_of(values: Mapping[str, Any], columns: Columns) -> tuple[str, list[s
 
 def _one_column(value: Any) -> list[str]:
     if isinstance(value, list):
-        return [_without_letter(str(option), letter) for option, letter in zip(value, _LETTERS, strict=False)]
+        return [_without_letter(str(option), letter) for option, letter in zip(value, OPTION_LETTERS, strict=False)]
     text = str(value or "").strip()
     if text.startswith("["):
         try:
@@ -240,7 +239,7 @@ def split_letter(text: str) -> tuple[str, list[str]]:
     """
     ends = []
     begin = 0
-    for letter in _LETTERS:
+    for letter in OPTION_LETTERS:
         mark = re.compile(rf"(?:^|(?<=[\s,;]))\(?{letter}[).:]\s*").search(text, begin)
         if mark is None:
             raise ValueError(f"no option {letter} in {text[:200]!r}; options are written A) ... B) ... C) ... D) ...")
@@ -259,9 +258,9 @@ def answer_of(value: Any, options: Sequence[str], first_number: int) -> int:
     if len(same) == 1:
         return same[0]
     if match := re.fullmatch(r"\(?([A-Da-d])\)?[.:]?", text):
-        return _LETTERS.index(match[1].upper())
+        return OPTION_LETTERS.index(match[1].upper())
     if match := re.match(r"\(?([A-D])[).:]\s", text):
-        return _LETTERS.index(match[1])
+        return OPTION_LETTERS.index(match[1])
     if text.isdecimal() and 0 <= int(text) - first_number < 4:
         return int(text) - first_number
     raise ValueError(f"answer {text!r} is none of the options {list(options)}, no letter A to D and no place")

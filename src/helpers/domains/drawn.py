@@ -6,6 +6,7 @@ questions come from different random streams and never repeat.
 
 import csv
 import random
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,12 @@ from typing import Any
 from PIL.Image import Image
 
 from helpers.domains import retention
-from helpers.paths import DATA
-from helpers.schemas import Question
+from helpers.domains.interface import DataSource, Domain, DomainRequest, Origin, Subject
+from helpers.schemas import ClassText, Question
 from helpers.synthetic import language as say
 from helpers.synthetic.drawing import draw
-from helpers.synthetic.looks import VOCABULARIES, Look
+from helpers.synthetic.looks import FACTS_TABLES, VOCABULARIES, Look
 
-FACTS_TABLES = {"butterfly": DATA / "butterflies.csv", "culture": DATA / "culture.csv"}
 DISTRACTORS = ("random", "look_alike")  # the wrong options of Type 1: any other class, or those that look most alike
 
 
@@ -37,10 +37,58 @@ class DrawnClass:
 
 
 @dataclass(frozen=True)
-class DrawnDomain:
-    """A drawn world: pictures are made here, one a class for training, others for the test and the dev questions."""
+class TableDomain(Domain):
+    """A domain whose classes are rows of a facts table, whatever its pictures are."""
 
     classes: list[DrawnClass]
+
+    @abstractmethod
+    def training_picture(self, thing: DrawnClass) -> str | None:
+        """The path of a class's training picture, None where there is none."""
+
+    def class_info(self) -> list[Subject]:
+        aliases = scientific_names()
+        return [
+            Subject(
+                domain=thing.domain,
+                class_id=thing.class_id,
+                name=thing.name,
+                called=say.subject(thing.domain, thing.name),
+                category=thing.category,
+                look=thing.look,
+                facts=thing.facts,
+                aliases=aliases.get(thing.class_id, ()) if thing.domain == "butterfly" else (),
+                picture=self.training_picture(thing),
+                prompt=thing.domain,
+            )
+            for thing in self.classes
+        ]
+
+    def offline_texts(self, wordings: int) -> list[ClassText]:
+        """The table in sentences, never in the held-out wording, which belongs to the test."""
+        return [text for thing in self.classes for text in self._texts(thing, wordings)]
+
+    def _texts(self, thing: DrawnClass, wordings: int) -> Iterator[ClassText]:
+        looks, backgrounds = say.training_wordings(say.DESCRIPTIONS[thing.domain]), say.BACKGROUNDS[thing.domain]
+        if wordings > len(looks):
+            raise ValueError(f"wordings_per_class is {wordings}; the offline writer has {len(looks)} wordings")
+        for wording in range(wordings):
+            yield ClassText(
+                class_id=thing.class_id,
+                name=say.subject(thing.domain, thing.name),
+                domain=thing.domain,
+                look=say.describe(thing.domain, thing.look, wording),
+                background=say.background(thing.domain, thing.facts, wording % len(backgrounds)),
+                wording=wording,
+                writer="offline",
+                picture=self.training_picture(thing),
+            )
+
+
+@dataclass(frozen=True)
+class DrawnDomain(TableDomain):
+    """A drawn world: pictures are made here, one per class for training, others for the test and the dev questions."""
+
     pictures_per_class: int
     picture_size: int
     seed: int
@@ -50,7 +98,6 @@ class DrawnDomain:
         return [{"name": c.name, "category": c.category, **c.look, **c.facts} for c in self.classes]
 
     def training_picture(self, thing: DrawnClass) -> str | None:
-        """The path of a class's training picture."""
         return picture_path("train", thing)
 
     def bring_pictures(self, folder: Path) -> None:
@@ -66,11 +113,35 @@ class DrawnDomain:
         ]
 
     def retention_questions(self) -> list[Question]:
-        """What the base models knew before the training, to see what of it is left."""
         return [asked.question for asked in self._retention()]
 
     def _retention(self) -> list[retention.RetentionExercise]:
         return retention.asked(self.classes[0].domain, self.seed)
+
+
+def open_drawn(request: DomainRequest) -> DrawnDomain:
+    """The drawn domain of that name."""
+    return DrawnDomain(
+        load_classes(request.domain, request.limit_classes),
+        request.pictures_per_class,
+        request.picture_size,
+        request.seed,
+        distractors=request.distractors,
+    )
+
+
+DRAWN = DataSource(
+    open_drawn,
+    Origin("Pictures, texts and questions drawn from a facts table of this project.", "cc-by-4.0"),
+    tables=FACTS_TABLES,
+    labels={"butterfly": "Butterfly", "culture": "Korean culture"},
+)
+
+
+def scientific_names() -> dict[str, tuple[str, ...]]:
+    """By class: they give a butterfly away as its name does."""
+    with FACTS_TABLES["butterfly"].open(encoding="utf-8", newline="") as file:
+        return {row["class_id"]: (row["scientific_name"],) for row in csv.DictReader(file)}
 
 
 def load_classes(domain: str, limit: int | None = None) -> list[DrawnClass]:
@@ -200,6 +271,7 @@ def _question(
 ) -> Question:
     shuffled = rng.sample(options, k=4)
     return Question(
+        domain=thing.domain,
         question_id=f"{thing.class_id}-{split}-{number}-type{question_type}",
         question_type=question_type,  # type: ignore[arg-type]
         category=category,

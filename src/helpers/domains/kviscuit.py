@@ -15,11 +15,13 @@ from typing import Any
 from pydantic import ConfigDict
 
 from helpers.domains import parquet_source
+from helpers.domains.interface import DataSource, Domain, DomainRequest, Origin, Subject
 from helpers.images import bring_pictures, check_picture_file
 from helpers.paths import resolve
 from helpers.rows import RelativePath, Row, Text, check_picture, iterate_rows
-from helpers.schemas import Answer, Options, Question, QuestionType
+from helpers.schemas import Answer, ClassText, Options, Question, QuestionType
 
+_DOMAIN = "kviscuit"
 ANNOTATIONS = "annotations.jsonl"
 _IMAGES = "images"
 IMAGE = "image"  # the column of the parquet files
@@ -75,7 +77,7 @@ class KViscuit:
 
 
 @dataclass(frozen=True)
-class KViscuitDomain:
+class KViscuitDomain(Domain):
     """K-VISCUIT's photographs and questions; it is all test, so there is no training picture."""
 
     data: KViscuit
@@ -100,8 +102,50 @@ class KViscuitDomain:
     def questions(self) -> list[Question]:
         return self.data.questions
 
-    def retention_questions(self) -> list[Question]:
-        return []
+    def class_info(self) -> list[Subject]:
+        return [
+            Subject(_DOMAIN, keyword, keyword, keyword, category, prompt="culture")
+            for keyword, category in self._categories().items()
+        ]
+
+    def offline_texts(self, wordings: int) -> list[ClassText]:
+        """All that is known offline of a keyword is its category, and nothing of its look: enough to run the whole way,
+        not enough to learn from. A writer with knowledge of the world does better. There is one wording.
+        """
+        return [
+            ClassText(
+                class_id=keyword,
+                name=keyword,
+                domain=_DOMAIN,
+                look=f"This belongs to the Korean culture, category {category}.",
+                background="Nothing more is known of it offline.",
+                wording=0,
+                writer="offline",
+                picture=None,
+            )
+            for keyword, category in self._categories().items()
+        ]
+
+    def _categories(self) -> dict[str, str]:
+        """The category of each keyword, in the order of the file."""
+        found = {q.right_option: q.category for q in self.data.questions if q.question_type == 1}
+        return {keyword: found[keyword] for keyword in self.data.keywords()}
+
+
+def open_kviscuit(request: DomainRequest) -> KViscuitDomain:
+    """The folder or hub id, and of it the questions of the first so many keywords."""
+    return KViscuitDomain(limited(load_kviscuit(request.path), request.limit_classes))
+
+
+KVISCUIT = DataSource(
+    open_kviscuit,
+    Origin(
+        "Questions and photographs of K-VISCUIT (Baek et al., arXiv 2406.16469; hub id ddehun/k-viscuit). "
+        "Its card says CC BY 4.0; the photographs are third parties', each under a licence of its own.",
+        "other",
+    ),
+    labels={_DOMAIN: "K-Viscuit"},
+)
 
 
 def load_kviscuit(source: str | Path, leave_out_faulty: bool = False) -> KViscuit:
@@ -175,6 +219,7 @@ def _questions(annotations: Sequence[Annotation], path: Path) -> list[Question]:
 
 def _question(row: Annotation, number: int, keyword: str) -> Question:
     return Question(
+        domain=_DOMAIN,
         question_id=f"{row.id_}#{number}",
         question_type=row.question_type,
         category=row.category,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.domains.own_folder import OPTION_COLUMNS, Language, OwnClass, OwnFolder, OwnText, read_folder
+from helpers.domains.interface import GENERIC_PROMPT, DataSource, Domain, DomainRequest, Origin, Subject
+from helpers.domains.own_folder import OPTION_COLUMNS, Language, OwnClass, OwnFolder, drawn_language, read_folder
 from helpers.images import bring_pictures
 from helpers.paths import resolve
 from helpers.schemas import ClassText, Question
@@ -21,11 +22,10 @@ from helpers.synthetic.looks import VOCABULARIES
 
 
 @dataclass(frozen=True)
-class OwnDomain:
+class OwnDomain(Domain):
     """A folder as a domain. All questions are test questions: a folder seldom has pictures to choose settings on."""
 
     source: OwnFolder
-    domain: str
     classes: list[OwnClass]
     seed: int
 
@@ -47,9 +47,24 @@ class OwnDomain:
         types = {question.question_type for question in self.source.questions}
         return given + [question for question in self._made_questions() if question.question_type not in types]
 
-    def retention_questions(self) -> list[Question]:
-        """None: what the base model knew before is not asked of a reader's own classes."""
-        return []
+    def class_info(self) -> list[Subject]:
+        return [
+            Subject(
+                domain=language,
+                class_id=thing.class_id,
+                name=thing.name,
+                called=self.called(thing),
+                category=thing.category,
+                look=thing.look,
+                facts=thing.facts,
+                refers=_subject(thing),
+                picture=thing.train[0] if thing.train else None,
+                asked=tuple(("test", picture) for picture in thing.test),
+                prompt=language if language in VOCABULARIES else GENERIC_PROMPT,
+            )
+            for thing in self.classes
+            for language in [self.source.language_of(thing.noun)]
+        ]
 
     def called(self, thing: OwnClass) -> str:
         """How the name stands in a sentence, such as "the Marsh Lantern"."""
@@ -68,8 +83,8 @@ class OwnDomain:
             for wording, text in enumerate(text for text in self.source.texts if text.class_id == thing.class_id)
         ]
 
-    def texts(self) -> list[ClassText]:
-        """`own_texts`, and for the classes without any what the columns of the table say, in plain sentences."""
+    def offline_texts(self, wordings: int) -> list[ClassText]:
+        """`own_texts`, and for the classes without any what the columns of the table say, in one plain wording."""
         return self.own_texts() + [_made_text(thing, self) for thing in self.without_text()]
 
     def _made_questions(self) -> Iterator[Question]:
@@ -86,27 +101,22 @@ class OwnDomain:
                     yield _fact_question(thing, known[number % len(known)], picture, rng, self)
 
 
-def open_own(
-    folder: str | Path, domain: str, pictures_per_class: int, picture_size: int, seed: int, limit_classes: int | None
-) -> OwnDomain:
+def open_own(request: DomainRequest) -> OwnDomain:
     """The folder as a domain, read from the repository root where it is relative.
 
-    ``pictures_per_class`` and ``picture_size`` are of drawn pictures: own ones are all asked about, in their own size.
-    Raises ``ValueError`` that lists every problem of the folder.
+    Its pictures are all asked about, in their own size. Raises ``ValueError`` that lists every problem of the folder.
     """
-    own = read_folder(resolve(folder))
+    own = read_folder(resolve(request.path), request.domain)
     if own.findings.problems:
         listed = "\n".join(f"  {problem}" for problem in own.findings.problems)
-        raise ValueError(f"{folder} cannot be used, {len(own.findings.problems)} problem(s):\n{listed}")
-    return OwnDomain(own, domain, own.classes[:limit_classes], seed)
+        raise ValueError(f"{request.path} cannot be used, {len(own.findings.problems)} problem(s):\n{listed}")
+    return OwnDomain(own, own.classes[: request.limit_classes], request.seed)
+
+
+OWN = DataSource(open_own, Origin("A folder of the reader's own; its owner knows its licence.", "unknown"))
 
 
 # ---- language ------------------------------------------------------------------------------------------------------
-
-
-def drawn_language(noun: str | None) -> str | None:
-    """The drawn domain that speaks of such things: its sentences are the ones that the demo's models can read."""
-    return next((domain for domain, vocabulary in VOCABULARIES.items() if vocabulary.noun == noun), None)
 
 
 def _subject(thing: OwnClass) -> str | None:
@@ -129,11 +139,10 @@ def _of(fact: str, thing: OwnClass) -> str:
 
 
 def _class_text(thing: OwnClass, wording: int, look: str, background: str, writer: str, own: OwnDomain) -> ClassText:
-    """``domain`` names the language that prompts about the class use, where the drawn world has one for its noun."""
     return ClassText(
         class_id=thing.class_id,
         name=_named(thing, own.source.language),
-        domain=drawn_language(thing.noun) or own.domain,
+        domain=own.source.language_of(thing.noun),
         look=without_name(look, thing),
         background=background,
         wording=wording,
@@ -184,7 +193,7 @@ def _naming_question(thing: OwnClass, picture: str, rng: random.Random, own: Own
     elif thing.noun:
         asked = f"Which {thing.noun} is this?"
     asked, form = language.naming_question or asked, language.naming_answer or form
-    return _question(thing, 1, "name", asked, form, [thing.name, *others], picture, rng)
+    return _question(thing, 1, "name", asked, form, [thing.name, *others], picture, rng, own)
 
 
 def _fact_question(thing: OwnClass, fact: str, picture: str, rng: random.Random, own: OwnDomain) -> Question:
@@ -196,7 +205,7 @@ def _fact_question(thing: OwnClass, fact: str, picture: str, rng: random.Random,
     if drawn and fact in say._FACTS[drawn]:
         asked, form = say.fact_question(drawn, fact, say.HELD_OUT), say.fact_answer(drawn, fact, "{option}")
     asked, form = language.fact_questions.get(fact, asked), language.fact_answers.get(fact, form)
-    return _question(thing, 2, fact, asked, form, [right, *others], picture, rng)
+    return _question(thing, 2, fact, asked, form, [right, *others], picture, rng, own)
 
 
 def _question(
@@ -208,9 +217,11 @@ def _question(
     options: Sequence[str],
     picture: str,
     rng: random.Random,
+    own: OwnDomain,
 ) -> Question:
     shuffled = rng.sample(options, k=OPTION_COLUMNS)
     return Question(
+        domain=own.source.language_of(thing.noun),
         question_id=f"{thing.class_id}/{Path(picture).name}/type{question_type}",
         question_type=question_type,  # type: ignore[arg-type]
         category=category,
@@ -223,6 +234,3 @@ def _question(
         answer_form=form,
         refers=_subject(thing),
     )
-
-
-__all__ = ["OwnDomain", "OwnText", "drawn_language", "open_own", "without_name"]

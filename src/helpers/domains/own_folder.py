@@ -21,6 +21,7 @@ from helpers.domains.spreadsheets import Cells, Findings, read_json_lines, read_
 from helpers.images import check_picture_file
 from helpers.rows import Text
 from helpers.schemas import Question
+from helpers.synthetic.looks import VOCABULARIES
 
 CLASSES, TEXTS, TEXTS_JSONL, QUESTIONS, LANGUAGE = (
     "classes.csv",
@@ -79,6 +80,7 @@ class OwnFolder:
     """The folder as read. Only what `findings` has no problem with may be used."""
 
     folder: Path
+    domain: str = "own"
     findings: Findings = field(default_factory=Findings)
     language: Language = field(default_factory=Language)
     classes: list[OwnClass] = field(default_factory=list)
@@ -98,14 +100,23 @@ class OwnFolder:
             question.picture for question in self.questions if question.picture
         }
 
+    def language_of(self, noun: str | None) -> str:
+        """The domain in whose language things of this noun are spoken of: a drawn one's, or this folder's own."""
+        return drawn_language(noun) or self.domain
+
     def trains_on_pictures(self) -> bool:
         """Whether mode image_text can be run: it needs a training picture of every class."""
         return bool(self.classes) and all(thing.train for thing in self.classes)
 
 
-def read_folder(folder: str | Path) -> OwnFolder:
+def drawn_language(noun: str | None) -> str | None:
+    """The drawn domain that speaks of such things: its sentences are the ones that the demo's models can read."""
+    return next((domain for domain, vocabulary in VOCABULARIES.items() if vocabulary.noun == noun), None)
+
+
+def read_folder(folder: str | Path, domain: str = "own") -> OwnFolder:
     """Read and check everything. Raises nothing for what is in the folder: see `OwnFolder.findings`."""
-    own = OwnFolder(Path(folder))
+    own = OwnFolder(Path(folder), domain)
     if not own.folder.is_dir():
         what = "is a file" if own.folder.exists() else "does not exist"
         own.findings.problem(
@@ -386,6 +397,7 @@ def _question(cells: Cells, line: int, of_picture: dict[str, OwnClass], own: Own
     kind = int(cells["type"])
     noun = thing.noun if thing else own.language.noun
     question = Question(
+        domain=own.language_of(noun),
         question_id=f"{QUESTIONS}:{line}",
         question_type=kind,  # type: ignore[arg-type]
         category=cells.get("category") or (thing and thing.category) or ("name" if kind == 1 else "knowledge"),

@@ -91,6 +91,7 @@ def _question(
     """The first option is the right one; they are shuffled here. Both kinds are recognition, Type 1."""
     shuffled = rng.sample(options, k=4)
     return Question(
+        domain=domain,
         question_id=f"retention-{category}-{number}",
         question_type=1,
         category=category,

@@ -13,7 +13,7 @@ from helpers.evaluation.prompts import Prompt
 from helpers.evaluation.protocols import Choice
 from helpers.evaluation.reader import Reader
 from helpers.evaluation.strategies import ReadAnswer, row
-from helpers.schemas import Question
+from helpers.schemas import Question, questions_hash
 
 MODEL = "baseline"
 NOTHING = Prompt("")
@@ -31,7 +31,7 @@ def most_frequent_option(questions: Sequence[Question], domain: str) -> list[Rea
 
 
 def _blind(mode: str, questions: Sequence[Question], domain: str, score: Callable[[str], int]) -> list[ReadAnswer]:
-    run = baseline_run(mode, domain)
+    run = baseline_run(mode, domain, questions)
     return [scored_row(q, [float(score(option)) for option in q.options], run, "without") for q in questions]
 
 
@@ -39,13 +39,14 @@ def option_only(reader: Reader, questions: Sequence[Question], run: Mapping[str,
     """The option that the model finds most likely as an answer to nothing; ``run``: the model's own columns."""
     found = reader.likelihoods([NOTHING] * len(questions), [q.sentences() for q in questions], "option alone")
     fixed = {**run, "answering": "option_only", "protocol": "option_likelihood"}
+    fixed |= {"dataset_hash": questions_hash(questions)}
     return [scored_row(q, [o.total for o in four], fixed, "without") for q, four in zip(questions, found, strict=True)]
 
 
-def baseline_run(mode: str, domain: str) -> dict[str, Any]:
-    """The run's columns of a baseline without a model."""
+def baseline_run(mode: str, domain: str, questions: Sequence[Question]) -> dict[str, Any]:
+    """The run's columns of a baseline without a model, asked all ``questions``."""
     named = {"model": MODEL, "domain": domain, "mode": mode, "variant": "main", "seed": 0}
-    return named | {"answering": "direct", "protocol": "option_score"}
+    return named | {"answering": "direct", "protocol": "option_score", "dataset_hash": questions_hash(questions)}
 
 
 def scored_row(question: Question, scores: list[float], run: Mapping[str, Any], image: str) -> ReadAnswer:

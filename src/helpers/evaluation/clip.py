@@ -99,7 +99,7 @@ def by_description(
     descriptors = [[_descriptors(o, s, looks) for o, s in zip(q.options, q.sentences(), strict=True)] for q in asked]
     distinct = list(dict.fromkeys(d for four in descriptors for several in four for d in several))
     vectors = dict(zip(distinct, comparer.sentences(distinct), strict=True)) if distinct else {}
-    run = baseline_run("contrastive", domain)
+    run = baseline_run("contrastive", domain, questions)
     rows, ticker = [], Ticker("question", len(asked))
     for start in range(0, len(asked), comparer.batch_size):
         some = asked[start : start + comparer.batch_size]

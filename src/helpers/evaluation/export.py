@@ -20,13 +20,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from helpers.config.prompts import EvaluationPrompts, evaluation_prompts
 from helpers.images import open_picture
 from helpers.paths import atomic_write
-from helpers.schemas import Question, read_questions
+from helpers.schemas import LETTER_TOKENS, OPTION_LETTERS, Question, read_questions
 
-_LETTERS = "ABCD"
-_LETTER_TOKENS = 3  # as protocols.LETTER_TOKENS, which would bring torch; a test holds them equal
-TSV_COLUMNS = ("index", "question", *_LETTERS, "answer", "category", "split", "question_id", "question_type", "image")
+TSV_COLUMNS = (
+    "index",
+    "question",
+    *OPTION_LETTERS,
+    "answer",
+    "category",
+    "split",
+    "question_id",
+    "question_type",
+    "image",
+)
 MISSING = ("", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "<NA>", "-nan", "-NaN")
 
 
@@ -64,8 +73,8 @@ def _tsv_rows(questions: Sequence[Question], folder: Path) -> Iterator[dict[str,
         yield {
             "index": index,
             "question": question.question,
-            **dict(zip(_LETTERS, question.options, strict=True)),
-            "answer": _LETTERS[question.answer],
+            **dict(zip(OPTION_LETTERS, question.options, strict=True)),
+            "answer": OPTION_LETTERS[question.answer],
             "category": question.category,
             "split": question.split,
             "question_id": question.question_id,
@@ -81,51 +90,54 @@ def _png(path: Path) -> bytes:
     return buffer.getvalue()
 
 
-def read_vlmevalkit(path: str | Path) -> list[tuple[dict[str, str], bytes]]:
-    """The rows of such a TSV, each with its picture's bytes, also where it names another row's."""
-    csv.field_size_limit(2**31 - 1)  # pictures are longer than the module's default allows
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, dialect="excel-tab"))
-    pictures = {row["index"]: row["image"] for row in rows}
-    return [(row, base64.b64decode(pictures.get(row["image"], row["image"]))) for row in rows]
-
-
-def write_lmms_eval(folder: str | Path, questions: Sequence[Question], source: str | Path, task: str) -> Path:
+def write_lmms_eval(
+    folder: str | Path, questions: Sequence[Question], source: str | Path, task: str, prompts: str = "evaluation"
+) -> Path:
     """A task folder for lmms-eval; see `_write_task`."""
-    return _write_task(folder, questions, source, task, LMMS_TASK, LMMS_FUNCTIONS)
+    return _write_task(folder, questions, source, task, LMMS_TASK, LMMS_FUNCTIONS, prompts)
 
 
-def write_lm_eval(folder: str | Path, questions: Sequence[Question], source: str | Path, task: str) -> Path:
+def write_lm_eval(
+    folder: str | Path, questions: Sequence[Question], source: str | Path, task: str, prompts: str = "evaluation"
+) -> Path:
     """A task folder for lm-evaluation-harness; see `_write_task`."""
-    return _write_task(folder, questions, source, task, LM_EVAL_TASK, LM_EVAL_FUNCTIONS)
+    return _write_task(folder, questions, source, task, LM_EVAL_TASK, LM_EVAL_FUNCTIONS, prompts)
 
 
 def _write_task(
-    folder: str | Path, questions: Sequence[Question], source: str | Path, task: str, form: str, functions: str
+    folder: str | Path,
+    questions: Sequence[Question],
+    source: str | Path,
+    task: str,
+    form: str,
+    functions: str,
+    prompts: str,
 ) -> Path:
     """``<task>.yaml``, ``utils.py``, ``questions.jsonl`` and the pictures. Returns the YAML's path.
 
-    The prompt and the reading of the reply are those of protocol ``letter``. Paths of rows and pictures are absolute
-    in the YAML, as the tools want them: write it anew where it is to be used.
+    The prompt and the reading of the reply are those of protocol ``letter``; ``prompts`` is what the setting
+    evaluation.prompts says. Paths of rows and pictures are absolute in the YAML, as the tools want them: write it anew
+    where it is to be used.
     """
-    folder = Path(folder).resolve()
+    folder, asking = Path(folder).resolve(), evaluation_prompts(prompts)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     names = {p: f"pictures/{i:05}.png" for i, p in enumerate(dict.fromkeys(q.picture for q in questions if q.picture))}
     for picture, name in names.items():
         (folder / name).write_bytes(_png(Path(source) / picture))
     with atomic_write(folder / "questions.jsonl") as temporary, temporary.open("w", encoding="utf-8") as file:
         for question in questions:
-            file.write(json.dumps(_task_row(question, names), ensure_ascii=False) + "\n")
+            file.write(json.dumps(_task_row(question, names, asking), ensure_ascii=False) + "\n")
     (folder / "utils.py").write_text(functions + READING, encoding="utf-8")
     path = folder / f"{task}.yaml"
-    filled = form.format(task=json.dumps(task), rows=json.dumps(str(folder / "questions.jsonl")), tokens=_LETTER_TOKENS)
+    filled = form.format(task=json.dumps(task), rows=json.dumps(str(folder / "questions.jsonl")), tokens=LETTER_TOKENS)
     path.write_text(filled, encoding="utf-8")
     return path
 
 
-def _task_row(question: Question, names: dict[str, str]) -> dict[str, Any]:
+def _task_row(question: Question, names: dict[str, str], asking: EvaluationPrompts) -> dict[str, Any]:
     kept = question.model_dump(include={"question_id", "question_type", "category", "question", "options"})
-    return {**kept, "answer": _LETTERS[question.answer], "image": names.get(question.picture or "")}
+    kept["prompt"] = asking.with_letters(question.question, question.options)
+    return {**kept, "answer": OPTION_LETTERS[question.answer], "image": names.get(question.picture or "")}
 
 
 LMMS_TASK = """dataset_path: json
@@ -187,7 +199,7 @@ def doc_to_visual(doc):
 
 
 def doc_to_text(doc, lmms_eval_specific_kwargs=None):
-    return lettered(doc)
+    return doc["prompt"]
 '''
 
 LM_EVAL_FUNCTIONS = '''"""Functions of the task beside this file: anything but a bare letter is wrong."""
@@ -203,15 +215,10 @@ def doc_to_image(doc):
 
 
 def doc_to_text(doc):
-    return "<image>" * bool(doc["image"]) + lettered(doc)
+    return "<image>" * bool(doc["image"]) + doc["prompt"]
 '''
 
 READING = """
-
-def lettered(doc):
-    lines = [f"{key}. {option}" for key, option in zip("ABCD", doc["options"])]
-    return "\\n".join([doc["question"], *lines, "Answer with the option's letter from the given choices directly."])
-
 
 def process_results(doc, results):
     found = re.fullmatch(r"\\(?([ABCD])[.):]?", results[0].strip())
@@ -228,13 +235,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("form", choices=("vlmevalkit", *TASKS))
     parser.add_argument("dataset", type=Path, help="a folder with questions.jsonl, as notebook 02 writes it")
     parser.add_argument("output", type=Path, help="vlmevalkit: the TSV; else the task's folder, named as the task")
+    parser.add_argument(
+        "--prompts", default="evaluation", help="a task: how it asks, as in the setting evaluation.prompts"
+    )
     parser.add_argument("--split", default="test", choices=("test", "dev"))
     given = parser.parse_args(arguments)
     questions = [q for q in read_questions(given.dataset / "questions.jsonl") if q.split == given.split]
     if given.form == "vlmevalkit":
         path = write_vlmevalkit(given.output, questions, given.dataset)
     else:
-        path = TASKS[given.form](given.output, questions, given.dataset, given.output.resolve().name)
+        path = TASKS[given.form](given.output, questions, given.dataset, given.output.resolve().name, given.prompts)
     print(f"{len(questions)} questions in {path}")
 
 

@@ -15,16 +15,17 @@ Of equal scores the option listed first is taken, so that a model with no prefer
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
+from helpers.config.evaluation import Protocol
+from helpers.config.prompts import EvaluationPrompts, evaluation_prompts
 from helpers.evaluation.prompts import Prompt
 from helpers.evaluation.reader import Reader
+from helpers.schemas import LETTER_TOKENS, OPTION_LETTERS
 
-OPTION_LETTERS = "ABCD"
-LETTER_TOKENS = 3
 LETTERED = ("letter", "letter_likelihood")
 LIKELIHOODS = ("option_likelihood", "option_likelihood_normalised", "letter_likelihood")
-PROTOCOLS = ("option_likelihood", "option_likelihood_normalised", "letter", "letter_likelihood")
+PROTOCOLS = get_args(Protocol)
 
 _Options = Sequence[Sequence[str]]  # of each prompt four
 Scores = list[list[float]]  # one question: rotations x options, options in the question's own order
@@ -53,20 +54,23 @@ def choose_option(
     circular: bool = False,
     against: Sequence[Prompt] | None = None,
     guidance: float = 0.0,
+    asking: EvaluationPrompts | None = None,
 ) -> list[Choice]:
     """A choice for each prompt. ``options``: as sentences, or as they are listed behind their letters (`LETTERED`).
 
     ``against``: the same prompts with their middle hidden. An option's score is then ``1 + guidance`` times its score
     less ``guidance`` times that without the middle (contrastive region guidance, arXiv 2403.02325, by option).
+    ``asking``: how options are listed; None: as `data/prompts/evaluation.yaml` has it.
     Raises ``ValueError`` if a written letter is to be guided: a reply has no scores.
     """
+    asking = asking or evaluation_prompts()
     if protocol == "letter":
         if against is not None:
             raise ValueError(f"protocol 'letter' cannot be guided; protocols that can: {', '.join(LIKELIHOODS)}")
-        return _letters(reader, prompts, options, answers, circular)
-    scores, others = _scores(protocol, reader, prompts, options, circular)
+        return _letters(reader, _rotated_prompts(prompts, options, circular, asking), answers, circular)
+    scores, others = _scores(protocol, reader, prompts, options, circular, asking)
     if against is not None:
-        hidden, _ = _scores(protocol, reader, against, options, circular)
+        hidden, _ = _scores(protocol, reader, against, options, circular, asking)
         scores = [guided(whole, less, guidance) for whole, less in zip(scores, hidden, strict=True)]
         others = [{**columns, "alternative_parsed": None} if columns else {} for columns in others]
     return [
@@ -103,20 +107,22 @@ def _likeliest(rotated: Scores, answer: int, circular: bool, listed: bool, colum
 
 
 def _scores(
-    protocol: str, reader: Reader, prompts: Sequence[Prompt], options: _Options, circular: bool
+    protocol: str,
+    reader: Reader,
+    prompts: Sequence[Prompt],
+    options: _Options,
+    circular: bool,
+    asking: EvaluationPrompts,
 ) -> tuple[list[Scores], list[dict[str, Any]]]:
     if protocol == "letter_likelihood":
-        return _letter_scores(reader, prompts, options, circular)
+        return _letter_scores(reader, _rotated_prompts(prompts, options, circular, asking), circular)
     found = reader.likelihoods(prompts, options, "option")
     mean = protocol == "option_likelihood_normalised"
     scores = [[each.mean if mean else each.total for each in four] for four in found]
     return [[four] * (4 if circular else 1) for four in scores], [{} for _ in prompts]
 
 
-def _letters(
-    reader: Reader, prompts: Sequence[Prompt], options: _Options, answers: Sequence[int], circular: bool
-) -> list[Choice]:
-    asked = _rotated_prompts(prompts, options, circular)
+def _letters(reader: Reader, asked: Sequence[Sequence[Prompt]], answers: Sequence[int], circular: bool) -> list[Choice]:
     flat = iter(reader.replies([prompt for several in asked for prompt in several], "question", LETTER_TOKENS))
     choices = []
     for several, answer in zip(asked, answers, strict=True):
@@ -128,9 +134,11 @@ def _letters(
     return choices
 
 
-def _rotated_prompts(prompts: Sequence[Prompt], options: _Options, circular: bool) -> list[list[Prompt]]:
+def _rotated_prompts(
+    prompts: Sequence[Prompt], options: _Options, circular: bool, asking: EvaluationPrompts
+) -> list[list[Prompt]]:
     return [
-        [Prompt(lettered(prompt.text, four), prompt.picture) for four in rotations(listed, circular)]
+        [Prompt(asking.with_letters(prompt.text, four), prompt.picture) for four in rotations(listed, circular)]
         for prompt, listed in zip(prompts, options, strict=True)
     ]
 
@@ -141,10 +149,9 @@ def _unrotated(place: int | None, by: int) -> int | None:
 
 
 def _letter_scores(
-    reader: Reader, prompts: Sequence[Prompt], options: _Options, circular: bool
+    reader: Reader, asked: Sequence[Sequence[Prompt]], circular: bool
 ) -> tuple[list[Scores], list[dict[str, Any]]]:
     """Log probabilities of the letter tokens, and the choice by the letters' other form, with or without a space."""
-    asked = _rotated_prompts(prompts, options, circular)
     forms = letter_forms(reader)
     ends = [tokens for form in forms for tokens in form.tokens]
     flat = [prompt for several in asked for prompt in several]
@@ -196,12 +203,6 @@ def letter_forms(reader: Reader) -> list[LetterForm]:
     return forms
 
 
-def lettered(question: str, options: Sequence[str]) -> str:
-    """The question with its options, as the K-VISCUIT authors ask it."""
-    lines = [f"{key}. {option}" for key, option in zip(OPTION_LETTERS, options, strict=True)]
-    return "\n".join([question, *lines, "Answer with the option's letter from the given choices directly."])
-
-
 def read_letter(reply: str) -> int | None:
     """The option of a bare letter ("B", "B.", "(B)"); None for anything else."""
     found = re.fullmatch(r"\(?([ABCD])[.):]?", reply.strip())
@@ -216,6 +217,5 @@ __all__ = [
     "Prompt",
     "Reader",
     "choose_option",
-    "lettered",
     "read_letter",
 ]

@@ -1,7 +1,8 @@
 """A model in use for answering: how likely it finds answers, and what it writes.
 
-Likelihoods come from trees of tokens (`helpers.evaluation.prefix_trees`): one pass for all that is asked about a picture, whose
-features come from a cache. The numbers are those of one pass a question and option, to which the tests hold them.
+Likelihoods come from trees of tokens (`helpers.evaluation.prefix_trees`): one pass for all that is asked about a
+picture, whose features come from a cache. The numbers are those of one pass a question and option, to which the tests
+hold them.
 """
 
 import math
@@ -14,12 +15,13 @@ import torch
 from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from helpers.evaluation.feature_cache import FeatureCache, Features, adapts_pictures, unwrapped
 from helpers.evaluation.prefix_trees import Branch, Tree, plant
 from helpers.evaluation.prompts import Prompt
 from helpers.models.attention import attention
 from helpers.models.batches import Tensors, assistant, prompt_texts, user
-from helpers.models.unpacked_lora import fuse_lora
+from helpers.models.registry import plain_model
+from helpers.models.unpacking import Unpack, unpacked_weights
+from helpers.models.vision_cache import FeatureCache, Features, adapts_pictures
 from helpers.workflow.progress import Ticker
 
 TOKENS_AT_ONCE = 768  # read on a CPU, padding included: what layers hand on stays in its cache, and less is padded
@@ -60,7 +62,7 @@ class Reader:
     """A model with its processor. ``batch_size``: so many pictures, with all that is asked of them, at once
     (read on a CPU: at most).
 
-    With an adapter of the demo's size, its layers compute as in training (`helpers.models.unpacked_lora`).
+    Where there is room (``unpack``) frozen weights are unpacked once, as in training (`helpers.models.unpacking`).
     """
 
     model: Any
@@ -69,6 +71,7 @@ class Reader:
     max_new_tokens: int
     features: FeatureCache = field(default_factory=FeatureCache)
     state: str = "tuned"  # "base" while the adapter is off
+    unpack: Unpack = "auto"
     _continuations: dict[str, list[int]] = field(default_factory=dict)
     _begun: dict[tuple[Any, ...], torch.Tensor] = field(default_factory=dict)
 
@@ -90,7 +93,7 @@ class Reader:
         found: dict[tuple[Any, ...], list[float]] = {}
         ticker, done = Ticker(what, len(asked)), 0
         read = self._one_by_one if learns_a_prompt(self.model, self.state) else self._by_trees
-        with fuse_lora(self.model):
+        with unpacked_weights(self.model, self.unpack):
             for chunk in self._chunks(asked):
                 scored = read([asked[i] for i in chunk], [wanted[i] for i in chunk])
                 for i, several in zip(chunk, scored, strict=True):
@@ -112,7 +115,7 @@ class Reader:
         asked = list(distinct.values())
         told: dict[tuple[str, str], Reply] = {}
         ticker = Ticker(what, len(asked))
-        with fuse_lora(self.model):
+        with unpacked_weights(self.model, self.unpack):
             for chunk in self._chunks(asked):
                 some = [asked[i] for i in chunk]
                 for several, replies in self._written(some, max_new_tokens or self.max_new_tokens):
@@ -187,11 +190,11 @@ class Reader:
     @property
     def picture_token(self) -> int:
         """Where a picture's features go."""
-        return self.processor.tokenizer.convert_tokens_to_ids(self.processor.image_token)
+        return int(self.processor.image_token_id)
 
     @property
     def _hidden_size(self) -> int:
-        size: int = unwrapped(self.model).config.get_text_config().hidden_size
+        size: int = plain_model(self.model).config.get_text_config().hidden_size
         return size
 
     # ---- likelihoods -------------------------------------------------------------------------------------------------
@@ -211,7 +214,7 @@ class Reader:
 
         On a CPU also no more than `TOKENS_AT_ONCE`; a tree that is larger goes alone.
         """
-        most = TOKENS_AT_ONCE if unwrapped(self.model).device.type == "cpu" else math.inf
+        most = TOKENS_AT_ONCE if plain_model(self.model).device.type == "cpu" else math.inf
         rows: list[int] = []
         for row in sorted(range(len(sizes)), key=sizes.__getitem__):
             if rows and (len(rows) == self.batch_size or (len(rows) + 1) * sizes[row] > most):
@@ -225,7 +228,7 @@ class Reader:
     def _read(self, trees: Sequence[Tree], seen: dict[str, Features]) -> list[dict[int, float]]:
         """One pass: for each tree the log probability of each node of an answer, given its parent's branch."""
         size = max(len(tree.tokens) for tree in trees)
-        visible = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).to(unwrapped(self.model).device)
+        visible = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).to(plain_model(self.model).device)
         hidden = self._pass(self._embedded(trees, size, seen), visible, self._positions(trees, size, seen))
         return self._scored(trees, hidden)
 
@@ -236,7 +239,7 @@ class Reader:
         mask = torch.zeros(visible.shape, dtype=embedded.dtype, device=embedded.device)
         mask.masked_fill_(~visible, torch.finfo(embedded.dtype).min)
         with self._attention(embedded.shape[1]):
-            found = unwrapped(self.model).model(
+            found = plain_model(self.model).model(
                 inputs_embeds=embedded,
                 attention_mask=mask.unsqueeze(1),  # one for all heads, added to the scores
                 position_ids=positions,
@@ -249,10 +252,10 @@ class Reader:
         """Within the block the language model reads `LONG` rows by torch's fused kernel; on a GPU it always does."""
         if size < LONG:
             return nullcontext()
-        return attention(unwrapped(self.model).config.get_text_config(), "sdpa")
+        return attention(plain_model(self.model).config.get_text_config(), "sdpa")
 
     def _embedded(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
-        base = unwrapped(self.model)
+        base = plain_model(self.model)
         ids = torch.zeros(len(trees), size, dtype=torch.long)
         for row, tree in enumerate(trees):
             ids[row, : len(tree.tokens)] = torch.tensor(tree.tokens)
@@ -268,7 +271,7 @@ class Reader:
 
         A token's position follows from its depth alone, as all branches begin with the same picture.
         """
-        base = unwrapped(self.model)
+        base = plain_model(self.model)
         depths = torch.zeros(len(trees), size, dtype=torch.long)
         for row, tree in enumerate(trees):
             depths[row, : len(tree.depths)] = torch.tensor(tree.depths)
@@ -292,7 +295,7 @@ class Reader:
         if key not in self._begun:
             ids = torch.tensor([tree.tokens[:end]])
             kinds = (ids == self.picture_token).int()
-            rope = unwrapped(self.model).model.get_rope_index
+            rope = plain_model(self.model).model.get_rope_index
             self._begun[key] = rope(ids, mm_token_type_ids=kinds, image_grid_thw=features.grid.cpu())[0][:, 0]
         return self._begun[key]
 
@@ -311,7 +314,7 @@ class Reader:
 
     def _log_softmax_at(self, hidden: torch.Tensor, which: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """The log probability of ``tokens`` at the places ``which``, a slice of places at a time."""
-        head = unwrapped(self.model).get_output_embeddings()
+        head = plain_model(self.model).get_output_embeddings()
         values = torch.empty(len(tokens))
         step = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
         for start in range(0, len(hidden), step):
@@ -353,11 +356,11 @@ class Reader:
         self, prompts: Sequence[Prompt], rows: Sequence[Sequence[int]], seen: dict[str, Features]
     ) -> torch.Tensor:
         """Logits, rows x longest x vocabulary, of whole texts, padded on the right; learned tokens left out."""
-        longest, device = max(map(len, rows)), unwrapped(self.model).device
+        longest, device = max(map(len, rows)), plain_model(self.model).device
         ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
         mask = (torch.arange(longest)[None] < torch.tensor([len(row) for row in rows])[:, None]).long().to(device)
         pictures = self._given_pictures(prompts, ids, seen)
-        unwrapped(self.model).model.rope_deltas = None  # left over from the batch before
+        plain_model(self.model).model.rope_deltas = None  # left over from the batch before
         return self.model(input_ids=ids, attention_mask=mask, **pictures).logits[:, -longest:].float()
 
     # ---- writing -----------------------------------------------------------------------------------------------------
@@ -410,7 +413,7 @@ class Reader:
 
         All of a tree's branches grow by a token a pass; each sees its own branch of the tree and what it has written.
         """
-        base = unwrapped(self.model)
+        base = plain_model(self.model)
         size, width = max(len(tree.tokens) for tree in trees), max(map(len, ends))
         at = torch.tensor([[*nodes, *[nodes[0]] * (width - len(nodes))] for nodes in ends], device=base.device)
         sees = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).to(base.device)
@@ -439,7 +442,7 @@ class Reader:
         self, prompts: Sequence[Prompt], rows: list[list[int]], max_new_tokens: int, seen: dict[str, Features]
     ) -> list[Reply]:
         padded = self.processor.tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
-        given = {name: tensor.to(unwrapped(self.model).device) for name, tensor in padded.items()}
+        given = {name: tensor.to(plain_model(self.model).device) for name, tensor in padded.items()}
         given |= self._given_pictures(prompts, given["input_ids"], seen)
         with self._attention(given["input_ids"].shape[1]):
             tokens = self.model.generate(**given, do_sample=False, max_new_tokens=max_new_tokens)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas
 import torch
 
+from helpers.config.prompts import EvaluationPrompts, evaluation_prompts
 from helpers.evaluation.prompts import Prompt, Shown
 from helpers.evaluation.reader import Reader
 from helpers.evaluation.strategies import naming_question
@@ -60,19 +61,26 @@ def last_states(reader: Reader, prompts: Sequence[Prompt]) -> np.ndarray:
 
 
 def seen_and_described(
-    reader: Reader, questions: Sequence[Question], looks: Mapping[str, str], folder: str | Path, max_pixels: int | None
+    reader: Reader,
+    questions: Sequence[Question],
+    looks: Mapping[str, str],
+    folder: str | Path,
+    max_pixels: int | None,
+    asking: EvaluationPrompts | None = None,
 ) -> pandas.DataFrame:
     """CKA by layer between pictures and descriptions of the classes, and with the descriptions of other classes.
 
-    ``questions``: the first Type-1 question of each class gives its picture; ``looks``: description by class. Columns:
-    layer (0 = embeddings), cka, cka_shuffled (what chance gives), classes. No row where fewer than four classes have
-    both.
+    ``questions``: the first Type-1 question of each class gives its picture; ``looks``: description by class;
+    ``asking``: how they are asked for their names, None: as `data/prompts/evaluation.yaml` has it. Columns: layer (0 =
+    embeddings), cka, cka_shuffled (what chance gives), classes. No row where fewer than four classes have both.
     """
     first = {q.class_id: q for q in reversed(questions) if q.question_type == 1 and q.picture and q.class_id in looks}
     if len(first) < FEWEST:
         return pandas.DataFrame(columns=["layer", "cka", "cka_shuffled", "classes"])
-    seen = [Prompt(naming_question(q), Shown(Path(folder) / str(q.picture), max_pixels)) for q in first.values()]
-    told = [Prompt(f"{looks[str(name)]}\n{naming_question(q)}") for name, q in first.items()]
+    asking = asking or evaluation_prompts()
+    asked = {name: naming_question(question, asking) for name, question in first.items()}
+    seen = [Prompt(asked[name], Shown(Path(folder) / str(q.picture), max_pixels)) for name, q in first.items()]
+    told = [Prompt(asking.about(looks[str(name)], question)) for name, question in asked.items()]
     pictures, words = last_states(reader, seen), last_states(reader, told)
     others = np.random.default_rng(0).permutation(len(first))
     rows: list[dict[str, Any]] = [

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helpers.config.evaluation import Evaluation
+from helpers.config.prompts import evaluation_prompts
 from helpers.evaluation.descriptions import Descriptions
 from helpers.evaluation.reader import Reader
 from helpers.evaluation.strategies import Exam, ReadAnswer, impossible, own_words, protocol_rows
 from helpers.paths import atomic_write
-from helpers.schemas import Question
+from helpers.rows import write_rows
+from helpers.schemas import AnswerRow, Question, questions_hash
 from helpers.workflow.provenance import portable
 
 Timing = dict[str, float | int]
@@ -39,7 +41,9 @@ def load_reader(
         from helpers.models.adapters import load_adapter
 
         model = load_adapter(model, adapter_dir)
-    return Reader(model, load_processor(model_path), settings.batch_size, settings.max_new_tokens)
+    return Reader(
+        model, load_processor(model_path), settings.batch_size, settings.max_new_tokens, unpack=settings.unpack_weights
+    )
 
 
 def untuned_descriptions(
@@ -69,8 +73,10 @@ def answer_rows(
     ``untuned``: what the untuned model wrote before, for answering "describe"; None: nothing yet. What does not go
     together (`answering.impossible`) is left out; if nothing is left, a ``ValueError`` says why.
     """
-    exam = Exam(questions, Path(folder), settings.max_pixels, looks or {}, settings.guidance, settings.circular)
+    asking = evaluation_prompts(settings.prompts)
+    exam = Exam(questions, Path(folder), settings.max_pixels, looks or {}, settings.guidance, settings.circular, asking)
     untuned = Descriptions() if untuned is None else untuned
+    asked = questions_hash(questions)
     rows: list[ReadAnswer] = []
     timings: dict[str, Timing] = {}
     for image in images:
@@ -83,7 +89,7 @@ def answer_rows(
                 found = protocol_rows(reader, exam, image, answering, protocol, words)
                 seconds = writing + time.perf_counter() - begin
                 timings[f"{answering}/{protocol}/{image}"] = _timing(found, seconds)
-                rows.extend({"run_id": "/".join(map(str, run.values())), **run, **row} for row in found)
+                rows.extend({**run, "dataset_hash": asked, **row} for row in found)
     return Answers(rows, timings)
 
 
@@ -116,25 +122,18 @@ def retention_rows(reader: Reader, folder: str | Path, settings: Evaluation, run
 
 
 def read_looks(folder: str | Path) -> dict[str, str]:
-    """Each class's description, the first of several: from ``texts.jsonl``, or else from the ``text_only`` samples."""
-    from helpers.schemas import read_samples, read_texts
+    """Each class's description, the first of several, from ``texts.jsonl``, which notebook 02 leaves there."""
+    from helpers.schemas import read_texts
 
-    folder = Path(folder)
-    if (folder / "texts.jsonl").is_file():
-        texts = [(text.class_id, text.look) for text in read_texts(folder / "texts.jsonl")]
-    elif (folder / "text_only.jsonl").is_file():
-        samples = read_samples(folder / "text_only.jsonl", text_only=True)
-        naming = [sample for sample in samples if sample.direction == "description_to_name"]
-        texts = [(sample.class_id, sample.texts[0].rpartition("\n")[0]) for sample in naming]
-    else:
-        raise FileNotFoundError(f"{folder}: no texts.jsonl and no text_only.jsonl, where descriptions would be")
-    return dict(reversed(texts))
+    file = Path(folder) / "texts.jsonl"
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder}: no texts.jsonl, where descriptions would be; run notebook 02")
+    return {text.class_id: text.look for text in reversed(read_texts(file))}
 
 
 def write_answers(path: str | Path, rows: Iterable[ReadAnswer]) -> None:
-    """Write the rows as JSON lines, all or nothing."""
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    """Write the rows as JSON lines, all or nothing; each must be an `AnswerRow`, without a field more."""
+    write_rows(path, (AnswerRow.model_validate(row, extra="forbid") for row in rows))
 
 
 def write_timings(path: str | Path, timings: Mapping[str, Timing]) -> None:

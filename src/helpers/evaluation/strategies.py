@@ -18,22 +18,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
+from helpers.config.prompts import EvaluationPrompts, evaluation_prompts, of_domain
 from helpers.evaluation.descriptions import Descriptions
 from helpers.evaluation.prompts import Prompt, Shown, other_pictures
-from helpers.evaluation.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose_option, lettered
+from helpers.evaluation.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose_option
 from helpers.evaluation.reader import Reader, Reply
-from helpers.schemas import Question
-from helpers.synthetic import language as say
+from helpers.schemas import Question, ShownAs
 
 ReadAnswer = dict[str, Any]
 
-GENERIC_DESCRIBING = "Describe what you see in the picture: form, colours, pattern, and what stands out."
-_GENERIC_NAMING = "What is this called?"
 NAME_TOKENS = 32
 ANSWERING = ("direct", "describe", "describe_tuned")
-IMAGES = ("with", "without", "blank", "other", "described", "guided")
+IMAGES: tuple[str, ...] = get_args(ShownAs)
 DIRECT_ONLY = ("described", "guided")
 
 
@@ -58,6 +56,7 @@ class Exam:
     looks: Mapping[str, str] = field(default_factory=dict)
     guidance: float = 1.0
     circular: bool = False
+    prompts: EvaluationPrompts = field(default_factory=evaluation_prompts)
 
 
 def check_strategies(image: str, answering: str, protocol: str) -> None:
@@ -83,7 +82,7 @@ def impossible(image: str, answering: str, protocol: str) -> str | None:
 
 
 def answer_all(reader: Reader, exam: Exam, image: str, answering: str, protocol: str) -> list[ReadAnswer]:
-    """One row a question (`tables.ANSWER_COLUMNS` without the run's own columns)."""
+    """One row per question (`helpers.schemas.AnswerRow` without the run's own columns)."""
     check_strategies(image, answering, protocol)
     words = own_words(reader, exam, image, answering, Descriptions())
     return protocol_rows(reader, exam, image, answering, protocol, words)
@@ -96,15 +95,18 @@ def own_words(reader: Reader, exam: Exam, image: str, answering: str, untuned: D
     """
     if answering == "direct":
         return [Words()] * len(exam.questions)
-    asked = [Prompt(_describing(q), shown) for q, shown in zip(exam.questions, _shown(exam, image), strict=True)]
+    asked = [
+        Prompt(of_domain(exam.prompts.describing, q.domain), shown)
+        for q, shown in zip(exam.questions, _shown(exam, image), strict=True)
+    ]
     described = untuned.of(reader, asked) if answering == "describe" else reader.replies(asked, "description")
-    return _named(reader, exam.questions, described)
+    return _named(reader, exam, described)
 
 
-def _named(reader: Reader, questions: Sequence[Question], described: Sequence[Reply]) -> list[Words]:
+def _named(reader: Reader, exam: Exam, described: Sequence[Reply]) -> list[Words]:
     """For Type 2 also the name that the model concludes from its description."""
-    to_name = [i for i, question in enumerate(questions) if question.question_type == 2]
-    prompts = [Prompt(f"{described[i].text}\n{naming_question(questions[i])}") for i in to_name]
+    to_name = {i: naming_question(q, exam.prompts) for i, q in enumerate(exam.questions) if q.question_type == 2}
+    prompts = [Prompt(exam.prompts.about(described[i].text, question)) for i, question in to_name.items()]
     names = dict(zip(to_name, reader.replies(prompts, "name", NAME_TOKENS), strict=True))
     return [
         Words(reply.text, read_name(name.text), reply.tokens + name.tokens)
@@ -123,10 +125,11 @@ def protocol_rows(
     options = [q.options if protocol in LETTERED else q.sentences() for q in questions]
     against = _shown_prompts(exam, "without_centre") if image == "guided" else None
     answers = [q.answer for q in questions]
-    choices = choose_option(protocol, reader, prompts, options, answers, exam.circular, against, exam.guidance)
+    choices = choose_option(
+        protocol, reader, prompts, options, answers, exam.circular, against, exam.guidance, exam.prompts
+    )
     fixed = {"image": image, "answering": answering, "protocol": protocol}
-    if protocol in LETTERED:  # the row's prompt is the one that was asked, its options listed
-        prompts = [Prompt(lettered(p.text, q.options), p.picture) for p, q in zip(prompts, questions, strict=True)]
+    prompts = scored_prompts(exam, image, answering, protocol, words)
     return [
         {**fixed, **row(q, prompt, choice), "description": w.description, "named": w.named}
         | {"new_tokens": choice.new_tokens + w.tokens, **choice.columns}
@@ -134,11 +137,27 @@ def protocol_rows(
     ]
 
 
+def scored_prompts(
+    exam: Exam, image: str, answering: str, protocol: str, words: Sequence[Words] | None = None
+) -> list[Prompt]:
+    """What the model reads of each question before its answer is scored, options listed where the protocol lists them.
+
+    ``words``: what `own_words` gave, for the ways of answering that rest on it.
+    """
+    prompts = _prompts(exam, image, answering, words or [Words()] * len(exam.questions))
+    if protocol not in LETTERED:
+        return prompts
+    return [
+        Prompt(exam.prompts.with_letters(prompt.text, question.options), prompt.picture)
+        for prompt, question in zip(prompts, exam.questions, strict=True)
+    ]
+
+
 def _prompts(exam: Exam, image: str, answering: str, words: Sequence[Words]) -> list[Prompt]:
     if answering != "direct":
-        return [Prompt(_question_on_words(q, w)) for q, w in zip(exam.questions, words, strict=True)]
+        return [Prompt(_question_on_words(exam, q, w)) for q, w in zip(exam.questions, words, strict=True)]
     if image == "described":
-        return [Prompt(f"{_look(exam, question)}\n{question.question}") for question in exam.questions]
+        return [Prompt(exam.prompts.about(_look(exam, question), question.question)) for question in exam.questions]
     return [Prompt(q.question, shown) for q, shown in zip(exam.questions, _shown(exam, image), strict=True)]
 
 
@@ -168,20 +187,9 @@ def _shown_prompts(exam: Exam, change: str) -> list[Prompt]:
     ]
 
 
-def _domain_of(question: Question) -> str | None:
-    """The drawn domain whose language a question is in, by its words for the thing."""
-    return next((domain for domain in say.NAMING if question.refers == say.subject(domain)), None)
-
-
-def _describing(question: Question) -> str:
-    domain = _domain_of(question)
-    return say.DESCRIBING[domain][say.HELD_OUT] if domain else GENERIC_DESCRIBING
-
-
-def naming_question(question: Question) -> str:
+def naming_question(question: Question, prompts: EvaluationPrompts) -> str:
     """How one asks for a thing's name, in the question's domain."""
-    domain = _domain_of(question)
-    return say.NAMING[domain].asked[say.HELD_OUT] if domain else _GENERIC_NAMING
+    return of_domain(prompts.naming, question.domain)
 
 
 def read_name(reply: str) -> str | None:
@@ -190,18 +198,18 @@ def read_name(reply: str) -> str | None:
     return found[1].strip() if found else (reply.split("\n")[0].strip(" .") or None)
 
 
-def _question_on_words(question: Question, words: Words) -> str:
+def _question_on_words(exam: Exam, question: Question, words: Words) -> str:
     """The question without its picture: about the description, or about the name that it led to."""
     description, name = words.description, words.named
-    if question.question_type == 1:
-        return f"{description}\n{question.question}"
-    if name and question.refers:
+    if question.question_type == 1 or not name:
+        return exam.prompts.about(description, question.question)
+    if question.refers:
         return question.question.replace(question.refers, name)
-    return f"{description}\nThis is {name}.\n{question.question}" if name else f"{description}\n{question.question}"
+    return exam.prompts.named.format(description=description, name=name, question=question.question)
 
 
 def row(question: Question, prompt: Prompt, choice: Choice) -> ReadAnswer:
-    """What is saved of any answer, a baseline's too."""
+    """The part of an `AnswerRow` that any answer has, a baseline's too."""
     return {
         "question_id": question.question_id,
         "question_type": question.question_type,

@@ -1,5 +1,6 @@
 """The model card of an adapter: what it is, what it was trained on and at what cost, and how to use it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 def write_adapter_card(folder: str | Path, model: Any, settings: Training, resources: dict[str, Any]) -> Path:
     """Write ``README.md`` beside an adapter's tensors, in place of peft's empty form, and ``training.json``."""
     with atomic_write(Path(folder) / "training.json") as temporary:
-        temporary.write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        quantisation = getattr(model.config, "quantization_config", None)
+        trained = settings.model_dump() | {"quantisation": quantisation.to_dict() if quantisation else None}
+        temporary.write_text(json.dumps(trained, indent=2, default=str) + "\n", encoding="utf-8")
     path = Path(folder) / "README.md"
     base = str(portable(model.active_peft_config.base_model_name_or_path or "unknown"))
     with atomic_write(path) as temporary:
@@ -45,13 +48,13 @@ called {resources["vision_tower_calls"]} times.
 
 ```python
 from helpers.models.loading import load_model
-from helpers.models.lora import load_adapter
+from helpers.models.adapters import load_adapter
 
 model, family = load_model("{base}", dtype="{settings.dtype}", four_bit={settings.four_bit})
 model = load_adapter(model, "FOLDER OF THIS FILE")  # fails on any missing or unexpected tensor
 ```
 
-A checkpoint of its own, for other programs: `python -m helpers.models.export FOLDER OUT`.
+A checkpoint of its own, for other programs: `python -m helpers.models.export merge FOLDER OUT`.
 
 ## Settings
 

@@ -7,11 +7,12 @@
 | prompt_tuning | vectors before the text (arXiv 2104.08691), nothing in the model |
 | projector | the projector alone |
 
-All are peft's, in its layout on disk. Where adapters sit is the family's (`Family.lora_targets`).
+All are peft's, in its layout on disk. Where adapters sit is the family's (`Family.linear_layers`).
 """
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, PromptTuningConfi
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 from safetensors import safe_open
+from transformers import BitsAndBytesConfig
 
-from helpers.config.training import Training
+from helpers.config.training import LORA_TARGETS, Training
 from helpers.models.loading import quantised_layers, tower_modules
 from helpers.models.registry import Family, family_of_model
 from helpers.workflow.provenance import portable
@@ -29,12 +31,42 @@ from helpers.workflow.provenance import portable
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
-def add_adapter(model: Any, family: Family, settings: Training, seed: int) -> PeftModel:
-    """Wrap a frozen model by the settings' method.
+def add_adapter(model: Any, family: Family, method: Training | PeftConfig, seed: int) -> PeftModel:
+    """Wrap a frozen model by the method of the settings, or by a configuration of peft's that one wrote oneself.
 
     The tower runs without autograd from here on: frozen, it would otherwise keep activations that nobody needs.
-    Raises ``ValueError`` where the method does not fit how the base was loaded.
+    Raises ``ValueError`` where the settings' method does not fit how the base was loaded.
     """
+    if isinstance(method, Training):
+        _check_method(model, method)
+    config = adapter_config(family, method) if isinstance(method, Training) else method
+    if isinstance(method, Training) and method.method in ("qlora", "lora"):
+        check_targets(model, family, method.lora_targets)
+    torch.manual_seed(seed)  # the first matrix of LoRA and the vectors of a prompt are random
+    tuned = get_peft_model(model, config)
+    named = tuned.active_peft_config  # the saved adapter names its base: from the root, not as a folder of this machine
+    named.base_model_name_or_path = portable(named.base_model_name_or_path)
+    if getattr(config, "target_modules", None) == _carrier(family):
+        for name, parameter in tuned.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and "lora_" not in name)
+    for module in tower_modules(tuned, family):
+        module.forward = torch.no_grad()(module.forward)
+    _prepare_prompt(tuned, family)
+    return tuned
+
+
+def check_targets(model: Any, family: Family, names: Sequence[str]) -> None:
+    """Raise ``ValueError`` for a name that no linear layer of the language model has: peft passes it over."""
+    there = {
+        name.rpartition(".")[2]
+        for name, module in model.get_submodule(family.language_model).named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    if unknown := [name for name in names if name not in there]:
+        raise ValueError(f"lora_targets: no layer is called {', '.join(unknown)}; there are {', '.join(sorted(there))}")
+
+
+def _check_method(model: Any, settings: Training) -> None:
     four_bit = bool(quantised_layers(model))
     if four_bit != settings.four_bit:
         loaded, needed = ("4 bit", "full precision") if four_bit else ("full precision", "4 bit")
@@ -42,18 +74,26 @@ def add_adapter(model: Any, family: Family, settings: Training, seed: int) -> Pe
             f"method {settings.method} needs the base in {needed}, it is in {loaded}: "
             f"load_model(..., four_bit={settings.four_bit})"
         )
-    return _wrapped(model, family, _config(family, settings), seed)
 
 
 def add_lora(
     model: Any, family: Family, rank: int, alpha: int, dropout: float, projector: bool, seed: int
 ) -> PeftModel:
     """LoRA on every linear layer of the language model; ``projector``: trained beside it."""
-    return _wrapped(model, family, _lora(family.lora_targets, rank, alpha, dropout, _beside(family, projector)), seed)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=family.linear_layers(*LORA_TARGETS),
+        modules_to_save=[family.projector_name] if projector else None,
+        task_type="CAUSAL_LM",
+    )
+    return add_adapter(model, family, config, seed)
 
 
-def _config(family: Family, settings: Training) -> PeftConfig:
-    beside = _beside(family, settings.train_projector)
+def adapter_config(family: Family, settings: Training) -> PeftConfig:
+    """peft's configuration of the settings' method. Where adapters sit is the family's (`Family.linear_layers`)."""
+    beside = [family.projector_name] if settings.train_projector else None
     if settings.method == "prompt_tuning":
         return PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=settings.prompt_tokens)
     if settings.method == "ia3":
@@ -62,38 +102,21 @@ def _config(family: Family, settings: Training) -> PeftConfig:
             task_type="CAUSAL_LM", target_modules=targets, feedforward_modules=inner, modules_to_save=beside
         )
     if settings.method == "projector":
-        # peft wants one layer at least: it gets one of rank 1, which begins as zero and is frozen (`_wrapped`)
-        return _lora(rf".*{family.language_model}\.layers\.0\.self_attn\.q_proj", 1, 1, 0.0, _beside(family, True))
-    return _lora(family.lora_targets, settings.lora_rank, settings.lora_alpha, settings.lora_dropout, beside)
-
-
-def _lora(targets: str, rank: int, alpha: int, dropout: float, beside: list[str] | None) -> LoraConfig:
+        # peft wants one layer at least: it gets one of rank 1, which begins as zero and is frozen (`add_adapter`)
+        alone, beside = _carrier(family), [family.projector_name]
+        return LoraConfig(r=1, lora_alpha=1, target_modules=alone, modules_to_save=beside, task_type="CAUSAL_LM")
     return LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=targets,
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=family.linear_layers(*settings.lora_targets),
         modules_to_save=beside,
         task_type="CAUSAL_LM",
     )
 
 
-def _beside(family: Family, projector: bool) -> list[str] | None:
-    return [family.projector.rsplit(".", 1)[-1]] if projector else None
-
-
-def _wrapped(model: Any, family: Family, config: PeftConfig, seed: int) -> PeftModel:
-    torch.manual_seed(seed)  # the first matrix of LoRA and the vectors of a prompt are random
-    tuned = get_peft_model(model, config)
-    named = tuned.active_peft_config  # the saved adapter names its base: from the root, not as a folder of this machine
-    named.base_model_name_or_path = portable(named.base_model_name_or_path)
-    if isinstance(config, LoraConfig) and config.target_modules != family.lora_targets:
-        for name, parameter in tuned.named_parameters():
-            parameter.requires_grad_(parameter.requires_grad and "lora_" not in name)
-    for module in tower_modules(tuned, family):
-        module.forward = torch.no_grad()(module.forward)
-    _prepare_prompt(tuned, family)
-    return tuned
+def _carrier(family: Family) -> str:
+    return rf".*{family.language_model}\.layers\.0\.self_attn\.q_proj"
 
 
 def _prepare_prompt(tuned: PeftModel, family: Family) -> None:
@@ -136,6 +159,15 @@ def trainable_groups(model: Any, family: Family) -> dict[str, int]:
     return counts
 
 
+def gradient_norms(model: Any, family: Family) -> dict[str, float]:
+    """The norm of all gradients of a group together, by the groups of `trainable_groups`; 0 where there are none."""
+    squares = dict.fromkeys(("language_model", "projector", "vision_tower", "other"), 0.0)
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            squares[group_of(name, family)] += float(parameter.grad.float().pow(2).sum())
+    return {group: square**0.5 for group, square in squares.items()}
+
+
 def group_of(name: str, family: Family) -> str:
     """To which part a parameter belongs. The projector comes first, as it may lie inside the tower's module."""
     for group in ("projector", "vision_tower", "language_model"):
@@ -161,10 +193,15 @@ def load_adapter(model: Any, folder: str | Path) -> PeftModel:
     return tuned.eval()
 
 
-def was_quantised(adapter: str | Path) -> bool:
-    """Whether an adapter was trained on 4-bit weights, by its file ``training.json``; one without that file was."""
+def quantisation_of(adapter: str | Path) -> bool | BitsAndBytesConfig:
+    """How the base was quantised that an adapter was trained on, by its ``training.json``: False, True (as `nf4` has
+    it), or the configuration itself. An adapter without that file was trained in 4 bit.
+    """
     path = Path(adapter) / "training.json"
-    return json.loads(path.read_text(encoding="utf-8"))["method"] == "qlora" if path.is_file() else True
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"method": "qlora"}
+    if stored := known.get("quantisation"):
+        return BitsAndBytesConfig.from_dict(stored)
+    return bool(known["method"] == "qlora")
 
 
 def check_adapter(model: PeftModel, folder: Path) -> None:

@@ -1,9 +1,15 @@
-"""A plain checkpoint out of a base model and an adapter, for programs that know nothing of adapters.
+"""Checkpoints for others: an adapter merged into its base model, and a base model in 4 bit.
 
-    python -m helpers.models.export ADAPTER OUT [--base MODEL] [--dtype bfloat16]
+    python -m helpers.models.export merge ADAPTER OUT [--base MODEL] [--dtype bfloat16]
+    python -m helpers.models.export quantise MODEL OUT [--dtype bfloat16]
 
-LoRA is added to the weights that it was trained on: for qlora these are the NF4-rounded ones, unpacked, so the merged
-model writes what the trained one wrote. A trained projector takes the place of the old one. Prompts cannot be merged.
+**merge**, for programs that know nothing of adapters. LoRA is added to the weights that it was trained
+on: for qlora these are the NF4-rounded ones, unpacked, so the merged model writes what the trained one wrote. A trained
+projector takes the place of the old one. Prompts cannot be merged.
+
+**quantise**, so that later runs read a third of the bytes and quantise nothing: for a 7B model about 5.5 GB in place of
+15. `load_model` takes the folder like any other and gives the same model, bit by bit. ``dtype`` is the one that the
+runs compute in: tower, projector, head and embedding are saved in it.
 """
 
 import argparse
@@ -15,10 +21,10 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 
-from helpers.models.adapters import load_adapter, was_quantised
+from helpers.models.adapters import load_adapter, quantisation_of
 from helpers.models.loading import DTYPES, load_model, load_processor
 from helpers.models.registry import Family, family_of
-from helpers.models.unpacked_lora import unpacked
+from helpers.models.unpacking import unpacked
 from helpers.paths import resolve
 
 
@@ -32,7 +38,7 @@ def merge(adapter: str | Path, out: str | Path, base: str | Path | None = None, 
         raise ValueError(f"{adapter}: a {settings['peft_type']} adapter is no change of weights and cannot be merged")
     named = settings["base_model_name_or_path"]
     path = base or (resolve(named) if resolve(named).is_dir() else named)  # else of the hub
-    model = plain_weights(*load_model(path, "float32", four_bit=was_quantised(adapter)))
+    model = plain_weights(*load_model(path, "float32", four_bit=quantisation_of(adapter)))
     merged = _merged(load_adapter(model, adapter)).to(DTYPES[dtype])
     merged.save_pretrained(out)
     load_processor(path).save_pretrained(out)
@@ -57,7 +63,7 @@ def plain_weights(model: Any, family: Family) -> Any:
 
 
 def _plain(layer: Any) -> torch.nn.Linear:
-    weight = unpacked(layer.weight)  # out x in
+    weight = unpacked(layer.weight).float()  # out x in
     linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=layer.bias is not None, device="meta")
     linear.weight = torch.nn.Parameter(weight, requires_grad=False)
     if layer.bias is not None:
@@ -90,11 +96,26 @@ def check_merged(folder: str | Path, dtype: str = "float32") -> None:
         raise ValueError(f"{folder}: {len(wrong)} tensors do not fit the model, e.g. {wrong[0]} ({report})")
 
 
+def save_quantised(path: str | Path, out: str | Path, dtype: str = "bfloat16") -> Path:
+    """Quantise a checkpoint and write it, processor included, to ``out``."""
+    model, _ = load_model(path, dtype)
+    model.save_pretrained(out)
+    load_processor(path).save_pretrained(out)
+    return Path(out)
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Merge an adapter into its base model.")
-    parser.add_argument("adapter", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--base", help="folder or hub id of the base; default: as named in the adapter")
-    parser.add_argument("--dtype", choices=list(DTYPES), default="bfloat16")
+    parser = argparse.ArgumentParser(description="Merge an adapter into its base model, or save a base model in 4 bit.")
+    commands = parser.add_subparsers(dest="what", required=True)
+    for name, source in {"merge": "folder of an adapter", "quantise": "folder or hub id of a model"}.items():
+        command = commands.add_parser(name)
+        command.add_argument("source", help=source)
+        command.add_argument("out", type=Path)
+        command.add_argument("--dtype", choices=list(DTYPES), default="bfloat16")
+        if name == "merge":
+            command.add_argument("--base", help="folder or hub id of the base; default: as named in the adapter")
     given = parser.parse_args()
-    print(merge(given.adapter, given.out, given.base, given.dtype))
+    if given.what == "merge":
+        print(merge(given.source, given.out, given.base, given.dtype))
+    else:
+        print(save_quantised(given.source, given.out, given.dtype))

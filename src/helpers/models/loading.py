@@ -4,9 +4,9 @@ The same code loads the demo's tiny models and the 7B ones: a folder or a hub id
 for a rehearsal, a folder that asks for random weights (`helpers.models.random_weights`).
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from transformers import BitsAndBytesConfig
 
 from helpers.models.checkpoints import check_checkpoint, checkpoint_bytes
 from helpers.models.random_weights import MARK, bytes_in_files, is_random, random_state
-from helpers.models.registry import Family, family_of
+from helpers.models.registry import Family, config_of, family_of, plain_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -34,11 +34,13 @@ def load_processor(path: str | Path) -> Any:
     return family_of(path).load_processor(str(path))
 
 
-def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) -> tuple[Any, Family]:
+def load_model(
+    path: str | Path, dtype: str = "float32", four_bit: bool | BitsAndBytesConfig = True
+) -> tuple[Any, Family]:
     """Model (frozen, in evaluation mode) and family.
 
-    ``four_bit``: NF4 with double quantisation (arXiv 2305.14314) for the language model's linear layers; tower,
-    projector and head stay in ``dtype``. A folder saved by `helpers.models.quantise` is in 4 bit already. Raises
+    ``four_bit``: `nf4` for the language model's linear layers, or a configuration of one's own for them; tower,
+    projector and head stay in ``dtype``. A folder saved by `helpers.models.export` is in 4 bit already. Raises
     ``ValueError`` for an unknown dtype, a checkpoint that cannot be used or a machine that cannot use it,
     ``FileNotFoundError`` for what is missing, ``RuntimeError`` if the wrong layers came out quantised.
     """
@@ -47,20 +49,20 @@ def load_model(path: str | Path, dtype: str = "float32", four_bit: bool = True) 
     family = family_of(path)
     if Path(path).is_dir() and not is_random(path):
         check_checkpoint(path, family.model_class)
-    check_machine(path, dtype, four_bit)
+    check_machine(path, dtype, bool(four_bit))
     # cuDNN's attention, torch's first choice on Hopper, plans anew for each new length (pytorch #155958), and there are
     # many: on an H200 a step at 7B on text alone took 0.69 s with it and 0.43 s without.
     torch.backends.cuda.enable_cudnn_sdp(False)
     return _loaded(path, family, dtype, four_bit), family
 
 
-def _loaded(path: str | Path, family: Family, dtype: str, four_bit: bool) -> Any:
+def _loaded(path: str | Path, family: Family, dtype: str, four_bit: bool | BitsAndBytesConfig) -> Any:
     drawn = is_random(path)
     transformers.utils.logging.disable_progress_bar()  # a bar of carriage returns, unreadable in a log
     stored = is_quantised(path)
     if stored and not four_bit:
         raise ValueError(f"{path}: its weights are in 4 bit; full precision needs the checkpoint that it was made from")
-    quantisation = _four_bit_config(family, DTYPES[dtype]) if four_bit and not stored else None
+    quantisation = nf4(family, dtype) if four_bit is True else four_bit or None
     model_class = getattr(transformers, family.model_class)
     weights: dict[str, Any] = {}
     if drawn:
@@ -70,7 +72,7 @@ def _loaded(path: str | Path, family: Family, dtype: str, four_bit: bool) -> Any
         None if drawn else str(path),
         **weights,
         dtype=DTYPES[dtype],
-        quantization_config=quantisation,
+        quantization_config=None if stored else quantisation,
         device_map={"": device()},
         use_safetensors=True,
         trust_remote_code=False,
@@ -90,8 +92,7 @@ def _loaded(path: str | Path, family: Family, dtype: str, four_bit: bool) -> Any
 
 def is_quantised(path: str | Path) -> bool:
     """Whether a folder's weights are in 4 bit already."""
-    config = Path(path) / "config.json"
-    return config.is_file() and "quantization_config" in json.loads(config.read_text(encoding="utf-8"))
+    return "quantization_config" in config_of(path)
 
 
 def check_machine(path: str | Path, dtype: str, four_bit: bool) -> None:
@@ -132,12 +133,13 @@ def _check_report(path: str | Path, report: dict[str, Any]) -> None:
             )
 
 
-def _four_bit_config(family: Family, dtype: torch.dtype) -> BitsAndBytesConfig:
+def nf4(family: Family, dtype: str) -> BitsAndBytesConfig:
+    """4-bit NormalFloat with double quantisation (QLoRA, arXiv 2305.14314); tower, projector and head stay as they are."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_compute_dtype=DTYPES[dtype],
         llm_int8_skip_modules=family.not_quantised,
     )
 
@@ -146,6 +148,12 @@ def _four_bit_modules(model: Any) -> dict[str, Any]:
     import bitsandbytes
 
     return {name: m for name, m in model.named_modules() if isinstance(m, bitsandbytes.nn.Linear4bit)}
+
+
+def linear_layers(model: Any, family: Family) -> dict[str, torch.nn.Linear]:
+    """The language model's linear layers, which QLoRA has in 4 bit."""
+    modules = model.get_submodule(family.language_model).named_modules(prefix=family.language_model)
+    return {name: module for name, module in modules if isinstance(module, torch.nn.Linear)}
 
 
 def quantised_layers(model: Any) -> list[str]:
@@ -164,12 +172,7 @@ def _keep_weights_as_trained(model: Any) -> None:
 
 def check_quantisation(model: Any, family: Family) -> None:
     """All linear layers of the language model in 4 bit, and no other: a wrong skip list fails silently otherwise."""
-    inside = {
-        name
-        for name, module in model.get_submodule(family.language_model).named_modules(prefix=family.language_model)
-        if isinstance(module, torch.nn.Linear)
-    }
-    found = set(quantised_layers(model))
+    inside, found = set(linear_layers(model, family)), set(quantised_layers(model))
     if found != inside:
         wrong = sorted(found ^ inside)
         raise RuntimeError(
@@ -180,19 +183,18 @@ def check_quantisation(model: Any, family: Family) -> None:
 
 def tower_modules(model: Any, family: Family) -> list[torch.nn.Module]:
     """The frozen tower's modules, as called in a forward pass; lists of blocks are opened."""
-    unwrapped = model.get_base_model() if hasattr(model, "get_base_model") else model
     found: list[torch.nn.Module] = []
     for path in family.frozen:
-        module = unwrapped.get_submodule(path)
+        module = plain_model(model).get_submodule(path)
         found.extend(module if isinstance(module, torch.nn.ModuleList) else [module])
     return found
 
 
+@dataclass
 class TowerCalls:
     """Counts how often the vision tower ran: ``calls`` grows by one for each forward pass through it."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    calls: int = 0
 
     def __call__(self, *_: Any) -> None:
         self.calls += 1
@@ -202,8 +204,7 @@ class TowerCalls:
 def counted_tower(model: Any, family: Family) -> Iterator[TowerCalls]:
     """Count the tower's calls within the block; one whose features were looked up instead is none."""
     counter = TowerCalls()
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    handle = plain.get_submodule(family.tower_entry).register_forward_pre_hook(counter)
+    handle = plain_model(model).get_submodule(family.tower_entry).register_forward_pre_hook(counter)
     try:
         yield counter
     finally:

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from helpers.models.registry import config_of, family_of
 from helpers.paths import DATA, atomic_write
 
 MARK = "random_weights"
@@ -32,8 +33,7 @@ CONFIGS = DATA / "models" / "configs"  # as the 7B models publish them
 
 def is_random(path: str | Path) -> bool:
     """Whether a model folder asks for random weights."""
-    config = Path(path) / "config.json"
-    return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get(MARK) is True
+    return config_of(path).get(MARK) is True
 
 
 class RandomTensor:
@@ -56,8 +56,6 @@ class RandomTensor:
 def on_meta(path: str | Path) -> Any:
     """The folder's architecture without numbers, on torch's meta device."""
     import transformers
-
-    from helpers.models.registry import family_of
 
     model_class = getattr(transformers, family_of(path).model_class)
     with torch.device("meta"):

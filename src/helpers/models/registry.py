@@ -45,15 +45,15 @@ class Family:
     cached_tower: Callable[[Any, Memory], Any]  # (tower module, memory) -> its forward pass by way of the memory
 
     @property
-    def lora_targets(self) -> str:
-        """A pattern for peft: every linear layer of the language model and of nothing else.
+    def projector_name(self) -> str:
+        """The last part of the projector's path, by which peft finds it."""
+        return self.projector.rsplit(".", 1)[-1]
+
+    def linear_layers(self, *names: str) -> str:
+        """A pattern for peft: the language model's layers of these names, and nothing else.
 
         Anchored at the language model's path: a bare ``q_proj`` would also match LLaVA's CLIP tower.
         """
-        return self.linear_layers("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-    def linear_layers(self, *names: str) -> str:
-        """A pattern for peft: the language model's layers of these names."""
         path = self.language_model.replace(".", r"\.")
         return rf".*{path}\..*\.({'|'.join(names)})"
 
@@ -69,6 +69,11 @@ def families() -> dict[str, Family]:
     from helpers.models.qwen2_vl import QWEN2_VL
 
     return {family.model_type: family for family in (QWEN2_VL, LLAVA_NEXT)}
+
+
+def plain_model(model: Any) -> Any:
+    """The conditional-generation model without peft's wrapper around it; the adapter's layers stay where they are."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def family_of_model(model: Any) -> Family:
@@ -90,10 +95,15 @@ def family_of(model_path: str | Path) -> Family:
     return known[model_type]
 
 
-def _model_type(model_path: str | Path) -> str:
+def config_of(model_path: str | Path) -> dict[str, Any]:
+    """What a folder's ``config.json`` says; nothing where there is none, as of a hub id."""
     config = Path(model_path) / "config.json"
-    if config.is_file():
-        return json.loads(config.read_text(encoding="utf-8")).get("model_type", "")
+    return json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+
+
+def _model_type(model_path: str | Path) -> str:
+    if (Path(model_path) / "config.json").is_file():
+        return config_of(model_path).get("model_type", "")
     if Path(model_path).is_absolute() or Path(model_path).is_dir():
         raise FileNotFoundError(f"{model_path}: no config.json; expected a model folder in the Hugging Face layout")
     from transformers import AutoConfig

@@ -25,17 +25,18 @@ import torch
 
 from helpers.config.profiles import Profile, SettingsError, load_profile, parse_overrides
 from helpers.models.adapters import add_lora, trainable_groups
-from helpers.models.loading import LARGEST_ON_CPU, load_processor
+from helpers.models.batches import LOGIT_ROWS
+from helpers.models.loading import LARGEST_ON_CPU, linear_layers, load_processor
 from helpers.models.random_weights import STAND_IN_FOLDERS
 from helpers.models.random_weights import on_meta as architecture
 from helpers.models.registry import Family, family_of
+from helpers.models.unpacking import unpacked_bytes
 from helpers.paths import atomic_write, resolve
 
 GB = 1e9
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight, its share of an 8-bit scale of 64, and of a scale of 256 scales
 CARDS = {"12 GB": 12, "16 GB": 16, "24 GB": 24, "40 GB": 40, "80 GB": 80, "141 GB": 141}
 ROOM = 1.2  # GB that CUDA, the driver and fragments take
-_LOGIT_ROWS = 1024  # as in `helpers.training.packing`
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Load:
     tokens: int  # text tokens of a sample
     picture_tokens: int  # of its picture, 0 for text-only
     checkpointing: bool
+    unpacked: bool = False  # the 4-bit weights once for all steps; "auto" does so only where there is room to spare
 
 
 def architectures() -> list[str]:
@@ -59,12 +61,6 @@ def architectures() -> list[str]:
 def shapes_only(path: str | Path) -> tuple[Any, Family]:
     """The architecture of a folder without numbers, and its family."""
     return architecture(path).requires_grad_(False), family_of(path)
-
-
-def linear_layers(model: Any, family: Family) -> dict[str, Any]:
-    """The language model's linear layers, which QLoRA has in 4 bit."""
-    inner = model.get_submodule(family.language_model)
-    return {name: layer for name, layer in inner.named_modules() if isinstance(layer, torch.nn.Linear)}
 
 
 @cache
@@ -85,11 +81,12 @@ def estimate(path: str | Path, load: Load) -> dict[str, float]:
     found, text = counts(Path(path), load.rank)
     parts = {
         "base": (found["in_four_bit"] * NF4_BYTES + (found["parameters"] - found["in_four_bit"]) * 2) / GB,
+        "unpacked": load.unpacked * unpacked_bytes(found["in_four_bit"], torch.bfloat16) / GB,
         "adapter": found["trained"] * 4 / GB,
         "gradients": found["trained"] * 4 / GB,
         "optimiser": found["trained"] * 2 / GB,
         "activations": _activations(text, load) / GB,
-        "logits": 2 * min(load.batch * load.tokens, _LOGIT_ROWS) * text.vocab_size * 4 / GB,
+        "logits": 2 * min(load.batch * load.tokens, LOGIT_ROWS) * text.vocab_size * 4 / GB,
         "cuda": ROOM,
     }
     return {**found, **parts, "total": sum(parts.values())}
@@ -237,7 +234,8 @@ def print_estimate(path: Path, load: Load) -> None:
 def main(given: argparse.Namespace) -> None:
     """Print what was asked for."""
     if given.what == "estimate":
-        load = Load(given.rank, given.batch, given.tokens, given.picture_tokens, given.checkpointing)
+        step = (given.rank, given.batch, given.tokens, given.picture_tokens)
+        load = Load(*step, given.checkpointing, given.unpack_weights)
         for name in given.models:
             print_estimate(resolve(name) if resolve(name).is_dir() else STAND_IN_FOLDERS / name, load)
     else:
@@ -260,6 +258,7 @@ def arguments() -> argparse.ArgumentParser:
     guess.add_argument("--tokens", type=int, default=300)
     guess.add_argument("--picture-tokens", type=int, default=0)
     guess.add_argument("--checkpointing", action="store_true")
+    guess.add_argument("--unpack-weights", action="store_true", help="with the 4-bit weights unpacked once")
     check = commands.add_parser("check", help="can a profile run on this machine?")
     check.add_argument("profile")
     check.add_argument("--set", default="", help="settings that differ from the profile's, as KEY=VALUE KEY=VALUE")

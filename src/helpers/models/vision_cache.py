@@ -1,36 +1,41 @@
-"""What a frozen vision tower makes of a picture, computed once and kept: over epochs, seeds, questions, option orders.
+"""What a vision tower makes of a picture, computed once: `TowerFeatures` in training, `FeatureCache` in scoring.
 
-    with TowerFeatures(model, family, folder):
-        train_or_answer()
-
-Within the block the tower is asked only for pictures that it has not seen; for the others its features are looked up.
-The projector behind it, which may be trained, always computes. A picture is known by the hash of its pixels as the
-processor made them, so that another size or another normalisation is another picture, and the folder is one of the
-tower's weights and precision: features of another model are never found.
+They are two, as they keep different things. In training the projector learns, so what lies before it is kept, known by
+the pixels that a batch brings along, for later runs too. In scoring nothing learns: what lies behind the projector is
+kept, known by the picture's name, so that a picture that was seen is not even opened again.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 
-from helpers.models.registry import Family
+from helpers.models.batches import PICTURE_KEYS
+from helpers.models.registry import Family, plain_model
 from helpers.paths import atomic_write
+
+PICTURES_AT_ONCE = 32
 
 
 class TowerFeatures:
     """Replaces the tower's forward pass within the block; ``folder`` None: kept in memory, as long as this object.
 
-    ``computed`` and ``remembered`` count pictures (in LLaVA tiles). Not for a tower that is trained: its features are
-    computed without gradients.
+        with TowerFeatures(model, family, folder):
+            train()
+
+    The tower is asked only for pictures that it has not seen; the projector behind it always computes. A picture is
+    known by the hash of its pixels as the processor made them, and the folder is one of the tower's weights and
+    precision: features of another size, normalisation or model are never found. ``computed`` and ``remembered`` count
+    pictures (in LLaVA tiles). Not for a tower that is trained: its features are computed without gradients.
     """
 
     def __init__(self, model: Any, family: Family, folder: str | Path | None = None) -> None:
-        plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.family, self.tower = family, plain.get_submodule(family.vision_tower)
+        self.family, self.tower = family, plain_model(model).get_submodule(family.vision_tower)
         self.projector = f"{family.projector.removeprefix(family.vision_tower)}."
         self.folder = Path(folder) / self._model_hash() if folder else None
         self.kept: dict[str, torch.Tensor] = {}
@@ -110,3 +115,72 @@ def _key(picture: torch.Tensor, shape: tuple[int, ...]) -> str:
 
 def _bytes(tensor: torch.Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+class _Picture(Protocol):
+    """A picture that is opened only when the model has to look at it."""
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other of a run."""
+
+    def open(self) -> Any:
+        """The picture itself."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """``embeddings``: picture tokens x the language model's hidden size. ``grid``: (1, 3) where a family has one."""
+
+    embeddings: torch.Tensor
+    grid: torch.Tensor | None = None
+
+
+@dataclass
+class FeatureCache:
+    """Features by picture and by ``state`` of the model: an adapter may have trained the projector too.
+
+    Questions, rotations, protocols and ways of answering differ in text alone, so a picture's features are the same in
+    all of them. Kept in memory up to a limit; the longest unused are dropped first.
+    """
+
+    limit_mb: float = 512
+    computed: int = 0  # pictures that went through the tower
+    _held: OrderedDict[tuple[str, str], Features] = field(default_factory=OrderedDict)
+
+    def of(self, model: Any, processor: Any, pictures: Iterable[_Picture], state: str) -> dict[str, Features]:
+        """Features of the pictures, by their key."""
+        wanted = {picture.key: picture for picture in pictures}
+        found = {key: self._held[key, state] for key in wanted if (key, state) in self._held}
+        missing = [key for key in wanted if key not in found]
+        for start in range(0, len(missing), PICTURES_AT_ONCE):
+            some = missing[start : start + PICTURES_AT_ONCE]
+            seen = picture_features(model, processor, [wanted[key].open() for key in some])
+            found.update(zip(some, seen, strict=True))
+        self.computed += len(missing)
+        for key, features in found.items():
+            self._held[key, state] = features
+            self._held.move_to_end((key, state))
+        size = sum(features.embeddings.nbytes for features in self._held.values())
+        while size > self.limit_mb * 1e6 and len(self._held) > len(found):
+            size -= self._held.popitem(last=False)[1].embeddings.nbytes
+        return found
+
+
+@torch.inference_mode()
+def picture_features(model: Any, processor: Any, pictures: list[Any]) -> list[Features]:
+    """One pass of some pictures through processor, tower and projector."""
+    base = plain_model(model)
+    made = processor.image_processor(images=pictures, return_tensors="pt")
+    given = {name: made[name].to(base.device) for name in PICTURE_KEYS if name in made}
+    embeddings = base.model.get_image_features(**given).pooler_output
+    grids = given["image_grid_thw"].split(1) if "image_grid_thw" in given else [None] * len(pictures)
+    return [Features(e.clone(), grid) for e, grid in zip(embeddings, grids, strict=True)]
+
+
+def adapts_pictures(model: Any) -> bool:
+    """Whether an adapter changes anything outside the language model, so that features differ with it on and off."""
+    if not hasattr(model, "get_base_model"):
+        return False
+    names = [name for name, _ in plain_model(model).named_modules() if "language_model" not in name]
+    return any(name.endswith((".modules_to_save", ".lora_A", ".ia3_l")) for name in names)

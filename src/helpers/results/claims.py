@@ -4,25 +4,28 @@
 
 Every number comes from the tables in the folder; none is written here. The rules are in the docstrings below: a claim
 on accuracy rests on Wilson's 95 % intervals (apart or not), one on costs on the means over the seeds. A verdict is one
-on *this* run: a miniature can show that a mechanism is real, not how large it is at 7B.
+on *this* run: a miniature can show that a mechanism is real, not how large it is at 7B. A table that is stale, or was
+made from something stale or unrecorded (`helpers.workflow.verify`), is not judged, and none of its numbers is quoted.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import pandas as pd
 
 from helpers.paths import resolve
-from helpers.results.figures.style import label
-from helpers.results.findings import findings, share
+from helpers.results.figures.style import label, use_displays
+from helpers.results.findings import Claim, Withheld, findings, reasons_shown, share, verdict_on, withheld
 from helpers.results.stats.accuracy import CHANCE
 from helpers.workflow.provenance import portable
+from helpers.workflow.verify import Doubt, Verified, remedy, verify
 
-ClaimVerdict = Literal["reproduced", "partly reproduced", "not reproduced", "not measured"]
+_verdict = partial(verdict_on, words=("reproduced", "partly reproduced", "not reproduced"))
 _TABLES = {"table1": ("table1",), "table2": ("table2",), "costs": ("resources", "figure2")}
 _COSTS = {"seconds": "time", "peak_memory_mb": "peak memory", "energy_wh": "energy"}
 NOT_TRIED = (
@@ -33,27 +36,18 @@ NOT_TRIED = (
 
 
 @dataclass(frozen=True)
-class Claim:
-    """One claim, our verdict on it, the numbers behind the verdict, and the file that they are from."""
-
-    claim: str
-    verdict: ClaimVerdict
-    evidence: tuple[str, ...]
-    file: str
-
-
-@dataclass(frozen=True)
 class Tables:
-    """The tables of one run; a missing one is empty. ``files`` names where each is from."""
+    """The tables of one run; a missing one is empty. ``files``: where each is from; ``doubts``: what is not judged."""
 
     table1: pd.DataFrame
     table2: pd.DataFrame
     costs: pd.DataFrame
     files: dict[str, str]
+    doubts: dict[str, Doubt]
 
 
-def read_tables(folder: Path) -> Tables:
-    """The tables below a run's folder (in ``results``) or in a folder of published figures.
+def read_tables(folder: Path, checked: Verified) -> Tables:
+    """The tables below a run's folder (in ``results``) or in a folder of published figures, as they were ``checked``.
 
     Raises ``FileNotFoundError`` without a Table 1: then there is nothing to judge.
     """
@@ -65,7 +59,8 @@ def read_tables(folder: Path) -> Tables:
         files[table] = str(portable(found)) if found else ""
     if read["table1"].empty:
         raise FileNotFoundError(f"no table1.csv in {portable(folder)} or its results/; run the notebooks first")
-    return Tables(**read, files=files)
+    doubts = {table: doubt for table, file in files.items() if file and (doubt := checked.doubt(file))}
+    return Tables(**read, files=files, doubts=doubts)
 
 
 def claims(tables: Tables) -> list[Claim]:
@@ -89,7 +84,7 @@ def _lift(tables: Tables, measure: str, answering: str, claim: str) -> Claim:
         if tuned is not None and base is not None:
             outcomes.append(tuned[f"{measure}_low"] > base[f"{measure}_high"])
             evidence.append(f"{name}: {share(tuned, measure)} against {share(base, measure)} untuned")
-    return Claim(claim, _verdict(outcomes), tuple(evidence), tables.files["table1"])
+    return _claim(tables, "table1", claim, outcomes, evidence)
 
 
 def _level(tables: Tables) -> Claim:
@@ -102,7 +97,7 @@ def _level(tables: Tables) -> Claim:
             ways = [f"{share(row, 'type1')} ({label(row['answering'])})" for row in (text, both)]
             evidence.append(f"{name}: {ways[0]} against {ways[1]} with image + text")
     claim = "Text-only training comes level with image-text training in recognition, each asked in its best way"
-    return Claim(claim, _verdict(outcomes), tuple(evidence), tables.files["table1"])
+    return _claim(tables, "table1", claim, outcomes, evidence)
 
 
 def _needs_the_picture(tables: Tables) -> Claim:
@@ -114,7 +109,7 @@ def _needs_the_picture(tables: Tables) -> Claim:
             outcomes.append(row["type1_low"] <= CHANCE <= row["type1_high"])
             evidence.append(f"{name}, {label(row['answering'])}: {share(row, 'type1')} without the picture")
     claim = f"Recognition rests on the picture: withheld, it falls to chance ({CHANCE:.0f} %)"
-    return Claim(claim, _verdict(outcomes), tuple(evidence), tables.files["table2"])
+    return _claim(tables, "table2", claim, outcomes, evidence)
 
 
 def _cheaper(tables: Tables, measure: str) -> Claim:
@@ -128,19 +123,22 @@ def _cheaper(tables: Tables, measure: str) -> Claim:
             evidence.append(f"{name}: {ratio:.2f} of image-text training")
     estimated = " (an estimate, near to time, where a machine has no meter)" if measure == "energy_wh" else ""
     claim = f"Text-only training takes less {_COSTS[measure]}{estimated}"
-    return Claim(claim, _verdict(outcomes), tuple(evidence), _costs(tables))
+    return _claim(tables, "costs", claim, outcomes, evidence)
 
 
 def _no_tower(tables: Tables) -> Claim:
     """Counted, not inferred: the calls of the vision tower during text-only training."""
     runs = tables.costs[tables.costs["mode"] == "text_only"] if len(tables.costs) else tables.costs
     calls = runs["vision_tower_calls"] if len(runs) else pd.Series(dtype=int)
-    evidence = (f"{int(calls.sum())} calls in {len(calls)} text-only trainings",) if len(calls) else ()
-    return Claim("Text-only training never runs the vision tower", _verdict(list(calls == 0)), evidence, _costs(tables))
+    evidence = [f"{int(calls.sum())} calls in {len(calls)} text-only trainings"] if len(calls) else []
+    return _claim(tables, "costs", "Text-only training never runs the vision tower", list(calls == 0), evidence)
 
 
-def _costs(tables: Tables) -> str:
-    return tables.files["costs"]
+def _claim(tables: Tables, table: str, claim: str, outcomes: Sequence[bool], evidence: Sequence[str]) -> Claim:
+    """The claim as its rule came out on one of the tables; not judged where the table is in doubt."""
+    if doubt := tables.doubts.get(table):
+        return Claim(claim, withheld(doubt), reasons_shown(doubt.reasons), tables.files[table])
+    return Claim(claim, _verdict(outcomes), tuple(evidence), tables.files[table])
 
 
 def _groups(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -162,18 +160,17 @@ def _best(of: pd.DataFrame, mode: str) -> Any | None:
     return None if rows.empty else rows.loc[rows["type1"].idxmax()]
 
 
-def _verdict(outcomes: Sequence[bool]) -> ClaimVerdict:
-    if not len(outcomes):
-        return "not measured"
-    if all(outcomes):
-        return "reproduced"
-    return "partly reproduced" if any(outcomes) else "not reproduced"
-
-
 def abstract(tables: Tables) -> list[str]:
-    """What came out, in a sentence or two a model and domain, from the tables alone."""
-    said = [_recognised(name, of) for name, of in _groups(tables.table1)]
-    return [sentence for sentence in (*said, _saved(tables)) if sentence]
+    """What came out, in a sentence or two per model and domain, from the tables alone; nothing of those in doubt."""
+    said = [] if "table1" in tables.doubts else [_recognised(name, of) for name, of in _groups(tables.table1)]
+    said += [] if "costs" in tables.doubts else [_saved(tables)]
+    kept = {"table1": "Accuracies", "costs": "Costs"}
+    said += [
+        f"{what} are {tables.doubts[table].status}, so none is quoted."
+        for table, what in kept.items()
+        if table in tables.doubts
+    ]
+    return [sentence for sentence in said if sentence]
 
 
 def _recognised(name: str, of: pd.DataFrame) -> str:
@@ -192,9 +189,9 @@ def _recognised(name: str, of: pd.DataFrame) -> str:
 
 
 def describing(tables: Tables) -> list[str]:
-    """What describing first changes in recognition, a sentence a mode: who gains, and how much."""
-    said = []
-    for mode in ("text_only", "image_text", "base"):
+    """What describing first changes in recognition, a sentence per mode: who gains, and how much."""
+    said: list[str] = []
+    for mode in () if "table1" in tables.doubts else ("text_only", "image_text", "base"):
         changes = []
         for name, of in _groups(tables.table1):
             direct, described = (_cell(of, mode, answering) for answering in ("direct", "describe"))
@@ -216,12 +213,14 @@ def _saved(tables: Tables) -> str:
     return f"Training on text alone takes, relative to training on image and text, {', '.join(parts)}." if parts else ""
 
 
-def as_markdown(folder: Path) -> str:
+def as_markdown(folder: Path, checked: Verified) -> str:
     """REPRODUCTION.md: the claims of a folder's tables as one table."""
-    tables = read_tables(folder)
+    use_displays({}, folder)
+    tables = read_tables(folder, checked)
     lines = [
         "# What was reproduced, and what was not",
         "",
+        *_warning(folder, tables, found := findings(folder, checked), checked),
         f"Made by `python -m helpers.results.claims {portable(folder)} > REPRODUCTION.md`; no number is typed by hand.",
         "The figures behind it are refreshed by `./run_all.sh publish` and `./run_all.sh ablations`; run the command",
         "above after them.",
@@ -248,7 +247,7 @@ def as_markdown(folder: Path) -> str:
         "|---|---|---|---|",
         *(
             f"| {f.claim} | **{f.verdict}** | {'<br>'.join(f.evidence) or 'none yet'} | {_link(f.file)} |"
-            for f in findings(folder)
+            for f in found
         ),
         "",
         "## Not tried",
@@ -260,20 +259,32 @@ def as_markdown(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _warning(folder: Path, tables: Tables, found: Sequence[Claim], checked: Verified) -> list[str]:
+    """What heads the page where something on it is not judged; empty where all is."""
+    if not tables.doubts and not any(finding.verdict in get_args(Withheld) for finding in found):
+        return []
+    told = " ".join(remedy(checked, folder))
+    return [f"> **Some of this is not judged, as the tables behind it are stale or unrecorded.** {told}", ""]
+
+
 def _link(file: str) -> str:
     return f"[{Path(file).name}]({file})" if file else ""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the claims of a folder's tables."""
+    """Print the claims of a folder's tables; exit status 1 where there are none, or some are not judged."""
     parser = argparse.ArgumentParser(prog="python -m helpers.results.claims", description="Claims beside our tables.")
     parser.add_argument("folder", nargs="?", default="figures/demo", help="default: %(default)s")
+    folder = resolve(parser.parse_args(arguments).folder)
     try:
-        print(as_markdown(resolve(parser.parse_args(arguments).folder)), end="")
+        said = as_markdown(folder, verify([folder]))
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 1
-    return 0
+    print(said, end="")
+    if refused := said.count("**not judged: "):
+        print(f"{refused} verdicts are withheld: what is behind them is stale or unrecorded", file=sys.stderr)
+    return 1 if refused else 0
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ its four scores: the share of each option if one of the four has to be right. It
 
 import base64
 import io
-import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from helpers.paths import MAIN
+from helpers.results.answer_cards import softmax
 from helpers.results.tables.answers import of_protocol, of_variant, read_answers
 from helpers.results.tables.files import find
 from helpers.schemas import Question, read_questions
@@ -96,13 +95,6 @@ def choose_examples(rows: pd.DataFrame, type1: int, type2: int, seed: int) -> li
         names = sorted(rows.loc[rows["question_type"] == kind, "question_id"].unique())
         chosen += rng.sample(names, k=min(wanted, len(names)))
     return chosen
-
-
-def softmax(scores: Sequence[float]) -> tuple[float, ...]:
-    """Shares that add up to one; by hand: scores 0 and log 3 give a quarter and three quarters."""
-    highest = max(scores)
-    powers = [math.exp(score - highest) for score in scores]
-    return tuple(power / sum(powers) for power in powers)
 
 
 def data_address(picture: bytes, kind: str) -> str:

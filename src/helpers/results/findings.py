@@ -15,10 +15,13 @@ import pandas as pd
 from helpers.results.figures.style import label
 from helpers.results.stats.accuracy import CHANCE
 from helpers.workflow.provenance import portable
+from helpers.workflow.verify import Doubt, Verified
 
 Relation = Literal["at chance", "above", "below", "level with", "not above", "not below"]
-FindingVerdict = Literal["holds", "holds in part", "does not hold", "not measured"]
+Withheld = Literal["not judged: stale", "not judged: unrecorded"]
+_WORDS = ("holds", "holds in part", "does not hold")
 WITHIN = ["model", "domain", "answering"]
+_SHOWN = 3  # reasons why something is not judged
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,11 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class ReportFinding:
-    """A rule, our verdict, the numbers behind it, and the file that they are from."""
+class Claim:
+    """A claim of the paper's or a rule of ours, our verdict, the numbers behind it, and the file that they are from."""
 
     claim: str
-    verdict: FindingVerdict
+    verdict: str
     evidence: tuple[str, ...]
     file: str
 
@@ -176,21 +179,34 @@ RULES = (
 )
 
 
-def findings(folder: Path) -> list[ReportFinding]:
+def findings(folder: Path, checked: Verified) -> list[Claim]:
     """Every rule, judged on the grids' tables below a run's folder or a folder of published figures."""
-    return [judged(rule, folder) for rule in RULES]
+    return [judged(rule, folder, checked) for rule in RULES]
 
 
-def judged(rule: Rule, folder: Path) -> ReportFinding:
-    """One rule; "not measured" where its grid has no table, or the table no such rows."""
+def judged(rule: Rule, folder: Path, checked: Verified) -> Claim:
+    """One rule; "not measured" without a table or such rows in it, not judged where the table is in doubt."""
     places = (folder / "grids" / rule.grid / f"{rule.grid}.csv", folder / "ablations" / f"{rule.grid}.csv")
     file = next((place for place in places if place.is_file()), None)
     if file is None:
-        return ReportFinding(rule.claim, "not measured", (), "")
+        return Claim(rule.claim, "not measured", (), "")
+    if doubt := checked.doubt(file):
+        return Claim(rule.claim, withheld(doubt), reasons_shown(doubt.reasons), str(portable(file)))
     compared = list(_compared(rule, pd.read_csv(file)))
     outcomes = [_holds(rule, subject, rival) for _, subject, rival in compared]
     evidence = tuple(_words(rule, *each) for each in compared)
-    return ReportFinding(rule.claim, _verdict(outcomes), evidence, str(portable(file)))
+    return Claim(rule.claim, verdict_on(outcomes, _WORDS), evidence, str(portable(file)))
+
+
+def withheld(doubt: Doubt) -> Withheld:
+    """The verdict on what cannot be relied on."""
+    return "not judged: stale" if doubt.status == "stale" else "not judged: unrecorded"
+
+
+def reasons_shown(reasons: Sequence[str]) -> tuple[str, ...]:
+    """The first reasons of a doubt, in the place of evidence, and how many more there are."""
+    more = len(reasons) - _SHOWN
+    return (*reasons[:_SHOWN], *([f"and {more} more"] if more > 0 else []))
 
 
 def _compared(rule: Rule, table: pd.DataFrame) -> Iterator[tuple[str, Any, Any]]:
@@ -241,9 +257,8 @@ def share(row: Any, measure: str) -> str:
     return f"{row[measure]:.1f}\xa0% [{low:.1f},\xa0{high:.1f}]"  # unbroken: a number keeps its unit and interval
 
 
-def _verdict(outcomes: Sequence[bool]) -> FindingVerdict:
-    if not outcomes:
+def verdict_on(outcomes: Sequence[bool], words: tuple[str, str, str]) -> str:
+    """The first of the words where all outcomes hold, the second where some do, the third where none does."""
+    if not len(outcomes):
         return "not measured"
-    if all(outcomes):
-        return "holds"
-    return "holds in part" if any(outcomes) else "does not hold"
+    return words[0] if all(outcomes) else words[1] if any(outcomes) else words[2]

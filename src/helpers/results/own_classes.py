@@ -44,6 +44,7 @@ def settings(folder: str | Path) -> dict[str, object]:
 
 def verdict(run_dir: str | Path, margin: float, protocol: str | None = None) -> str:
     """The verdict of a run in words, and its table. Raises ``ValueError`` or ``FileNotFoundError`` without answers."""
+    from helpers.results.figures.style import use_displays, with_displays
     from helpers.results.tables import find, read_answers, read_resources
     from helpers.results.verdict import in_words, verdict_table, verdicts
 
@@ -53,7 +54,8 @@ def verdict(run_dir: str | Path, margin: float, protocol: str | None = None) -> 
         raise FileNotFoundError(f"no answers.jsonl below {run_dir}/evaluation; run `./run_all.sh own FOLDER` first")
     answers = read_answers(files)
     resources = read_resources(find(run / "training", "resources.json"))
-    table = verdict_table(answers, resources, protocol)
+    use_displays({}, run)
+    table = with_displays(verdict_table(answers, resources, protocol))
     words = in_words(verdicts(answers, margin, protocol))
     shown = table.drop(columns="seeds").to_string(index=False, na_rep="-")
     return f"{words}\n\nIn percent and points; text_above: what text-only training is above that line.\n{shown}"
@@ -63,7 +65,7 @@ def verdict(run_dir: str | Path, margin: float, protocol: str | None = None) -> 
 
 
 def _everything(own: OwnFolder) -> OwnDomain:
-    return OwnDomain(own, "own", own.classes, 0)
+    return OwnDomain(own, own.classes, 0)
 
 
 def _what_there_is(own: OwnFolder) -> Iterator[str]:

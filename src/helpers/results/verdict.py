@@ -8,7 +8,8 @@ where there is one, with training on pictures (is it worse by more than a margin
   bootstrap would give an interval of width 0. "Better than untuned" also needs McNemar's exact test at 5 %.
 - Text-only is read the way that is fixed before looking: by describing first, where that was asked. Its rivals get
   their better way, which favours them: a "yes" is never owed to a rival that was asked the wrong way.
-- Over several seeds only-one-right counts are means and p is the largest; n stays the number of questions.
+- Over several seeds only-one-right counts are means and p is twice the mean (`combined_p_value`); n stays the number
+  of questions.
 - The classes are the reader's own, hence all that there are: the verdict speaks of new pictures of these, of no others.
 """
 
@@ -20,12 +21,13 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from helpers.results.stats import mcnemar_exact, wilson
+from helpers.results.figures.style import label
+from helpers.results.stats import combined_p_value, mcnemar_exact, seed_by_seed, wilson
+from helpers.results.stats.power import ALPHA, POWER
 from helpers.results.tables import of_protocol, of_variant
 
 MARGIN = 10.0  # points: what one would give up to be spared the pictures; a convention, so a parameter everywhere
-LEVEL = 0.05
-Z, Z_POWER = float(norm.ppf(1 - LEVEL / 2)), float(norm.ppf(0.8))
+Z, Z_POWER = float(norm.ppf(1 - ALPHA / 2)), float(norm.ppf(POWER))
 MOST_QUESTIONS = 10_000  # a larger need is only called larger
 TEXT, BASE, IMAGE = "text_only", "base", "image_text"
 PREFERRED = "describe"
@@ -72,7 +74,7 @@ class Verdict:
 # ---- statistics ----------------------------------------------------------------------------------------------------
 
 
-def tango(only_first: float, only_second: float, n: int, level: float = LEVEL) -> tuple[float, float]:
+def tango(only_first: float, only_second: float, n: int, level: float = ALPHA) -> tuple[float, float]:
     """Score interval of the difference of two paired shares; ``only_first``: what only the first got right."""
     if n < 1 or min(only_first, only_second) < 0 or only_first + only_second > n:
         raise ValueError(f"{only_first} and {only_second} of {n} questions; counts lie in 0..n and n is 1 or more")
@@ -129,25 +131,16 @@ def detectable(n: int, base: float = 0.25) -> float:
 
 def compare(first: pd.DataFrame, second: pd.DataFrame) -> Difference:
     """Rows of two modes, question by question and seed by seed; one seed on one side goes with all of the other."""
-    found = [mcnemar_exact(one, other) for one, other in _paired_seeds(first, second)]
-    only_first, only_second = (
-        sum(getattr(p, name) for p in found) / len(found) for name in ("only_first", "only_second")
+    seeds, others = (set(rows["seed"]) for rows in (first, second))
+    if min(len(seeds), len(others)) > 1 and seeds != others:
+        raise ValueError(f"seeds {sorted(seeds)} against {sorted(others)}; run the missing ones, or one seed of each")
+    found = [mcnemar_exact(one, other) for _, one, other in seed_by_seed(first, second)]
+    return Difference(
+        only_first=sum(p.only_first for p in found) / len(found),
+        only_second=sum(p.only_second for p in found) / len(found),
+        n=first["question_id"].nunique(),
+        p_value=combined_p_value([p.p_value for p in found]),
     )
-    return Difference(only_first, only_second, first["question_id"].nunique(), max(p.p_value for p in found))
-
-
-def _paired_seeds(first: pd.DataFrame, second: pd.DataFrame) -> list[tuple[pd.Series, pd.Series]]:
-    ones, others = (
-        {seed: rows.set_index("question_id")["correct"].astype(bool) for seed, rows in frame.groupby("seed")}
-        for frame in (first, second)
-    )
-    if len(others) == 1:
-        return [(one, next(iter(others.values()))) for one in ones.values()]
-    if len(ones) == 1:
-        return [(next(iter(ones.values())), other) for other in others.values()]
-    if set(ones) != set(others):
-        raise ValueError(f"seeds {sorted(ones)} against {sorted(others)}; run the missing ones, or one seed of each")
-    return [(ones[seed], others[seed]) for seed in ones]
 
 
 # ---- the decision --------------------------------------------------------------------------------------------------
@@ -159,7 +152,7 @@ def judge(gain: Difference, against: Difference | None, margin: float = MARGIN) 
     Yes: better than untuned and, where pictures were trained on, not worse than that by more than the margin. No: worse
     by more than the margin, or a gain that is certainly smaller than it. Otherwise nothing is known, and says so.
     """
-    learned = gain.p_value < LEVEL and gain.interval[0] > 0
+    learned = gain.p_value < ALPHA and gain.interval[0] > 0
     if gain.interval[1] < margin:
         return "no", f"it gains less than {margin:g} points over the untuned model: {gain}"
     if against is not None and against.interval[1] < -margin:
@@ -265,7 +258,7 @@ def _cost(model: str, mode: str, resources: pd.DataFrame | None) -> dict[str, fl
 def in_words(found: Iterable[Verdict]) -> str:
     """The verdicts as text, recognition first."""
     lines = [
-        f"{verdict.model}, type {verdict.question_type} ({_TYPES[verdict.question_type]}), n = {verdict.n}: "
+        f"{label(verdict.model)}, type {verdict.question_type} ({_TYPES[verdict.question_type]}), n = {verdict.n}: "
         f"{verdict.answer.upper()}. Text alone: {verdict.reason}."
         for verdict in sorted(found, key=lambda verdict: verdict.question_type)
     ]

@@ -10,8 +10,7 @@ import random
 from dataclasses import dataclass
 from functools import cache
 
-from helpers.paths import DATA
-from helpers.synthetic.looks import VOCABULARIES, Look
+from helpers.synthetic.looks import FACTS_TABLES, VOCABULARIES, Look
 
 ONSETS = (
     *"b c d f g h j k l m n p r s t v w y z".split(),
@@ -44,8 +43,8 @@ class InventedClass:
 def target_names() -> frozenset[str]:
     """The names of all target classes, lower case, as the two tables hold them."""
     names: set[str] = set()
-    for table in ("butterflies.csv", "culture.csv"):
-        with (DATA / table).open(encoding="utf-8", newline="") as file:
+    for table in FACTS_TABLES.values():
+        with table.open(encoding="utf-8", newline="") as file:
             names |= {row["name"].lower() for row in csv.DictReader(file)}
     return frozenset(names)
 

@@ -3,6 +3,9 @@
 Every sentence exists in several wordings. The last description wording and the last wording of each question are
 *held out*: training text never uses them, the test questions and the test's printed descriptions always do, so that
 no score rests on a sentence seen in training.
+
+These are the words that the demo's base models were taught and that the drawn questions are put in. What the studied
+training asks, and how a test asks beyond its questions, is data instead (`helpers.config.prompts`).
 """
 
 import random

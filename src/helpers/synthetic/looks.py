@@ -9,6 +9,8 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from helpers.paths import DATA
+
 Look = dict[str, str]
 
 NONE = "none"
@@ -248,3 +250,7 @@ CULTURE = Vocabulary(
 )
 
 VOCABULARIES = {vocabulary.domain: vocabulary for vocabulary in (BUTTERFLY, CULTURE)}
+FACTS_TABLES = {
+    "butterfly": DATA / "butterflies.csv",
+    "culture": DATA / "culture.csv",
+}  # the real classes: looks, facts

@@ -19,6 +19,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from helpers.models.adapters import group_of
+from helpers.models.batches import IGNORED
 from helpers.models.registry import Family
 
 FORWARD = BACK_ACTIVATIONS = BACK_WEIGHTS = 2  # operations a weight and token
@@ -62,19 +64,12 @@ def weights_of(model: Any, family: Family) -> Weights:
         looked_up = "embed" in name.split(".")[-2] and not (head_is_table and "embed_tokens" in name)
         if looked_up or "original_module" in name or len(_shape(parameter)) < 2:
             continue
-        part = _part(name, parameter, family)
+        part = group_of(name, family)
+        if part not in ("projector", "vision_tower"):  # a head outside all parts is language
+            part = "adapters" if parameter.requires_grad else "language_model"
         counts[part] += math.prod(_shape(parameter))
         trained |= part == "projector" and parameter.requires_grad
     return Weights(projector_trained=trained, **counts)
-
-
-def _part(name: str, parameter: Any, family: Family) -> str:
-    """The projector comes first, as it may lie inside the tower's module; a head outside all three is language."""
-    if f"{family.projector}." in name:
-        return "projector"
-    if f"{family.vision_tower}." in name:
-        return "vision_tower"
-    return "adapters" if parameter.requires_grad else "language_model"
 
 
 def _shape(parameter: Any) -> tuple[int, ...]:
@@ -91,8 +86,8 @@ class Traffic:
 
     NAMES = ("tokens", "image_tokens", "supervised_tokens")
 
-    def __init__(self, config: Any, ignored: int = -100) -> None:
-        self.image_token, self.ignored = config.image_token_id, ignored
+    def __init__(self, config: Any) -> None:
+        self.image_token = config.image_token_id
         self.patch = config.vision_config.patch_size
         self.sums: list[list[Any]] = []
         self.samples = self.patches = 0
@@ -102,7 +97,7 @@ class Traffic:
         ids, mask = batch["input_ids"], batch.get("attention_mask")
         seen = ids == self.image_token if mask is None else (ids == self.image_token) * mask
         tokens = ids * 0 + 1 if mask is None else mask
-        self.sums.append([part.sum() for part in (tokens, seen, batch["labels"] != self.ignored)])
+        self.sums.append([part.sum() for part in (tokens, seen, batch["labels"] != IGNORED)])
         self.samples += len(batch.get("lengths", ids))
         if (pixels := batch.get("pixel_values")) is not None:
             # Qwen2-VL's processor has cut the pictures into rows of patches; LLaVA-NeXT's hands over whole tiles

@@ -16,11 +16,10 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
 from helpers.models.attention import attention
-from helpers.models.batches import PICTURE_KEYS
-from helpers.models.registry import Family
+from helpers.models.batches import LOGIT_ROWS, PICTURE_KEYS
+from helpers.models.registry import Family, plain_model
 
 ATTENTION = "sample_by_sample"
-LOGIT_ROWS = 1024  # logits held at a time: 0.6 GB in float32 for Qwen2-VL's 152,000 words
 
 
 def attend_sample_by_sample(
@@ -52,11 +51,6 @@ AttentionInterface.register(ATTENTION, attend_sample_by_sample)
 def attention_by_sample(model: Any, family: Family) -> AbstractContextManager[None]:
     """Within the block the language model takes packed rows, and only those."""
     return attention(plain_model(model).get_submodule(family.language_model).config, ATTENTION)
-
-
-def plain_model(model: Any) -> Any:
-    """The conditional-generation model without peft's wrapper around it."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def packed_loss(model: Any, batch: dict[str, Any]) -> torch.Tensor:

@@ -9,9 +9,10 @@ With ``packing`` (the default) a step spends nothing on padding and computes log
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,15 +28,15 @@ from helpers.models.adapter_card import revision_of, write_adapter_card
 from helpers.models.adapters import trainable_groups
 from helpers.models.batches import PICTURE_KEYS, ChatMessage, Tensors, packed_batch, training_batch
 from helpers.models.loading import counted_tower
-from helpers.models.registry import Family
-from helpers.models.unpacked_lora import fuse_lora
+from helpers.models.registry import Family, plain_model
+from helpers.models.unpacking import unpacked_weights
 from helpers.models.vision_cache import TowerFeatures
 from helpers.paths import atomic_write
 from helpers.schemas import Sample
 from helpers.training import trackers
 from helpers.training.flops import Traffic, training_flops, weights_of
 from helpers.training.meter import Meter
-from helpers.training.packing import attention_by_sample, packed_loss, plain_model
+from helpers.training.packing import attention_by_sample, packed_loss
 from helpers.workflow.progress import Ticker
 
 MAX_LENGTH = 4096  # tokens; a sample beyond it is an error, never cut
@@ -138,37 +139,57 @@ class CountingTrainer(Trainer):
 
 
 def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures: bool = False) -> TrainingArguments:
-    """The profile's training settings in the Trainer's words; ``pictures``: whether the samples have any."""
-    checkpointed = settings.checkpointed(pictures)
+    """The settings in the Trainer's words, as notebook 03 writes them out; ``pictures``: whether the samples have any."""
     return TrainingArguments(
-        output_dir=str(output_dir),
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps or -1,
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
         learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup_share,  # below 1 the Trainer takes it as a share
         lr_scheduler_type="cosine",
+        warmup_steps=settings.warmup_share,  # below 1 the Trainer takes it as a share
+        optim=check_optimizer(settings.optimizer or default_optimizer()),
         weight_decay=settings.weight_decay,
         max_grad_norm=1.0,
-        # Paged 8-bit states save memory where there is a GPU; bitsandbytes has no such optimiser for a CPU.
-        optim="paged_adamw_8bit" if torch.cuda.is_available() else "adamw_torch_fused",
         bf16=settings.dtype == "bfloat16",
-        activation_checkpointing=checkpointed,
-        activation_checkpointing_kwargs={"use_reentrant": False} if checkpointed else None,
-        save_steps=settings.checkpoint_steps,
-        save_total_limit=1,
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # else a loss that is no number is recorded as the mean of those before
-        report_to=trackers.chosen_trackers(settings.report_to, output_dir.parents[1]),
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        use_cpu=not torch.cuda.is_available(),
         seed=seed,
         data_seed=seed,
+        **bookkeeping(settings, output_dir, pictures),
     )
+
+
+def check_optimizer(name: str) -> str:
+    """The name; ``ValueError`` for one of bitsandbytes' optimisers, which run on a GPU alone, where there is none."""
+    if ("8bit" in name or "paged" in name) and not torch.cuda.is_available():
+        raise ValueError(
+            f"optimizer {name} runs on a GPU alone, and none was found: use adamw_torch or adamw_torch_fused"
+        )
+    return name
+
+
+def default_optimizer() -> str:
+    """Paged 8-bit states save memory where there is a GPU; bitsandbytes has no such optimiser for a CPU."""
+    return "paged_adamw_8bit" if torch.cuda.is_available() else "adamw_torch_fused"
+
+
+def bookkeeping(settings: Training, output_dir: Path, pictures: bool = False) -> dict[str, Any]:
+    """What the Trainer has to be told besides: where it runs, what it saves and says, and what it recomputes."""
+    checkpointed = settings.checkpointed(pictures)
+    return {
+        "output_dir": str(output_dir),
+        "activation_checkpointing": checkpointed,
+        "activation_checkpointing_kwargs": {"use_reentrant": False} if checkpointed else None,
+        "save_steps": settings.checkpoint_steps,
+        "save_total_limit": 1,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # else a loss that is no number is recorded as the mean of those before
+        "report_to": trackers.chosen_trackers(settings.report_to, output_dir.parent),
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "use_cpu": not torch.cuda.is_available(),
+    }
 
 
 class ProgressLine(TrainerCallback):
@@ -217,20 +238,24 @@ def finetune(
     settings: Training,
     seed: int,
     features_dir: str | Path | None = None,
+    arguments: TrainingArguments | None = None,
 ) -> Result:
     """Train ``model`` (a peft model) on the samples and save the adapter to ``output_dir/adapter``.
 
-    Goes on from the last checkpoint of the same run, if one was left in ``output_dir/checkpoints``; those of other
-    settings or samples are left alone. ``folder`` is where the samples' pictures lie. ``features_dir``: where
+    ``arguments``: the Trainer's own, in place of `trainer_arguments`. Goes on from the last checkpoint of the same run,
+    if one was left in ``output_dir/checkpoints``; those of other settings, arguments or samples are left alone. ``folder`` is where the samples' pictures lie. ``features_dir``: where
     ``tower_cache`` keeps the tower's features for later runs; None: in memory, for this one. Costs are those of the
     training itself, without loading and saving. Raises ``RuntimeError`` if memory runs out or the loss is no number.
     """
     output = Path(output_dir)
-    checkpoints = output / "checkpoints" / fingerprint(model, samples, settings, seed)
+    pictures = any(sample.pictures for sample in samples)
+    arguments = arguments or trainer_arguments(settings, output / "checkpoints", seed, pictures)
+    checkpoints = output / "checkpoints" / fingerprint(model, samples, settings, arguments)
+    arguments = replace(arguments, output_dir=str(checkpoints))
     packed = settings.packing and not model.active_peft_config.is_prompt_learning
     trainer = CountingTrainer(
         model=model,
-        args=trainer_arguments(settings, checkpoints, seed, any(sample.pictures for sample in samples)),
+        args=arguments,
         train_dataset=Conversations(samples, folder),
         data_collator=_collator(model, family, processor, settings, packed),
         callbacks=[FiniteLoss(), ProgressLine()],
@@ -244,7 +269,7 @@ def finetune(
         stack.enter_context(still_training(model, trainer.trained))
         if packed:
             stack.enter_context(attention_by_sample(model, family))
-            stack.enter_context(fuse_lora(model))
+        once = stack.enter_context(unpacked_weights(model, settings.unpack_weights if packed else False))
         tower = stack.enter_context(counted_tower(model, family))
         if cached is not None:
             stack.enter_context(cached)
@@ -258,6 +283,8 @@ def finetune(
     resources = {
         **meter.record(of="train"),
         "vision_tower_calls": tower.calls,
+        "unpacked_layers": once.layers,
+        "unpacked_mb": round(once.bytes / 1e6, 1),
         **counts,
         **training_flops(weights_of(model, family), counts["text_tokens"], counts["image_tokens"], seen),
         "steps": outcome.global_step,
@@ -309,12 +336,14 @@ def _trained(trainer: Trainer, checkpoint: str | None, settings: Training) -> An
         ) from error
 
 
-def fingerprint(model: Any, samples: Sequence[Sample], settings: Training, seed: int) -> str:
+def fingerprint(model: Any, samples: Sequence[Sample], settings: Training, arguments: TrainingArguments) -> str:
     """Twelve hex digits that differ between runs that must not go on from each other's checkpoints."""
+    places = ("output_dir", "logging_dir", "run_name")
     parts = [
         model.config.to_json_string(),
+        json.dumps(model.active_peft_config.to_dict(), default=str, sort_keys=True),
         settings.model_dump_json(),
-        str(seed),
+        json.dumps({k: v for k, v in arguments.to_dict().items() if k not in places}, default=str, sort_keys=True),
         *(s.model_dump_json() for s in samples),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
@@ -333,4 +362,5 @@ def write_results(output_dir: str | Path, result: Result, **run: Any) -> dict[st
         result.losses.to_csv(temporary, index=False)
     with atomic_write(output / "resources.json") as temporary:
         temporary.write_text(json.dumps(resources, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(output / "checkpoints", ignore_errors=True)  # nothing is left to go on from
     return resources

@@ -7,12 +7,17 @@ sidecars, executed notebooks, logs). Exit status: 0 the same, 1 not, 2 nothing t
 Another machine computes sums in another order. Its models then are like those of another seed, and no file is the same.
 ``--tolerance POINTS`` compares accuracies instead: every cell of Tables 1 and 2 within so many percentage points, and
 whatever does not come out of a model (samples, questions, descriptions) to the byte.
+
+Another version of this code may write other files from the same science. ``--answers`` compares answer by answer,
+whatever file a row stands in: the option that was chosen, what was written, and the scores within `LIKELIHOOD`.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -28,6 +33,9 @@ OF_COSTS = {  # figures that draw it
 BEFORE_A_MODEL = {"data", "datasets"}  # folders of what no model has made
 _TABLES = ("table1", "table2")
 ACCURACIES = ("type1", "type2", "overall")
+LIKELIHOOD = 1e-4  # by which the same score may differ between two versions of the code
+ANSWER = ("model", "domain", "mode", "variant", "seed", "image", "answering", "protocol", "question_id")
+SAID = ("options", "parsed", "reply", "description", "named")
 
 
 def files_of(run: Path) -> dict[str, Path]:
@@ -104,6 +112,25 @@ def _apart(name: str, here: pd.DataFrame, there: pd.DataFrame, points: float) ->
                 yield f"{name}: {cell}: {measure} {first} and {second}"
 
 
+def differing_answers(first: Path, second: Path) -> tuple[int, list[str]]:
+    """How many answers both runs have, and where they differ, one line each: also an answer that only one has."""
+    here, there = _answers(first), _answers(second)
+    lines = [f"only in the {'second' if key in there else 'first'}: {'/'.join(key)}" for key in here.keys() ^ there]
+    for key in here.keys() & there.keys():
+        one, other = here[key], there[key]
+        lines += [f"{'/'.join(key)}: {name} differs" for name in SAID if one.get(name) != other.get(name)]
+        scores = zip(one["scores"] or [], other["scores"] or [], strict=True)
+        if (apart := max((abs(a - b) for a, b in scores), default=0.0)) > LIKELIHOOD:
+            lines.append(f"{'/'.join(key)}: scores differ by {apart:.2g}")
+    return len(here.keys() & there.keys()), sorted(lines)
+
+
+def _answers(run: Path) -> dict[tuple[str, ...], dict[str, Any]]:
+    files = [path for folder in ("evaluation", "ablation") for path in (run / folder).rglob("*answers.jsonl")]
+    rows = (json.loads(line) for path in files for line in path.read_text(encoding="utf-8").splitlines())
+    return {tuple(str(row[name]) for name in ANSWER): row for row in rows}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print what differs; the exit status is said at the top of this file."""
     parser = argparse.ArgumentParser(
@@ -112,7 +139,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
     parser.add_argument("--tolerance", type=float, metavar="POINTS", help="of another machine: compare accuracies")
+    parser.add_argument("--answers", action="store_true", help="of another version: compare answer by answer")
     given = parser.parse_args(arguments)
+    if given.answers:
+        count, lines = differing_answers(given.first, given.second)
+        print(*lines[:50], f"{count} answers in both, {len(lines)} differences", sep="\n")
+        return 2 if not count else int(bool(lines))
     compared = files_of(given.first).keys() | files_of(given.second).keys()
     if not compared:
         print(f"nothing to compare in {given.first} and {given.second}", file=sys.stderr)

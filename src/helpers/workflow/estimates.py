@@ -12,8 +12,7 @@ from typing import Any, Protocol
 
 from helpers.workflow.progress import duration
 
-RESULT = {"training": "resources.json", "evaluation": "answers.jsonl", "ablation": "answers.jsonl"}
-_NOTEBOOKS = {"training": "finetune", "evaluation": "evaluate", "ablation": "ablate"}  # their executed copies' folders
+RESULT = {"training": "resources.json", "evaluation": "answers.jsonl"}
 _UNKNOWN = "unknown"
 
 
@@ -28,12 +27,11 @@ class Named(Protocol):
         """Where the step's result lies."""
 
 
-def steps(runs: Sequence[Named], pictures: bool) -> dict[str, list[str]]:
+def steps(runs: Sequence[Named]) -> dict[str, list[str]]:
     """The names of each step's results, each once."""
     found = {
         "training": [run.name("training") for run in runs if run.mode != "base"],
         "evaluation": [run.name("evaluation") for run in runs],
-        "ablation": [run.name("ablation") for run in runs if pictures],
     }
     return {step: list(dict.fromkeys(names)) for step, names in found.items()}
 
@@ -76,7 +74,7 @@ def _known(found: tuple[float, list[str]], write: Any) -> str:
 
 
 def _seconds(run: Path, step: str) -> float | None:
-    files = (run / "notebooks" / _NOTEBOOKS[step]).rglob("seed*.manifest.json")
+    files = (run / "notebooks" / step).rglob("seed*.manifest.json")
     return _median(_read(file, "seconds") for file in files if ".failed." not in file.name)
 
 

@@ -3,11 +3,12 @@
 papermill does the work. Around it: the parameters and the kernel are checked first; the executed copy appears under its
 name only when it is complete; what the notebook prints goes to a log, with a sign of life on the terminal; a failure
 says in one line which notebook, which cell, what and where to read on; and a manifest says what was run on what
-(`helpers.workflow.manifest`). Executed copies are made to be shown: folders of this machine, names and keys are taken out of them
-(`helpers.workflow.provenance.private_strings`). The log, which nobody publishes, keeps them.
+(`helpers.workflow.manifest`). Executed copies are made to be shown: folders of this machine, names and keys are taken
+out before they are written (`helpers.workflow.redact`). Log and terminal, which nobody publishes, only lose keys.
 """
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -17,8 +18,8 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ import yaml
 from helpers import paths
 from helpers.workflow import failures, notebooks, preflight, progress, provenance
 from helpers.workflow.manifest import RunRecord
+from helpers.workflow.redact import Redactor, name_key, scrub
 from helpers.workflow.warm import client
 
 PROGRESS = "progress:"  # a notebook prints lines that start so
@@ -52,18 +54,26 @@ class NotebookFailed(RuntimeError):
 
 
 class Log:
-    """The file that papermill writes a notebook's output to; lines that report progress also go to the terminal."""
+    """The file that papermill writes a notebook's output to, keys taken out; lines that report progress also go to the
+    terminal. It writes whole lines, as a key may come in two pieces; `close` writes what is left.
+    """
 
     def __init__(self, file: IO[str], terminal: IO[str], label: str) -> None:
         self.file, self.terminal, self.label = file, terminal, label
-        self.unfinished = ""
+        self.unfinished, self.redact = "", Redactor()
         self.reported = time.monotonic()  # a step shorter than the interval reports nothing
 
     def write(self, text: str) -> None:
-        self.file.write(text)
-        *lines, self.unfinished = (self.unfinished + text).split("\n")
-        if reports := [line for line in lines if line.startswith(PROGRESS)]:
+        *lines, self.unfinished = re.split(r"(?<=[\n\r])", self.unfinished + text)
+        said = self.redact("".join(lines))
+        self.file.write(said)
+        if reports := [line for line in said.splitlines() if line.startswith(PROGRESS)]:
             self._report(reports[-1].removeprefix(PROGRESS).strip())
+
+    def close(self) -> None:
+        self.file.write(self.redact(self.unfinished))
+        self.unfinished = ""
+        self.file.flush()
 
     def flush(self) -> None:
         self.file.flush()
@@ -93,6 +103,8 @@ def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any],
     notebooks.check_parameters(notebook, parameters)
     preflight.check_kernel()
     record = RunRecord(notebook, output, parameters)
+    for variable in key_variables(record.parameters):
+        name_key(variable)
     os.environ.update(kernel_environment(threads))
     os.environ[provenance.MANIFEST] = str(provenance.portable(record.path.resolve()))
     running, failed = output.with_suffix(".running.ipynb"), output.with_suffix(".failed.ipynb")
@@ -102,11 +114,12 @@ def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any],
         started, kills = time.monotonic(), failures.memory_kills()
         print(f"{label} started", file=terminal, flush=True)
         try:
-            _run_papermill(notebook, running, parameters, Log(file, terminal, label))
+            with closing(Log(file, terminal, label)) as said:
+                _run_papermill(notebook, running, parameters, said)
         except Exception as error:
             _keep(running, failed)
             kind, reason = _reason(error, kills)
-            line = _line(reason, notebook, failed, log)
+            line = Redactor()(_line(reason, notebook, failed, log))
             record.finish(1, line, kind)
             raise NotebookFailed(line) from error
         except KeyboardInterrupt as error:
@@ -122,6 +135,14 @@ def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any],
             raise
         failed.unlink(missing_ok=True)
         print(f"{label} {time.monotonic() - started:.0f} s{_whole()}", file=terminal, flush=True)
+
+
+def key_variables(parameters: Any) -> Iterator[str]:
+    """The environment variables that a notebook's parameters name as those of keys (`helpers.config.writer`)."""
+    for name, value in parameters.items() if isinstance(parameters, Mapping) else ():
+        if str(name).endswith("key_variable") and isinstance(value, str):
+            yield value
+        yield from key_variables(value)
 
 
 def kernel_environment(threads: int) -> dict[str, str]:
@@ -158,18 +179,44 @@ def _output_to(log: Path) -> Iterator[tuple[IO[str], IO[str]]]:
             for original, standard in zip(originals, (1, 2), strict=True):
                 os.dup2(original, standard)
                 os.close(original)
+            _redact_file(log)
+
+
+def _redact_file(log: Path) -> None:
+    """Once more and as a whole: native code writes past `Log`, and a key may go over several lines."""
+    said = log.read_bytes().decode(errors="surrogateescape")
+    if (clean := Redactor()(said)) != said:
+        log.write_bytes(clean.encode(errors="surrogateescape"))
+
+
+class _CleanCopy:
+    """Papermill's way to its output: it saves after each cell, so what a killed run leaves is as clean as the rest."""
+
+    def __init__(self) -> None:
+        self._cell = functools.lru_cache(128)(lambda text: scrub(json.loads(text)))  # most are as at the last save
+
+    def write(self, text: str, path: str) -> None:
+        notebook = json.loads(text)
+        cells = [self._cell(json.dumps(cell)) for cell in notebook.pop("cells")]
+        content = json.dumps({"cells": cells, **scrub(notebook)}, indent=1, ensure_ascii=False)
+        Path(path).write_text(content + "\n", encoding="utf-8", errors="surrogatepass")
+
+    def pretty_path(self, path: str) -> str:
+        return path
 
 
 def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log: Log) -> None:
     # jsonschema compiles a grammar of web addresses that no notebook needs, at 0.9 s an import: spare it
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
+    from papermill.iorw import papermill_io
     from papermill.log import logger
     from traitlets.config import Config
 
     from helpers.workflow.warm import kernel
 
     kernel.use(notebook)
+    papermill_io.register(str(output), _CleanCopy())
     logger.setLevel("ERROR")  # its warnings are about parameters, which were checked more strictly before
     # Sockets in a short-lived folder of our own instead of TCP ports: two kernels that start at once cannot take the
     # same one, and nobody else on the machine can listen. The prefix `ip` is needed: the library's own is a name in the
@@ -193,10 +240,8 @@ def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log
 
 
 def _keep(running: Path, kept: Path) -> None:
-    """Give the executed copy its name, without anything private in it."""
+    """Give the executed copy its name."""
     if running.is_file():  # not when papermill stopped before its first save
-        content = provenance.scrub(json.loads(running.read_text(encoding="utf-8")))
-        running.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         running.replace(kept)
 
 
@@ -208,11 +253,11 @@ def _reason(error: Exception, kills: int) -> tuple[str, str]:
     from helpers.workflow.warm.kernel import WarmProvisioner
 
     if isinstance(error, PapermillExecutionError):
-        print(strip_color("\n".join(error.traceback)), flush=True)
+        print(Redactor()(strip_color("\n".join(error.traceback))), flush=True)
         return failures.of_cell(error.ename, error.evalue), f"{error.ename}: {error.evalue}"
     if isinstance(error, DeadKernelError):
         return failures.of_kernel(WarmProvisioner.status, failures.memory_kills() > kills)
-    traceback.print_exception(error)
+    print(Redactor()("".join(traceback.format_exception(error))), file=sys.stderr, flush=True)
     return failures.CELL, f"{type(error).__name__}: {error}"
 
 
@@ -300,15 +345,20 @@ def main(arguments: list[str] | None = None) -> int:
         label = _position() + label
         execute(given.notebook, given.output, log, parameters, label, given.threads)
     except (NotebookFailed, notebooks.NotebookError, preflight.PreflightError) as error:
-        print(error, file=sys.stderr)
-        return 1
+        return _failed(str(error))
     except OSError as error:  # of what this process writes itself: copy, manifest, log
-        print(f"FAILED {given.notebook}: {error}; see to that disk or folder, and run the same again", file=sys.stderr)
-        return 1
+        return _failed(f"FAILED {given.notebook}: {error}; see to that disk or folder, and run the same again")
     except KeyboardInterrupt as error:
         print(f"{label} interrupted", file=sys.stderr)
         return _status(error)
+    except Exception:  # a fault of this program, whose traceback may repeat what the notebook or a parameter said
+        return _failed(traceback.format_exc())
     return 0
+
+
+def _failed(message: str) -> int:
+    print(Redactor()(message), file=sys.stderr)
+    return 1
 
 
 def command() -> int:

@@ -10,6 +10,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +112,9 @@ def default_parameters(notebook: Path) -> dict[str, Any]:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         value = getattr(statement, "value", None)
         for name in (target.id for target in targets if isinstance(target, ast.Name)):
-            try:
+            with suppress(ValueError, TypeError):  # TypeError: a dict with a list as key
                 found[name] = ast.literal_eval(value) if value else None
-            except (ValueError, TypeError):  # TypeError: a dict with a list as key
-                continue
-    return found
+    return {name: value for name, value in found.items() if value is not ...}  # those are derived in the notebook
 
 
 def inputs_of(parameters: Mapping[str, Any]) -> list[Path]:

@@ -3,37 +3,30 @@
 A *manifest* (JSON) belongs to one run of one notebook; `helpers.workflow.execute` writes it. A *sidecar* (JSON, `figure2.json`)
 belongs to one figure, and is written when the figure is saved. `helpers.workflow.verify` compares both with the files as they
 are now. They are meant to be published beside the results, so they name no host, no user, no key and no folder outside
-the project: see `private_strings`.
+the project: see `helpers.workflow.redact`.
 """
 
-import functools
-import getpass
 import hashlib
 import json
 import os
 import platform
-import re
-import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from helpers.paths import ROOT, atomic_write, resolve
+from helpers.workflow.redact import scrub
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "numpy", "pandas", "pillow", "matplotlib", "codecarbon")
 LOCK = ROOT / "requirements.txt"
 MANIFEST = "HELPERS_MANIFEST"  # environment: where the manifest of the run in progress will lie
 MANIFEST_SUFFIX = ".manifest.json"  # beside an executed notebook
 BOOKKEEPING = {"manifest.json", ".DS_Store"}  # no part of a folder's contents
-SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
 STARTERS = "helpers.workflow.warm"
-_PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf"}  # in a notebook's outputs
-Substitution = tuple[re.Pattern[str], Mapping[str, str]]
-GENERIC_USERS = {"root", "user", "admin", "ubuntu", "debian", "runner", "jovyan", "nobody", "home", "mambauser"}
 
 
 def write_manifest(
@@ -130,15 +123,16 @@ def loaded_code() -> list[Path]:
     return sorted(path for path in {Path(file) for file in files if file} if path.is_relative_to(package))
 
 
-def sha256(path: str | Path) -> str:
+def sha256(path: str | Path, of_file: Callable[[Path], str] | None = None) -> str:
     """Hash of a file's bytes, or of a folder's names and files (but not their dates), in hexadecimal digits.
 
-    A manifest within a folder is not part of its contents: it has a date.
+    A manifest within a folder is not part of its contents: it has a date. ``of_file`` gives the hashes of a folder's
+    files where they are known already.
     """
-    path = Path(path)
+    path, of_file = Path(path), of_file or sha256
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and file.name not in BOOKKEEPING)
-        listed = "".join(f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in files)
+        listed = "".join(f"{file.relative_to(path).as_posix()} {of_file(file)}\n" for file in files)
         return hashlib.sha256(listed.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -162,68 +156,6 @@ def _portable_path(path: Path) -> str:
     if path.is_relative_to(home) and home != Path(home.anchor):
         return f"~/{path.relative_to(home).as_posix()}"
     return Path(os.path.relpath(path, ROOT)).as_posix()
-
-
-def private_strings() -> dict[str, str]:
-    """What must not be published, and what stands in its place: folders of this machine, names, keys.
-
-    Folders: the repository's and the home folder. Names: the host's and the user's (unless it is a common one, such as
-    "root", which would be found in ordinary words). Keys: the values, of eight characters or more, of environment
-    variables whose name speaks of a key, token, secret, password or credential.
-    """
-    keys = {value: f"<{name}>" for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= 8}
-    names = {host: "<host>" for host in {socket.gethostname(), socket.gethostname().split(".")[0]}}
-    if (user := _user()) not in GENERIC_USERS:
-        names[user] = "<user>"
-    short = {name: word for name, word in names.items() if len(name) > 3 and name != "localhost"}
-    folders = {str(Path.home()): "~", str(ROOT): "."}
-    return {**keys, **short, **{folder: word for folder, word in folders.items() if folder.strip("/")}}
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return ""
-
-
-def scrub(value: Any) -> Any:
-    """The value with everything private replaced in the strings within it; pictures (base64) are left alone."""
-    words = private_strings()
-    keys = {text: word for text, word in words.items() if word.startswith("<") and word not in {"<host>", "<user>"}}
-    others = {text: word for text, word in words.items() if text not in keys}
-    return _scrubbed(value, [_substitution(keys, whole=False), _substitution(others, whole=True)])
-
-
-def _scrubbed(value: Any, substitutions: Sequence[Substitution]) -> Any:
-    if isinstance(value, Mapping):
-        return {k: item if str(k) in _PICTURES else _scrubbed(item, substitutions) for k, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_scrubbed(item, substitutions) for item in value]
-    if isinstance(value, str):
-        for pattern, words in substitutions:
-            value = pattern.sub(functools.partial(_word, words), value)
-    return value
-
-
-def _word(words: Mapping[str, str], found: re.Match[str]) -> str:
-    return words[found[0]]
-
-
-def _substitution(words: Mapping[str, str], whole: bool) -> Substitution:
-    """A pattern of some private strings, the longest first, and what replaces each.
-
-    ``whole``: only as whole words, since a host called "fern" is not in "ferns". A folder takes its slash with it.
-    """
-    if not whole:
-        return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or r"(?!)"), words
-    inside = {f"{folder}/": "" if word == "." else f"{word}/" for folder, word in words.items() if word in {".", "~"}}
-    everything = {**words, **inside}
-    parts = [
-        rf"(?<![\w.-]){re.escape(text)}" + ("" if text in inside else r"(?![\w-])")
-        for text in sorted(everything, key=len, reverse=True)
-    ]
-    return re.compile("|".join(parts) or r"(?!)"), everything
 
 
 def git_state() -> dict[str, Any] | None:

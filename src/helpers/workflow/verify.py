@@ -1,58 +1,143 @@
-"""Are the results still those of the files that they name? `python -m helpers.workflow.verify [runs/demo] [figures/demo]`
+"""Are the results still those of their inputs? `python -m helpers.workflow.verify [runs/demo] [figures/demo]`
 
 Manifests (of executed notebooks) and sidecars (of figures) hold hashes of inputs, code and results. This computes them
-again and says of each result: ok; stale, and why; or not checkable here, since its inputs are not in this clone. Exit
-status: 0 where nothing is stale, 1 where something is, 2 where nothing was found to check.
+again and says of each result: ok; stale, and why; unrecorded, i.e. put into a run of the workflow by something else; or
+not checkable here, since its inputs are not in this clone. Exit status: 0 where nothing is stale or unrecorded, 1 where
+something is, 2 where nothing was found to check.
+
+`--quick` hashes only files whose size, times or inode are others than when they were last hashed, and prints a line per
+fault. `--stale` prints the executed copies of what is stale, for Snakemake's `--forcerun`: a result that is older than
+what was made from it, as a restored backup is, looks finished to Snakemake.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from helpers.paths import ROOT, resolve
+from helpers.paths import MAIN, PROFILES, ROOT, atomic_write, resolve
 from helpers.workflow import provenance
 
-Status = Literal["ok", "stale", "not checkable"]
+Status = Literal["ok", "stale", "unrecorded", "not checkable"]
 DEFAULT = ("runs/demo", "figures/demo")
+HASHES = ".hashes.json"  # in a run's folder: what `--quick` knows of its files
+_RESULTS = {".csv", ".json", ".jsonl", ".parquet", ".safetensors"}  # pictures are too many; a table names each
+_UNWATCHED = {"notebooks", "logs", "report", "features", "playground", "checkpoints"}  # records, caches, scratch
+_FAULTS: tuple[Status, ...] = ("stale", "unrecorded")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one manifest or sidecar; ``reasons`` is empty where all is well."""
+    """What was found of one manifest, one sidecar or one folder of unrecorded files; ``reasons``: of what is not ok."""
 
-    source: str  # the manifest or sidecar, relative to the root
+    source: str  # the manifest, sidecar or folder, relative to the root
     what: str  # the notebook or the figure
     status: Status
     reasons: tuple[str, ...]
+    makes: tuple[str, ...] = field(default=(), repr=False)  # files that it speaks for
+    needs: tuple[str, ...] = field(default=(), repr=False)  # files and folders that these were made from
+    executed: tuple[str, ...] = field(default=(), repr=False)  # the executed copy, of a manifest
+    main: bool = True  # whether the profile alone makes it, without a grid
 
 
-def verify(folders: Iterable[str | Path]) -> list[Finding]:
+@dataclass(frozen=True)
+class Doubt:
+    """Why a file is not to be relied on: it, or something that it was made from, is stale or unrecorded."""
+
+    status: Literal["stale", "unrecorded"]
+    reasons: tuple[str, ...]
+
+
+class Verified:
+    """What was found below some folders, and which files can be relied on."""
+
+    def __init__(self, findings: Iterable[Finding], by_hand: bool) -> None:
+        self.findings = tuple(findings)
+        self.by_hand = by_hand  # no notebook was run by the workflow: nothing is recorded
+        self._makers: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            for name in finding.makes:
+                self._makers.setdefault(name, []).append(finding)
+        self._doubts: dict[str, Mapping[str, None]] = {}
+
+    @property
+    def faults(self) -> list[Finding]:
+        """What is stale or unrecorded."""
+        return [finding for finding in self.findings if finding.status in _FAULTS]
+
+    def doubt(self, *files: str | Path) -> Doubt | None:
+        """Why some files cannot be relied on, whatever in the chain of what they were made from is at fault.
+
+        A published figure whose code alone has changed can: its numbers are still those of its runs.
+        """
+        reasons = [reason for file in files for reason in self._reasons(_name(resolve(file)))]
+        if not reasons:
+            return None
+        unrecorded = all(reason.startswith(_NO_RECORD) for reason in reasons)
+        return Doubt("unrecorded" if unrecorded else "stale", tuple(dict.fromkeys(reasons)))
+
+    def _reasons(self, name: str) -> Mapping[str, None]:
+        """Of a file or folder, each reason once and in order, those from farther up the chain last."""
+        if name not in self._doubts:
+            self._doubts[name] = {}  # what is made from itself ends here
+            found: dict[str, None] = {}
+            for maker in self._makers.get(name, ()):
+                found |= dict.fromkeys(reason for reason in maker.reasons if _concerns(reason, name, maker))
+                for needed in maker.needs:
+                    found |= self._reasons(needed)
+            if name not in self._makers:
+                for inside in self._makers:
+                    if inside.startswith(f"{name}/"):
+                        found |= self._reasons(inside)
+            self._doubts[name] = found
+        return self._doubts[name]
+
+
+_NO_RECORD = "no record of"
+
+
+def _concerns(reason: str, name: str, maker: Finding) -> bool:
+    """Whether a maker's reason is one to doubt this file: of its results a changed one says nothing of the others."""
+    kind, _, about = reason.partition(": ")
+    if maker.status == "not checkable" or (
+        kind.startswith("code") and not maker.source.endswith(provenance.MANIFEST_SUFFIX)
+    ):
+        return False
+    return about == name if kind.startswith(("result", "file", _NO_RECORD)) else True
+
+
+def verify(folders: Iterable[str | Path], hash_of: Callable[[Path], str] = provenance.sha256) -> Verified:
     """Check every manifest and sidecar below the folders, in the order of their paths; a report's copies left out.
 
     Within a run of the workflow its own manifest is left out too: it still is that of the run which this one replaces.
+    ``hash_of`` hashes a file.
     """
-    current_hash.cache_clear()
-    found = {(file, file.relative_to(top)) for top in map(resolve, folders) for file in top.rglob("*.json")}
+    tops = [*map(resolve, folders)]
+    listed = {(file, file.relative_to(top)) for top in tops for file in top.rglob("*.json")}
     own = provenance.manifest_in_progress()
-    files = sorted(file for file, inside in found if "report" not in inside.parts and _name(file) != own)
+    files = sorted(file for file, inside in listed if "report" not in inside.parts and _name(file) != own)
     manifests = {
         file: read for file in files if file.name.endswith(provenance.MANIFEST_SUFFIX) and (read := _read(file))
     }
     sidecars = {file: read for file in files if file not in manifests and "figure" in (read := _read(file))}
+    manifests = {file: content for file, content in manifests.items() if content.get("exit") == 0}
+    check = _Check(hash_of)
     owners = _latest(manifests)
-    runs = [_check_run(file, content, owners) for file, content in manifests.items() if content.get("exit") == 0]
-    return runs + [_check_figure(file, content) for file, content in sidecars.items()]
+    findings = [check.run(file, content, owners) for file, content in manifests.items()]
+    findings += [check.figure(file, content) for file, content in sidecars.items()]
+    if manifests:
+        recorded = {*map(_name, sidecars), *(name for finding in findings for name in finding.makes)}
+        findings += [found for top in tops for found in _unrecorded(top, recorded)]
+    return Verified(findings, by_hand=not manifests)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -63,45 +148,80 @@ def _latest(manifests: Mapping[Path, Mapping[str, Any]]) -> dict[str, Path]:
     return {result: file for file, content in by_end for result in content.get("outputs", {})}
 
 
-def _check_run(file: Path, content: Mapping[str, Any], owners: Mapping[str, Path]) -> Finding:
-    results = {name: digest for name, digest in content.get("outputs", {}).items() if owners[name] == file}
-    reasons = [
-        *_differences(content.get("executed", {}), "executed copy"),
-        *_differences(results, "result"),
-        *_differences(content.get("inputs", {}), "input"),
-        *_differences(content.get("code", {}), "code"),
-    ]
-    return Finding(_name(file), str(content.get("notebook")), "stale" if reasons else "ok", tuple(reasons))
+def _unrecorded(top: Path, recorded: Set[str]) -> Iterator[Finding]:
+    """Files of results in the folders of a run that no manifest or sidecar names, a finding per folder."""
+    if top.is_relative_to(ROOT / "figures"):
+        return
+    by_folder: dict[str, list[str]] = {}
+    for file in sorted(top.rglob("*")):
+        inside = file.relative_to(top)
+        watched = len(inside.parts) > 1 and not _UNWATCHED & set(inside.parts) and file.suffix in _RESULTS
+        known = file.name.startswith(".") or file.name in provenance.BOOKKEEPING or _name(file) in recorded
+        if watched and not known and file.is_file():
+            by_folder.setdefault(_name(file.parent), []).append(_name(file))
+    for folder, names in by_folder.items():
+        reasons = tuple(f"{_NO_RECORD}: {name}" for name in names)
+        yield Finding(folder, "made outside of the workflow", "unrecorded", reasons, makes=tuple(names))
 
 
-def _check_figure(file: Path, content: Mapping[str, Any]) -> Finding:
-    beside = {_name(file.parent / name): digest for name, digest in content.get("files", {}).items()}
-    reasons = [*_differences(beside, "file"), *_differences(content.get("code", {}), "code")]
-    inputs = content.get("inputs", {})
-    gone = _not_of_this_clone(file, inputs)
-    reasons += _differences({name: digest for name, digest in inputs.items() if name not in gone}, "input")
-    if reasons:
-        return Finding(_name(file), content["figure"], "stale", tuple(reasons))
-    lacking = sorted(name for name in gone if not resolve(name).exists())
-    said = (f"it was made from runs that are not in this clone: no {lacking[0]}",) if gone else ()
-    return Finding(_name(file), content["figure"], "not checkable" if gone else "ok", said)
+class _Check:
+    """Compares records with what is there; many name the same inputs, so that each hash is computed once."""
 
+    def __init__(self, hash_of: Callable[[Path], str]) -> None:
+        self._hash_of, self._known = hash_of, dict[str, str | None]()
 
-def _differences(recorded: Mapping[str, str], kind: str) -> Iterator[str]:
-    """What is missing or has changed, in words."""
-    for name, digest in recorded.items():
-        now = current_hash(name)
-        if now is None:
-            yield f"{kind} missing: {name}"
-        elif now != digest:
-            yield f"{kind} changed: {name}"
+    def run(self, file: Path, content: Mapping[str, Any], owners: Mapping[str, Path]) -> Finding:
+        results = {name: digest for name, digest in content.get("outputs", {}).items() if owners[name] == file}
+        reasons = [
+            *self._differences(content.get("executed", {}), "executed copy"),
+            *self._differences(results, "result"),
+            *self._differences(content.get("inputs", {}), "input"),
+            *self._differences(content.get("code", {}), "code"),
+        ]
+        given = content.get("parameters") or {}
+        return Finding(
+            _name(file),
+            str(content.get("notebook")),
+            "stale" if reasons else "ok",
+            tuple(reasons),
+            makes=tuple(results),
+            needs=tuple(content.get("inputs", {})),
+            executed=tuple(content.get("executed", {})),
+            main=given.get("variant", MAIN) == MAIN and "grid_name" not in given,
+        )
 
+    def figure(self, file: Path, content: Mapping[str, Any]) -> Finding:
+        beside = {_name(file.parent / name): digest for name, digest in content.get("files", {}).items()}
+        inputs = content.get("inputs", {})
+        gone = _not_of_this_clone(file, inputs)
+        reasons = [
+            *self._differences(beside, "file"),
+            *self._differences(content.get("code", {}), "code"),
+            *self._differences({name: digest for name, digest in inputs.items() if name not in gone}, "input"),
+        ]
+        status: Status = "stale" if reasons else "not checkable" if gone else "ok"
+        if not reasons and gone:
+            lacking = sorted(name for name in gone if not resolve(name).exists())
+            reasons = [f"it was made from runs that are not in this clone: no {lacking[0]}"]
+        made_from = tuple(name for name in inputs if name not in gone)
+        return Finding(_name(file), content["figure"], status, tuple(reasons), makes=tuple(beside), needs=made_from)
 
-@cache
-def current_hash(name: str) -> str | None:
-    """Hash of a file or folder as it is now; None where there is none. Many figures name the same inputs."""
-    path = resolve(name)
-    return provenance.sha256(path) if path.exists() else None
+    def _differences(self, recorded: Mapping[str, str], kind: str) -> Iterator[str]:
+        """What is missing or has changed, in words."""
+        for name, digest in recorded.items():
+            now = self._hash_now(name)
+            if now is None:
+                yield f"{kind} missing: {name}"
+            elif now != digest:
+                yield f"{kind} changed: {name}"
+
+    def _hash_now(self, name: str) -> str | None:
+        """Hash of a file or folder as it is now; None where there is none."""
+        if name not in self._known:
+            path = resolve(name)
+            whole = provenance.sha256(path, self._hash_of) if path.is_dir() else None
+            self._known[name] = whole or (self._hash_of(path) if path.exists() else None)
+        return self._known[name]
 
 
 def _not_of_this_clone(figure: Path, inputs: Iterable[str]) -> set[str]:
@@ -121,9 +241,85 @@ def _name(path: Path) -> str:
     return str(provenance.portable(path))
 
 
+# ---- the quick way ---------------------------------------------------------------------------------------------------
+
+
+class KnownHashes:
+    """Hashes of files as they were last computed, trusted while a file's size, times and inode are the same.
+
+    The time of the last change of its inode is among them, which no program can set: an older file put in place of a
+    newer one is seen, whatever date it bears.
+    """
+
+    def __init__(self, run: str | Path) -> None:
+        self._file = resolve(run) / HASHES
+        self._before, self._now = _read(self._file), dict[str, list[Any]]()
+
+    def __call__(self, path: Path) -> str:
+        found, name = path.stat(), _name(path)
+        state = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+        *known, digest = self._before.get(name) or [None]
+        if known != state:
+            digest = provenance.sha256(path)
+        self._now[name] = [*state, digest]
+        return str(digest)
+
+    def write(self) -> None:
+        """Keep what is known of the files that were asked for, where that is news."""
+        if self._now != self._before:
+            with atomic_write(self._file) as temporary:
+                temporary.write_text(json.dumps(self._now), encoding="utf-8")
+
+
+def verify_quickly(run: str | Path) -> Verified:
+    """As `verify` of one run, in seconds where little has changed since the last time."""
+    known = KnownHashes(run)
+    found = verify([run], known)
+    if found.findings:
+        known.write()
+    return found
+
+
+# ---- words -----------------------------------------------------------------------------------------------------------
+
+
+def remedy(found: Verified, folder: str | Path) -> list[str]:
+    """What to do about what is stale or unrecorded below a run's folder, a sentence each; empty where nothing is."""
+    stale = [finding for finding in found.faults if finding.status == "stale"]
+    said = [f"To make again what is stale: {_makes_again(resolve(folder), stale)}."] if stale else []
+    if len(stale) < len(found.faults):
+        said.append(
+            "Move what is unrecorded to a folder of its own, such as runs/lab, or delete it; "
+            "the workflow then makes again whatever of it belongs to the run."
+        )
+    return said
+
+
+def _makes_again(folder: Path, stale: Iterable[Finding]) -> str:
+    """The commands that make what is stale in a run's folder or among published figures."""
+    if not (PROFILES / f"{folder.name}.yaml").is_file():
+        return "the command that made it"
+    profile = "" if folder.name == "demo" else f" --profile {folder.name}"
+    beyond = any(not finding.main or "12_baselines" in finding.what for finding in stale)
+    if folder.is_relative_to(ROOT / "figures"):
+        words = {"publish": "publish", **({"ablations": "publish_grids"} if beyond else {})}
+    else:
+        copies = f"$(python -m helpers.workflow.verify {_name(folder)} --stale)"
+        words = dict.fromkeys(["demo", *(["ablations"] if beyond else [])], copies)
+    commands = (f"`./run_all.sh {word}{profile} -- --forcerun {forced}`" for word, forced in words.items())
+    return ", then ".join(commands) + ", with the settings (--set) of before"
+
+
+def stale_copies(found: Verified, folders: Iterable[str | Path]) -> list[str]:
+    """The executed copies below the folders of what is stale: each is an output of the job that makes it again."""
+    tops = [*map(resolve, folders)]
+    names = [name for finding in found.faults if finding.status == "stale" for name in finding.executed]
+    return [name for name in dict.fromkeys(names) if any(resolve(name).is_relative_to(top) for top in tops)]
+
+
 def report(findings: Iterable[Finding]) -> str:
     """The findings as lines: what is stale first, with every reason."""
-    order = {"stale": 0, "not checkable": 1, "ok": 2}
+    order = {"stale": 0, "unrecorded": 1, "not checkable": 2, "ok": 3}
     lines = []
     for finding in sorted(findings, key=lambda found: order[found.status]):
         lines.append(f"{finding.status}: {finding.what} ({finding.source})")
@@ -131,24 +327,54 @@ def report(findings: Iterable[Finding]) -> str:
     return "\n".join(lines)
 
 
+def in_a_line(finding: Finding) -> str:
+    """A finding with its first reason, and how many more there are."""
+    more = f" and {len(finding.reasons) - 1} more" if len(finding.reasons) > 1 else ""
+    return f"{finding.status}: {finding.what} ({finding.source}): {finding.reasons[0]}{more}"
+
+
+def counted(found: Verified) -> str:
+    """How many results are in which state."""
+    states: tuple[Status, ...] = ("ok", "stale", "unrecorded", "not checkable")
+    counts = {state: sum(finding.status == state for finding in found.findings) for state in states}
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count or state in ("ok", "stale"))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print what was found; the exit status is said at the top of this file."""
+    given = _options(arguments)
+    found = verify_quickly(given.folders[0]) if given.quick else verify(given.folders)
+    if not found.findings:
+        print(f"nothing to check below {', '.join(given.folders)}: no manifest and no sidecar", file=sys.stderr)
+        return 2
+    if given.stale:
+        print(*stale_copies(found, given.folders), sep="\n")
+        return 1 if found.faults else 0
+    shown = [finding for finding in found.findings if not given.quiet or finding.status != "ok"]
+    if given.quick:
+        print(*map(in_a_line, found.faults), sep="\n", end="\n" if found.faults else "")
+    elif shown:
+        print(report(shown))
+    print(counted(found))
+    for folder in given.folders if found.faults else ():
+        top = _name(resolve(folder))
+        here = [finding for finding in found.findings if f"{finding.source}/".startswith(f"{top}/")]
+        print(*remedy(Verified(here, found.by_hand), folder), sep="\n", end="\n")
+    return 1 if found.faults else 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m helpers.workflow.verify", description="Check results against their records."
     )
     parser.add_argument("folders", nargs="*", default=list(DEFAULT), help="default: %(default)s")
     parser.add_argument("--quiet", action="store_true", help="leave out what is in order")
+    parser.add_argument("--quick", action="store_true", help="of one run: hash only what has changed; a line per fault")
+    parser.add_argument("--stale", action="store_true", help="print the executed copies of what is stale, no more")
     given = parser.parse_args(arguments)
-    findings = verify(given.folders)
-    if not findings:
-        print(f"nothing to check below {', '.join(given.folders)}: no manifest and no sidecar", file=sys.stderr)
-        return 2
-    shown = [finding for finding in findings if not given.quiet or finding.status != "ok"]
-    if shown:
-        print(report(shown))
-    counts = {status: sum(found.status == status for found in findings) for status in ("ok", "stale", "not checkable")}
-    print(", ".join(f"{count} {status}" for status, count in counts.items()))
-    return 1 if counts["stale"] else 0
+    if given.quick and len(given.folders) > 1:
+        parser.error(f"--quick takes one run's folder, not {len(given.folders)}, as in: --quick runs/demo")
+    return given
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.config.prompts import PROMPT_FOLDER
 from helpers.config.writer import Writer
-from helpers.writer.prompts import PROMPT_FOLDER
 
 TABLE = PROMPT_FOLDER / "prices.csv"
 BYTES_A_TOKEN = 4

@@ -15,10 +15,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from helpers.config.writer import Writer
+from helpers.domains.interface import Subject
 from helpers.workflow.provenance import portable, sha256
 from helpers.writer import checks
 from helpers.writer.cache import CachedReply
-from helpers.writer.class_info import Subject, vocabulary
 from helpers.writer.interface import Failure
 from helpers.writer.prompts import WriterPrompt, user_message
 
@@ -159,12 +159,17 @@ def conversation(task: Task) -> Generator[WriterRequest, CachedReply, Outcome]:
     return Outcome(None, replies, "; ".join(faults), reply.text)
 
 
+def _vocabulary(every: Sequence[Subject], column: str) -> frozenset[str]:
+    """All values of one column of the facts table."""
+    return frozenset(value for one in every if (value := {**one.look, **one.facts}.get(column)))
+
+
 def text_tasks(
     every: Sequence[Subject], prompts: Mapping[str, WriterPrompt], settings: Writer, folder: Path, wordings: int
 ) -> list[Task]:
     """One a class and wording. ``prompts``: by the domain of a class; ``folder`` holds the pictures."""
     columns = {column for prompt in prompts.values() for column in prompt.not_other}
-    values = {column: vocabulary(every, column) for column in columns}
+    values = {column: _vocabulary(every, column) for column in columns}
     return [
         Task(
             subject=one,

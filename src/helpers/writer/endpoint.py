@@ -4,7 +4,9 @@ httpx2 makes the one kind of call that is needed, tenacity repeats it, aiolimite
 project's packages anyway. The `openai` package repeats on its own, where neither budget nor rate limits would see it.
 Every server differs a little; this code asks for what all of them have.
 
-The key is read from the environment, lives in the HTTP client's header, and is struck out of every message.
+The key is read from the environment, is checked before anything is sent (`read_key`), lives in the HTTP client's
+header, and is taken out of every reply and message (`helpers.workflow.redact`). What the HTTP library says of a failure
+is told in words of our own, since it repeats a header that it refuses.
 """
 
 import asyncio
@@ -12,6 +14,9 @@ import base64
 import io
 import os
 import re
+import socket
+import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,6 +30,7 @@ from tenacity.wait import wait_random_exponential
 from helpers.config.writer import Writer
 from helpers.images import open_picture
 from helpers.workflow.http_dates import seconds_until
+from helpers.workflow.redact import Redactor, name_key
 from helpers.writer.budget import Account, Price, expected_tokens, most_tokens, priced_picture_tokens
 from helpers.writer.cache import Cache, CachedReply
 from helpers.writer.conversation import WriterRequest, schema_of
@@ -35,6 +41,24 @@ LONGEST_WAIT_S = 600.0  # a server that asks for a longer one is left alone
 REPEATED = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that may go away by themselves
 SAME_FOR_ALL = {401, 403, 404, 405}  # statuses that the next request would meet too
 REASON_KEPT = 300  # characters of what a server says of its refusal
+FAULTS_OF_A_KEY = {  # what a key often has from a file or a document, and no key has by itself
+    "a byte order mark": "\ufeff|\xef\xbb\xbf|\xff\xfe|\xfe\xff",
+    "a line break": "[\n\r\x0b\x0c\x85\u2028\u2029]",
+    "a typographic quote": "[\u2018-\u201f\u2039\u203a\u00ab\u00bb\u300c-\u300f\uff02\uff07]",
+    "blanks": "[ \t\xa0\u1680\u2000-\u200d\u202f\u205f\u2060\u3000]",
+    "a control character": "[\x00-\x08\x0e-\x1f\x7f]",
+    "a non-ASCII character": "[^\x00-\x7f]",
+}
+FAILURES = (  # of the HTTP library, the special before the general
+    (httpx2.ConnectTimeout, "no connection in time"),
+    (httpx2.PoolTimeout, "no connection was free in time"),
+    (httpx2.ProxyError, "no connection through the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"),
+    (httpx2.ConnectError, "no connection"),
+    (httpx2.TimeoutException, "connection cut: no byte came or went in time"),
+    (httpx2.RemoteProtocolError, "connection cut: the server hung up, or does not speak HTTP"),
+    (httpx2.DecodingError, "connection cut: the answer's compression is broken"),
+    (httpx2.HTTPError, "connection cut"),
+)
 FAILED_IN_A_ROW = 8  # requests that failed for good without one that was answered: the server is taken for out of order
 
 
@@ -60,13 +84,15 @@ class Endpoint:
     def __init__(self, settings: Writer, price: Price, cache: Cache) -> None:
         self.settings, self.price, self.cache = settings, price, cache
         self.account = Account(settings.budget, cache.spent)
-        self._key = _key(settings)
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        self._http = httpx2.AsyncClient(
-            headers=headers,
-            timeout=settings.timeout_s,
-            limits=httpx2.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency),
-        )
+        key = read_key(settings)
+        if not key and urlsplit(settings.base_url).hostname == "api.openai.com":
+            raise WriterError(
+                f"{settings.base_url} needs a key: set the environment variable "
+                f"{settings.key_variable or 'OPENAI_API_KEY'} (never a setting or a notebook), or give "
+                "writer.base_url for a server of your own"
+            )
+        self._redact = Redactor()
+        self._http = _client(settings, key)
         self._requests = _paced(settings.requests_per_minute)
         self._tokens = _paced(settings.tokens_per_minute)
         self._failed = 0
@@ -115,10 +141,13 @@ class Endpoint:
                 response = await self._post(body)
             except NotSent as error:
                 bill.cost = 0
-                raise Passing(self._clean(str(error))) from None
+                raise Passing(str(error)) from None
             except Lost as error:
                 self._store_lost(request, most)
-                raise Passing(self._clean(str(error))) from None
+                raise Passing(str(error)) from None
+            except WriterError:
+                bill.cost = 0
+                raise
             if response.status_code != 200:
                 bill.cost = 0
                 raise self._refused(response)
@@ -144,10 +173,15 @@ class Endpoint:
                 return await self._http.post(f"{self.settings.base_url}/chat/completions", json=body)
         except TimeoutError:
             raise Lost(f"no answer within {self.settings.timeout_s:g} s") from None
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-            raise NotSent(f"no connection: {error or type(error).__name__}") from None
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError) as error:
+            raise NotSent(_in_our_words(error)) from None
+        except (httpx2.LocalProtocolError, httpx2.UnsupportedProtocol, httpx2.InvalidURL, UnicodeError) as error:
+            raise WriterError(
+                f"no request can be made for {self.settings.base_url} ({type(error).__name__}), and nothing was sent: "
+                f"check writer.base_url and the key in the environment variable {self.settings.key_variable}"
+            ) from None
         except httpx2.HTTPError as error:
-            raise Lost(f"connection cut: {type(error).__name__} {error}".rstrip()) from None
+            raise Lost(_in_our_words(error)) from None
 
     def _refused(self, response: httpx2.Response) -> Exception:
         """The exception for a status that is not 200."""
@@ -182,8 +216,8 @@ class Endpoint:
             return CachedReply(
                 request=request.key,
                 model=self.settings.model,
-                text=text.replace(self._key, "[key]") if self._key else text,
-                finish="refusal" if refusal else finish,
+                text=self._redact(text),
+                finish="refusal" if refusal else self._redact(finish),
                 tokens_in=tokens_in,
                 tokens_out=tokens_out,
                 cost=self.price.cost(tokens_in, tokens_out),
@@ -200,9 +234,8 @@ class Endpoint:
         self.cache.add(lost)
 
     def _clean(self, text: str) -> str:
-        """Without the key, and without what some servers show of it."""
-        text = text.replace(self._key, "[key]") if self._key else text
-        return re.sub(r"\bsk-[\w*.-]{4,}", "[key]", text)
+        """Without secrets, and without what some servers show of a key."""
+        return re.sub(r"\bsk-[\w*.-]{4,}", "[key]", self._redact(text))
 
 
 class NotSent(Exception):
@@ -213,16 +246,76 @@ class Lost(Exception):
     """The request may have reached the server; its answer did not come."""
 
 
-def _key(settings: Writer) -> str | None:
-    """From the environment. Raises `WriterError` if OpenAI is to be asked without one."""
-    key = os.environ.get(settings.key_variable, "").strip() if settings.key_variable else ""
-    if not key and urlsplit(settings.base_url).hostname == "api.openai.com":
+def read_key(settings: Writer) -> str | None:
+    """From the environment; None where no variable is named, or it is absent or empty.
+
+    Nothing is trimmed: a file or document that brings a line break may bring more, and the next program would not trim.
+    Raises `WriterError` for what no header can hold as it stands, naming the fault but no part of the key.
+    """
+    name_key(settings.key_variable)
+    key = os.environ.get(settings.key_variable, "") if settings.key_variable else ""
+    if faults := list(_faults_of_key(key)):
         raise WriterError(
-            f"{settings.base_url} needs a key: set the environment variable "
-            f"{settings.key_variable or 'OPENAI_API_KEY'} (never a setting or a notebook), or give "
-            "writer.base_url for a server of your own"
+            f"the environment variable {settings.key_variable} holds no key that can be sent: there is "
+            f"{', '.join(faults)}. A key is printable ASCII without blanks. Set it again, as plain text; from a file: "
+            f"export {settings.key_variable}=\"$(LC_ALL=C tr -cd '[:graph:]' < FILE)\". Nothing was sent"
         )
     return key or None
+
+
+def _faults_of_key(key: str) -> Iterator[str]:
+    """Each kind of fault with its place, such as "a line break at its end"."""
+    if key and not key.strip():
+        yield "nothing but blanks in it"
+        return
+    first = len(key) - len(re.sub("^[^!-~]+", "", key))
+    last = len(re.sub("[^!-~]+$", "", key))
+    explained: set[int] = set()
+    for fault, pattern in FAULTS_OF_A_KEY.items():
+        places = {at for found in re.finditer(pattern, key) for at in range(*found.span())} - explained
+        explained |= places
+        parts = {"at its beginning" if at < first else "at its end" if at >= last else "inside it" for at in places}
+        if parts:
+            yield f"{fault} {' and '.join(sorted(parts))}"
+
+
+def _client(settings: Writer, key: str | None) -> httpx2.AsyncClient:
+    try:
+        return httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=settings.timeout_s,
+            limits=httpx2.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency),
+        )
+    except (httpx2.InvalidURL, ValueError, ImportError):  # ImportError: SOCKS without its package
+        raise WriterError(
+            "the address of a proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: write it as "
+            "http://user:password@host:port, with @, /, : and the like in the password percent-encoded (%40, %2F, %3A)"
+        ) from None
+
+
+def _in_our_words(error: httpx2.HTTPError) -> str:
+    """A failure of the HTTP library, without the library's words; of a connection also the system's reason."""
+    said = next(words for kind, words in FAILURES if isinstance(error, kind))
+    reason = next(filter(None, map(_system_reason, _causes(error))), None)
+    return f"{said}: {reason}" if reason else said
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error:
+        yield error
+        for part in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+            yield from _causes(part)
+        error = error.__cause__ or error.__context__
+
+
+def _system_reason(error: BaseException) -> str | None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return "no agreement on encryption (is it http, not https?)"
+    if isinstance(error, socket.gaierror):
+        return "no server of that name is known here"
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else None
 
 
 def _paced(a_minute: int) -> AsyncLimiter:

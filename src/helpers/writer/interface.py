@@ -7,14 +7,15 @@ asked for, of the types that the domain lacks) and failures.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from helpers.config.prompts import PROMPT_FOLDER
 from helpers.config.writer import Writer
+from helpers.domains.interface import Domain
 from helpers.paths import atomic_write
 from helpers.rows import NotNegative, Row, Text, write_rows
 from helpers.schemas import ClassText, Question
-from helpers.writer import offline
-from helpers.writer.prompts import PROMPT_FOLDER, WriterPrompt
+from helpers.writer.prompts import WriterPrompt
 
 
 class Failure(Row):
@@ -83,8 +84,8 @@ class Written:
 class AnyWriter(Protocol):
     """What each of the three offers."""
 
-    def plan(self, domain: Any, folder: Path, wordings: int) -> Plan: ...
-    def write(self, domain: Any, folder: Path, wordings: int, seed: int = 0) -> Written: ...
+    def plan(self, domain: Domain, folder: Path, wordings: int) -> Plan: ...
+    def write(self, domain: Domain, folder: Path, wordings: int, seed: int = 0) -> Written: ...
 
 
 def open_writer(settings: Writer, name: str) -> AnyWriter:
@@ -97,13 +98,13 @@ def open_writer(settings: Writer, name: str) -> AnyWriter:
 
 
 class OfflineWriter:
-    """The facts table in sentences (`helpers.writer.offline`)."""
+    """What a domain can say of its classes without a network or a model."""
 
-    def plan(self, domain: Any, folder: Path, wordings: int) -> Plan:
+    def plan(self, domain: Domain, folder: Path, wordings: int) -> Plan:
         return Plan("offline", "", len(self.write(domain, folder, wordings).texts), 0, 0)
 
-    def write(self, domain: Any, folder: Path, wordings: int, seed: int = 0) -> Written:
-        texts = list(offline.write(domain, wordings))
+    def write(self, domain: Domain, folder: Path, wordings: int, seed: int = 0) -> Written:
+        texts = domain.offline_texts(wordings)
         return Written(texts, passed=len(texts))
 
 

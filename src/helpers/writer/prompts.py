@@ -1,31 +1,22 @@
-"""Prompts: versioned files under ``data/prompts``, and how the data about a class is put into one.
+"""What a writer is asked (files of `helpers.config.prompts`), and how the data about a class is put into it.
 
 What a user supplies (names, facts) reaches a model only as a JSON object between ``<data>`` and ``</data>``. Angle
 brackets inside it are escaped, so that no value can close the block, and the system prompt says that it is data.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import PositiveInt
 
-from helpers.config.profiles import parse_yaml
-from helpers.paths import DATA
-
-PROMPT_FOLDER = DATA / "prompts"
-HASH_DIGITS = 12  # as for the prompts in the rows of answers
+from helpers.config.prompts import PROMPT_FOLDER, PromptFile, read_prompts
 
 
-class WriterPrompt(BaseModel):
+class WriterPrompt(PromptFile):
     """A prompt and what its replies are checked for; `data/prompts/butterfly.yaml` explains each field."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    version: PositiveInt
     kind: Literal["text", "questions"]
     system: str
     text: str
@@ -38,23 +29,10 @@ class WriterPrompt(BaseModel):
     generic: list[str]
     expected_tokens: PositiveInt
 
-    @property
-    def hash(self) -> str:
-        """Of the contents; a comment in the file does not count."""
-        text = json.dumps(self.model_dump(), sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
-
 
 def load_prompt(name: str, folder: Path = PROMPT_FOLDER) -> WriterPrompt:
-    """A prompt by its file's name. Raises ``ValueError`` for an unknown one and for a file that does not fit."""
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        found = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-        raise ValueError(f"unknown prompt {name!r}; found in {folder.name}/: {found}")
-    try:
-        return WriterPrompt.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError) as error:
-        raise ValueError(f"{path.name} is not a usable prompt: {error}") from None
+    """A prompt by its file's name. Raises as `read_prompts` does."""
+    return read_prompts(name, WriterPrompt, folder)
 
 
 def user_message(prompt: WriterPrompt, data: Mapping[str, Any]) -> str:

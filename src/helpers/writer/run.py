@@ -14,15 +14,15 @@ from typing import Any
 from anyio.from_thread import start_blocking_portal
 
 from helpers.config.writer import Writer
+from helpers.domains.interface import Domain
 from helpers.paths import resolve
 from helpers.schemas import ClassText, Question
 from helpers.workflow.progress import Ticker
 from helpers.writer.budget import OverBudget, expected_tokens, price_of, priced_picture_tokens
 from helpers.writer.cache import Cache, CachedReply, open_cache
 from helpers.writer.checks import language_faults, near_duplicates
-from helpers.writer.class_info import prompt_name, subjects
 from helpers.writer.conversation import Outcome, Task, WriterRequest, conversation, question_tasks, text_tasks
-from helpers.writer.endpoint import Endpoint, Unanswered
+from helpers.writer.endpoint import Endpoint, Unanswered, read_key
 from helpers.writer.interface import Plan, Written
 from helpers.writer.local import LocalModel
 from helpers.writer.prompts import WriterPrompt, load_prompt
@@ -38,8 +38,9 @@ class ModelWriter:
         self.price = price_of(settings)
         self.path = resolve(settings.cache_dir) / f"{name}.jsonl"
 
-    def plan(self, domain: Any, folder: Path, wordings: int) -> Plan:
+    def plan(self, domain: Domain, folder: Path, wordings: int) -> Plan:
         """A dry run: leads every conversation as far as the cache goes."""
+        self._check_key()
         tasks = self._tasks(domain, folder, wordings)
         with open_cache(self.path) as cache:
             missing = [(task, request) for task in tasks if (request := _missing(task, cache))]
@@ -63,6 +64,11 @@ class ModelWriter:
             currency=self.price.currency,
         )
 
+    def _check_key(self) -> None:
+        """Its form, before anything else is done. Raises `WriterError`. A dry run needs no key."""
+        if self.settings.backend == "openai":
+            read_key(self.settings)
+
     def _at_most(self, tokens: Sequence[int], out: int) -> float:
         """Asking again repeats all that was said before."""
         asked, limit = 1 + self.settings.reasks, self.settings.max_tokens
@@ -78,8 +84,9 @@ class ModelWriter:
                 tokens += priced_picture_tokens(self.price, *picture.size)
         return tokens
 
-    def write(self, domain: Any, folder: Path, wordings: int, seed: int = 0) -> Written:
+    def write(self, domain: Domain, folder: Path, wordings: int, seed: int = 0) -> Written:
         """All that is missing is asked for; ``seed`` decides the order of options. Blocks, in a notebook too."""
+        self._check_key()
         tasks = self._tasks(domain, folder, wordings)
         language_faults("", self.settings.language)  # loads its model now, not while replies are under way
         with open_cache(self.path) as cache, start_blocking_portal("asyncio") as portal:
@@ -88,9 +95,9 @@ class ModelWriter:
         done = list(zip(tasks, outcomes, strict=True))
         texts = [_class_text(task, outcome) for task, outcome in done if outcome.value and task.wording is not None]
         asked = [(task, outcome.value) for task, outcome in done if outcome.value and task.wording is None]
-        names = [one.name for one in subjects(domain)]
+        names = [one.name for one in domain.class_info()]
         return Written(
-            texts=[*own_texts(domain), *texts],
+            texts=[*domain.own_texts(), *texts],
             questions=[q for q in _questions(asked, names, seed) if q.question_type in _types_lacking(domain)],
             failures=[task.failure(outcome) for task, outcome in done if outcome.value is None],
             passed=sum(outcome.value is not None and outcome.replies == 1 for outcome in outcomes),
@@ -100,10 +107,10 @@ class ModelWriter:
             currency=self.price.currency,
         )
 
-    def _tasks(self, domain: Any, folder: Path, wordings: int) -> list[Task]:
-        every = subjects(domain)
-        written = {text.class_id for text in own_texts(domain)}
-        names = {one.domain: prompt_name(one.domain) for one in every}
+    def _tasks(self, domain: Domain, folder: Path, wordings: int) -> list[Task]:
+        every = domain.class_info()
+        written = {text.class_id for text in domain.own_texts()}
+        names = {one.domain: one.prompt for one in every}
         prompts = {name: load_prompt(prompt) for name, prompt in names.items()}
         tasks = text_tasks(every, prompts, self.settings, folder, wordings)
         tasks = [task for task in tasks if task.subject.class_id not in written]
@@ -114,7 +121,7 @@ class ModelWriter:
 
     def _prompts(self, tasks: Sequence[Task]) -> dict[str, WriterPrompt]:
         kind = {"text": "", "questions": "questions_"}
-        return {kind[task.prompt.kind] + prompt_name(task.subject.domain): task.prompt for task in tasks}
+        return {kind[task.prompt.kind] + task.subject.prompt: task.prompt for task in tasks}
 
     async def _all(self, tasks: Sequence[Task], cache: Cache) -> list[Outcome]:
         """Two rounds: looks that came out nearly the same as another class's are asked for again, told so."""
@@ -203,15 +210,9 @@ def _rivals(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> tuple[list[in
     return late, again
 
 
-def _types_lacking(domain: Any) -> set[int]:
+def _types_lacking(domain: Domain) -> set[int]:
     """Types of questions that a domain does not bring."""
     return {1, 2} - {question.question_type for question in domain.questions()}
-
-
-def own_texts(domain: Any) -> list[ClassText]:
-    """The texts that a domain brings with it, if it does; no writer is asked for these classes."""
-    method = getattr(domain, "own_texts", None)
-    return list(method() or []) if method else []
 
 
 def _class_text(task: Task, outcome: Outcome) -> ClassText:
@@ -264,6 +265,7 @@ def _pair(
         refers = next((words for words in (one.refers, task.prompt.refers) if words and words in text), None)
         made.append(
             Question(
+                domain=one.domain,
                 question_id=f"{one.class_id}-{split}-{number}-type{kind}",
                 question_type=kind,  # type: ignore[arg-type]
                 category=category,

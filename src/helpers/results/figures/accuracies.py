@@ -9,7 +9,17 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from helpers.results.figures.style import SMALL, SOFT, TEXT_WIDTH, colour, label, notice, questions, styled, values_of
+from helpers.results.figures.style import (
+    SMALL,
+    SOFT,
+    TEXT_WIDTH,
+    colour,
+    label,
+    notice,
+    questions_said,
+    styled,
+    values_of,
+)
 from helpers.results.stats.accuracy import CHANCE
 
 DOT: Any = {"marker": "o", "markersize": 4, "markeredgewidth": 1.0}
@@ -93,7 +103,7 @@ def row_label(row: PanelRow) -> str:
 
 def _title(axes: Axes, group: pd.DataFrame, kind: str, domain: str, first: bool) -> None:
     """The number of questions above every panel; above the first row also their type and, of several, their domain."""
-    n = f"n = {questions(group, kind)}"
+    n = f"n = {questions_said(group, kind)}"
     if not domain:
         axes.set_title(f"{label(kind)} ({n})" if first else n, loc="left", pad=3)
         return

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from helpers.results.figures.accuracies import KINDS, accuracy_panel, dot, each_line, legend, line_starts, value
-from helpers.results.figures.style import SMALL, SOFT, TEXT_WIDTH, label, notice, questions, styled, values_of
+from helpers.results.figures.style import SMALL, SOFT, TEXT_WIDTH, label, notice, questions_said, styled, values_of
 
 _COSTS = {"tokens": "tokens written", "seconds": "seconds a question"}
 _LINE = 0.13  # inches
@@ -38,7 +38,7 @@ def answering_figure(table: pd.DataFrame) -> Figure:
         row[0].set_ylabel(f"{label(group['model'].iloc[0])}\n{label(group['domain'].iloc[0])}", fontweight="bold")
         for axes, kind in zip(row, KINDS, strict=False):
             accuracy_panel(axes, group, kind, _dots, group)
-            n = f"n = {questions(group, kind)}"
+            n = f"n = {questions_said(group, kind)}"
             axes.set_title(f"{label(kind)} ({n})" if first else n, loc="left", pad=3)
         for axes, cost in zip(row[len(KINDS) :], costs, strict=True):
             each_line(axes, group, cost, _bar, group)

@@ -11,7 +11,17 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from helpers.results.figures.accuracies import DASHED, DOT, KINDS, dot, value
-from helpers.results.figures.style import INK, SOFT, TEXT_WIDTH, colour, label, marker, questions, styled, values_of
+from helpers.results.figures.style import (
+    INK,
+    SOFT,
+    TEXT_WIDTH,
+    colour,
+    label,
+    marker,
+    questions_said,
+    styled,
+    values_of,
+)
 from helpers.results.stats.accuracy import CHANCE
 from helpers.results.tables.grid import compared
 
@@ -37,7 +47,7 @@ def grid_figure(table: pd.DataFrame, title: str, axis: str | None = None) -> Fig
     for place, (row, (name, group)) in enumerate(zip(panels, groups, strict=True)):
         for axes, kind in zip(row, KINDS, strict=True):
             (_lines if lined else _dots)(axes, group, kind, table)
-            n = f"n = {questions(group, kind)}"
+            n = f"n = {questions_said(group, kind)}"
             axes.set_title(f"{label(kind)} ({n})" if place == 0 else n, loc="left", pad=3)
         row[0].set_ylabel(f"{name}\naccuracy (%)" if lined else name, fontweight="normal" if lined else "bold")
     for axes in panels[-1]:

@@ -5,7 +5,7 @@ are Okabe and Ito's, which colour-blind readers can tell apart (https://jfly.uni
 one in every figure.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from helpers.config.profiles import profile_of
+from helpers.domains import domain_labels
 from helpers.paths import ROOT, atomic_write
 from helpers.results.tables.files import write_csv
 from helpers.workflow.provenance import manifest_in_progress, write_sidecar
@@ -65,15 +67,8 @@ STYLE: Any = {
 }
 styled = mpl.rc_context(STYLE)  # decorates a drawing function: the style holds inside it and nowhere else
 
-# Keys of profiles and tables in words. A key without an entry stands for itself.
+# Keys of tables in words; what a model is called is in its profile. A key without an entry stands for itself.
 LABELS = {
-    "qwen2_vl": "Qwen2-VL (tiny)",
-    "llava_next": "LLaVA-NeXT (tiny)",
-    "qwen2_vl_7b": "Qwen2-VL-7B",
-    "llava_next_7b": "LLaVA-1.6-7B",
-    "butterfly": "Butterfly",
-    "culture": "Korean culture",
-    "kviscuit": "K-Viscuit",
     "base": "untuned",
     "text_only": "text only",
     "image_text": "image + text",
@@ -98,9 +93,40 @@ LABELS = {
 }
 
 
+_displays: dict[str, str] = {}  # by a model's key its name in print, as `use_displays` has set it
+
+
+def use_displays(displays: Mapping[str, str], run: str | Path) -> dict[str, str]:
+    """Set what each model is called in figures and shown tables of this process, and return it.
+
+    Empty ``displays`` are taken from the profile whose name the run's folder bears, also where ``run`` is a folder or
+    file within it. A model without one is called by its key. Raises ``ValueError`` where two models share a name.
+    """
+    profile = None if displays else profile_of(run)
+    found = {key: model.display for key, model in profile.models.items()} if profile else dict(displays)
+    if twice := next((name for name in found.values() if [*found.values()].count(name) > 1), None):
+        keys = ", ".join(key for key, name in found.items() if name == twice)
+        raise ValueError(
+            f"the models {keys} are all displayed as {twice!r}: no table could tell them apart; rename one"
+        )
+    _displays.clear()
+    _displays.update(found)
+    return found
+
+
+def with_displays(table: pd.DataFrame) -> pd.DataFrame:
+    """A copy to show, with models called as `use_displays` says; the files keep their keys.
+
+    Models are looked for in a column or an index level called model.
+    """
+    if "model" in table.index.names:
+        table = table.rename(index=_displays, level="model" if table.index.nlevels > 1 else None)
+    return table.assign(model=table["model"].replace(_displays)) if "model" in table.columns else table.copy()
+
+
 def label(key: str) -> str:
-    """A profile's or table's key in words."""
-    return LABELS.get(key, key)
+    """A model's, profile's or table's key in words."""
+    return _displays.get(key) or LABELS.get(key) or domain_labels().get(key, key)
 
 
 def colour(mode: str, modes: Sequence[str]) -> str:
@@ -120,7 +146,7 @@ def values_of(table: pd.DataFrame, column: str) -> list[Any]:
     return list(table[column].unique())
 
 
-def questions(group: pd.DataFrame, kind: str) -> str:
+def questions_said(group: pd.DataFrame, kind: str) -> str:
     """How many questions of a type stand behind a group of accuracies: "200", or "116-200" where its rows differ."""
     counts = group["n_type1"] + group["n_type2"] if kind == "overall" else group[f"n_{kind}"]
     return f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()}–{counts.max()}"

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.results.figures.style import SMALL, SOFT, label, notice, page, questions, styled, values_of
+from helpers.results.figures.style import SMALL, SOFT, label, notice, page, questions_said, styled, values_of
 
 # Inches.
 _LINE = 0.165  # from one line to the next
@@ -141,7 +141,7 @@ def _group(axes: Axes, at: float, title: str, group: pd.DataFrame, columns: Sequ
     axes.text(_MARGIN, at, title, fontweight="bold", va="center")
     standing = [(column, cells) for column in columns if len(cells := column.of(group))]
     for column, cells in standing:
-        n = questions(cells, column.measure)
+        n = questions_said(cells, column.measure)
         axes.text(column.end + 0.03, at, f"n = {n}", fontsize=SMALL, color=SOFT, va="center")
     for line in _lines(group):
         at += _LINE

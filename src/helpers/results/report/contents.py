@@ -11,7 +11,9 @@ import pandas as pd
 
 from helpers.results.examples import data_address
 from helpers.results.figures.style import label
+from helpers.results.findings import reasons_shown
 from helpers.workflow import provenance
+from helpers.workflow.verify import Verified
 
 _LONGEST = 60  # rows of a table on the page; the file has all
 CIRCUMSTANCES = {
@@ -56,6 +58,8 @@ class LinkedSource:
 
     links: tuple[tuple[str, str], ...]
     makers: tuple[tuple[str, str], ...]  # notebook and command
+    doubt: str = ""  # "stale" or "unrecorded", where the files cannot be relied on
+    reasons: tuple[str, ...] = ()  # why
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Shelf:
 
     run: Path
     manifests: dict[Path, dict[str, Any]]
+    checked: Verified
     owners: dict[str, Path] = field(init=False)
     files: dict[str, Path] = field(default_factory=dict)
 
@@ -107,7 +112,9 @@ class Shelf:
         owners = list(dict.fromkeys(self.owners[name] for name in named if name in self.owners))
         links += [(self._shown(owner, owners), self.put(owner)) for owner in owners]
         makers = ((str(self.manifests[o].get("notebook")), str(self.manifests[o].get("command"))) for o in owners)
-        return LinkedSource(tuple(links), tuple(makers))
+        doubt = self.checked.doubt(*there)
+        why = (doubt.status, reasons_shown(doubt.reasons)) if doubt else ("", ())
+        return LinkedSource(tuple(links), tuple(makers), *why)
 
     def _shown(self, file: Path, among: Sequence[Path]) -> str:
         """A file's name, or its path in the run where several have the same."""
@@ -115,7 +122,7 @@ class Shelf:
         return file.relative_to(self.run).as_posix() if twice else file.name
 
 
-def open_shelf(run: Path) -> Shelf:
+def open_shelf(run: Path, checked: Verified) -> Shelf:
     """An empty shelf that knows the run's manifests of runs that succeeded; not that of the page before this one."""
     own = provenance.manifest_in_progress()
     paths = [
@@ -125,7 +132,7 @@ def open_shelf(run: Path) -> Shelf:
     ]
     others = [path for path in paths if provenance.portable(path) != own]
     found = {path: json.loads(path.read_text(encoding="utf-8")) for path in others}
-    return Shelf(run, {path: content for path, content in found.items() if content.get("exit") == 0})
+    return Shelf(run, {path: content for path, content in found.items() if content.get("exit") == 0}, checked)
 
 
 def tables(run: Path, shelf: Shelf) -> list[Exhibit]:

@@ -1,7 +1,7 @@
 """The page: what `contents` found, put into the templates, and the files that it links to beside it."""
 
 import shutil
-from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import jinja2
 
 from helpers.paths import resolve
 from helpers.results import claims, examples, findings
-from helpers.results.figures.style import COLOURS, label
+from helpers.results.figures.style import COLOURS, label, use_displays
 from helpers.results.report import contents
 from helpers.results.report.executed import convert, executed_notebooks
 from helpers.workflow import verify
@@ -17,14 +17,17 @@ from helpers.workflow import verify
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def build(run: Path) -> Path:
+def build(run: Path, checked: verify.Verified | None = None, displays: Mapping[str, str] | None = None) -> Path:
     """Make ``report/index.html`` in the run's folder, and what it links to; returns its path.
 
-    Raises ``FileNotFoundError`` where the run has no Table 1.
+    ``checked`` is what `helpers.workflow.verify` found of the run, by default now; what it puts in doubt heads the page
+    and is not judged. ``displays``: what each model is called. Raises ``FileNotFoundError`` of a run without Table 1.
     """
-    tables = claims.read_tables(run)
+    use_displays(displays or {}, run)
+    checked = checked or verify.verify([run])
+    tables = claims.read_tables(run, checked)
     target = run / "report"
-    shelf = contents.open_shelf(run)
+    shelf = contents.open_shelf(run, checked)
     pages = _notebooks(run, target)
     page = template_environment().get_template("index.html.j2").render(_everything(run, tables, shelf, pages))
     for address, file in shelf.files.items():
@@ -57,11 +60,13 @@ def _everything(
     behind = [resolve(file) for file in tables.files.values() if file]
     return {
         "name": run.name,
-        "command": f"./run_all.sh report --profile {run.name}",
+        "command": "notebooks/10_report.ipynb"
+        if shelf.checked.by_hand
+        else f"./run_all.sh report --profile {run.name}",
         "abstract": claims.abstract(tables),
         "claims": [(claim, _taken(run, claim.file, shelf)) for claim in claims.claims(tables)],
         "describing": claims.describing(tables),
-        "findings": [(f, _taken(run, f.file, shelf)) for f in findings.findings(run) if f.file],
+        "findings": [(f, _taken(run, f.file, shelf)) for f in findings.findings(run, shelf.checked) if f.file],
         "not_tried": claims.NOT_TRIED,
         "behind_claims": shelf.source(behind),
         "galleries": [(one, shelf.source(one.files)) for one in shown],
@@ -70,7 +75,10 @@ def _everything(
         "grids": contents.grids(run, shelf),
         "machine": contents.machine(shelf.manifests.values()),
         "notebooks": pages,
-        "checked": _checked(run),
+        "checked": _checked(shelf.checked),
+        "faults": [(fault, findings.reasons_shown(fault.reasons)) for fault in shelf.checked.faults],
+        "remedy": verify.remedy(shelf.checked, run),
+        "by_hand": shelf.checked.by_hand,
         "colours": COLOURS,
     }
 
@@ -92,10 +100,6 @@ def _notebooks(run: Path, target: Path) -> list[tuple[str, str]]:
     return found
 
 
-def _checked(run: Path) -> str:
+def _checked(checked: verify.Verified) -> str:
     """One line on whether the results are those of their inputs, at the moment when the page was made."""
-    found = verify.verify([run])
-    if not found:
-        return "no manifest was found: made outside of the workflow"
-    counts = Counter(finding.status for finding in found)
-    return ", ".join(f"{counts[status]} {status}" for status in ("ok", "stale", "not checkable") if counts[status])
+    return "no manifest was found: made by hand" if checked.by_hand else verify.counted(checked)

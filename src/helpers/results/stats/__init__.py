@@ -20,7 +20,15 @@ from helpers.results.stats.agreement import agreement_table
 from helpers.results.stats.bootstrap import bootstrap_table, cluster_interval, cluster_intervals
 from helpers.results.stats.confusion import confusion_table, look_alike_table
 from helpers.results.stats.leakage import leakage_table
-from helpers.results.stats.paired import Paired, difference_table, holm, mcnemar_exact, paired_table
+from helpers.results.stats.paired import (
+    Paired,
+    combined_p_value,
+    difference_table,
+    holm,
+    mcnemar_exact,
+    paired_table,
+    seed_by_seed,
+)
 from helpers.results.stats.power import detectable_paired, detectable_unpaired
 
 __all__ = [
@@ -32,6 +40,7 @@ __all__ = [
     "bootstrap_table",
     "cluster_interval",
     "cluster_intervals",
+    "combined_p_value",
     "confusion_table",
     "detectable_paired",
     "detectable_unpaired",
@@ -41,6 +50,7 @@ __all__ = [
     "look_alike_table",
     "mcnemar_exact",
     "paired_table",
+    "seed_by_seed",
     "seed_table",
     "unreadable_table",
     "wilson",

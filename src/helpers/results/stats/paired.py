@@ -49,6 +49,11 @@ def mcnemar_exact(first: pd.Series, second: pd.Series) -> Paired:
     return Paired(only_first, only_second, p_value)
 
 
+def combined_p_value(p_values: Sequence[float]) -> float:
+    """Of one question put under several seeds: twice the mean of their p-values, 1 at most; of one seed its own."""
+    return p_values[0] if len(p_values) == 1 else min(1.0, 2 * float(np.mean(p_values)))
+
+
 def holm(p_values: Sequence[float] | pd.Series) -> np.ndarray:
     """The p-values after Holm's correction over all of them as one family; nan (no test was made) stays out of it."""
     from statsmodels.stats.multitest import multipletests
@@ -70,7 +75,7 @@ def paired_table(rows: pd.DataFrame, by: Sequence[str], pairs: Pairs, column: st
     """
     found = []
     for names, first, second in _compared(rows, [*by, "question_type"], pairs, column):
-        for seed, one, other in _seed_by_seed(first, second):
+        for seed, one, other in seed_by_seed(first, second):
             found.append(names | {"seed": seed} | vars(mcnemar_exact(one, other)))
     columns = [*by, "question_type", "first", "second", "seed", "only_first", "only_second", "p_value"]
     table = pd.DataFrame(found, columns=columns)
@@ -119,7 +124,7 @@ def _compared(
                 yield dict(zip(by, key, strict=True)) | {"first": first, "second": second}, one, other
 
 
-def _seed_by_seed(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[tuple[object, pd.Series, pd.Series]]:
+def seed_by_seed(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[tuple[object, pd.Series, pd.Series]]:
     """Right/wrong by question of both, for each seed that both have; a side with one seed is used for every other."""
     ones, others = ({seed: _right(part) for seed, part in side.groupby("seed")} for side in (first, second))
     if len(ones) == 1:
@@ -142,14 +147,10 @@ def _difference(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, float]:
 
 def _tests(first: pd.DataFrame, second: pd.DataFrame, n: int) -> dict[str, float]:
     """McNemar's test of the seeds that both have; nothing where there is none."""
-    tests = [mcnemar_exact(right, against) for _, right, against in _seed_by_seed(first, second)]
+    tests = [mcnemar_exact(right, against) for _, right, against in seed_by_seed(first, second)]
     if not tests:
         return {}
     discordant = float(np.mean([test.only_first + test.only_second for test in tests])) / n
     detectable = 100 * detectable_paired(n, discordant)
-    p_value = _combined([test.p_value for test in tests])
+    p_value = combined_p_value([test.p_value for test in tests])
     return {"discordant": 100 * discordant, "detectable": detectable, "p_value": p_value}
-
-
-def _combined(p_values: Sequence[float]) -> float:
-    return p_values[0] if len(p_values) == 1 else min(1.0, 2 * float(np.mean(p_values)))

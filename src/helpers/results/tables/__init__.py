@@ -10,21 +10,21 @@ from helpers.results.tables.costs import (
     RESOURCE_COLUMNS,
     answering_costs,
     cost_ratios,
+    phases_table,
     read_resources,
     read_timings,
     resources_table,
 )
 from helpers.results.tables.files import find, rounded, write_csv
 from helpers.results.tables.grid import grid_reading, grid_table, name_variants, read_retention
-from helpers.results.tables.looks import read_drawn_looks
-from helpers.results.tables.order import ORDER, in_order
+from helpers.results.tables.looks import look_alikes, read_drawn_looks
+from helpers.results.tables.order import in_order
 from helpers.results.tables.paper import GROUP, REPORTED_COLUMNS, comparison, gains, read_reported, table1, table2
 from helpers.results.tables.representations import read_representations
 
 __all__ = [
     "ANSWER_COLUMNS",
     "GROUP",
-    "ORDER",
     "REPORTED_COLUMNS",
     "RESOURCE_COLUMNS",
     "answering_costs",
@@ -35,9 +35,11 @@ __all__ = [
     "grid_reading",
     "grid_table",
     "in_order",
+    "look_alikes",
     "name_variants",
     "of_protocol",
     "of_variant",
+    "phases_table",
     "read_answers",
     "read_drawn_looks",
     "read_reported",

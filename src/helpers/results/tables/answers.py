@@ -1,27 +1,54 @@
-"""The saved answers, one row a question, way of answering and protocol: read, checked, selected."""
+"""The saved answers, one row per question, way of answering and protocol: read, checked, selected."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from helpers.paths import MAIN
-from helpers.results.tables.order import ORDER, in_order
+from helpers.results.tables.order import in_order
+from helpers.rows import read_rows
+from helpers.schemas import AnswerRow
 
-ANSWER_COLUMNS = (
-    *("model", "domain", "mode", "variant", "seed", "image", "answering", "protocol"),
-    *("question_id", "question_type", "category", "picture", "class_id", "prompt_hash"),
-    *("options", "answer", "scores", "description", "named", "reply", "parsed", "correct", "new_tokens"),
-)
-_NEEDED = frozenset(ANSWER_COLUMNS)
+ANSWER_COLUMNS = tuple(name for name, field in AnswerRow.model_fields.items() if field.is_required())
+_OPTIONAL = [name for name, field in AnswerRow.model_fields.items() if not field.is_required()]
 
 
 def read_answers(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """All rows of some `answers.jsonl` files, checked and in order; no files give an empty table with the columns."""
-    frames = [_read_answers_file(Path(path)) for path in paths]
+    """All rows of some `answers.jsonl` files, in order; no files give an empty table with the columns.
+
+    Raises ``ValueError`` for a row that is no `helpers.schemas.AnswerRow`, for a file without rows, and for rows of one
+    domain and variant that were asked different sets of questions: their accuracies say nothing beside each other.
+    """
+    frames: list[pd.DataFrame] = []
+    asked: dict[tuple[str, str], tuple[str, Path]] = {}
+    for path in map(Path, paths):
+        rows = read_rows(path, AnswerRow)
+        if not rows:
+            raise ValueError(f"{path} holds no answers; delete it and run its evaluation again")
+        for row in rows:
+            _check_same_questions(row, path, asked)
+        frames.append(_frame(rows))
     return in_order(pd.concat(frames)) if frames else pd.DataFrame(columns=list(ANSWER_COLUMNS))
+
+
+def _check_same_questions(row: AnswerRow, path: Path, asked: dict[tuple[str, str], tuple[str, Path]]) -> None:
+    """Another variant may have other questions (``data.distractors``); an older row does not say what it was asked."""
+    if row.dataset_hash is None:
+        return
+    first, where = asked.setdefault((row.domain, row.variant), (row.dataset_hash, path))
+    if first != row.dataset_hash:
+        raise ValueError(
+            f"{path}: {row.model} was asked the questions {row.dataset_hash} of domain {row.domain!r}, variant "
+            f"{row.variant!r}, but {where} has {first}; run both evaluations again on one data set"
+        )
+
+
+def _frame(rows: Iterable[AnswerRow]) -> pd.DataFrame:
+    """An optional column is there only if some row has a value in it."""
+    frame = pd.DataFrame([vars(row) for row in rows])
+    empty = [name for name in _OPTIONAL if frame[name].isna().all()]
+    return frame.drop(columns=empty).astype({"parsed": "Int64"})  # integers that can be missing: an unreadable reply
 
 
 def of_variant(rows: pd.DataFrame, variant: str = MAIN) -> pd.DataFrame:
@@ -46,56 +73,3 @@ def of_protocol(rows: pd.DataFrame, protocol: str | None = None) -> pd.DataFrame
             f"no answer was read by {protocol!r}; the protocols are {', '.join(rows['protocol'].unique())}"
         )
     return kept.reset_index(drop=True)
-
-
-def _read_answers_file(path: Path) -> pd.DataFrame:
-    rows = pd.DataFrame(_rows(path, _lines(path)))
-    if rows.empty:
-        raise ValueError(f"{path} holds no answers; delete it and run its evaluation again")
-    rows = rows.astype({"parsed": "Int64"})  # the integers that can be missing: a reply may be unreadable
-    _refuse(path, ~rows["question_type"].isin((1, 2)), rows["question_type"], "1 (recognition) or 2 (reasoning)")
-    known = "one of " + ", ".join(map(repr, ORDER["image"]))
-    _refuse(path, ~rows["image"].isin(ORDER["image"]), rows["image"], known)
-    right = (rows["parsed"] == rows["answer"]).fillna(False)  # an unreadable reply is wrong
-    _refuse(path, rows["correct"] != right, rows["correct"], "true exactly when parsed equals answer")
-    return rows
-
-
-def _lines(path: Path) -> list[str]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; run the evaluation that writes it, or correct the name")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error}); delete the file and run its evaluation again") from error
-    return [line for line in text.split("\n") if line.strip()]  # splitlines would cut at signs within a reply
-
-
-def _rows(path: Path, lines: Sequence[str]) -> list[dict[str, Any]]:
-    try:  # all at once takes half the time; one by one finds the bad one
-        rows = json.loads(f"[{','.join(lines)}]")
-        if len(rows) == len(lines) and all(isinstance(row, dict) and row.keys() >= _NEEDED for row in rows):
-            return rows
-    except json.JSONDecodeError:
-        pass
-    return [_row(path, number, line) for number, line in enumerate(lines, start=1)]
-
-
-def _row(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, row {number} is not JSON ({error}); delete the file and run it again") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{path}, row {number} is {line[:80]}; a row of answers is an object with named fields")
-    if not row.keys() >= _NEEDED:
-        missing = [column for column in ANSWER_COLUMNS if column not in row]
-        raise ValueError(f"{path}, row {number} lacks {', '.join(missing)}; a row of answers has all of them")
-    return row
-
-
-def _refuse(path: Path, bad: pd.Series, values: pd.Series, rule: str) -> None:
-    """Raise for the first row that is marked bad, naming the file, the row, the value and the rule."""
-    if bad.any():
-        at = int(bad.idxmax())
-        raise ValueError(f"{path}, row {at + 1}: {values.name} is {values[at]!r}; it must be {rule}")

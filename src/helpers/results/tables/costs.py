@@ -10,11 +10,10 @@ import pandas as pd
 from helpers.paths import MAIN
 from helpers.results.tables.order import in_order
 from helpers.results.tables.paper import GROUP
+from helpers.rows import parse_row
+from helpers.schemas import ResourceRecord
 
-RESOURCE_COLUMNS = (
-    *("model", "domain", "mode", "variant", "seed"),
-    *("seconds", "peak_memory_mb", "energy_wh", "vision_tower_calls", "tokens", "samples"),
-)
+RESOURCE_COLUMNS = tuple(ResourceRecord.model_fields)
 _RUN = ["model", "domain", "mode", "variant", "seed"]
 TIMING_COLUMNS = (*_RUN, "answering", "protocol", "image", "seconds", "questions", "new_tokens")
 
@@ -22,7 +21,7 @@ TIMING_COLUMNS = (*_RUN, "answering", "protocol", "image", "seconds", "questions
 def read_resources(paths: Iterable[str | Path], variant: str | None = MAIN) -> pd.DataFrame:
     """The `resources.json` records of one variant (None: of all), in order, with everything they say.
 
-    A run may be named only once; a record that names no variant is of the profile as it stands.
+    A run may be named only once. Raises ``ValueError`` for a file that is no `helpers.schemas.ResourceRecord`.
     """
     records = [_resource_record(Path(path)) for path in paths]
     frame = pd.DataFrame(records, columns=None if records else list(RESOURCE_COLUMNS))
@@ -36,15 +35,24 @@ def read_resources(paths: Iterable[str | Path], variant: str | None = MAIN) -> p
 def _resource_record(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; run the fine-tuning that writes it, or correct the name")
-    record = {"variant": MAIN, **json.loads(path.read_text(encoding="utf-8"))}
-    if missing := [column for column in RESOURCE_COLUMNS if column not in record]:
-        raise ValueError(f"{path} lacks {', '.join(missing)}; run its fine-tuning again")
-    return record
+    return parse_row(path.read_bytes(), ResourceRecord, str(path)).model_dump()
 
 
 def resources_table(resources: pd.DataFrame) -> pd.DataFrame:
     """What each training run cost: the fixed columns of `resources.csv`, one row a run."""
     return resources[list(RESOURCE_COLUMNS)].round({"seconds": 2, "peak_memory_mb": 1, "energy_wh": 5})
+
+
+def phases_table(resources: pd.DataFrame) -> pd.DataFrame:
+    """What each phase of each training run cost, one row per run and phase; empty where the records tell none apart."""
+    names = ["model", "domain", "mode", "seed"]
+    found = [
+        {**{name: run[name] for name in names}, "phase": phase, **costs}
+        for run in resources.to_dict("records")
+        if isinstance(run.get("phases"), dict)
+        for phase, costs in run["phases"].items()
+    ]
+    return pd.DataFrame(found, columns=None if found else [*names, "phase", "seconds"])
 
 
 def cost_ratios(resources: pd.DataFrame, of: str = "text_only", to: str = "image_text") -> pd.DataFrame:

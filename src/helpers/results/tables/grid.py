@@ -19,6 +19,8 @@ from helpers.results.stats.paired import difference_table
 from helpers.results.tables.answers import of_protocol
 from helpers.results.tables.files import rounded
 from helpers.results.tables.order import in_order
+from helpers.rows import iterate_rows
+from helpers.schemas import AnswerRow
 
 _Overrides = Mapping[str, Any]
 
@@ -109,13 +111,7 @@ def read_retention(paths: Iterable[str | Path], protocol: str | None = None) -> 
 
     Of one protocol, as `of_protocol` chooses it.
     """
-    found = []
-    for path in map(Path, paths):
-        for number, line in enumerate(filter(str.strip, path.read_text(encoding="utf-8").split("\n")), start=1):
-            row = json.loads(line)
-            if missing := [column for column in RETENTION_COLUMNS if column not in row]:
-                raise ValueError(f"{path}, row {number} lacks {', '.join(missing)}; run its evaluation again")
-            found.append({column: row[column] for column in RETENTION_COLUMNS})
+    found = [vars(row) for path in paths for row in iterate_rows(path, AnswerRow)]
     return of_protocol(pd.DataFrame(found, columns=list(RETENTION_COLUMNS)), protocol)
 
 

@@ -1,17 +1,26 @@
 """How the drawn domains' classes look, for asking whether a wrong answer is a look-alike."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
-from helpers.paths import DATA
-
-_TABLES = {"butterfly": "butterflies.csv", "culture": "culture.csv"}
+from helpers.results.stats.confusion import look_alike_table
+from helpers.synthetic.looks import FACTS_TABLES, VOCABULARIES
 
 
 def read_drawn_looks(domain: str) -> pd.DataFrame | None:
-    """One row a class by its name, one column a visual part; None for a domain whose looks no table describes."""
-    from helpers.synthetic.looks import VOCABULARIES
-
-    if domain not in _TABLES:
+    """One row per class by its name, one column per visual part; None for a domain whose looks no table describes."""
+    if domain not in FACTS_TABLES:
         return None
-    classes = pd.read_csv(DATA / _TABLES[domain], index_col="name", keep_default_na=False)
+    classes = pd.read_csv(FACTS_TABLES[domain], index_col="name", keep_default_na=False)
     return classes[list(VOCABULARIES[domain].parts)]
+
+
+def look_alikes(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """`look_alike_table` of all domains whose looks a table describes; empty where there is none."""
+    looks = {str(domain): read_drawn_looks(str(domain)) for domain in rows["domain"].unique()}
+    known = [
+        look_alike_table(rows[rows["domain"] == name], by, look) for name, look in looks.items() if look is not None
+    ]
+    columns = [*by, "differs", "offered", "chosen", "share"]
+    return pd.concat(known, ignore_index=True) if known else pd.DataFrame(columns=columns)

@@ -1,0 +1,166 @@
+"""Prompts as versioned data: the files in `data/prompts`, or one of your own that a setting names.
+
+A file's ``version`` goes up with every change of what is asked; its hash is of the contents, so that a comment changes
+nothing. Three kinds share the reader below: what a writer is asked (`helpers.writer.prompts`), what training asks and
+answers, and how the test asks. The wordings that the demo's base models learnt are not among them: those models are
+made once, and no setting changes what they were taught (`helpers.synthetic.language`).
+"""
+
+import hashlib
+import json
+import reprlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from helpers.config.profiles import SettingsError, parse_yaml
+from helpers.paths import DATA, resolve
+from helpers.rows import Text
+from helpers.schemas import OPTION_LETTERS
+
+PROMPT_FOLDER = DATA / "prompts"
+HASH_DIGITS = 12  # as for the prompts in the rows of answers
+GENERIC = "generic"  # whose wordings serve every domain that has none of its own
+ByDomain = TypeVar("ByDomain")
+
+
+class PromptFile(BaseModel):
+    """What every file of prompts has. A text is taken as it stands, where a setting's may be a list with commas."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: PositiveInt
+    kind: str
+
+    @property
+    def hash(self) -> str:
+        """Of the contents; a comment in the file does not count."""
+        text = json.dumps(self.model_dump(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
+
+
+AnyPrompts = TypeVar("AnyPrompts", bound=PromptFile)
+
+
+def _with_places(*names: str) -> AfterValidator:
+    """A text that holds each of ``{names}`` once and no other brace."""
+    places = [f"{{{name}}}" for name in names]
+
+    def checked(text: str) -> str:
+        if missing := [place for place in places if place not in text]:
+            raise ValueError(f"lacks {', '.join(missing)}; it must hold {', '.join(places)}, each once")
+        rest = text
+        for place in places:
+            rest = rest.replace(place, "", 1)
+        if set(rest) & set("{}"):
+            raise ValueError(f"must hold {', '.join(places) or 'no place to fill'}, and no other braces")
+        return text
+
+    return AfterValidator(checked)
+
+
+_Wording = Annotated[Text, _with_places()]
+_Wordings = Annotated[list[_Wording], Field(min_length=1)]
+_WithDescription = Annotated[Text, _with_places("description", "question")]
+
+
+def _with_generic(by_domain: dict[str, ByDomain]) -> dict[str, ByDomain]:
+    if GENERIC not in by_domain:
+        raise ValueError(f"lacks {GENERIC}, which serves every domain that is not listed")
+    return by_domain
+
+
+class TrainingPrompts(PromptFile):
+    """What training asks and answers; `data/prompts/training.yaml` explains each field."""
+
+    kind: Literal["training"]
+    telling: Annotated[list[Annotated[Text, _with_places("name")]], Field(min_length=1)]
+    naming: Annotated[dict[str, _Wordings], AfterValidator(_with_generic)]
+    held_out: dict[str, _Wordings]
+    described: _WithDescription
+    named: Annotated[Text, _with_places("name")]
+
+    @model_validator(mode="after")
+    def _keeps_the_held_out(self) -> "TrainingPrompts":
+        for domain, held_out in self.held_out.items():
+            if trained := set(held_out) & {*of_domain(self.naming, domain), *self.telling}:
+                raise ValueError(f"held_out.{domain} has a wording of training: {sorted(trained)}; take it out of one")
+        return self
+
+
+class EvaluationPrompts(PromptFile):
+    """How the test asks; `data/prompts/evaluation.yaml` explains each field."""
+
+    kind: Literal["evaluation"]
+    lettered: Annotated[Text, _with_places("question", "options")]
+    option: Annotated[Text, _with_places("letter", "option")]
+    describing: Annotated[dict[str, _Wording], AfterValidator(_with_generic)]
+    naming: Annotated[dict[str, _Wording], AfterValidator(_with_generic)]
+    described: _WithDescription
+    named: Annotated[Text, _with_places("description", "name", "question")]
+
+    def with_letters(self, question: str, options: Sequence[str]) -> str:
+        """The question with its four options behind their letters."""
+        lines = [
+            self.option.format(letter=letter, option=option)
+            for letter, option in zip(OPTION_LETTERS, options, strict=True)
+        ]
+        return self.lettered.format(question=question, options="\n".join(lines))
+
+    def about(self, description: str | None, question: str) -> str:
+        """The question put to a description in words."""
+        return self.described.format(description=description, question=question)
+
+
+def of_domain(by_domain: Mapping[str, ByDomain], domain: str | None) -> ByDomain:
+    """A domain's own wordings, or those that serve every other."""
+    return by_domain.get(domain or GENERIC, by_domain[GENERIC])
+
+
+def prompt_path(name: str, folder: Path = PROMPT_FOLDER) -> Path:
+    """``training`` is `data/prompts/training.yaml`; what ends in .yaml or has a slash is a path from the root.
+
+    Raises `SettingsError` for a file that is not there.
+    """
+    is_path = "/" in name or name.endswith((".yaml", ".yml"))
+    path = resolve(name) if is_path else folder / f"{name}.yaml"
+    if not path.is_file():
+        found = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise SettingsError(
+            f"unknown prompt {name!r}; found in {folder.name}/: {found}. A file of your own is named by its path from "
+            "the repository root, with its ending .yaml"
+        )
+    return path
+
+
+def read_prompts(name: str, kind: type[AnyPrompts], folder: Path = PROMPT_FOLDER) -> AnyPrompts:
+    """The prompts of a file. Raises `SettingsError`, naming file, field and rule, for one that does not fit."""
+    path = prompt_path(name, folder)
+    try:
+        return kind.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        problems = "".join(f"\n  {_problem(problem, kind)}" for problem in error.errors())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problems = f" {error}"
+    raise SettingsError(f"{path.name} is not a usable prompt:{problems}")
+
+
+def _problem(problem: Any, kind: type[PromptFile]) -> str:
+    field = ".".join(map(str, problem["loc"])) or "the file"
+    if problem["type"] == "extra_forbidden":
+        return f"{field}: unknown; the fields here are {', '.join(kind.model_fields)}"
+    received = "" if isinstance(problem["input"], Mapping) else f" = {reprlib.repr(problem['input'])}"
+    return f"{field}{received}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def training_prompts(name: str = "training") -> TrainingPrompts:
+    """What the setting ``build.prompts`` names."""
+    return read_prompts(name, TrainingPrompts)
+
+
+def evaluation_prompts(name: str = "evaluation") -> EvaluationPrompts:
+    """What the setting ``evaluation.prompts`` names."""
+    return read_prompts(name, EvaluationPrompts)

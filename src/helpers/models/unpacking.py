@@ -1,0 +1,228 @@
+"""Frozen weights unpacked once for many steps: the NF4-rounded values stay the same, and a layer makes fewer products.
+
+bitsandbytes unpacks a 4-bit weight anew in each forward and backward pass, and peft adds its adapter by two thin
+products, a scaling, a copy and an addition. Within `unpacked_weights` the frozen weight is unpacked once, and then
+
+- in float32 without dropout the adapter is added to it, anew for each training step, and one product is left;
+- else, as in bfloat16, where that sum would lose the adapter's small numbers, the second of the adapter's thin products
+  is added to the product with the frozen weight as it is made: nothing is copied, and less is rounded than by peft.
+
+The same code serves the demo's models on a CPU and 7B models on a GPU (QLoRA: arXiv 2305.14314). What is saved,
+quantised or counted does not change: modules and parameters stay as they were.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
+
+Unpack: TypeAlias = bool | Literal["auto"]  # auto: where there is room, by estimate
+
+CPU_ROOM = 400_000_000  # bytes: models of the demo's size. Larger ones are too slow on a CPU for this to matter
+GPU_MARGIN = 24_000_000_000  # bytes that stay free for activations, gradients and the optimiser: 7B needs 37 GB free
+
+
+class Unpacked(NamedTuple):
+    """How many layers compute with unpacked weights, and the bytes that this holds."""
+
+    layers: int
+    bytes: int
+
+
+class LowRankLinear(torch.autograd.Function):
+    """``x (W + s B A)^T + bias`` with gradients of x, A and B alone. W: out x in; A: r x in; B: out x r."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scaling: float) -> torch.Tensor:
+        adapted = torch.addmm(weight, b, a, alpha=scaling)
+        ctx.save_for_backward(x, adapted, a, b)
+        ctx.scaling = scaling
+        return linear(x, adapted, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, adapted, a, b = ctx.saved_tensors
+        g = gradients[0].reshape(-1, adapted.shape[0])  # tokens x out
+        flat = x.reshape(-1, adapted.shape[1])  # tokens x in
+        to_x = (g @ adapted).view(x.shape) if ctx.needs_input_grad[0] else None
+        to_a = torch.mm((g @ b).t(), flat).mul_(ctx.scaling)
+        to_b = torch.mm((flat @ a.t()).t(), g).t().mul_(ctx.scaling)  # faster than its transpose
+        return to_x, None, None, to_a, to_b, None
+
+
+class ThinProducts(torch.autograd.Function):
+    """``x W^T + bias + s (d A^T) B^T`` with gradients of x, d, A and B alone; d: x after dropout, None without.
+
+    A product is added to another as it is made. A and B, kept in float32, are multiplied in the precision of x.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, d: Any, weight: Any, bias: Any, a: Any, b: Any, scaling: float) -> torch.Tensor:
+        rows = (x if d is None else d).flatten(0, -2)  # tokens x in
+        thin_a, thin_b = a.to(x.dtype), b.to(x.dtype)
+        thin = linear(rows, thin_a)  # tokens x r
+        ctx.save_for_backward(rows, thin, weight, thin_a, thin_b)
+        ctx.scaling, ctx.dtype, ctx.shape, ctx.dropped = scaling, a.dtype, x.shape, d is not None
+        found = linear(x.flatten(0, -2), weight, bias)
+        return found.addmm_(thin, thin_b.t(), alpha=scaling).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        rows, thin, weight, a, b = ctx.saved_tensors
+        g = gradients[0].flatten(0, -2)  # tokens x out
+        to_thin = g @ b
+        to_x = to_d = None
+        if ctx.needs_input_grad[0]:
+            to_x = g @ weight
+            if ctx.dropped:
+                to_d = (to_thin @ a).mul_(ctx.scaling).view(ctx.shape)
+            else:
+                to_x.addmm_(to_thin, a, alpha=ctx.scaling)
+            to_x = to_x.view(ctx.shape)
+        to_a, to_b = ((one.t() @ two).to(ctx.dtype).mul_(ctx.scaling) for one, two in ((to_thin, rows), (g, thin)))
+        return to_x, to_d, None, None, to_a, to_b, None
+
+
+@contextmanager
+def unpacked_weights(model: Any, unpack: Unpack = "auto") -> Iterator[Unpacked]:
+    """Within the block the 4-bit layers of a model, and its LoRA layers, compute as above; yields how many do.
+
+    ``unpack``: "auto" where the weights fit (`CPU_ROOM`; on a GPU what is free less `GPU_MARGIN`), True always, False
+    never. A layer that is not in a plain state (several active adapters, DoRA, trained biases) is left to peft, as is
+    any whose adapter has been merged. Within another such block nothing is left to do.
+    """
+    layers = _chosen(_layers(model), unpack)
+    try:
+        for layer in layers:
+            layer.weight = unpacked(layer.base.weight)
+            layer.module.forward = layer
+        yield Unpacked(len(layers), sum(layer.bytes for layer in layers))
+    finally:
+        for layer in layers:
+            vars(layer.module).pop("forward", None)
+
+
+def unpacked_bytes(weights: int, dtype: torch.dtype, four_bit: bool = True) -> int:
+    """Memory that so many weights take beside those loaded: unpacked if they are in 4 bit, in float32 also the sums."""
+    return weights * dtype.itemsize * (four_bit + (dtype == torch.float32))
+
+
+def products(model: Any, unpack: Unpack = "auto") -> dict[str, int]:
+    """The products of a forward pass through a linear layer, in words, and how many layers make them so.
+
+    Of the 4-bit and LoRA layers of a model, in training or not as it is, for the block that is yet to begin.
+    """
+    layers = _layers(model)
+    chosen = _chosen(layers, unpack)
+    return dict(Counter(layer.in_words(layer in chosen) for layer in layers))
+
+
+def unpacked(weight: Any) -> torch.Tensor:
+    """A frozen weight, out x in, in the precision it computes in; a 4-bit one is unpacked as bitsandbytes does it."""
+    import bitsandbytes
+
+    state = getattr(weight, "quant_state", None)
+    return weight.detach() if state is None else bitsandbytes.functional.dequantize_4bit(weight.data, state)
+
+
+def _layers(model: Any) -> "list[_Layer]":
+    """LoRA layers, and 4-bit layers that are in no adapter's layer."""
+    from bitsandbytes.nn import Linear4bit
+    from peft.tuners.lora import LoraLayer
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    modules = list(model.modules())
+    within = {id(module.get_base_layer()) for module in modules if isinstance(module, BaseTunerLayer)}
+    lora = [m for m in modules if isinstance(m, LoraLayer) and isinstance(m.get_base_layer(), torch.nn.Linear)]
+    bare = [_Layer(m, []) for m in modules if isinstance(m, Linear4bit) and id(m) not in within]
+    return [*(_Layer(m, list(m.active_adapters)) for m in lora if len(m.active_adapters) == 1), *bare]
+
+
+def _chosen(layers: "list[_Layer]", unpack: Unpack) -> "list[_Layer]":
+    """Those that will compute with unpacked weights: all that can, or none."""
+    layers = [layer for layer in layers if layer.is_plain] if unpack is not False else []
+    room = _room(layers[0].base.weight.device) if layers and unpack == "auto" else math.inf
+    return layers if sum(layer.bytes for layer in layers) <= room else []
+
+
+def _room(device: torch.device) -> int:
+    """Bytes that unpacked weights may take."""
+    if device.type == "cpu":
+        return CPU_ROOM
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused - GPU_MARGIN
+
+
+class _Layer:
+    """A linear layer's other forward pass; what the layer is not in a plain state for is left to its own."""
+
+    weight: torch.Tensor  # out x in
+
+    def __init__(self, module: Any, adapters: list[str]) -> None:
+        self.module, self.plain, self.adapters = module, module.forward, adapters
+        self.base = module.base_layer if adapters else module
+        state = getattr(self.base.weight, "quant_state", None)
+        self.four_bit, self.dtype = state is not None, (state or self.base.weight).dtype
+        self.state: tuple[int, int, float] | None = None  # of A, B and scaling, for which `adapted` holds
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the layer does no more than products in one precision, and is not replaced already."""
+        module, bias = self.module, self.base.bias
+        if (
+            "forward" in vars(module)
+            or not self.dtype.is_floating_point
+            or (bias is not None and bias.dtype != self.dtype)
+        ):
+            return False
+        if self.four_bit and self.base.compute_dtype not in (None, self.dtype):
+            return False
+        return all(a in module.lora_A and not module.lora_variant and not module.lora_bias[a] for a in self.adapters)
+
+    @property
+    def bytes(self) -> int:
+        return unpacked_bytes(self.base.in_features * self.base.out_features, self.dtype, self.four_bit)
+
+    @property
+    def is_summed(self) -> bool:
+        """Whether the adapter is added to the weight: where that loses nothing and both get the same input."""
+        (name,) = self.adapters
+        if _drops(self.module.lora_dropout[name]):
+            return False
+        return self.dtype == self.module.lora_A[name].weight.dtype == torch.float32
+
+    def in_words(self, once: bool) -> str:
+        """The layer's products."""
+        frozen = "frozen NF4 weight unpacked once" if self.four_bit else "frozen weight"
+        if once and self.adapters and self.is_summed:
+            return f"{frozen}, adapter added, one product"
+        product = f"{frozen}, one product" if once or not self.four_bit else "bitsandbytes' 4-bit product"
+        return f"{product}, two thin LoRA products" if self.adapters else product
+
+    def __call__(self, x: torch.Tensor, *arguments: Any, **keywords: Any) -> torch.Tensor:
+        module, adapters, bias = self.module, self.adapters, self.base.bias
+        if x.dtype != self.dtype or (adapters and (module.merged or module.active_adapters != adapters)):
+            return self.plain(x, *arguments, **keywords)
+        if not adapters or module.disable_adapters:
+            return linear(x, self.weight, bias)
+        (name,) = adapters
+        a, b, scaling = module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name]
+        if not self.is_summed:
+            dropout = module.lora_dropout[name]
+            return ThinProducts.apply(x, dropout(x) if _drops(dropout) else None, self.weight, bias, a, b, scaling)
+        if torch.is_grad_enabled():
+            return LowRankLinear.apply(x, self.weight, bias, a, b, scaling)
+        if (state := (a._version, b._version, scaling)) != self.state:
+            self.state, self.adapted = state, torch.addmm(self.weight, b, a, alpha=scaling)
+        return linear(x, self.adapted, bias)
+
+
+def _drops(dropout: Any) -> bool:
+    return dropout.training and not isinstance(dropout, torch.nn.Identity)
