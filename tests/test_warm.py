@@ -134,6 +134,7 @@ SHOW = [
 ]
 
 
+@pytest.mark.slow
 def test_a_notebook_has_the_same_outputs_warm_and_cold(server, tmp_path):
     notebook, outputs = write_notebook(tmp_path / "n.ipynb", *SHOW), {}
     for name, variable in (("warm", server.folder), ("cold", "off")):
@@ -146,6 +147,7 @@ def test_a_notebook_has_the_same_outputs_warm_and_cold(server, tmp_path):
     assert (tmp_path / "warm.log").read_text() == ""  # nothing was refused
 
 
+@pytest.mark.slow
 def test_a_warm_kernel_that_dies_and_one_that_fails_are_told_apart(server, tmp_path):
     done = run(write_notebook(tmp_path / "d.ipynb", "import os\nos.kill(os.getpid(), 9)"), tmp_path / "d/out.ipynb")
     assert done.returncode == 1
@@ -155,6 +157,7 @@ def test_a_warm_kernel_that_dies_and_one_that_fails_are_told_apart(server, tmp_p
     assert "ZeroDivisionError: division by zero" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_ended_leaves_no_kernel_behind(server, tmp_path, number):
     notebook = write_notebook(tmp_path / "n.ipynb", "import os\nprint('pid', os.getpid(), flush=True)", "while 1: pass")

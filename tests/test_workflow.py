@@ -136,6 +136,7 @@ def test_tower_features_are_kept_for_all_runs_where_they_are_remembered_at_all(f
     assert re.findall(r'"features_dir": ("[^"]*"|null)', output) == [value] * 2
 
 
+@pytest.mark.slow
 def test_a_grid_runs_only_what_differs_from_the_main_run(finished):
     epochs = finished / "config/grids/epochs.yaml"
     epochs.write_text(epochs.read_text().replace("profile: demo", "profile: small"))
