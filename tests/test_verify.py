@@ -63,7 +63,7 @@ def test_a_change_is_named(run, capsys, file, reason):
     said = capsys.readouterr().out
     assert f"{reason}: {portable(run / file)}" in said
     assert said.startswith("stale: notebooks/07_paper.ipynb (") and "\n1 ok, 1 stale\n" in said
-    assert said.splitlines()[-1].startswith("To make again what is stale: ")
+    assert said.splitlines()[-1].startswith("To rebuild what is stale: ")
 
 
 def test_a_changed_table_makes_its_figure_stale_too(run):

@@ -206,5 +206,5 @@ def test_a_data_folder_that_is_not_there_is_told_before_anything_runs(path, refu
 
 @pytest.mark.parametrize("gigabytes", [1e9, 1e300])
 def test_a_disk_without_room_is_told_before_anything_runs(gigabytes, refused, tmp_path):
-    rule = "GB free, this profile asks for .* Free some room"
+    rule = "GB free, this profile asks for .* Free some space"
     refused(preflight.PreflightError, rule, preflight.check_room, tmp_path / "not" / "yet", gigabytes)

@@ -1,7 +1,7 @@
 """What someone scores who does not look: rows like a model's, so that the same tables hold them.
 
 Chance needs no rows: a quarter. The longest and the most frequent option need no model; ``option_only`` asks a model
-how likely it finds each option by itself, without question or picture. `helpers.evaluation.clip` has another.
+how likely it finds each option by itself, without question or image. `helpers.evaluation.clip` has another.
 """
 
 import random

@@ -2,7 +2,7 @@
 
     python -m helpers.evaluation.clip train OUTPUT_DIR
 
-Any CLIP or SigLIP checkpoint compares the picture with the sentences that describe each option; the option whose
+Any CLIP or SigLIP checkpoint compares the image with the sentences that describe each option; the option whose
 sentences fit best on average is taken. For the demo there is a tiny CLIP of the drawn world, which the command above
 trains from scratch on random looks and their descriptions. Like the other base models it has met no class of the test.
 """
@@ -30,7 +30,7 @@ TOKENIZER_FROM = DATA / "models" / "tiny-qwen2-vl"
 
 @dataclass
 class Comparer:
-    """A contrastive model: how well sentences fit pictures."""
+    """A contrastive model: how well sentences fit images."""
 
     model: Any
     processor: Any
@@ -38,7 +38,7 @@ class Comparer:
 
     @torch.inference_mode()
     def pictures(self, pictures: Sequence[Any]) -> torch.Tensor:
-        """pictures x width, of length 1."""
+        """images x width, of length 1."""
         found = []
         for start in range(0, len(pictures), self.batch_size):
             shown = self.processor.image_processor(
@@ -89,7 +89,7 @@ def by_description(
     domain: str,
     max_pixels: int | None = None,
 ) -> list[ReadAnswer]:
-    """A row for each question with a picture. ``looks``: descriptions by option, as `looks_by_option` gives them.
+    """A row for each question with an image. ``looks``: descriptions by option, as `looks_by_option` gives them.
 
     An option without a description, such as a value of a fact, is compared by its answer sentence.
     """
@@ -161,7 +161,7 @@ def _ending_with(tokenizer: Any, end: str) -> Any:
 
 
 def lessons(domains: Sequence[str], batch_size: int, seed: int) -> Iterator[tuple[list[Any], list[str]]]:
-    """Endless batches of pictures and descriptions of random looks.
+    """Endless batches of images and descriptions of random looks.
 
     Half of the descriptions are whole, half a single sentence, since that is what classification compares.
     """

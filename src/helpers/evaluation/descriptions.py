@@ -1,9 +1,9 @@
-"""What the untuned model says of a picture, written once and used by every run that rests on it.
+"""What the untuned model says of an image, written once and used by every run that rests on it.
 
 With the adapter off, all adapters of a base model are that base model. What its own evaluation wrote is therefore what
 the evaluation of each adapter would write again, token by token, in every mode, seed and variant; writing is the slow
 part of describing first. A file of descriptions says how it was made, and is used only where the same would be made
-now: same base model, precision and length. A description is found again by the question and the picture's pixels.
+now: same base model, precision and length. A description is found again by the question and the image's pixels.
 """
 
 import hashlib

@@ -5,7 +5,7 @@
     python -m helpers.evaluation.export lm-eval DATASET_DIR OUT_DIR
 
 VLMEvalKit (github.com/open-compass/VLMEvalKit, docs/en/Development.md) reads one TSV: index, question, A to D, answer,
-category, picture in base64. Put it into its data folder; a name that it does not know is a lettered test of its own.
+category, image in base64. Put it into its data folder; a name that it does not know is a lettered test of its own.
 lmms-eval (github.com/EvolvingLMMs-Lab/lmms-eval, docs/task_guide.md) reads a task: a YAML, its functions, and rows.
 lm-evaluation-harness (github.com/EleutherAI/lm-evaluation-harness, docs/new_task_guide.md) reads a task of much the
 same form, for its runner ``hf-multimodal``: ``lm_eval run --include_path OUT_DIR --tasks NAME --apply_chat_template``.
@@ -40,9 +40,9 @@ MISSING = ("", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
 
 
 def write_vlmevalkit(path: str | Path, questions: Sequence[Question], folder: str | Path) -> Path:
-    """One row a question. A picture is written once; further rows name the index of the row that has it.
+    """One row a question. An image is written once; further rows name the index of the row that has it.
 
-    Raises ``ValueError`` for a question without picture, which the tool would pass over, and for an option such as
+    Raises ``ValueError`` for a question without image, which the tool would pass over, and for an option such as
     "None", which it would read as missing.
     """
     for question in questions:
@@ -84,7 +84,7 @@ def _tsv_rows(questions: Sequence[Question], folder: Path) -> Iterator[dict[str,
 
 
 def _png(path: Path) -> bytes:
-    """The picture as this project opens it: transparency on white, a camera's rotation applied."""
+    """The image as this project opens it: transparency on white, a camera's rotation applied."""
     buffer = io.BytesIO()
     open_picture(path).save(buffer, "PNG")
     return buffer.getvalue()
@@ -113,10 +113,10 @@ def _write_task(
     functions: str,
     prompts: str,
 ) -> Path:
-    """``<task>.yaml``, ``utils.py``, ``questions.jsonl`` and the pictures. Returns the YAML's path.
+    """``<task>.yaml``, ``utils.py``, ``questions.jsonl`` and the images. Returns the YAML's path.
 
     The prompt and the reading of the reply are those of protocol ``letter``; ``prompts`` is what the setting
-    evaluation.prompts says. Paths of rows and pictures are absolute in the YAML, as the tools want them: write it anew
+    evaluation.prompts says. Paths of rows and images are absolute in the YAML, as the tools want them: write it anew
     where it is to be used.
     """
     folder, asking = Path(folder).resolve(), evaluation_prompts(prompts)

@@ -1,6 +1,6 @@
 """Many texts in one pass: texts with the same beginning share it, as branches of a tree share a trunk.
 
-The four options of a question follow the same prompt, the questions of a picture follow the same picture, and options
+The four options of a question follow the same prompt, the questions of an image follow the same image, and options
 often begin alike. Laid flat, with a mask that lets each token see its own branch down to the root, a tree goes through
 the model once, and each branch meets exactly what it would have met alone (tree attention, as in arXiv 2305.09781).
 """
@@ -17,7 +17,7 @@ LARGEST = 4  # times its first prompt: a tree's mask is the square of its size
 class Tree:
     """Tokens in an order in which a parent precedes its children. ``parents[0]`` is -1; ``depths`` count from 0."""
 
-    key: Hashable = None  # of the picture, which all branches begin with
+    key: Hashable = None  # of the image, which all branches begin with
     tokens: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)

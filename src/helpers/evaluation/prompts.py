@@ -1,6 +1,6 @@
-"""What a model is asked: a text, and perhaps a picture, which is opened only when the model has to look at it.
+"""What a model is asked: a text, and perhaps an image, which is opened only when the model has to look at it.
 
-A run holds hundreds of prompts; it never holds their pictures. What is done to a picture before it is shown (the states
+A run holds hundreds of prompts; it never holds their images. What is done to an image before it is shown (the states
 of `helpers.config.evaluation.Image`) is part of how it is opened.
 """
 
@@ -23,7 +23,7 @@ MASKED_SHARE = 0.5  # of width and of height: the region that guidance takes awa
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture file as it will be shown; ``change`` is a key of `CHANGES`."""
+    """An image file as it will be shown; ``change`` is a key of `CHANGES`."""
 
     path: Path
     max_pixels: int | None = None
@@ -31,17 +31,17 @@ class Shown:
 
     @property
     def key(self) -> str:
-        """What tells this picture from every other within a run."""
+        """What tells this image from every other within a run."""
         return f"{self.change}|{self.max_pixels}|{self.path}"
 
     def open(self) -> Image.Image:
-        """The picture; raises as `helpers.images.open_picture` does."""
+        """The image; raises as `helpers.images.open_picture` does."""
         return CHANGES[self.change](open_picture(self.path, self.max_pixels))
 
 
 @dataclass(frozen=True)
 class Held:
-    """A picture in memory, such as one that was just drawn."""
+    """An image in memory, such as one that was just drawn."""
 
     picture: Image.Image
 
@@ -72,17 +72,17 @@ class Prompt:
 
     @property
     def source(self) -> Shown | Held | None:
-        """The picture with its key."""
+        """The image with its key."""
         return Held(self.picture) if isinstance(self.picture, Image.Image) else self.picture
 
 
 def blank(picture: Image.Image) -> Image.Image:
-    """A mid-grey picture of the same size: as many picture tokens, and nothing in them."""
+    """A mid-grey image of the same size: as many image tokens, and nothing in them."""
     return Image.new("RGB", picture.size, GREY)
 
 
 def without_centre(picture: Image.Image) -> Image.Image:
-    """The picture with its middle greyed out (contrastive region guidance, arXiv 2403.02325)."""
+    """The image with its middle greyed out (contrastive region guidance, arXiv 2403.02325)."""
     (width, height), hidden = picture.size, picture.copy()
     left, top = round(width * (1 - MASKED_SHARE) / 2), round(height * (1 - MASKED_SHARE) / 2)
     hidden.paste(GREY, (left, top, width - left, height - top))
@@ -97,11 +97,11 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def other_pictures(questions: Sequence[Question], seed: int = 0) -> dict[str, str]:
-    """For each picture that of another class, each picture once.
+    """For each image that of another class, each image once.
 
-    Classes are put in random order and the pictures, class by class, moved on by the size of the largest class: nobody
-    keeps a picture of the own class. A question without class counts as a class of its picture's own. Raises
-    ``ValueError`` if a class has more than half of all pictures, as then no such exchange exists.
+    Classes are put in random order and the images, class by class, moved on by the size of the largest class: nobody
+    keeps an image of the own class. A question without class counts as a class of its image's own. Raises
+    ``ValueError`` if a class has more than half of all images, as then no such exchange exists.
     """
     classes: dict[str, list[str]] = {}
     for picture, name in dict.fromkeys((q.picture, q.class_id or q.picture) for q in questions if q.picture):

@@ -1,7 +1,7 @@
 """A model in use for answering: how likely it finds answers, and what it writes.
 
 Likelihoods come from trees of tokens (`helpers.evaluation.prefix_trees`): one pass for all that is asked about a
-picture, whose features come from a cache. The numbers are those of one pass a question and option, to which the tests
+image, whose features come from a cache. The numbers are those of one pass a question and option, to which the tests
 hold them.
 """
 
@@ -59,7 +59,7 @@ class Reply(NamedTuple):
 
 @dataclass
 class Reader:
-    """A model with its processor. ``batch_size``: so many pictures, with all that is asked of them, at once
+    """A model with its processor. ``batch_size``: so many images, with all that is asked of them, at once
     (read on a CPU: at most).
 
     Where there is room (``unpack``) frozen weights are unpacked once, as in training (`helpers.models.unpacking`).
@@ -87,7 +87,7 @@ class Reader:
     def log_probabilities(self, prompts: Sequence[Prompt], answers: TokenLists, what: str) -> list[list[list[float]]]:
         """For each prompt and answer, given as the tokens that follow it, each answer token's log probability.
 
-        The same answer to the same prompt is read once, as where many questions are asked without their pictures.
+        The same answer to the same prompt is read once, as where many questions are asked without their images.
         """
         asked, wanted = _distinct(prompts, answers)
         found: dict[tuple[Any, ...], list[float]] = {}
@@ -171,7 +171,7 @@ class Reader:
         return self.features.of(self.model, self.processor, sources, state)
 
     def _tokens(self, prompts: Sequence[Prompt], seen: dict[str, Features]) -> list[list[int]]:
-        """Each prompt's tokens, the picture's place taken by as many as it has features."""
+        """Each prompt's tokens, the image's place taken by as many as it has features."""
         texts = prompt_texts(self.processor, [[prompt.message] for prompt in prompts])
         place = self.picture_token
         rows = []
@@ -189,7 +189,7 @@ class Reader:
 
     @property
     def picture_token(self) -> int:
-        """Where a picture's features go."""
+        """Where an image's features go."""
         return int(self.processor.image_token_id)
 
     @property
@@ -269,7 +269,7 @@ class Reader:
     def _positions(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
         """trees x size, or 3 x trees x size in families with positions in time, height and width.
 
-        A token's position follows from its depth alone, as all branches begin with the same picture.
+        A token's position follows from its depth alone, as all branches begin with the same image.
         """
         base = plain_model(self.model)
         depths = torch.zeros(len(trees), size, dtype=torch.long)
@@ -280,14 +280,14 @@ class Reader:
         axes = depths.expand(3, -1, -1).clone()
         for row, tree in enumerate(trees):
             if tree.key:
-                begun = self._beginning(tree, seen[str(tree.key)])  # 3 x tokens up to the picture's last
+                begun = self._beginning(tree, seen[str(tree.key)])  # 3 x tokens up to the image's last
                 after = depths[row] - begun.shape[1] + begun.max() + 1
                 inside = depths[row] < begun.shape[1]
                 axes[:, row] = torch.where(inside, begun[:, depths[row].clamp(max=begun.shape[1] - 1)], after)
         return axes.to(base.device)
 
     def _beginning(self, tree: Tree, features: Features) -> torch.Tensor:
-        """The model's own positions for a prompt up to the end of its picture."""
+        """The model's own positions for a prompt up to the end of its image."""
         assert features.grid is not None
         start = tree.tokens.index(self.picture_token)
         end = start + len(features.embeddings)
@@ -368,10 +368,10 @@ class Reader:
     def _written(self, prompts: Sequence[Prompt], most: int) -> Iterator[tuple[list[int], list[Reply]]]:
         """Some of the prompts, by their places, and the replies to them, until all are answered.
 
-        Prompts on one picture are written to as branches of one tree; where each picture is asked about once, the
+        Prompts on one image are written to as branches of one tree; where each image is asked about once, the
         library's own generation does as well.
         """
-        seen = self._seen(prompts)  # of all of them: a picture's prompts may fall into several batches
+        seen = self._seen(prompts)  # of all of them: an image's prompts may fall into several batches
         rows, passes = self._tokens(prompts, seen), learns_a_prompt(self.model, self.state)
         if not passes and self._is_plainly_greedy():
             keys = [prompt.source.key if prompt.source else None for prompt in prompts]

@@ -1,6 +1,6 @@
-"""Where pictures and words meet: how alike a model represents a class seen and a class described, layer by layer.
+"""Where images and words meet: how alike a model represents a class seen and a class described, layer by layer.
 
-Each class is shown twice, once as a picture and once as its description, under the same question ("What is this
+Each class is shown twice, once as an image and once as its description, under the same question ("What is this
 called?"). What the model holds at the last position of the prompt, from which it would begin to answer, is compared
 between the two by centred kernel alignment (CKA, arXiv 1905.00414): 1 = the classes lie in the same way, 0 = nothing
 in common. The estimate is the unbiased one (Song et al. 2012, JMLR 13, 1393-1434); the plain one is far above 0 for
@@ -68,9 +68,9 @@ def seen_and_described(
     max_pixels: int | None,
     asking: EvaluationPrompts | None = None,
 ) -> pandas.DataFrame:
-    """CKA by layer between pictures and descriptions of the classes, and with the descriptions of other classes.
+    """CKA by layer between images and descriptions of the classes, and with the descriptions of other classes.
 
-    ``questions``: the first Type-1 question of each class gives its picture; ``looks``: description by class;
+    ``questions``: the first Type-1 question of each class gives its image; ``looks``: description by class;
     ``asking``: how they are asked for their names, None: as `data/prompts/evaluation.yaml` has it. Columns: layer (0 =
     embeddings), cka, cka_shuffled (what chance gives), classes. No row where fewer than four classes have both.
     """

@@ -67,7 +67,7 @@ def answer_rows(
     looks: Mapping[str, str] | None = None,
     untuned: Descriptions | None = None,
 ) -> Answers:
-    """All questions, with the picture in each state, in all ways of answering and by all protocols of the settings.
+    """All questions, with the image in each state, in all ways of answering and by all protocols of the settings.
 
     ``run``: model, domain, mode, variant, seed. ``looks``: each class's description, for image "described".
     ``untuned``: what the untuned model wrote before, for answering "describe"; None: nothing yet. What does not go
@@ -111,7 +111,7 @@ def _timing(rows: Sequence[ReadAnswer], seconds: float) -> Timing:
 
 
 def retention_rows(reader: Reader, folder: str | Path, settings: Evaluation, run: Mapping[str, Any]) -> Answers | None:
-    """What the model could do before training, asked directly with the picture; None without ``retention.jsonl``."""
+    """What the model could do before training, asked directly with the image; None without ``retention.jsonl``."""
     from helpers.schemas import read_questions
 
     file = Path(folder) / "retention.jsonl"

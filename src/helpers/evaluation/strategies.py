@@ -1,15 +1,15 @@
-"""Ways of answering a question about a picture, and what is shown in the picture's place.
+"""Ways of answering a question about an image, and what is shown in the image's place.
 
-**direct**: the picture and the question go in, an option comes out.
+**direct**: the image and the question go in, an option comes out.
 
 **describe** (this project's addition to the paper): the model first writes what it sees. For recognition (Type 1) it is
-then asked the question about its own words, without the picture. For knowledge (Type 2) it also writes the name that
+then asked the question about its own words, without the image. For knowledge (Type 2) it also writes the name that
 follows from its words, and is asked about that name. A model that learnt a class from text alone meets, in its own
 description, the kind of input that it learnt from. The description is the untuned model's (adapter off) in
 ``describe``, the tuned one's in ``describe_tuned``.
 
-What is shown: the picture (``with``), nothing (``without``), grey of the same size (``blank``), the picture of another
-class (``other``), the class's training description in words (``described``), or the picture with its middle weighed
+What is shown: the image (``with``), nothing (``without``), grey of the same size (``blank``), the image of another
+class (``other``), the class's training description in words (``described``), or the image with its middle weighed
 against the rest (``guided``). The last two are asked directly only: there is nothing left to describe.
 """
 
@@ -89,7 +89,7 @@ def answer_all(reader: Reader, exam: Exam, image: str, answering: str, protocol:
 
 
 def own_words(reader: Reader, exam: Exam, image: str, answering: str, untuned: Descriptions) -> list[Words]:
-    """What the model writes before it is asked; for answering "direct" nothing. A picture is described once.
+    """What the model writes before it is asked; for answering "direct" nothing. An image is described once.
 
     ``untuned``: the untuned model's descriptions so far; those that are missing are added.
     """
@@ -171,7 +171,7 @@ def _look(exam: Exam, question: Question) -> str:
 
 
 def _shown(exam: Exam, image: str) -> list[Shown | None]:
-    """What each question is asked with; a question without a picture stays without."""
+    """What each question is asked with; a question without an image stays without."""
     if image == "without":
         return [None] * len(exam.questions)
     others = other_pictures(exam.questions) if image == "other" else {}
@@ -199,7 +199,7 @@ def read_name(reply: str) -> str | None:
 
 
 def _question_on_words(exam: Exam, question: Question, words: Words) -> str:
-    """The question without its picture: about the description, or about the name that it led to."""
+    """The question without its image: about the description, or about the name that it led to."""
     description, name = words.description, words.named
     if question.question_type == 1 or not name:
         return exam.prompts.about(description, question.question)

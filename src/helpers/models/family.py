@@ -23,7 +23,7 @@ class Memory(Protocol):
         shapes: Sequence[tuple[int, ...]],
         compute: "Callable[[list[int]], list[torch.Tensor]]",
     ) -> "list[torch.Tensor]":
-        """The features of each picture; ``compute`` is given the places of those that are not remembered."""
+        """The features of each image; ``compute`` is given the places of those that are not remembered."""
 
 
 @dataclass(frozen=True)

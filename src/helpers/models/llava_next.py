@@ -1,4 +1,4 @@
-"""LLaVA-NeXT, called LLaVA-1.6 by its authors: a CLIP tower over the picture and its tiles, an MLP projector."""
+"""LLaVA-NeXT, called LLaVA-1.6 by its authors: a CLIP tower over the image and its tiles, an MLP projector."""
 
 from typing import Any
 
@@ -21,12 +21,12 @@ def _load_processor(path: str) -> LlavaNextProcessor:
 
 
 def _positions(_: Any, sample: Tensors) -> torch.Tensor:
-    """1 x length: the place in the text; picture tokens are counted like words."""
+    """1 x length: the place in the text; image tokens are counted like words."""
     return torch.arange(sample["input_ids"].shape[1]).unsqueeze(0)
 
 
 def _positions_behind_prompt(_: Any, arguments: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Nothing to do: rotary positions are relative, and here a picture's tokens are counted like words."""
+    """Nothing to do: rotary positions are relative, and here an image's tokens are counted like words."""
     return arguments, keywords
 
 

@@ -12,7 +12,7 @@ from helpers.models.family import Family, Memory
 
 
 class Qwen2VLPictureProcessor(Qwen2VLProcessor):
-    """The library's processor without its video half, which needs torchvision; pictures go through PIL everywhere."""
+    """The library's processor without its video half, which needs torchvision; images go through PIL everywhere."""
 
     def __init__(
         self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **kwargs: Any
@@ -20,7 +20,7 @@ class Qwen2VLPictureProcessor(Qwen2VLProcessor):
         super().__init__(image_processor, tokenizer, None, chat_template=chat_template, **kwargs)
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
-        """The pictures' settings also in a file of their own, where the library's class finds those of videos too."""
+        """The images' settings also in a file of their own, where the library's class finds those of videos too."""
         self.image_processor.save_pretrained(save_directory)
         return super().save_pretrained(save_directory, push_to_hub, **kwargs)
 
@@ -76,7 +76,7 @@ def _positions_behind_prompt(model: Any, arguments: Any, keywords: dict[str, Any
 
 
 def _cached_tower(tower: Any, memory: Memory) -> Any:
-    """The tower's forward pass with everything before the projector by way of ``memory``, picture by picture."""
+    """The tower's forward pass with everything before the projector by way of ``memory``, image by image."""
     whole = tower.forward
 
     def forward(hidden_states: torch.Tensor, grid_thw: torch.Tensor, **_: Any) -> BaseModelOutputWithPooling:

@@ -9,7 +9,7 @@ from a file. So a 7B model never lies anywhere in full precision. Such a model c
 nothing: what is said of it is time and memory, never accuracy.
 
 The folders in ``data/models/rehearse`` come with the project. Their tokenizers are stand-ins (`stand_in`), as those of
-the 7B models are not ours to ship: pictures are cut into exactly as many tokens as with the real ones, words not quite.
+the 7B models are not ours to ship: images are cut into exactly as many tokens as with the real ones, words not quite.
 The first command makes such a folder from a model folder or hub id of which configuration and tokenizer are there (a
 few MB), and then words are cut as the real model cuts them.
 """
@@ -92,8 +92,8 @@ def write_config(folder: str | Path, config: dict[str, Any]) -> Path:
 def stand_in(config: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Configuration and processor for an architecture whose tokenizer is not at hand.
 
-    Pictures are treated as the published processors do: Qwen2-VL at its own resolution, 28 x 28 pixels a token;
-    LLaVA-NeXT as one picture of 336 pixels and up to four tiles. Words are cut by the tokenizer of the project's tiny
+    Images are treated as the published processors do: Qwen2-VL at its own resolution, 28 x 28 pixels a token;
+    LLaVA-NeXT as one image of 336 pixels and up to four tiles. Words are cut by the tokenizer of the project's tiny
     models, so the ids of the special tokens are that tokenizer's; the embedding keeps its true size.
     """
     from transformers import AutoTokenizer, LlavaNextProcessor
@@ -139,7 +139,7 @@ QWEN2_VL_SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 
 
 def shrunk(config: dict[str, Any]) -> dict[str, Any]:
-    """The architecture with two narrow layers a part: same pictures, same tokens, same code, for two CPU cores."""
+    """The architecture with two narrow layers a part: same images, same tokens, same code, for two CPU cores."""
     qwen = config["model_type"] == "qwen2_vl"
     text = {
         "vocab_size": 2048,

@@ -47,7 +47,7 @@ class Load:
     rank: int
     batch: int
     tokens: int  # text tokens of a sample
-    picture_tokens: int  # of its picture, 0 for text-only
+    picture_tokens: int  # of its image, 0 for text-only
     checkpointing: bool
     unpacked: bool = False  # the 4-bit weights once for all steps; "auto" does so only where there is room to spare
 
@@ -111,7 +111,7 @@ def smallest_card(total: float) -> str:
 
 
 def tokens_of_picture(path: str | Path, side: int) -> int:
-    """How many tokens a square picture becomes, by the model's own processor."""
+    """How many tokens a square image becomes, by the model's own processor."""
     from PIL import Image
 
     from helpers.models.batches import encode, prompt_texts, user

@@ -1,8 +1,8 @@
-"""What a vision tower makes of a picture, computed once: `TowerFeatures` in training, `FeatureCache` in scoring.
+"""What a vision tower makes of an image, computed once: `TowerFeatures` in training, `FeatureCache` in scoring.
 
 They are two, as they keep different things. In training the projector learns, so what lies before it is kept, known by
 the pixels that a batch brings along, for later runs too. In scoring nothing learns: what lies behind the projector is
-kept, known by the picture's name, so that a picture that was seen is not even opened again.
+kept, known by the image's name, so that an image that was seen is not even opened again.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ class TowerFeatures:
         with TowerFeatures(model, family, folder):
             train()
 
-    The tower is asked only for pictures that it has not seen; the projector behind it always computes. A picture is
+    The tower is asked only for images that it has not seen; the projector behind it always computes. An image is
     known by the hash of its pixels as the processor made them, and the folder is one of the tower's weights and
     precision: features of another size, normalisation or model are never found. ``computed`` and ``remembered`` count
-    pictures (in LLaVA tiles). Not for a tower that is trained: its features are computed without gradients.
+    images (in LLaVA tiles). Not for a tower that is trained: its features are computed without gradients.
     """
 
     def __init__(self, model: Any, family: Family, folder: str | Path | None = None) -> None:
@@ -43,7 +43,7 @@ class TowerFeatures:
 
     @property
     def computed_share(self) -> float:
-        """How many of the pictures asked for went through the tower; 1 where none was asked for."""
+        """How many of the images asked for went through the tower; 1 where none was asked for."""
         asked = self.computed + self.remembered
         return self.computed / asked if asked else 1.0
 
@@ -65,7 +65,7 @@ class TowerFeatures:
         shapes: Sequence[tuple[int, ...]],
         compute: Callable[[list[int]], list[torch.Tensor]],
     ) -> list[torch.Tensor]:
-        """The features of each picture, on the pictures' device; ``compute`` gets the places of those not known."""
+        """The features of each image, on the images' device; ``compute`` gets the places of those not known."""
         keys = [_key(picture, shape) for picture, shape in zip(pictures, shapes, strict=True)]
         found = {key: self._read(key) for key in set(keys)}
         missing = [place for key, place in {key: i for i, key in enumerate(keys)}.items() if found[key] is None]
@@ -118,19 +118,19 @@ def _bytes(tensor: torch.Tensor) -> bytes:
 
 
 class _Picture(Protocol):
-    """A picture that is opened only when the model has to look at it."""
+    """An image that is opened only when the model has to look at it."""
 
     @property
     def key(self) -> str:
         """What tells it from every other of a run."""
 
     def open(self) -> Any:
-        """The picture itself."""
+        """The image itself."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """``embeddings``: picture tokens x the language model's hidden size. ``grid``: (1, 3) where a family has one."""
+    """``embeddings``: image tokens x the language model's hidden size. ``grid``: (1, 3) where a family has one."""
 
     embeddings: torch.Tensor
     grid: torch.Tensor | None = None
@@ -138,18 +138,18 @@ class Features:
 
 @dataclass
 class FeatureCache:
-    """Features by picture and by ``state`` of the model: an adapter may have trained the projector too.
+    """Features by image and by ``state`` of the model: an adapter may have trained the projector too.
 
-    Questions, rotations, protocols and ways of answering differ in text alone, so a picture's features are the same in
+    Questions, rotations, protocols and ways of answering differ in text alone, so an image's features are the same in
     all of them. Kept in memory up to a limit; the longest unused are dropped first.
     """
 
     limit_mb: float = 512
-    computed: int = 0  # pictures that went through the tower
+    computed: int = 0  # images that went through the tower
     _held: OrderedDict[tuple[str, str], Features] = field(default_factory=OrderedDict)
 
     def of(self, model: Any, processor: Any, pictures: Iterable[_Picture], state: str) -> dict[str, Features]:
-        """Features of the pictures, by their key."""
+        """Features of the images, by their key."""
         wanted = {picture.key: picture for picture in pictures}
         found = {key: self._held[key, state] for key in wanted if (key, state) in self._held}
         missing = [key for key in wanted if key not in found]
@@ -169,7 +169,7 @@ class FeatureCache:
 
 @torch.inference_mode()
 def picture_features(model: Any, processor: Any, pictures: list[Any]) -> list[Features]:
-    """One pass of some pictures through processor, tower and projector."""
+    """One pass of some images through processor, tower and projector."""
     base = plain_model(model)
     made = processor.image_processor(images=pictures, return_tensors="pt")
     given = {name: made[name].to(base.device) for name in PICTURE_KEYS if name in made}

@@ -100,7 +100,7 @@ class Traffic:
         self.sums.append([part.sum() for part in (tokens, seen, batch["labels"] != IGNORED)])
         self.samples += len(batch.get("lengths", ids))
         if (pixels := batch.get("pixel_values")) is not None:
-            # Qwen2-VL's processor has cut the pictures into rows of patches; LLaVA-NeXT's hands over whole tiles
+            # Qwen2-VL's processor has cut the images into rows of patches; LLaVA-NeXT's hands over whole tiles
             self.patches += len(pixels) if pixels.dim() == 2 else pixels.numel() // (3 * self.patch**2)
 
     def record(self) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Fine-tuning of one model on one data set: the trainer, its settings, and what it reports.
 
 The loop is the Trainer of `transformers`; here are the pieces it is given. A text-only step makes no vision-tower call,
-with no dummy picture: `helpers.models.batches` adds no picture key to a batch without pictures, and the model skips its tower.
+with no dummy image: `helpers.models.batches` adds no image key to a batch without images, and the model skips its tower.
 With ``packing`` (the default) a step spends nothing on padding and computes logits only where there is a label
 (`helpers.training.packing`); without it, it is the library's own step, which the tests compare with.
 """
@@ -40,7 +40,7 @@ from helpers.training.packing import attention_by_sample, packed_loss
 from helpers.workflow.progress import Ticker
 
 MAX_LENGTH = 4096  # tokens; a sample beyond it is an error, never cut
-KEPT_BYTES = 2_000_000_000  # of encoded samples in memory; beyond it a picture is opened anew in each epoch
+KEPT_BYTES = 2_000_000_000  # of encoded samples in memory; beyond it an image is opened anew in each epoch
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Conversation:
 
 
 class Conversations(torch.utils.data.Dataset[Any]):
-    """Training samples of one file, by index; pictures are opened when a batch is made, not before."""
+    """Training samples of one file, by index; images are opened when a batch is made, not before."""
 
     def __init__(self, samples: Sequence[Sample], folder: str | Path) -> None:
         self.conversations = [
@@ -243,7 +243,7 @@ def finetune(
     """Train ``model`` (a peft model) on the samples and save the adapter to ``output_dir/adapter``.
 
     ``arguments``: the Trainer's own, in place of `trainer_arguments`. Goes on from the last checkpoint of the same run,
-    if one was left in ``output_dir/checkpoints``; those of other settings, arguments or samples are left alone. ``folder`` is where the samples' pictures lie. ``features_dir``: where
+    if one was left in ``output_dir/checkpoints``; those of other settings, arguments or samples are left alone. ``folder`` is where the samples' images lie. ``features_dir``: where
     ``tower_cache`` keeps the tower's features for later runs; None: in memory, for this one. Costs are those of the
     training itself, without loading and saving. Raises ``RuntimeError`` if memory runs out or the loss is no number.
     """
