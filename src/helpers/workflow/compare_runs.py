@@ -138,12 +138,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
-    parser.add_argument(
-        "--tolerance", type=float, metavar="POINTS", help="for runs of different machines: compare accuracies"
-    )
-    parser.add_argument(
-        "--answers", action="store_true", help="for runs of different versions: compare answer by answer"
-    )
+    parser.add_argument("--tolerance", type=float, metavar="POINTS", help="different machines: compare accuracies")
+    parser.add_argument("--answers", action="store_true", help="different versions: compare answer by answer")
     given = parser.parse_args(arguments)
     if given.answers:
         count, lines = differing_answers(given.first, given.second)

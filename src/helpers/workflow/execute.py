@@ -3,8 +3,8 @@
 papermill does the work. This module adds the rest. Parameters and kernel are checked first. The executed copy gets its
 name only when it is complete. The notebook's output goes to a log, and its progress to the terminal. A failure is
 reported in one line: notebook, cell, reason, log. A manifest records what was run on what
-(`helpers.workflow.manifest`). Executed copies are meant to be published, so this machine's folders and names, and all
-keys, are removed before they are written (`helpers.workflow.redact`). Log and terminal stay private: they lose only keys.
+(`helpers.workflow.manifest`). Executed copies are meant to be published, so keys and this machine's folders and names
+are removed before they are written (`helpers.workflow.redact`). Log and terminal stay private and lose only keys.
 """
 
 import argparse
@@ -139,7 +139,7 @@ def key_variables(parameters: Any) -> Iterator[str]:
 
 
 def kernel_environment(threads: int) -> dict[str, str]:
-    """What the kernel inherits: its share of the cores, the path to the package, and no warnings that nobody can act on."""
+    """What the kernel inherits: its share of the cores, the path to the package, no warnings that nobody can act on."""
     source = str(paths.ROOT / "src")
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", source)]
     return {
@@ -186,9 +186,7 @@ class _CleanCopy:
     """Papermill's writer, with redaction. It saves after each cell, so even a killed run leaves a clean copy."""
 
     def __init__(self) -> None:
-        self._cell = functools.lru_cache(128)(
-            lambda text: scrub(json.loads(text))
-        )  # most cells are unchanged since the last save
+        self._cell = functools.lru_cache(128)(lambda text: scrub(json.loads(text)))  # most cells have not changed
 
     def write(self, text: str, path: str) -> None:
         notebook = json.loads(text)

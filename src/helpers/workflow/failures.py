@@ -1,7 +1,7 @@
 """Why a run failed: an error in a cell, a dead kernel, too little memory, too little time, or somebody stopped it.
 
-`helpers.workflow.execute` decides which and keeps it in the failed run's manifest. `failure_summary` collects the failures
-of a whole workflow.
+`helpers.workflow.execute` decides which and keeps it in the failed run's manifest. `failure_summary` collects the
+failures of a whole workflow.
 """
 
 import json

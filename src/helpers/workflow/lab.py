@@ -19,9 +19,7 @@ def main(options: list[str]) -> None:
     os.environ.update(kernel_environment(1))
     # On SIGTERM Jupyter ends its kernels and itself; it does not handle the SIGHUP of a closed terminal
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    from jupyterlab.labapp import (
-        main as serve,
-    )  # takes a second, and some of its modules read the environment when imported
+    from jupyterlab.labapp import main as serve  # slow, and some of its modules read the environment when imported
 
     notebook = f"/lab/tree/{paths.NOTEBOOKS.name}/{FIRST}"
     serve([f"--ServerApp.root_dir={paths.ROOT}", f"--LabApp.default_url={notebook}", *options])

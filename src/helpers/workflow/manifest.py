@@ -139,9 +139,5 @@ def _found(text: str) -> Path | None:
     try:
         path = resolve(text)
         return path if path.exists() else None
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ):  # not every text with a slash is a valid path, nor every ~name a home folder
+    except (OSError, ValueError, RuntimeError):  # not every text with a slash is a path, nor every ~name a home folder
         return None

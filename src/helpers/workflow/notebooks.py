@@ -43,7 +43,7 @@ def code_cells(notebook: str | Path) -> list[dict[str, Any]]:
 
 
 def _check_language(notebook: str | Path, metadata: Any) -> None:
-    """This Python runs every notebook, whatever kernel it names; a notebook in another language would fail in a cell."""
+    """This Python runs every notebook, whatever kernel it names; one in another language would fail in a cell."""
     named = [_entry(metadata, "kernelspec", "language"), _entry(metadata, "language_info", "name")]
     language = next((str(name) for name in named if name), "python")
     if language.lower() not in ("python", "python3"):

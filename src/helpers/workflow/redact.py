@@ -78,7 +78,7 @@ def name_key(variable: str | None) -> None:
 
 
 class Redactor:
-    """Call it with a text: replaces the secrets that were in the environment at its creation, however they are spelt."""
+    """Call it with a text: replaces secrets that were in the environment at its creation, however they are spelt."""
 
     def __init__(self) -> None:
         self._needles = _needles(tuple(sorted(secrets().items())))

@@ -1,8 +1,8 @@
 """Starting the warm-start server, and asking it for a process. Standard library only: this has to be quick.
 
-Without a server, everything runs in a new Python as usual: by hand, on the nodes of a cluster, on macOS (where a process
-that has loaded Apple's libraries must not fork), and on machines with a GPU (a library that looks for the GPU while it
-is imported would make it unusable in the forks; runs are long there, so the start matters little).
+Without a server, everything runs in a new Python as usual: by hand, on the nodes of a cluster, on macOS (where a
+process that has loaded Apple's libraries must not fork), and on machines with a GPU (a library that looks for the GPU
+while it is imported would make it unusable in the forks; runs are long there, so the start matters little).
 """
 
 import array
@@ -91,7 +91,7 @@ class Process:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        """Send to the process and whatever it has started, through the server, which knows whether it is still alive."""
+        """Signal the process and whatever it has started, through the server, which knows whether it is still alive."""
         if self.poll() is None:
             with suppress(OSError):  # the server has just ended
                 self._connection.sendall(encoded({"signal": number}))
@@ -121,13 +121,8 @@ def fork(
     if folder == "off":
         return None
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    request = {
-        "function": function,
-        "arguments": [*arguments],
-        "environment": {**environment},
-        "cwd": cwd,
-        "after": after,
-    }
+    request: dict[str, Any] = {"function": function, "arguments": [*arguments], "cwd": cwd, "after": after}
+    request["environment"] = dict(environment)
     try:
         connection.connect(str(Path(folder) / SOCKET))
         with Path(os.devnull).open() as nothing:
