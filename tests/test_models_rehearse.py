@@ -65,7 +65,7 @@ def test_more_costs_more_and_checkpointing_less():
 
 def test_the_smallest_card_is_named():
     assert smallest_card(11.9) == "12 GB"
-    assert smallest_card(500) == "none of the usual cards"
+    assert smallest_card(500) == "none of the common cards"
 
 
 def test_the_shipped_folders_are_of_the_published_configurations():

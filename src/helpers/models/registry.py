@@ -1,4 +1,4 @@
-"""Which families of vision-language models there are. A new one is a module that makes a `Family`, and its name here."""
+"""The known families of vision-language models. A new one is a module that defines a `Family`, listed here."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from helpers.models.qwen2_vl import QWEN2_VL
 
 
 def families() -> dict[str, Family]:
-    """By model type."""
+    """The families by model type."""
     return {family.model_type: family for family in (QWEN2_VL, LLAVA_NEXT)}
 
 
@@ -20,7 +20,7 @@ def family_of_model(model: Any) -> Family:
 
 
 def family_of(model_path: str | Path) -> Family:
-    """The family of a checkpoint folder or hub id, by its config's ``model_type``.
+    """The family of a checkpoint folder or hub id, by the ``model_type`` in its config.
 
     Raises ``FileNotFoundError`` for a folder without ``config.json`` and ``ValueError`` for an unknown architecture.
     """
@@ -34,7 +34,7 @@ def family_of(model_path: str | Path) -> Family:
 
 
 def config_of(model_path: str | Path) -> dict[str, Any]:
-    """What a folder's ``config.json`` says; nothing where there is none, as of a hub id."""
+    """The content of a folder's ``config.json``; empty if there is none, as for a hub id."""
     config = Path(model_path) / "config.json"
     return json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
 
