@@ -279,7 +279,7 @@ def test_an_older_file_in_place_of_a_newer_one_is_seen_whatever_date_it_bears(ch
     fault, counts, told = capsys.readouterr().out.splitlines()
     manifest = portable(chain / "notebooks/table_a.manifest.json")
     assert fault == f"stale: table_a ({manifest}): result changed: {portable(table)}"
-    assert counts == "5 ok, 1 stale" and told.startswith("To make again what is stale:")
+    assert counts == "5 ok, 1 stale" and told.startswith("To rebuild what is stale:")
 
 
 def test_a_state_that_cannot_be_read_is_none(chain):
