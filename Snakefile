@@ -83,7 +83,7 @@ except OldRunError as error:
     raise WorkflowError(str(error))
 LAYOUT = Layout(pathlib.Path(RUN))
 DISPLAYS = {name: model.display for name, model in PROFILE.models.items()}
-PUBLISHED = f"figures/{PROFILE.name}"
+PUBLISHED = f"figures/{RUN.removeprefix('runs/')}"
 DRAWN = [f"{name}.{kind}" for step in ("ablation", "resources", "paper") for name in STEPS[step].figures for kind in FIGURE_KINDS]
 
 

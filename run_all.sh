@@ -136,6 +136,7 @@ choose_profile() { # the word's own profile, unless --profile names another; it 
     esac
     [[ -f config/profiles/$PROFILE.yaml ]] && return
     local found=(config/profiles/*.yaml)
+    [[ -e ${found[0]} ]] || found=(none)
     found=("${found[@]##*/}")
     fail "unknown profile '$PROFILE': there is no config/profiles/$PROFILE.yaml; found: ${found[*]%.yaml}"
 }
