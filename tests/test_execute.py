@@ -1,4 +1,4 @@
-"""One notebook run by `python -m helpers.workflow.execute`, on real kernels; and what a notebook's file tells beforehand."""
+"""A notebook run by `python -m helpers.workflow.execute` on real kernels, and what its file tells beforehand."""
 
 import io
 import json

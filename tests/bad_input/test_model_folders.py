@@ -99,7 +99,11 @@ def test_the_sham_as_it_is_passes(model):
             ValueError,
             "truncated, or not a safetensors file .0 b",
         ),
-        (lambda f: (f / "model.safetensors").write_bytes(b"abc"), ValueError, "truncated, or not a safetensors file .3 b"),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(b"abc"),
+            ValueError,
+            "truncated, or not a safetensors file .3 b",
+        ),
         (
             lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 100),
             ValueError,
