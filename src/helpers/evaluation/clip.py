@@ -129,13 +129,17 @@ def _descriptors(option: str, sentence: str, looks: Mapping[str, str]) -> list[s
 
 def tiny_clip(seed: int = 0) -> Comparer:
     """An untrained CLIP with 16 patches of 14 pixels and the tokenizer of the demo's other models."""
+    from tokenizers.processors import TemplateProcessing
     from transformers import CLIPConfig, CLIPModel, CLIPProcessor, PreTrainedTokenizerFast
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(TOKENIZER_FROM)
     # CLIP takes a sentence's features at its end token. <|im_end|> has id 2, which transformers treats as the mark of
     # an old checkpoint with a different rule, so another special token ends a sentence here.
-    tokenizer = _ending_with(tokenizer, "<|im_start|>")
+    end, tokenizer.model_max_length = "<|im_start|>", 96
+    special = [(end, tokenizer.convert_tokens_to_ids(end))]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(f"$A {end}", special_tokens=special)
+    tokenizer.eos_token = end
     size = {"height": 56, "width": 56}
     pictures = CLIPImageProcessorPil(size=size, crop_size=size, do_center_crop=False)
     shared = dict(hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4)
@@ -147,17 +151,6 @@ def tiny_clip(seed: int = 0) -> Comparer:
     )
     torch.manual_seed(seed)
     return Comparer(CLIPModel(config), CLIPProcessor(pictures, tokenizer))
-
-
-def _ending_with(tokenizer: Any, end: str) -> Any:
-    from tokenizers.processors import TemplateProcessing
-
-    number = tokenizer.convert_tokens_to_ids(end)
-    ending = TemplateProcessing(single=f"$A {end}", pair=None, special_tokens=[(end, number)])
-    tokenizer.backend_tokenizer.post_processor = ending
-    tokenizer.eos_token = end
-    tokenizer.model_max_length = 96
-    return tokenizer
 
 
 def lessons(domains: Sequence[str], batch_size: int, seed: int) -> Iterator[tuple[list[Any], list[str]]]:

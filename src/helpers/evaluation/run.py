@@ -88,7 +88,11 @@ def answer_rows(
                 begin = time.perf_counter()
                 found = protocol_rows(reader, exam, image, answering, protocol, words)
                 seconds = writing + time.perf_counter() - begin
-                timings[f"{answering}/{protocol}/{image}"] = _timing(found, seconds)
+                timings[f"{answering}/{protocol}/{image}"] = {
+                    "seconds": round(seconds, 3),
+                    "questions": len(found),
+                    "new_tokens": sum(row["new_tokens"] for row in found),
+                }
                 rows.extend({**run, "dataset_hash": asked, **row} for row in found)
     return Answers(rows, timings)
 
@@ -103,11 +107,6 @@ def _asked(image: str, settings: Evaluation) -> dict[str, list[str]]:
         if why is None:
             possible.setdefault(answering, []).append(protocol)
     return possible
-
-
-def _timing(rows: Sequence[ReadAnswer], seconds: float) -> Timing:
-    new_tokens = sum(row["new_tokens"] for row in rows)
-    return {"seconds": round(seconds, 3), "questions": len(rows), "new_tokens": new_tokens}
 
 
 def retention_rows(reader: Reader, folder: str | Path, settings: Evaluation, run: Mapping[str, Any]) -> Answers | None:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, get_args
 
 from helpers.config.prompts import EvaluationPrompts, evaluation_prompts, of_domain
 from helpers.evaluation.descriptions import Descriptions
-from helpers.evaluation.prompts import Prompt, Shown, other_pictures
+from helpers.evaluation.prompts import CHANGES, Prompt, Shown, other_pictures
 from helpers.evaluation.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose_option
 from helpers.evaluation.reader import Reader, Reply
 from helpers.schemas import Question, ShownAs
@@ -123,7 +123,7 @@ def protocol_rows(
     questions = exam.questions
     prompts = _prompts(exam, image, answering, words)
     options = [q.options if protocol in LETTERED else q.sentences() for q in questions]
-    against = _shown_prompts(exam, "without_centre") if image == "guided" else None
+    against = _prompts(exam, "without_centre", "direct", words) if image == "guided" else None
     answers = [q.answer for q in questions]
     choices = choose_option(
         protocol, reader, prompts, options, answers, exam.circular, against, exam.guidance, exam.prompts
@@ -175,16 +175,9 @@ def _shown(exam: Exam, image: str) -> list[Shown | None]:
     if image == "without":
         return [None] * len(exam.questions)
     others = other_pictures(exam.questions) if image == "other" else {}
-    change = "blank" if image == "blank" else "none"
+    change = image if image in CHANGES else "none"
     pictures = [others.get(q.picture or "", q.picture) for q in exam.questions]
     return [Shown(exam.folder / picture, exam.max_pixels, change) if picture else None for picture in pictures]
-
-
-def _shown_prompts(exam: Exam, change: str) -> list[Prompt]:
-    return [
-        Prompt(q.question, Shown(exam.folder / q.picture, exam.max_pixels, change) if q.picture else None)
-        for q in exam.questions
-    ]
 
 
 def naming_question(question: Question, prompts: EvaluationPrompts) -> str:

@@ -24,7 +24,15 @@ def family_of(model_path: str | Path) -> Family:
 
     Raises ``FileNotFoundError`` for a folder without ``config.json`` and ``ValueError`` for an unknown architecture.
     """
-    model_type, known = _model_type(model_path), families()
+    known = families()
+    if (Path(model_path) / "config.json").is_file():
+        model_type = config_of(model_path).get("model_type", "")
+    elif Path(model_path).is_absolute() or Path(model_path).is_dir():
+        raise FileNotFoundError(f"{model_path}: no config.json; expected a model folder in the Hugging Face layout")
+    else:
+        from transformers import AutoConfig
+
+        model_type = AutoConfig.from_pretrained(str(model_path), trust_remote_code=False).model_type
     if model_type not in known:
         raise ValueError(
             f"{model_path}: model_type is {model_type!r}; known: {', '.join(known)}. "
@@ -37,13 +45,3 @@ def config_of(model_path: str | Path) -> dict[str, Any]:
     """The content of a folder's ``config.json``; empty if there is none, as for a hub id."""
     config = Path(model_path) / "config.json"
     return json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-
-
-def _model_type(model_path: str | Path) -> str:
-    if (Path(model_path) / "config.json").is_file():
-        return config_of(model_path).get("model_type", "")
-    if Path(model_path).is_absolute() or Path(model_path).is_dir():
-        raise FileNotFoundError(f"{model_path}: no config.json; expected a model folder in the Hugging Face layout")
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(str(model_path), trust_remote_code=False).model_type

@@ -51,23 +51,17 @@ class Conversation:
     picture: Path | None
 
 
-class Conversations(torch.utils.data.Dataset[Any]):
-    """Training samples of one file, by index; an image is opened only when its batch is made."""
+class Conversations(list[Conversation]):
+    """The training samples of one file; an image is opened only when its batch is made."""
 
     def __init__(self, samples: Sequence[Sample], folder: str | Path) -> None:
-        self.conversations = [
+        super().__init__(
             Conversation(
                 messages=[message.model_dump() for message in sample.messages],
                 picture=Path(folder) / sample.pictures[0] if sample.pictures else None,
             )
             for sample in samples
-        ]
-
-    def __len__(self) -> int:
-        return len(self.conversations)
-
-    def __getitem__(self, index: int) -> Conversation:
-        return self.conversations[index]
+        )
 
 
 class Collator:
@@ -254,14 +248,13 @@ def finetune(
     arguments = arguments or trainer_arguments(settings, output / "checkpoints", seed, pictures)
     checkpoints = output / "checkpoints" / fingerprint(model, samples, settings, arguments)
     arguments = replace(arguments, output_dir=str(checkpoints))
+    plain = Collator(processor, settings.max_pixels)
     packed = settings.packing and not model.active_peft_config.is_prompt_learning
     trainer = CountingTrainer(
         model=model,
         args=arguments,
         train_dataset=Conversations(samples, folder),
-        data_collator=PackedCollator(processor, settings.max_pixels, model, family)
-        if packed
-        else Collator(processor, settings.max_pixels),
+        data_collator=PackedCollator(processor, settings.max_pixels, model, family) if packed else plain,
         callbacks=[FiniteLoss(), ProgressLine()],
     )
     trainer.counter = Traffic(model.config)
@@ -298,7 +291,8 @@ def finetune(
     }
     meter.write_samples(output / "resources.parquet")
     write_adapter_card(output / "adapter", model, settings, resources)
-    return Result(resources=resources, losses=_losses(trainer))
+    losses = pandas.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
+    return Result(resources=resources, losses=losses[["step", "loss", "grad_norm", "learning_rate"]])
 
 
 @contextmanager
@@ -346,11 +340,6 @@ def fingerprint(model: Any, samples: Sequence[Sample], settings: Training, argum
         *(s.model_dump_json() for s in samples),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
-
-
-def _losses(trainer: Trainer) -> pandas.DataFrame:
-    rows = [entry for entry in trainer.state.log_history if "loss" in entry]
-    return pandas.DataFrame(rows)[["step", "loss", "grad_norm", "learning_rate"]]
 
 
 def write_results(output_dir: str | Path, result: Result, **run: Any) -> dict[str, Any]:

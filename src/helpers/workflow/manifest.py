@@ -91,11 +91,7 @@ class RunRecord:
             for part in parts if self.parameters.get(name) else ():
                 folder = resolve(self.parameters[name]) / part
                 files = (file for file in folder.rglob("*") if not NO_RESULTS & set(file.relative_to(folder).parts))
-                yield from (file for file in files if file.is_file() and not _is_bookkeeping(file))
-
-
-def _is_bookkeeping(file: Path) -> bool:
-    return file.name in provenance.BOOKKEEPING or file.name.startswith(".")
+                yield from (file for file in files if file.is_file() and not provenance.is_bookkeeping(file))
 
 
 def _state(file: Path) -> tuple[int, int, int]:
@@ -106,9 +102,8 @@ def _state(file: Path) -> tuple[int, int, int]:
 
 def default_parameters(notebook: Path) -> dict[str, Any]:
     """The plain values that the notebook's parameters cell assigns. Anything else in it is ignored."""
-    cells = [c["source"] for c in notebooks.code_cells(notebook) if notebooks.TAG in c["metadata"].get("tags", [])]
     found: dict[str, Any] = {}
-    for statement in notebooks.parse(notebook, "\n".join(cells)).body:
+    for statement in notebooks.parse(notebook, "\n".join(notebooks.parameter_cells(notebook))).body:
         value = getattr(statement, "value", None)
         for name in notebooks.assigned(statement):
             with suppress(ValueError, TypeError):  # TypeError: a list as a key of a dict

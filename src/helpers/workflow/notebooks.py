@@ -60,20 +60,21 @@ def _entry(metadata: Any, *keys: str) -> Any:
     return metadata
 
 
+def parameter_cells(notebook: str | Path) -> list[str]:
+    """The sources of the cells tagged `parameters`."""
+    tagged = ((cell["source"], _entry(cell, "metadata", "tags")) for cell in code_cells(notebook))
+    return [source for source, tags in tagged if isinstance(tags, list) and TAG in tags]
+
+
 def declared_parameters(notebook: str | Path) -> list[str]:
     """Names assigned in the one cell tagged `parameters`, in order."""
-    tagged = [cell["source"] for cell in code_cells(notebook) if TAG in _tags(cell)]
+    tagged = parameter_cells(notebook)
     if len(tagged) != 1:
         raise NotebookError(
             f"{notebook} has {len(tagged)} cells tagged `{TAG}`; it needs exactly one, which assigns every parameter. "
             "In JupyterLab: property inspector (gear wheels), cell tags"
         )
     return [name for statement in parse(notebook, tagged[0]).body for name in assigned(statement)]
-
-
-def _tags(cell: dict[str, Any]) -> list[str]:
-    tags = _entry(cell, "metadata", "tags")
-    return tags if isinstance(tags, list) else []
 
 
 def check_parameters(notebook: str | Path, given: Iterable[str]) -> None:

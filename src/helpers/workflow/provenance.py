@@ -60,6 +60,11 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def is_bookkeeping(file: Path) -> bool:
+    """Whether a file belongs to the records or the system, not to the contents of its folder."""
+    return file.name in BOOKKEEPING or file.name.startswith(".")
+
+
 def hashes(files: Iterable[str | Path]) -> dict[str, str]:
     """The hash of each file or folder, by its path within the project, sorted."""
     return {portable(path): sha256(path) for path in sorted(set(map(resolve, files)))}

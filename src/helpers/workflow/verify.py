@@ -125,7 +125,8 @@ def verify(folders: Iterable[str | Path], hash_of: Callable[[Path], str] = prove
     sidecars = {file: read for file in files if file not in manifests and "figure" in (read := _read(file))}
     manifests = {file: content for file, content in manifests.items() if content.get("exit") == 0}
     check = _Check(hash_of)
-    owners = _latest(manifests)
+    by_end = sorted(manifests.items(), key=lambda item: str(item[1].get("ended")))
+    owners = {result: file for file, content in by_end for result in content.get("outputs", {})}  # the last run's
     findings = [check.run(file, content, owners) for file, content in manifests.items()]
     findings += [check.figure(file, content) for file, content in sidecars.items()]
     if manifests:
@@ -142,12 +143,6 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _latest(manifests: Mapping[Path, Mapping[str, Any]]) -> dict[str, Path]:
-    """The manifest that covers each result: of several that claim it, that of the run which ended last."""
-    by_end = sorted(manifests.items(), key=lambda item: str(item[1].get("ended")))
-    return {result: file for file, content in by_end for result in content.get("outputs", {})}
-
-
 def _unrecorded(top: Path, recorded: Set[str]) -> Iterator[Finding]:
     """Result files in the folders of a run that no manifest or sidecar names, one finding per folder."""
     if top.is_relative_to(ROOT / "figures"):
@@ -156,7 +151,7 @@ def _unrecorded(top: Path, recorded: Set[str]) -> Iterator[Finding]:
     for file in sorted(top.rglob("*")):
         inside = file.relative_to(top)
         watched = len(inside.parts) > 1 and not _UNWATCHED & set(inside.parts) and file.suffix in _RESULTS
-        known = file.name.startswith(".") or file.name in provenance.BOOKKEEPING or _name(file) in recorded
+        known = provenance.is_bookkeeping(file) or _name(file) in recorded
         if watched and not known and file.is_file():
             by_folder.setdefault(_name(file.parent), []).append(_name(file))
     for folder, names in by_folder.items():
@@ -319,9 +314,9 @@ def stale_copies(found: Verified, folders: Iterable[str | Path]) -> list[str]:
 
 def report(findings: Iterable[Finding]) -> str:
     """The findings as lines, stale ones first, with every reason."""
-    order = {"stale": 0, "unrecorded": 1, "not checkable": 2, "ok": 3}
+    order = ("stale", "unrecorded", "not checkable", "ok")
     lines = []
-    for finding in sorted(findings, key=lambda found: order[found.status]):
+    for finding in sorted(findings, key=lambda found: order.index(found.status)):
         lines.append(f"{finding.status}: {finding.what} ({finding.source})")
         lines += [f"    {reason}" for reason in finding.reasons]
     return "\n".join(lines)
