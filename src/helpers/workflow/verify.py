@@ -364,9 +364,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("folders", nargs="*", default=list(DEFAULT), help="default: %(default)s")
     parser.add_argument("--quiet", action="store_true", help="leave out what is ok")
-    parser.add_argument(
-        "--quick", action="store_true", help="for one run: hash only what has changed; one line per fault"
-    )
+    parser.add_argument("--quick", action="store_true", help="one run: hash only changed files; one line per fault")
     parser.add_argument("--stale", action="store_true", help="print only the executed copies of stale results")
     given = parser.parse_args(arguments)
     if given.quick and len(given.folders) > 1:
