@@ -309,11 +309,15 @@ run_grid() {
     if [[ -n $ONLY ]]; then workflow grid_runs; else workflow all_grids; fi # a table is of the whole grid
 }
 
+run_published() { # the executed copies that are committed
+    [[ -n $DRY_RUN ]] || "$PY" -m helpers.workflow.published "$RUN"
+}
+
 run_ablations() {
     read -r -a OPERANDS <<<"$("$PY" -m helpers.config.grids list "$PROFILE")"
     plan_grids
     workflow ablations
-    [[ -n $DRY_RUN ]] || run_report # with the new findings on it
+    [[ -n $DRY_RUN ]] || { run_report && run_published; } # with the new findings on it
 }
 
 plan_grids() {
@@ -380,7 +384,7 @@ main() {
     case "$WORD" in
         demo | paper) workflow all ;;
         smoke) workflow everything ;;
-        publish) SETTINGS=('seeds=[0,1,2]' ${SETTINGS[@]+"${SETTINGS[@]}"}) && workflow publish ;;
+        publish) SETTINGS=('seeds=[0,1,2]' ${SETTINGS[@]+"${SETTINGS[@]}"}) && workflow publish && run_published ;;
         base-models) workflow base_models ;;
         figures) EXTRA=(--forcerun resources paper --allowed-rules figures resources paper ${EXTRA[@]+"${EXTRA[@]}"}) && workflow figures ;;
         grid | ablations | rehearse | report) run_"$WORD" ;;
