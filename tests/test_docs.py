@@ -90,13 +90,10 @@ def test_a_path_in_code_is_there(document):
 
 
 def test_the_readme_has_a_row_per_notebook_with_its_executed_copy():
-    rows = re.findall(
-        r"^\| \[[^]]+\]\((notebooks/[^)]+)\) \| \[[^]]+\]\((notebooks/executed/[^)]+)\) \| .+ \|$",
-        text_of("README.md"),
-        re.M,
-    )
-    sources = [f"notebooks/{notebook.name}" for notebook in NOTEBOOKS]
-    assert rows == [(source, source.replace("notebooks/", "notebooks/executed/")) for source in sources]
+    rows = re.findall(r"^\| \[[^]]+\]\(notebooks/([^)]+)\) \| ([^|]+) \| [^|]+ \|$", text_of("README.md"), re.MULTILINE)
+    assert [name for name, _ in rows] == [notebook.name for notebook in NOTEBOOKS]
+    unlinked = [name for name, copy in rows if f"(notebooks/executed/{name})" not in copy]
+    assert unlinked == ["appendix_base_models.ipynb"]  # takes hours, so no copy of it is published
 
 
 def test_the_readme_is_short():
