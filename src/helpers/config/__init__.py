@@ -1,4 +1,4 @@
-"""_Groups of settings, one module each, so that a notebook depends on the group that it is given and on no other.
+"""Groups of settings, one module each, so that a notebook depends on the group that it is given and on no other.
 
 `helpers.config.profiles` puts them together. All are frozen and forbid unknown fields: a misspelt setting is an error
 before any work, never a default that was silently used. A field's default is the demo's value where it has one; its
