@@ -148,7 +148,7 @@ def test_a_missing_group_is_named_with_the_file(field, refused, tmp_path):
         ({"seeds": []}, "seeds = .*at least 1 item"),
         ({"seeds": [-1]}, "seeds.0 = -1: .*greater than or equal to 0"),
         ({"domains": {}}, "domains.*at least 1 item"),
-        ({"domains.a b.source": "drawn"}, r"the names \['a b'\] become folder names: use letters"),
+        ({"domains.a b.source": "drawn"}, r"the names \['a b'\] become folder names: use only letters"),
         ({"domains.$(rm -rf ~).source": "drawn"}, r"the names \['\$\(rm -rf ~\)'\] become folder names"),
         ({"models.x/y": {"path": "x", "display": "x"}}, r"the names \['x/y'\] become folder names"),
         ({"writer.price_in": 1.0}, "price_in and price_out go together: give both, or neither"),

@@ -51,7 +51,7 @@ def _with_places(*names: str) -> AfterValidator:
 
     def checked(text: str) -> str:
         if missing := [place for place in places if place not in text]:
-            raise ValueError(f"lacks {', '.join(missing)}; it must hold each of {', '.join(places)} once")
+            raise ValueError(f"lacks {', '.join(missing)}; it must hold {', '.join(places)}, each once")
         rest = text
         for place in places:
             rest = rest.replace(place, "", 1)
