@@ -112,6 +112,7 @@ def test_whatever_comes_from_data_or_settings_is_quoted_for_the_shell():
         "params.given:q",
         "params.label:q",
         "params.folders:q",
+        "params.figures:q",
     }
 
 

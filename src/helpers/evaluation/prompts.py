@@ -1,7 +1,7 @@
 """What a model is asked: a text, and possibly an image, which is opened only when the model has to see it.
 
 A run holds hundreds of prompts, but never their images. Changes to an image before it is shown (the states of
-`helpers.config.evaluation.Image`) are made when it is opened.
+`helpers.schemas.ShownAs`) are made when it is opened.
 """
 
 import hashlib
