@@ -29,7 +29,7 @@ from tenacity.wait import wait_random_exponential
 
 from helpers.config.writer import Writer
 from helpers.images import open_picture
-from helpers.workflow.http_dates import seconds_until
+from helpers.workflow.http_dates import retry_after
 from helpers.workflow.redact import Redactor, name_key
 from helpers.writer.budget import Account, Price, expected_tokens, most_tokens, priced_picture_tokens
 from helpers.writer.cache import Cache, CachedReply
@@ -195,7 +195,7 @@ class Endpoint:
             )
         if status not in REPEATED:
             return Unanswered(told)
-        pause = _retry_after(response)
+        pause = retry_after(response.headers.get("retry-after", ""))
         if pause is not None and pause > LONGEST_WAIT_S:
             return WriterError(
                 f"the server asks to wait {pause:.0f} s, {told}. Run again then; what is written is kept"
@@ -330,15 +330,6 @@ def _pause(state: RetryCallState) -> float:
     asked = getattr(error, "pause", None)
     grown = wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S)(state)
     return float(grown if asked is None else asked)
-
-
-def _retry_after(response: httpx2.Response) -> float | None:
-    """Seconds, or a date, as RFC 9110 allows both; None if absent or unreadable."""
-    value = response.headers.get("retry-after", "").strip()
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        return seconds_until(value)
 
 
 def _message(response: httpx2.Response) -> str:
