@@ -71,7 +71,7 @@ def test_flat_pictures_are_like_no_other(folder):
 
 def test_a_broken_picture_is_named(folder):
     (folder / "broken.jpg").write_bytes((folder / "copy.jpg").read_bytes()[:300])
-    with pytest.raises(ValueError, match=r"broken\.jpg: not a readable picture"):
+    with pytest.raises(ValueError, match=r"broken\.jpg: not a readable image"):
         perceptual_hash(folder / "broken.jpg")
 
 

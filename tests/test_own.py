@@ -254,7 +254,7 @@ def test_every_problem_is_listed_with_file_row_rule_and_remedy(folder):
     assert any(line.startswith("classes.csv:3: class_id is '../parasol'") and "'parasol'" in line for line in found)
     assert any(line.startswith("classes.csv:4: name is empty") for line in found)
     assert any(line.startswith("classes.csv:5: class_id 'chanterelle' is there already (row 2)") for line in found)
-    assert any(line.startswith("pictures/cep/1.png: not a readable picture") for line in found)
+    assert any(line.startswith("pictures/cep/1.png: not a readable image") for line in found)
     with pytest.raises(ValueError, match=rf"{len(found)} problem\(s\)"):
         opened(folder)
 
@@ -272,7 +272,7 @@ def test_names_that_differ_only_in_case_are_refused(folder):
     rows[2]["name"] = "CEP"
     table(folder / "classes.csv", rows)
     assert problems(folder) == [
-        "classes.csv:6: name 'Cep' differs only in case from 'CEP' (row 4); every class needs its own"
+        "classes.csv:6: name 'Cep' differs only in case from 'CEP' (row 4); each class needs its own"
     ]
 
 
@@ -298,7 +298,7 @@ def test_what_spreadsheets_write_is_read_and_told(folder, encode, said):
     ("content", "said"),
     [
         (b"PK\x03\x04", "is a spreadsheet file"),
-        (b"class_id,name\0\n", "is no text"),
+        (b"class_id,name\0\n", "is not text"),
         (b"", "the column 'class_id' is missing"),
         (b"class,name\na,A\n", "rename 'class'"),
         (b"class_id,name\n", "holds no class"),

@@ -111,13 +111,13 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> Path:
     return path
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
+def read_csv_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file in UTF-8, by column."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+def write_csv_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Write at least one row as CSV, all or none; the first row's keys are the columns."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")

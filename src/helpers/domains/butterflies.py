@@ -26,7 +26,7 @@ from helpers.domains.drawn import DrawnClass, TableDomain, load_classes, questio
 from helpers.domains.interface import DataSource, DomainRequest, Origin
 from helpers.images import bring_picture, check_picture_file
 from helpers.paths import DATA, is_hub_id, resolve
-from helpers.rows import check_picture, read_csv
+from helpers.rows import check_picture, read_csv_rows
 from helpers.schemas import Question
 from helpers.workflow.provenance import sha256
 
@@ -278,4 +278,4 @@ def _faults(kind: str) -> list[dict[str, str]]:
 @cache
 def unknown_names() -> tuple[dict[str, str], ...]:
     """The rows of ``data/butterfly_names.csv``; faults are renamed, missing and ambiguous."""
-    return tuple(read_csv(NAMES_FILE))
+    return tuple(read_csv_rows(NAMES_FILE))

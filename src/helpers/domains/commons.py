@@ -32,7 +32,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from helpers.domains.parquet_source import suffix
 from helpers.images import NEAR, bring_picture, check_picture_bytes, check_picture_file, is_near, perceptual_hash
 from helpers.paths import atomic_write, file_name, resolve
-from helpers.rows import read_csv, write_csv
+from helpers.rows import read_csv_rows, write_csv_rows
 from helpers.schemas import ClassText, read_questions, read_texts
 from helpers.workflow.http_dates import retry_after
 
@@ -169,7 +169,7 @@ def read_attribution(folder: Path) -> list[Attribution]:
     if not path.is_file():
         return []
     try:
-        rows = read_csv(path)
+        rows = read_csv_rows(path)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: cannot be read as CSV in UTF-8 ({error}); put the file back as it was") from None
     names = [column.name for column in fields(Attribution)]
@@ -239,7 +239,7 @@ def _take(
             url=_link(info.get("descriptionurl")),
             sha256=digest,
         )
-        write_csv(folder / ATTRIBUTION, [asdict(row) for row in rows.values()])
+        write_csv_rows(folder / ATTRIBUTION, [asdict(row) for row in rows.values()])
 
 
 # ---- what Commons says about an image ------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from PIL.Image import Image
 from helpers.config.data import Distractors
 from helpers.domains import retention
 from helpers.domains.interface import DataSource, Domain, DomainRequest, Origin, Subject
-from helpers.rows import read_csv
+from helpers.rows import read_csv_rows
 from helpers.schemas import ClassText, Question, shuffled_question
 from helpers.synthetic import language as say
 from helpers.synthetic.drawing import draw
@@ -139,7 +139,7 @@ DRAWN = DataSource(
 
 def scientific_names() -> dict[str, tuple[str, ...]]:
     """By class: they give a butterfly away just as its name does."""
-    return {row["class_id"]: (row["scientific_name"],) for row in read_csv(FACTS_TABLES["butterfly"])}
+    return {row["class_id"]: (row["scientific_name"],) for row in read_csv_rows(FACTS_TABLES["butterfly"])}
 
 
 def load_classes(domain: str, limit: int | None = None) -> list[DrawnClass]:
@@ -149,7 +149,7 @@ def load_classes(domain: str, limit: int | None = None) -> list[DrawnClass]:
     """
     if domain not in FACTS_TABLES:
         raise ValueError(f"domain is {domain!r}; the drawn domains are {', '.join(FACTS_TABLES)}")
-    return [_read_class(domain, row) for row in read_csv(FACTS_TABLES[domain])][:limit]
+    return [_read_class(domain, row) for row in read_csv_rows(FACTS_TABLES[domain])][:limit]
 
 
 def _read_class(domain: str, row: dict[str, str]) -> DrawnClass:

@@ -15,7 +15,7 @@ from PIL.Image import Dither
 
 from helpers.domains.drawn import differing_parts, load_classes
 from helpers.paths import atomic_write
-from helpers.rows import write_csv
+from helpers.rows import write_csv_rows
 from helpers.synthetic import language as say
 from helpers.synthetic.drawing import draw
 from helpers.synthetic.looks import BUTTERFLY, Look
@@ -39,8 +39,8 @@ def make_example(folder: Path) -> Path:
         {"class_id": slug(name), "name": name} | {f"fact:{fact}": value for fact, value in known.items()}
         for name, _, known in classes
     ]
-    write_csv(folder / "classes.csv", rows)
-    write_csv(folder / "texts.csv", [_text(name, look, known) for name, look, known in classes])
+    write_csv_rows(folder / "classes.csv", rows)
+    write_csv_rows(folder / "texts.csv", [_text(name, look, known) for name, look, known in classes])
     with atomic_write(folder / "domain.yaml") as temporary:
         temporary.write_text("noun: butterfly  # questions say: this butterfly\n", encoding="utf-8")
     shutil.rmtree(folder / "pictures", ignore_errors=True)

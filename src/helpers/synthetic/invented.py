@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass
 from functools import cache
 
-from helpers.rows import read_csv
+from helpers.rows import read_csv_rows
 from helpers.synthetic.looks import FACTS_TABLES, VOCABULARIES, Look
 
 ONSETS = (
@@ -42,7 +42,7 @@ class InventedClass:
 @cache
 def target_names() -> frozenset[str]:
     """The names of all target classes in the two tables, in lower case."""
-    return frozenset(row["name"].lower() for table in FACTS_TABLES.values() for row in read_csv(table))
+    return frozenset(row["name"].lower() for table in FACTS_TABLES.values() for row in read_csv_rows(table))
 
 
 def pseudo_word(rng: random.Random) -> str:
