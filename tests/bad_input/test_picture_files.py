@@ -76,9 +76,7 @@ def test_what_is_no_file_is_told_apart(refused, tmp_path):
     folder = tmp_path / "folder.png"
     folder.mkdir()
     refused(FileNotFoundError, r"none\.png does not exist", open_picture, tmp_path / "none.png")
-    refused(
-        ValueError, r"folder\.png: not a readable image \(IsADirectoryError", open_picture, tmp_path / "folder.png"
-    )
+    refused(ValueError, r"folder\.png: not a readable image \(IsADirectoryError", open_picture, tmp_path / "folder.png")
 
 
 ANY = {
@@ -150,12 +148,12 @@ def endless_link(path):
     ("make", "rule"),
     [
         (link_out, "leads out of the folder by a link; put a copy there instead"),
-        (broken_link, "is a broken link or no file; put a picture there instead"),
-        (endless_link, "is a broken link or no file|leads out"),
-        (os.mkfifo, "is a broken link or no file; put a picture there instead"),
-        (lambda path: path.mkdir(), "a.png/: is a folder within a class's folder; put its pictures one level up"),
+        (broken_link, "is a broken link or not a file; put an image there instead"),
+        (endless_link, "is a broken link or not a file|leads out"),
+        (os.mkfifo, "is a broken link or not a file; put an image there instead"),
+        (lambda path: path.mkdir(), "a.png/: is a folder within a class's folder; put its images one level up"),
         (lambda path: path.write_bytes(encoded("PNG", size=(4, 400))), "is 4x400 pixels; at least 8 a side; replace"),
-        (lambda path: path.write_bytes(encoded("PNG")), "is the same picture as "),
+        (lambda path: path.write_bytes(encoded("PNG")), "is the same image as "),
         *(
             (lambda path, c=content: path.write_bytes(c), "a.png: ")
             for content in (*UNREADABLE.values(), bomb(60_000, 60_000))

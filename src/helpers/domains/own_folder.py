@@ -242,14 +242,12 @@ def _read_pictures(own: OwnFolder) -> None:
     single = [path for path in _visible(top) if path.is_dir() and path.name not in SPLITS]
     if folders and single:
         rule = f"has both {' and '.join(folders)} and folders of classes ({single[0].name}, ...)"
-        remedy = "sort all pictures into train/<class_id>/ and test/<class_id>/, or none"
+        remedy = "sort all images into train/<class_id>/ and test/<class_id>/, or none"
         own.findings.problem(f"{_PICTURES}/", None, rule, remedy)
         return
     for path in [file for folder in (top, *folders.values()) for file in _visible(folder) if file.is_file()]:
         name = path.relative_to(own.folder).as_posix()
-        own.findings.note(
-            name, None, "lies outside the folders of the classes and is not used", "move it, or delete it"
-        )
+        own.findings.note(name, None, "is outside the folders of the classes and is not used", "move it, or delete it")
     for split, folder in folders.items():
         for thing, names in _by_class(folder, own):
             getattr(thing, split).extend(names)
@@ -278,12 +276,10 @@ def _pictures_in(folder: Path, own: OwnFolder) -> list[str]:
     for path in _visible(folder):
         name = path.relative_to(own.folder).as_posix()
         if path.is_dir():
-            own.findings.problem(
-                f"{name}/", None, "is a folder within a class's folder", "put its pictures one level up"
-            )
+            own.findings.problem(f"{name}/", None, "is a folder within a class's folder", "put its images one level up")
         elif path.suffix.lower() not in _SUFFIXES:
-            remedy = f"pictures end in {', '.join(_SUFFIXES)}; convert it"
-            own.findings.note(name, None, "is no picture by its ending and is not used", remedy)
+            remedy = f"images end in {', '.join(_SUFFIXES)}; convert it"
+            own.findings.note(name, None, "does not end like an image and is not used", remedy)
         elif "\\" in name or ":" in name:
             own.findings.problem(name, None, "has a backslash or a colon in its name", "rename it")
         else:
@@ -305,14 +301,14 @@ def _check_pictures(own: OwnFolder) -> None:
             continue
         other = seen.setdefault(sha256(own.folder / name), name)
         if other != name:
-            use = "a training picture is a test picture" if (other in train) != (name in train) else "the same twice"
-            own.findings.problem(name, None, f"is the same picture as {other} ({use})", "delete one of the two")
+            use = "a training image is a test image" if (other in train) != (name in train) else "the same twice"
+            own.findings.problem(name, None, f"is the same image as {other} ({use})", "delete one of the two")
 
 
 def _readable(name: str, own: OwnFolder) -> bool:
     file = own.folder / name
     if not file.is_file():
-        own.findings.problem(name, None, "is a broken link or no file", "put a picture there instead")
+        own.findings.problem(name, None, "is a broken link or not a file", "put an image there instead")
         return False
     if not file.resolve().is_relative_to(own.folder.resolve()):
         own.findings.problem(name, None, "leads out of the folder by a link", "put a copy there instead")
@@ -426,7 +422,7 @@ def _question_faults(
     elif len(picture.encode()) > LONGEST_PATH or not (own.folder / picture).is_file():
         yield f"picture {picture!r} is not there", "put it there, or correct the path (capitals count)"
     elif picture in of_picture and picture in of_picture[picture].train:
-        yield f"picture {picture!r} is a training picture", "sort them into pictures/train/ and pictures/test/ yourself"
+        yield f"picture {picture!r} is a training image", "sort them into pictures/train/ and pictures/test/ yourself"
 
 
 # ---- what can be measured -------------------------------------------------------------------------------------------
@@ -443,12 +439,12 @@ def half_width(n: int) -> float:
 def _check_measurable(own: OwnFolder) -> None:
     if not own.test_pictures():
         widths = ", ".join(f"{n} ±{half_width(n):.0f}" for n in (20, 50, 100, 200))
-        rule = "there is no test picture, so nothing can be measured"
+        rule = "there is no test image, so nothing can be measured"
         remedy = (
-            "put some into pictures/test/<class_id>/ that are not trained on (a class's only picture is for training "
-            f"unless it lies there). Few tell something already: test pictures, and the interval in points: {widths}"
+            "put some that are not trained on into pictures/test/<class_id>/ (a class's only image is for training "
+            f"unless it is there). Even a few help: number of test images, and the interval in points: {widths}"
         )
         own.findings.problem(f"{_PICTURES}/", None, rule, remedy)
     elif not own.questions and len(own.classes) < OPTION_COLUMNS:
         rule = f"has {len(own.classes)} classes; a question with four options needs {OPTION_COLUMNS}"
-        own.findings.problem(CLASSES, None, rule, f"add classes, even without test pictures, or write {QUESTIONS}")
+        own.findings.problem(CLASSES, None, rule, f"add classes, even without test images, or write {QUESTIONS}")
