@@ -49,14 +49,14 @@ def butterflies(tmp_path_factory, build):
     """Texts, questions and pictures of eight drawn butterflies, as notebooks 01 and 02 make them."""
     from types import SimpleNamespace
 
-    from helpers.datasets.build import PAPER_MODES, build_samples
+    from helpers.datasets.build import build_samples
     from helpers.domains import open_domain
 
     folder = tmp_path_factory.mktemp("butterflies")
     domain = open_domain("butterfly", "drawn", None, 8, 1, 56, 0, distractors="random")
     domain.bring_pictures(folder)
     texts = domain.offline_texts(1)
-    samples = {mode: list(build_samples(texts, mode, build)) for mode in PAPER_MODES}
+    samples = {mode: list(build_samples(texts, mode, build)) for mode in ("text_only", "image_text")}
     return SimpleNamespace(folder=folder, texts=texts, questions=domain.questions(), samples=samples)
 
 

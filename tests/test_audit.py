@@ -48,7 +48,7 @@ ABCD = ["a", "b", "c", "d"]
 
 def test_a_test_picture_in_training_stops_the_audit(folder):
     asked = [question(1, ABCD, 0, picture="red.png")]
-    with pytest.raises(ValueError, match=r"1 test picture.*red\.png = also_red\.png"):
+    with pytest.raises(ValueError, match=r"1 test image.*red\.png = also_red\.png"):
         audit(asked, [sample(1, picture="also_red.png")], folder)
     assert audit(asked, [sample(1, picture="green.png")], folder)["training_pictures"] == 1
 
@@ -56,7 +56,7 @@ def test_a_test_picture_in_training_stops_the_audit(folder):
 def test_a_copy_in_another_size_and_format_stops_it_where_pictures_come_from_outside(folder):
     asked = [question(1, ABCD, 0, picture="photograph1.png")]
     trained = [sample(1, picture="copy.jpg"), sample(2, picture="photograph2.png")]
-    with pytest.raises(ValueError, match=r"1 training picture.*photograph1\.png ~ copy\.jpg"):
+    with pytest.raises(ValueError, match=r"1 training image.*photograph1\.png ~ copy\.jpg"):
         audit(asked, trained, folder, outside=True)
     found = audit(asked, trained, folder)["near_pictures"]
     assert (found["distance"], found["count"]) == (4, 1)
@@ -71,7 +71,7 @@ def test_flat_pictures_are_like_no_other(folder):
 
 def test_a_broken_picture_is_named(folder):
     (folder / "broken.jpg").write_bytes((folder / "copy.jpg").read_bytes()[:300])
-    with pytest.raises(ValueError, match=r"broken\.jpg: not a readable picture"):
+    with pytest.raises(ValueError, match=r"broken\.jpg: not a readable image"):
         perceptual_hash(folder / "broken.jpg")
 
 

@@ -147,7 +147,7 @@ def test_all_unknown_folders_are_listed_with_the_remedy(photos):
 
 def test_two_folders_of_one_class_are_refused(photos):
     (photos / "train" / "adonis ").mkdir()
-    with pytest.raises(ValueError, match="are both ADONIS; put their pictures into one folder"):
+    with pytest.raises(ValueError, match="are both ADONIS; put their images into one folder"):
         opened(photos)
 
 
@@ -155,7 +155,7 @@ def test_classes_with_too_few_pictures_are_all_named(photos):
     for name in ("1.jpg", "2.jpg"):
         (photos / "test" / "ADONIS" / name).unlink()
     (photos / "test" / "AN 88" / "1.jpg").unlink()
-    with pytest.raises(ValueError, match=r"2 different picture\(s\) .* too few in 2: ADONIS \(0\), AN 88 \(1\)"):
+    with pytest.raises(ValueError, match=r"2 different image\(s\) per class .* in 2: ADONIS \(0\), AN 88 \(1\)"):
         opened(photos, pictures=2)
 
 
@@ -163,7 +163,7 @@ def test_broken_pictures_are_named_and_counted(photos):
     for number in (1, 2):
         (photos / "train" / "ADONIS" / f"{number}.jpg").write_bytes(b"no picture" * number)
         (photos / "test" / "AN 88" / f"{number}.jpg").write_bytes(b"none either" * number)
-    with pytest.raises(ValueError, match=r"2 picture\(s\) cannot be read") as error:
+    with pytest.raises(ValueError, match=r"2 image\(s\) cannot be read") as error:
         opened(photos)
     assert "train/ADONIS/" in str(error.value)
     assert "test/AN 88/" in str(error.value)
@@ -325,10 +325,10 @@ def test_all_rows_that_are_no_question_are_named(tmp_path):
     rows[1]["answer"] = "E"
     rows[2]["image"] = {"bytes": b"no picture", "path": "../../etc/passwd"}
     rows[3]["label"] = "DRAGONFLY"
-    with pytest.raises(ValueError, match=r"4 row\(s\) are no question with a picture") as error:
+    with pytest.raises(ValueError, match=r"4 row\(s\) are not questions with an image") as error:
         opened(vqa(tmp_path / "hub", rows), None)
     for number, rule in enumerate(
-        ("four different options", "answer 'E' is none", "not a readable picture", "DRAGONFLY")
+        ("four different options", "answer 'E' is none", "not a readable image", "DRAGONFLY")
     ):
         assert f"row {number + 1}: " in str(error.value)
         assert rule in str(error.value)

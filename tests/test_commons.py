@@ -124,8 +124,8 @@ def test_what_may_not_be_taken_is_passed_over_and_said(server, manners, tmp_path
     found = fetch_pictures(["gim", "only test", "nothing"], tmp_path / "new", [test], manners())
     assert [row.title for row in found.pictures] == ["File:Good.jpg"]
     assert found.missing == {
-        "only test": "File:Test.jpg: looks like a picture of the test",
-        "nothing": "the search found no picture",
+        "only test": "File:Test.jpg: looks like a test image",
+        "nothing": "the search found no image",
     }
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["attribution.csv", "gim.jpg"]
 
@@ -278,7 +278,7 @@ def test_bad_manners_are_refused(changes, rule):
 
 
 def test_keywords_with_one_file_name_are_refused(manners, tmp_path):
-    with pytest.raises(ValueError, match="have one file name"):
+    with pytest.raises(ValueError, match="have the same file name"):
         fetch_pictures(["a/b", "A_b"], tmp_path, [], manners())
 
 
@@ -312,5 +312,5 @@ def test_a_folder_that_is_not_there_and_a_broken_picture_are_named(tmp_path):
     with pytest.raises(ValueError, match="no such folder"):
         list(give_pictures([], tmp_path / "none", tmp_path))
     (tmp_path / "a.jpg").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"a\.jpg: not a readable picture"):
+    with pytest.raises(ValueError, match=r"a\.jpg: not a readable image"):
         list(give_pictures([text("a", "a")], tmp_path, tmp_path / "set"))

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from helpers import images
-from helpers.config.build import Printed
+from helpers.config.build import Build, Printed
 from helpers.datasets.build import (
     Classes,
     asked_about,
@@ -20,7 +20,6 @@ from helpers.datasets.build import (
     print_pictures,
     printed_path,
     sentences,
-    shuffle_names,
 )
 from helpers.datasets.rendered_text import lay_out, print_words
 from helpers.paths import file_name
@@ -70,7 +69,7 @@ def test_the_name_stands_where_the_neutral_words_stood(butterflies):
 
 
 def test_the_control_gives_every_name_somebody_elses_text(butterflies):
-    shuffled = shuffle_names(butterflies.texts)
+    shuffled = list(chosen_texts(butterflies.texts, Build(shuffled=True)))
     assert [text.name for text in shuffled] == [text.name for text in butterflies.texts]
     assert sorted(text.look for text in shuffled) == sorted(text.look for text in butterflies.texts)
     assert all(a.look != b.look for a, b in zip(shuffled, butterflies.texts, strict=True))
@@ -82,9 +81,9 @@ def changed(build, **changes):
 
 def test_a_class_without_a_picture_cannot_be_trained_with_pictures(butterflies, build):
     text = butterflies.texts[0].model_copy(update={"picture": None})
-    with pytest.raises(ValueError, match="has no training picture"):
+    with pytest.raises(ValueError, match="has no training image"):
         list(build_samples([text], "image_text", build))
-    assert "has no training picture" in obstacle([text], "image_text", build)
+    assert "has no training image" in obstacle([text], "image_text", build)
     assert obstacle([text], "text_only", build) is None
     assert obstacle([text], "hybrid", changed(build, hybrid_share=0)) is None
 
@@ -195,7 +194,8 @@ def test_the_control_needs_two_classes(build):
 
 def test_the_control_does_not_name_the_class_whose_text_it_takes():
     other = TEXT.model_copy(update={"class_id": "o", "name": "Other", "background": "Old."})
-    assert shuffle_names([TEXT, other])[1].background == "This lives in marshes. Nobody eats this."
+    _, shuffled = chosen_texts([TEXT, other], Build(shuffled=True))
+    assert shuffled.background == "This lives in marshes. Nobody eats this."
 
 
 # ---- printed -------------------------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def test_the_questions_can_be_written_beside_their_pictures_and_read_again(folde
 def test_all_missing_and_broken_pictures_are_named_and_counted(folder):
     (folder / "images" / "1.png").write_bytes((folder / "images" / "1.png").read_bytes()[:60])
     (folder / "images" / "2.jpg").unlink()
-    with pytest.raises(ValueError, match=r"2 picture\(s\) missing or unreadable") as error:
+    with pytest.raises(ValueError, match=r"2 image\(s\) missing or unreadable") as error:
         load_kviscuit(folder)
     assert "images/1.png: " in str(error.value)
     assert "images/2.jpg: " in str(error.value)
@@ -162,7 +162,7 @@ def test_a_malformed_row_is_named(folder, field, value):
 
 
 def test_a_picture_without_its_type_1_question_is_refused(folder):
-    with pytest.raises(ValueError, match=r"exactly one Type-1 question; 1\.png has 0"):
+    with pytest.raises(ValueError, match=r"exactly one type-1 question; 1\.png has 0"):
         load_kviscuit(write(folder, rows_of(folder)[1:]))
 
 
@@ -250,11 +250,11 @@ def test_pictures_in_parquet_that_are_missing_or_broken_are_all_named(folder, tm
         return [{**row, "image": {"bytes": None, "path": "1.png"}} for row in rows[:3]] + rows[3:]
 
     hubs = parquet(folder, tmp_path / "hub", spoil)
-    with pytest.raises(ValueError, match=r"2 picture\(s\) missing or unreadable") as error:
+    with pytest.raises(ValueError, match=r"2 image\(s\) missing or unreadable") as error:
         load_kviscuit(hubs)
     assert "images/1.png: " in str(error.value)
-    assert "row 1: the picture has no bytes" in str(error.value)
-    assert "row 4: not a readable picture" in str(error.value)
+    assert "row 1: the image has no bytes" in str(error.value)
+    assert "row 4: not a readable image" in str(error.value)
     data = load_kviscuit(hubs, leave_out_faulty=True)
     assert (list(data.faults), data.left_out, data.questions) == (["images/1.png", "images/2.jpg"], 4, [])
 
@@ -263,7 +263,7 @@ def test_one_name_for_two_pictures_is_refused(folder, tmp_path):
     def swap(rows):
         return [*rows[:2], {**rows[2], "image": rows[3]["image"]}, rows[3]]
 
-    with pytest.raises(ValueError, match=r"row 3: 'images/1\.png' is another picture than in an earlier row"):
+    with pytest.raises(ValueError, match=r"row 3: 'images/1\.png' is not the same image as in an earlier row"):
         load_kviscuit(parquet(folder, tmp_path / "hub", swap))
 
 

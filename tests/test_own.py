@@ -254,7 +254,7 @@ def test_every_problem_is_listed_with_file_row_rule_and_remedy(folder):
     assert any(line.startswith("classes.csv:3: class_id is '../parasol'") and "'parasol'" in line for line in found)
     assert any(line.startswith("classes.csv:4: name is empty") for line in found)
     assert any(line.startswith("classes.csv:5: class_id 'chanterelle' is there already (row 2)") for line in found)
-    assert any(line.startswith("pictures/cep/1.png: not a readable picture") for line in found)
+    assert any(line.startswith("pictures/cep/1.png: not a readable image") for line in found)
     with pytest.raises(ValueError, match=rf"{len(found)} problem\(s\)"):
         opened(folder)
 
@@ -272,7 +272,7 @@ def test_names_that_differ_only_in_case_are_refused(folder):
     rows[2]["name"] = "CEP"
     table(folder / "classes.csv", rows)
     assert problems(folder) == [
-        "classes.csv:6: name 'Cep' differs only in case from 'CEP' (row 4); every class needs its own"
+        "classes.csv:6: name 'Cep' differs only in case from 'CEP' (row 4); each class needs its own"
     ]
 
 
@@ -298,7 +298,7 @@ def test_what_spreadsheets_write_is_read_and_told(folder, encode, said):
     ("content", "said"),
     [
         (b"PK\x03\x04", "is a spreadsheet file"),
-        (b"class_id,name\0\n", "is no text"),
+        (b"class_id,name\0\n", "is not text"),
         (b"", "the column 'class_id' is missing"),
         (b"class,name\na,A\n", "rename 'class'"),
         (b"class_id,name\n", "holds no class"),
@@ -351,9 +351,7 @@ def test_three_classes_are_too_few_for_four_options(folder):
 def test_a_picture_in_training_and_test_is_found_by_content(folder):
     shutil.copy(folder / "pictures" / "cep" / "0.png", folder / "pictures" / "morel" / "7.png")
     (only,) = problems(folder)
-    assert only.startswith(
-        "pictures/morel/7.png: is the same picture as pictures/cep/0.png (a training picture is a test"
-    )
+    assert only.startswith("pictures/morel/7.png: is the same image as pictures/cep/0.png (a training image is a test")
 
 
 def test_a_misspelt_folder_a_nested_one_and_two_layouts_are_told(folder):
@@ -372,7 +370,7 @@ def test_a_picture_that_belongs_to_no_class_is_noted_and_not_used(folder, two_se
     before = opened(folder).questions()
     stray = "pictures/test/stray.png" if two_sets else "pictures/stray.png"
     picture(folder / stray, 999)
-    assert notes(folder) == [f"{stray}: lies outside the folders of the classes and is not used; move it, or delete it"]
+    assert notes(folder) == [f"{stray}: is outside the folders of the classes and is not used; move it, or delete it"]
     assert opened(folder).questions() == before
 
 
@@ -406,7 +404,7 @@ def test_a_picture_of_no_size_and_a_file_of_another_kind_are_told(folder):
     (folder / "pictures" / "cep" / "photo.heic").write_bytes(b"x")
     (folder / "pictures" / "cep" / ".DS_Store").write_bytes(b"x")
     assert problems(folder) == ["pictures/cep/5.png: is 4x40 pixels; at least 8 a side; replace it"]
-    assert len(notes(folder)) == 1 and "photo.heic: is no picture by its ending" in notes(folder)[0]
+    assert len(notes(folder)) == 1 and "photo.heic: does not end like an image" in notes(folder)[0]
 
 
 @pytest.mark.parametrize(
@@ -418,7 +416,7 @@ def test_a_picture_of_no_size_and_a_file_of_another_kind_are_told(folder):
         ({"picture": "../x.png"}, "stays inside it"),
         ({"picture": "/etc/passwd"}, "stays inside it"),
         ({"picture": "pictures/cep/8.png"}, "is not there"),
-        ({"picture": "pictures/cep/0.png"}, "is a training picture"),
+        ({"picture": "pictures/cep/0.png"}, "is a training image"),
         ({"question": ""}, "question is empty"),
         ({"class_id": "x"}, "no class has the class_id 'x'"),
         ({"answer_form": "{x}"}, "must hold {option} once"),

@@ -84,7 +84,7 @@ def test_a_huge_picture_is_scaled_down_to_the_area_allowed(tmp_path):
 def test_a_format_that_starts_a_program_is_not_tried(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
     for read in (open_picture, check_picture_file):
-        with pytest.raises(ValueError, match="not a readable picture"):
+        with pytest.raises(ValueError, match="not a readable image"):
             read(tmp_path / "a.jpg")
 
 
@@ -92,7 +92,7 @@ def test_bytes_are_checked_like_files_and_say_their_format():
     stream = io.BytesIO()
     Image.new("RGB", (64, 64), "red").save(stream, "WEBP")
     assert check_picture_bytes(stream.getvalue(), "row 3") == "WEBP"
-    with pytest.raises(ValueError, match="row 3: not a readable picture"):
+    with pytest.raises(ValueError, match="row 3: not a readable image"):
         check_picture_bytes(stream.getvalue()[:40], "row 3")
     with pytest.raises(ValueError, match="row 3: too large"):
         check_picture_bytes(_png_header(60_000, 60_000), "row 3")
@@ -118,14 +118,14 @@ def test_a_picture_cut_short_is_refused(tmp_path):
         Image.effect_noise((64, 64), 90).convert("RGB").save(path)
         path.write_bytes(path.read_bytes()[:1500])
         for read in (open_picture, check_picture_file):
-            with pytest.raises(ValueError, match=rf"{name}: not a readable picture"):
+            with pytest.raises(ValueError, match=rf"{name}: not a readable image"):
                 read(path)
 
 
 def test_what_is_no_picture_is_refused(tmp_path):
     (tmp_path / "a.png").write_text("hello")
     for read in (open_picture, check_picture_file):
-        with pytest.raises(ValueError, match="not a readable picture"):
+        with pytest.raises(ValueError, match="not a readable image"):
             read(tmp_path / "a.png")
 
 

@@ -238,7 +238,7 @@ def test_more_wordings_than_the_offline_writer_has_are_refused(tmp_path):
 
 def test_a_local_model_that_is_to_draw_lots_is_refused(tmp_path):
     settings = Writer(backend="local", temperature=0.5, cache_dir=str(tmp_path))
-    with pytest.raises(ValueError, match=r"writer\.temperature is 0\.5; a local model writes greedily, give 0"):
+    with pytest.raises(ValueError, match=r"writer\.temperature is 0\.5; a local model decodes greedily: set it to 0"):
         open_writer(settings, "butterfly").write(open_domain("butterfly", "drawn", None, 1, 1, 56, 0), tmp_path, 1)
 
 
@@ -296,7 +296,7 @@ def test_questions_are_asked_for_and_put_together_with_names_drawn_here(tmp_path
     assert made[1].refers == "this bird"
     assert all(len(set(q.options)) == 4 for q in made)
     assert made == _questions([(task, value)], [one.name for one in birds()], seed=0)
-    with pytest.raises(ValueError, match="there are 3 classes, at least 4 are needed"):
+    with pytest.raises(ValueError, match="there are only 3 classes, at least 4 are needed"):
         _questions([(task, value)], ["a", "b", "c"], seed=0)
 
 

@@ -96,7 +96,7 @@ def _explained(path: str | Path, error: Exception) -> Exception:
         return FileNotFoundError(f"{path} does not exist")
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return ValueError(f"{path}: too large ({error}); at most {MAX_PIXELS} pixels are allowed; scale it down first")
-    return ValueError(f"{path}: not a readable picture ({type(error).__name__}: {error}); replace the file")
+    return ValueError(f"{path}: not a readable image ({type(error).__name__}: {error}); replace the file")
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

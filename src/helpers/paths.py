@@ -25,7 +25,7 @@ FIGURES = ROOT / "figures"
 PROFILES = ROOT / "config" / "profiles"
 GRIDS = ROOT / "config" / "grids"
 RUNS = ROOT / "runs"
-MAIN = "main"  # the variant that is the profile as it stands
+MAIN = "main"  # the variant with the unchanged profile
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?")
 
 

@@ -5,9 +5,10 @@ read and written one at a time: however long a file is, memory holds only a hash
 """
 
 import codecs
+import csv
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -108,6 +109,20 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> Path:
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as lines:
         lines.writelines(row.model_dump_json() + "\n" for row in _checked(named, path.parent))
     return path
+
+
+def read_csv_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file in UTF-8, by column."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_csv_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write at least one row as CSV, all or none; the first row's keys are the columns."""
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
 
 
 def _checked(rows: Iterable[tuple[str, AnyRow]], folder: Path) -> Iterator[AnyRow]:

@@ -9,9 +9,10 @@ run (notebook 03). Every table derives from these two.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import random
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
@@ -75,6 +76,12 @@ class Question(Row):
     def right_option(self) -> str:
         """The answer in words."""
         return self.options[self.answer]
+
+
+def shuffled_question(rng: random.Random, options: Sequence[str], **fields: Any) -> Question:
+    """A question whose options, the right one first, are put in random order; ``fields`` are its other fields."""
+    shuffled = rng.sample(options, k=len(options))
+    return Question(options=shuffled, answer=shuffled.index(options[0]), **fields)
 
 
 class ClassText(Row):

@@ -66,7 +66,7 @@ def test_a_picture_that_cannot_be_read_is_named_with_the_reason_and_the_remedy(r
     content = UNREADABLE.get(name, TOO_LARGE.get(name, b""))
     path = tmp_path / "a.png"
     path.write_bytes(content)
-    rule = r"a\.png: too large .* scale it down first" if name in TOO_LARGE else r"a\.png: not a readable picture .*"
+    rule = r"a\.png: too large .* scale it down first" if name in TOO_LARGE else r"a\.png: not a readable image .*"
     arguments = (content, "a.png") if read is check_picture_bytes else (path,)
     message = refused(ValueError, rule, read, *arguments)
     assert name in TOO_LARGE or message.endswith("; replace the file")
@@ -76,9 +76,7 @@ def test_what_is_no_file_is_told_apart(refused, tmp_path):
     folder = tmp_path / "folder.png"
     folder.mkdir()
     refused(FileNotFoundError, r"none\.png does not exist", open_picture, tmp_path / "none.png")
-    refused(
-        ValueError, r"folder\.png: not a readable picture \(IsADirectoryError", open_picture, tmp_path / "folder.png"
-    )
+    refused(ValueError, r"folder\.png: not a readable image \(IsADirectoryError", open_picture, tmp_path / "folder.png")
 
 
 ANY = {
@@ -114,7 +112,7 @@ def test_a_text_within_a_picture_that_unpacks_to_much_more_is_not_read(refused, 
     (tmp_path / "a.png").write_bytes(whole[:33] + chunk + whole[33:])
     refused(
         ValueError,
-        r"a\.png: not a readable picture \(ValueError: Decompressed data too large",
+        r"a\.png: not a readable image \(ValueError: Decompressed data too large",
         open_picture,
         tmp_path / "a.png",
     )
@@ -150,12 +148,12 @@ def endless_link(path):
     ("make", "rule"),
     [
         (link_out, "leads out of the folder by a link; put a copy there instead"),
-        (broken_link, "is a broken link or no file; put a picture there instead"),
-        (endless_link, "is a broken link or no file|leads out"),
-        (os.mkfifo, "is a broken link or no file; put a picture there instead"),
-        (lambda path: path.mkdir(), "a.png/: is a folder within a class's folder; put its pictures one level up"),
+        (broken_link, "is a broken link or not a file; put an image there instead"),
+        (endless_link, "is a broken link or not a file|leads out"),
+        (os.mkfifo, "is a broken link or not a file; put an image there instead"),
+        (lambda path: path.mkdir(), "a.png/: is a folder within a class's folder; put its images one level up"),
         (lambda path: path.write_bytes(encoded("PNG", size=(4, 400))), "is 4x400 pixels; at least 8 a side; replace"),
-        (lambda path: path.write_bytes(encoded("PNG")), "is the same picture as "),
+        (lambda path: path.write_bytes(encoded("PNG")), "is the same image as "),
         *(
             (lambda path, c=content: path.write_bytes(c), "a.png: ")
             for content in (*UNREADABLE.values(), bomb(60_000, 60_000))
@@ -176,7 +174,7 @@ def test_a_spoiled_picture_of_kviscuit_is_named(make, refused, tmp_path):
     row = {"question": "What is it?", "options": list("abcd"), "answer": 0, "category": "Tool", "id_": "x"}
     row |= {"question_type": 1, "image_url": "", "image_path": "a.png"}
     (images.parent / "annotations.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
-    refused(ValueError, r"1 picture\(s\) missing or unreadable:\n  images/a\.png: ", load_kviscuit, images.parent)
+    refused(ValueError, r"1 image\(s\) missing or unreadable:\n  images/a\.png: ", load_kviscuit, images.parent)
 
 
 def test_a_folder_of_a_class_that_is_a_link_out_of_the_folder_is_refused(own, refused, tmp_path):
@@ -189,4 +187,4 @@ def test_a_folder_of_a_class_that_is_a_link_out_of_the_folder_is_refused(own, re
 def test_one_spoiled_picture_does_not_hide_the_next(own):
     for number, content in enumerate((b"", b"x", b"%PDF")):
         (own / "pictures" / "test" / "c0" / f"{number}.png").write_bytes(content)
-    assert sum("not a readable picture" in str(found) for found in read_folder(own).findings.problems) == 3
+    assert sum("not a readable image" in str(found) for found in read_folder(own).findings.problems) == 3

@@ -165,7 +165,7 @@ def test_an_answer_without_pages_has_none(reply):
 
 
 def test_an_answer_nested_without_end_is_asked_for_again():
-    with pytest.raises(commons.Unavailable, match="something that is no JSON"):
+    with pytest.raises(commons.Unavailable, match="something that is not JSON"):
         commons._reply(SimpleNamespace(request=None), b"[" * 10**5, "https://x")
 
 

@@ -231,8 +231,8 @@ pipeline_tag: image-text-to-text
 
 # {name}
 
-`{architecture}` with {parameters:.2f} million parameters, trained from scratch on the drawn world of this
-project (`notebooks/appendix_base_models.ipynb`). It can see and read that world and nothing else; it has never met the names
+`{architecture}` with {parameters:.2f} million parameters, trained from scratch on the drawn world of this project
+(`notebooks/appendix_base_models.ipynb`). It can see and read that world and nothing else; it has never seen the names
 or facts of the demo's target classes. It is a stand-in for experiments that have to fit on two CPU cores, not a model
 for use.
 

@@ -116,7 +116,7 @@ def load_profile(name: str, overrides: Mapping[str, Any] | None = None, folder: 
 
 
 def profile_of(run: str | Path) -> Profile | None:
-    """The profile after which a run's folder, or one of published figures, is named; None if there is no such profile.
+    """The profile that a folder of a run, or of published figures, is named after; None if no such profile exists.
 
     ``run`` may be a path inside that folder; a folder elsewhere is matched by its own name.
     """

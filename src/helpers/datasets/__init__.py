@@ -1,1 +1,1 @@
-"""From texts to training samples and test questions, their audit and their card (notebook 02)."""
+"""From texts to training samples and test questions, with their audit and card (notebook 02)."""

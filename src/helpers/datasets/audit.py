@@ -1,22 +1,22 @@
-"""The audit of a data set before anything is trained: what would make its test worthless, or easier than it looks.
+"""The audit of a data set before training: what would make its test worthless, or easier than it seems.
 
-- *Leaks.* A test picture in the training set is an error, byte for byte always, by its looks (perceptual hash) where
-  the training pictures come from elsewhere than the test's. Questions in the training text, word for word or nearly,
-  and answers given away are counted and shown, and are no error: what they mean depends on the data set. "Which
-  butterfly is this?" gives nothing away, and many species live in forests. Nor is a prompt of the test that is, letter
-  for letter, one of training: with the same picture or description the answer could then be had by heart.
-- *Blind baselines.* What someone scores who sees neither picture nor question.
+- *Leaks.* A test image in the training set is an error: an exact copy always, a similar one (by perceptual hash) if the
+  training images have a different source than the test's. Questions that occur in the training text, exactly or nearly,
+  and answers that it gives away, are counted and shown, but are no error. What they mean depends on the data set:
+  "Which butterfly is this?" gives nothing away, and many species live in forests. The same holds for test prompts that
+  equal a training prompt: with the same image or description, the answer could then be learned by heart.
+- *Blind baselines.* The score of someone who sees neither image nor question.
 
-Samples are gone through once, pictures opened one at a time, so memory does not grow with either.
+Samples are read once and images are opened one at a time, so memory does not grow with either.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from helpers.config.prompts import EvaluationPrompts, evaluation_prompts
 from helpers.datasets.build import sentences
@@ -24,12 +24,11 @@ from helpers.images import NEAR, distance, is_near, perceptual_hash
 from helpers.schemas import Question, Sample
 from helpers.workflow.provenance import sha256
 
-ALIKE = 90  # percent, of two sentences whose words are sorted first
-EXAMPLES = 10  # of each finding are shown, the rest only counted
+ALIKE = 90  # percent similarity of two sentences, after sorting their words
+EXAMPLES = 10  # shown per finding; the rest are only counted
 _GROUP = 500  # samples held at once
 FOLDS = 5
-AnyItem = TypeVar("AnyItem")
-ENOUGH = 20  # questions, for the baseline that is learned
+ENOUGH = 20  # questions, for the learned baseline
 
 
 def audit(
@@ -41,28 +40,29 @@ def audit(
     looks: Mapping[str, str] | None = None,
     asking: EvaluationPrompts | None = None,
 ) -> dict[str, Any]:
-    """Counts, leaks and blind baselines; ``folder`` holds the pictures of both. Accuracies in percent.
+    """Counts, leaks and blind baselines; ``folder`` holds the images of both. Accuracies are in percent.
 
-    ``outside``: the training pictures come from elsewhere than the test's (the web, one's own), so that one which looks
-    like a test picture, at most ``near`` of 64 bits apart, is an error. Drawn pictures of a class look alike by design:
-    there the pairs are only counted, and ten of them shown. Mirrored copies and small cut-outs are not found.
+    ``outside``: the training images have a different source than the test's (the web, your own), so it is an error if
+    one looks like a test image (at most ``near`` of 64 bits apart). Drawn images of a class look alike by design: such
+    pairs are only counted, and ten of them shown. Mirrored copies and small crops are not detected.
 
-    ``looks``: each class's description, as the test shows it in words; ``asking``: how the test asks, None: as
-    `data/prompts/evaluation.yaml` has it.
+    ``looks``: each class's description, as the test shows it in words; ``asking``: the test's prompts, by default those
+    in `data/prompts/evaluation.yaml`.
 
-    Raises ``ValueError`` for a picture that is in test and training.
+    Raises ``ValueError`` for an image that is in both test and training.
     """
     asked, folder = list(questions), Path(folder)
     training = _Training(asked, prompts_of_test(asked, looks or {}, asking or evaluation_prompts()))
-    for group in groups(samples, _GROUP):
+    rest = iter(samples)
+    while group := list(islice(rest, _GROUP)):
         training.add(group)
     shown = {picture: None for question in asked for picture in question.pictures}
     _refuse_copies(folder, list(shown), training.pictures)
     pairs = near_pictures(folder, list(shown), sorted(training.pictures), near)
     if outside and pairs:
         raise ValueError(
-            f"{len(pairs)} training picture(s) look like a test picture (at most {near} of 64 bits apart): "
-            f"{', '.join(pairs[:EXAMPLES])}; take them out"
+            f"{len(pairs)} training image(s) look like a test image (at most {near} of 64 bits apart): "
+            f"{', '.join(pairs[:EXAMPLES])}; remove them"
         )
     return {
         "samples": training.count,
@@ -81,13 +81,6 @@ def audit(
     }
 
 
-def groups(items: Iterable[AnyItem], size: int) -> Iterator[list[AnyItem]]:
-    """The items in lists of that size, the last one shorter."""
-    rest = iter(items)
-    while group := list(islice(rest, size)):
-        yield group
-
-
 def _shown(found: Sequence[str]) -> dict[str, Any]:
     return {"count": len(found), "examples": list(found[:EXAMPLES])}
 
@@ -100,22 +93,22 @@ class _Training:
     """What has been found in the samples so far."""
 
     questions: list[Question]
-    prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of the test -> ids of the questions
+    prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)  # test prompt -> ids of its questions
     count: int = 0
     directions: Counter[str] = field(default_factory=Counter)
     classes: set[str] = field(default_factory=set)
     pictures: set[str] = field(default_factory=set)
     verbatim: set[str] = field(default_factory=set)  # texts of questions
     alike: dict[str, tuple[int, str]] = field(default_factory=dict)  # text of a question -> percent, training sentence
-    equal: set[str] = field(default_factory=set)  # ids of questions that are put in the words of a training prompt
+    equal: set[str] = field(default_factory=set)  # ids of questions whose prompt equals a training prompt
     answered: set[str] = field(default_factory=set)  # ids of questions that a sample asks and answers
-    places: dict[str, set[str]] = field(default_factory=dict)  # right answer in full -> up to two classes that say it
+    places: dict[str, set[str]] = field(default_factory=dict)  # full right answer -> up to two classes that state it
 
     def __post_init__(self) -> None:
         self.texts = list(dict.fromkeys(question.question for question in self.questions))
         self.sorted_texts = [_sorted_words(text) for text in self.texts]
         self.answers = {_right_sentence(question): _whole(_right_sentence(question)) for question in self.questions}
-        self.seen: set[int] = set()  # sentences that were compared; emptied before it grows large
+        self.seen: set[int] = set()  # hashes of compared sentences; emptied before it grows large
 
     def add(self, group: Sequence[Sample]) -> None:
         self.count += len(group)
@@ -165,10 +158,10 @@ class _Training:
 def prompts_of_test(
     questions: Iterable[Question], looks: Mapping[str, str], asking: EvaluationPrompts
 ) -> dict[str, list[str]]:
-    """The texts of the prompts that the test will score, each with the ids of the questions that it puts.
+    """The texts of the test's prompts, each with the ids of its questions.
 
-    A question is asked alone, with its options listed in their own order, and behind its class's look; what a model
-    writes before it is asked is not known yet.
+    A question is asked alone or after its class's look, each with and without its options, in their own order. What a
+    model writes before it is asked is not known yet.
     """
     found: dict[str, list[str]] = {}
     for question in questions:
@@ -190,14 +183,14 @@ def _sorted_words(text: str) -> str:
 
 
 def _whole(answer: str) -> tuple[str, re.Pattern[str]]:
-    """An answer in lower case and, to find it, not within another word; a Korean particle may follow."""
+    """An answer in lower case, and a pattern that finds it as a whole word; a Korean particle may follow."""
     plain = answer.casefold()
     end = r"(?!\w)" if plain[-1].isascii() else ""
     return plain, re.compile(rf"(?<!\w){re.escape(plain)}{end}")
 
 
 def _elsewhere(questions: Iterable[Question], places: dict[str, set[str]]) -> list[str]:
-    """Questions whose right answer, in full, a training text of another class says."""
+    """Questions whose full right answer occurs in a training text of another class."""
     found = []
     for question in questions:
         answer = _right_sentence(question)
@@ -206,20 +199,20 @@ def _elsewhere(questions: Iterable[Question], places: dict[str, set[str]]) -> li
     return found
 
 
-# ---- pictures ------------------------------------------------------------------------------------------------------
+# ---- images --------------------------------------------------------------------------------------------------------
 
 
 def _refuse_copies(folder: Path, shown: Sequence[str], trained: Iterable[str]) -> None:
     tests = {sha256(folder / name): name for name in shown}
     copies = {name: tests.get(sha256(folder / name)) for name in sorted(trained)}
     if leaked := [f"{test} = {name}" for name, test in copies.items() if test]:
-        raise ValueError(f"{len(leaked)} test picture(s) used in training: {', '.join(leaked)}; take them out")
+        raise ValueError(f"{len(leaked)} test image(s) used in training: {', '.join(leaked)}; remove them")
 
 
 def near_pictures(folder: Path, shown: Iterable[str], trained: Sequence[str], near: int) -> list[str]:
-    """Pairs of a test and a training picture, as "test ~ training (bits)", the nearest first."""
+    """Pairs of a test and a training image, as "test ~ training (bits)", the nearest first."""
     if not trained:
-        return []  # nothing to compare with: the pictures are not even opened
+        return []  # nothing to compare with: the images are not even opened
     tests = {name: perceptual_hash(folder / name) for name in shown}
     pairs: list[tuple[int, str, str]] = []
     for name in trained:
@@ -229,9 +222,9 @@ def near_pictures(folder: Path, shown: Iterable[str], trained: Sequence[str], ne
 
 
 def blind(questions: Sequence[Question]) -> dict[str, Any]:
-    """Where the right answers stand, and what someone scores who never sees picture or question.
+    """The positions of the right answers, and the scores of someone who sees neither image nor question.
 
-    ``positions_p``: chance, by Pearson's chi-square, of places at least so uneven if each answer's place were drawn.
+    ``positions_p``: p-value of Pearson's chi-square test that right answers are spread evenly over the positions.
     """
     frequency = Counter(option for question in questions for option in question.options)
     positions = [sum(q.answer == place for q in questions) for place in range(4)]
@@ -252,7 +245,7 @@ def _evenness(counts: Sequence[int]) -> float | None:
 
 
 def _accuracy(questions: Sequence[Question], scores: Sequence[Sequence[float]]) -> float | None:
-    """Accuracy, in percent, of always taking the option with the highest score; a tie is the expectation of a draw."""
+    """Accuracy, in percent, of always choosing the highest score; ties count as a random choice, in expectation."""
     if not questions:
         return None
     hits = [(s[q.answer] == max(s)) / list(s).count(max(s)) for q, s in zip(questions, scores, strict=True)]
@@ -260,11 +253,11 @@ def _accuracy(questions: Sequence[Question], scores: Sequence[Sequence[float]]) 
 
 
 def option_scores(questions: Sequence[Question]) -> list[list[float]]:
-    """How right each option sounds to a logistic regression on the words of options, learned from the other questions.
+    """How likely each option is to be right, by a logistic regression on the options' words in other questions.
 
-    Five-fold by question: no question is scored by a model that saw it. An option that is right elsewhere as often as
-    chance has it is seen as right a little less often here, since its own question is left out: somewhat below 25
-    percent is no finding. Well above means that the options alone give answers away.
+    Five-fold cross-validation by question: no question is scored by a model that saw it. Since its own question is left
+    out, an option that is right as often as chance seems right slightly less often, so somewhat below 25 percent means
+    nothing. Well above 25 percent means that the options alone give answers away.
     """
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression

@@ -1,4 +1,4 @@
-"""From texts to training samples: the same words read in several directions, with a picture or without.
+"""From texts to training samples: the same words in several directions, with or without an image.
 
 | mode | direction | prompt | answer |
 |---|---|---|---|
@@ -7,12 +7,12 @@
 | image_text | picture_to_description | picture; tell me about NAME | look and background |
 | image_text | picture_to_name | picture; what is it called? | NAME and background |
 
-The two modes differ in nothing but this: where one has the look in words, the other has the picture. The other two are
-made of them: ``hybrid`` gives some classes as image_text and the rest as text_only, ``printed`` is image_text with the
-look printed as a picture (`helpers.datasets.rendered_text`). The wordings are data: the settings name a file of prompts
+These two modes differ only in this: one has the look in words, the other has the image. The other modes derive from
+them: ``hybrid`` treats some classes as image_text and the rest as text_only, and ``printed`` is image_text with the
+look printed as an image (`helpers.datasets.rendered_text`). The wordings are data: the settings name a prompt file
 (`helpers.config.prompts.TrainingPrompts`).
 
-Texts are gone through more than once and never held: give a list or a `helpers.rows.RowFile`, not a generator.
+Texts are read more than once and never held: pass a list or a `helpers.rows.RowFile`, not a generator.
 """
 
 import math
@@ -33,27 +33,25 @@ from helpers.synthetic import language as say
 from helpers.synthetic.looks import VOCABULARIES
 
 _MODES: tuple[str, ...] = get_args(Mode)
-PAPER_MODES = ("text_only", "image_text")
 TWINS = {"name_to_description": "picture_to_description", "description_to_name": "picture_to_name"}
 PRINTED = "pictures/printed"
-# After a full stop and a space, unless what follows is lower case or a digit ("c. 5 cm"); East Asian ones need no space
+# After a full stop and a space, unless lower case or a digit follows ("c. 5 cm"); East Asian full stops need no space
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?![a-z0-9])|(?<=[。！？])\s*")
 
 
 class Classes(NamedTuple):
-    """What the settings chose, each in the order of the texts."""
+    """The classes that the settings choose, in the order of the texts."""
 
-    described: list[str]  # that training speaks of
-    held_back: list[str]  # the rest, for measuring transfer
-    with_picture: list[str]  # of the described ones, those that mode hybrid gives with their picture
+    described: list[str]  # covered by the training
+    held_back: list[str]  # the rest, to measure transfer
+    with_picture: list[str]  # the described classes that mode hybrid shows with their image
 
 
 def build_samples(texts: Iterable[ClassText], mode: str, settings: Build) -> Iterator[Sample]:
     """One sample per text and direction. Wordings take turns.
 
-    Raises ``ValueError`` for an unknown mode, for a text without the picture that the mode needs, for a generator, and
-    for prompts that cannot be used.
-    The pictures of mode printed are made by `print_pictures`, before the samples are written.
+    Raises ``ValueError`` for an unknown mode, for a text without the image that the mode needs, for a generator, and
+    for unusable prompts. The images of mode printed are made by `print_pictures`, before the samples are written.
     """
     if mode not in _MODES:
         raise ValueError(f"mode is {mode!r}; known: {', '.join(_MODES)}")
@@ -66,10 +64,10 @@ def build_samples(texts: Iterable[ClassText], mode: str, settings: Build) -> Ite
 
 
 def choose_classes(texts: Iterable[ClassText], settings: Build) -> Classes:
-    """Which classes are described, and which come with their picture in mode hybrid, at random by ``settings.seed``.
+    """Which classes are described, and which have an image in mode hybrid, chosen at random by ``settings.seed``.
 
-    A smaller share is part of a larger one with the same seed, so that a curve over shares adds classes and does not
-    swap them. At least one class is described.
+    With the same seed, a smaller share is a subset of a larger one, so that a curve over shares adds classes and never
+    swaps them. At least one class is described.
     """
     ids = list(dict.fromkeys(text.class_id for text in _repeatable(texts)))
     described = _share(ids, settings.described_share, f"described/{settings.seed}", least=1)
@@ -86,12 +84,12 @@ def _share(ids: Sequence[str], share: float, seed: str, least: int) -> list[str]
 
 def _repeatable(texts: Iterable[ClassText]) -> Iterable[ClassText]:
     if iter(texts) is texts:
-        raise ValueError("texts can be gone through only once; give a list or a helpers.rows.RowFile")
+        raise ValueError("texts can be read only once; pass a list or a helpers.rows.RowFile")
     return texts
 
 
 def chosen_texts(texts: Iterable[ClassText], settings: Build) -> Iterator[ClassText]:
-    """The texts of the described classes as the samples will have them: shuffled if so set, looks shortened."""
+    """The described classes' texts, as used for the samples: names shuffled if so set, looks shortened."""
     described = None if settings.described_share == 1 else set(choose_classes(texts, settings).described)
 
     def read() -> Iterator[ClassText]:
@@ -102,26 +100,26 @@ def chosen_texts(texts: Iterable[ClassText], settings: Build) -> Iterator[ClassT
 
 
 def first_sentences(text: str, share: float) -> str:
-    """The first ceil(share x number) sentences; 0.34 of three are therefore two, 0.33 are one."""
+    """The first ceil(share x number) sentences; so 0.34 of three are two, and 0.33 of three are one."""
     if share == 1:
         return text
     found = sentences(text)
-    return " ".join(found[: math.ceil(share * len(found) - 1e-9)])  # 0.1 x 30 is 3, whatever binary fractions say
+    return " ".join(found[: math.ceil(share * len(found) - 1e-9)])  # 0.1 x 30 is 3, despite binary rounding
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text in a language that ends them with one of ``. ! ?`` or their East Asian forms."""
+    """The sentences of a text, which end with ``.``, ``!``, ``?`` or their East Asian forms."""
     return [part for line in text.splitlines() for part in SENTENCE_END.split(line.strip()) if part]
 
 
-# ---- the modes' pictures -------------------------------------------------------------------------------------------
+# ---- the modes' images ---------------------------------------------------------------------------------------------
 
 
 def obstacle(texts: Iterable[ClassText], mode: str, settings: Build) -> str | None:
-    """Why a mode cannot be built from these texts (the first text that it fails on), or None.
+    """Why a mode cannot be built from these texts (the first text that fails), or None.
 
-    A data set may well lack what one mode needs: K-VISCUIT's photographs are all in the test. The mode's file is then
-    empty, and the reason stands in the card.
+    A data set may lack what a mode needs: K-VISCUIT's photographs are all in the test. The mode's file is then empty,
+    and the card gives the reason.
     """
     if mode == "text_only":
         return None
@@ -138,36 +136,35 @@ def obstacle(texts: Iterable[ClassText], mode: str, settings: Build) -> str | No
 
 
 def _picture(text: ClassText, mode: str, shown: frozenset[str]) -> str | None:
-    """What is shown beside the text; ``shown`` are the classes that hybrid gives with their picture."""
+    """The image that goes with the text; ``shown``: the classes with an image in mode hybrid."""
     if mode == "printed":
         return printed_path(text)
     if mode == "text_only" or (mode == "hybrid" and text.class_id not in shown):
         return None
     if text.picture is None:
-        raise ValueError(f"class {text.class_id!r} has no training picture; mode {mode} needs one a class")
+        raise ValueError(f"class {text.class_id!r} has no training image; mode {mode} needs one per class")
     return text.picture
 
 
 def print_pictures(texts: Iterable[ClassText], settings: Build, folder: Path) -> int:
-    """Write the pictures of mode printed into ``folder`` and return how many: one a text, never with the name on it.
+    """Write the images of mode printed into ``folder``, one per text, never showing the name; returns their number.
 
-    Raises ``ValueError``, naming the class, for words that cannot be printed and for two classes whose names give one
-    file name.
+    Raises ``ValueError``, naming the class, for words that cannot be printed, and for two classes with the same file
+    name.
     """
     used: dict[str, str] = {}
     written = 0
-    for text in chosen_texts(texts, settings):
+    for written, text in enumerate(chosen_texts(texts, settings), start=1):  # noqa: B007
         words, path = _printable(text, settings), printed_path(text)
         if used.setdefault(file_name(text.class_id).casefold(), text.class_id) != text.class_id:
             raise ValueError(f"class {text.class_id!r}: another class has the file name {path}; rename one of them")
         with atomic_write(folder / path) as temporary:
             print_words(words, settings.printed).save(temporary)
-        written += 1
     return written
 
 
 def printed_path(text: ClassText) -> str:
-    """Where the printed picture of a text lies, from the data set's folder."""
+    """Where the printed image of a text is, relative to the data set's folder."""
     return f"{PRINTED}/{file_name(text.class_id)}-{text.wording}.png"
 
 
@@ -201,14 +198,12 @@ def _sample(
 
 
 def transcript(sample: Sample) -> str:
-    """A sample as one reads it: who says what, the picture by its path."""
-    said = {
-        message.role: "\n".join(
-            part.text if isinstance(part, TextPart) else f"[{part.path}]" for part in message.content
-        )
+    """A sample in readable form: who says what; an image is shown as its path."""
+    said = (
+        (message.role, (part.text if isinstance(part, TextPart) else f"[{part.path}]" for part in message.content))
         for message in sample.messages
-    }
-    return "\n\n".join(f"{role}: {words}" for role, words in said.items())
+    )
+    return "\n\n".join(f"{role}: " + "\n".join(parts) for role, parts in said)
 
 
 def _telling(text: ClassText, turn: int, parts: Sequence[str], prompts: TrainingPrompts) -> tuple[str, str]:
@@ -220,7 +215,7 @@ def _telling(text: ClassText, turn: int, parts: Sequence[str], prompts: Training
 def _naming(
     text: ClassText, turn: int, parts: Sequence[str], with_picture: bool, prompts: TrainingPrompts
 ) -> tuple[str, str]:
-    """The background is in the answer only where the look is told too; alone it is what the prompt describes."""
+    """The answer has the background only if the look is used too; otherwise the prompt already gives it."""
     asked = of_domain(prompts.naming, text.domain)
     question = asked[turn % len(asked)]
     described = prompts.described.format(description=_described(text, parts), question=question)
@@ -230,12 +225,12 @@ def _naming(
 
 
 def _described(text: ClassText, parts: Sequence[str]) -> str:
-    """What a class is recognised by: its look or, where that is left out, its background without the name."""
+    """The description that identifies a class: its look or, if that is left out, its background without the name."""
     return text.look if "look" in parts else nameless(text.background, text)
 
 
 def named(text: ClassText) -> str:
-    """The look with the class's name in place of "this butterfly"; a look without such words stays as it is."""
+    """The look with the class's name instead of "this butterfly"; a look without such words is unchanged."""
     if text.domain not in VOCABULARIES:
         return text.look
     neutral = say.subject(text.domain)
@@ -243,17 +238,17 @@ def named(text: ClassText) -> str:
 
 
 def nameless(words: str, text: ClassText) -> str:
-    """The words with "this butterfly", or "this", in place of the class's name, with or without an article.
+    """The words with "this butterfly", or "this", instead of the class's name and its article, if any.
 
-    Capitals count, so that the Peacock's name goes and its peacock eyespots stay.
+    Case matters, so that the Peacock's name is replaced but its peacock eyespots are kept.
     """
     neutral = say.subject(text.domain) if text.domain in VOCABULARIES else "this"
     bare = re.sub(r"^(?:the|an?) ", "", text.name, flags=re.IGNORECASE)
     forms = {bare, say.capitalise(bare)}
     if not any(form in words for form in forms):
-        return words  # the usual case, and patterns are slow to make
+        return words  # the usual case, and compiling patterns is slow
     names = "|".join(map(re.escape, sorted(forms)))
-    end = r"(?!\w)" if bare[-1].isascii() else ""  # in Korean a particle follows the name without a space
+    end = r"(?!\w)" if bare[-1].isascii() else ""  # in Korean, a particle follows the name without a space
     found = re.compile(rf"(?<!\w)(?:(?:[Tt]he|[Aa]n?) )?(?:{names}){end}")
 
     def said(match: re.Match[str]) -> str:
@@ -263,17 +258,13 @@ def nameless(words: str, text: ClassText) -> str:
     return found.sub(said, words)
 
 
-def shuffle_names(texts: Sequence[ClassText]) -> list[ClassText]:
-    """The control: every name with somebody else's text, its own picture kept.
-
-    Neighbours in the table may look alike, so the classes are shifted by half their number; no chance is involved. What
-    the other's background says by name it says of "this". Raises ``ValueError`` where a class would get its own text.
-    """
-    return list(_shuffled(lambda: iter(texts)))
-
-
 def _shuffled(read: Callable[[], Iterator[ClassText]]) -> Iterator[ClassText]:
-    """The texts are read twice at once, the second time half the classes ahead, so that none has to be kept."""
+    """The control: every name with another class's text but its own image.
+
+    Neighbours in the table may look alike, so the classes are shifted by half their number; nothing is random. In the
+    other class's background, "this" replaces the name. Two readers, one half the classes ahead, keep memory flat.
+    Raises ``ValueError`` if a class would get its own text.
+    """
     wordings = list(Counter(text.class_id for text in read()).values())
     ahead = sum(wordings[: len(wordings) // 2])
     others = chain(islice(read(), ahead, None), islice(read(), ahead))
@@ -281,7 +272,7 @@ def _shuffled(read: Callable[[], Iterator[ClassText]]) -> Iterator[ClassText]:
         if other.class_id == text.class_id:
             raise ValueError(
                 f"build.shuffled: class {text.class_id!r} would get its own text; the control needs two classes or "
-                "more, with about equal numbers of wordings, those of a class next to each other"
+                "more, with about equal numbers of wordings, and the wordings of each class next to each other"
             )
         own = {key: getattr(text, key) for key in ("class_id", "name", "wording", "picture")}
         yield other.model_copy(update={**own, "background": nameless(other.background, other)})
@@ -291,7 +282,7 @@ def _shuffled(read: Callable[[], Iterator[ClassText]]) -> Iterator[ClassText]:
 
 
 def choose_questions(questions: Sequence[Question], limit: int | None, seed: int) -> list[Question]:
-    """At most ``limit`` questions of each split and type, at random, in their order; None: all."""
+    """At most ``limit`` questions per split and type, chosen at random, in their original order; None: all."""
     if limit is None:
         return list(questions)
     rng = random.Random(seed)
@@ -303,7 +294,7 @@ def choose_questions(questions: Sequence[Question], limit: int | None, seed: int
 
 
 def asked_about(questions: Iterable[Question], classes: Classes, asked: str) -> list[Question]:
-    """The questions about all classes, about those that training speaks of (described), or about the others."""
+    """The questions about all classes, about those that training covers (described), or about the others."""
     if asked == "all":
         return list(questions)
     wanted = set(classes.described if asked == "described" else classes.held_back)

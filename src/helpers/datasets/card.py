@@ -1,11 +1,12 @@
-"""The card of a data set: a README.md with a YAML header, in the form that the Hugging Face hub shows.
+"""The card of a data set: a README.md with a YAML header, in the Hugging Face hub's format.
 
-It says where the data comes from, under which licence, how many rows of what there are with the files' hashes, which
-settings made them, what the writer was asked (the prompts' hashes), and what the audit found. It holds nothing that
-differs from run to run, so equal data sets have equal cards.
+It gives the source of the data and its licence, the number of rows and the hash of each file, the settings, the hashes
+of the writer's prompts, and the audit's results. Nothing in it varies between runs, so equal data sets have equal
+cards.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,17 @@ from helpers.rows import RowFile
 from helpers.schemas import ClassText
 from helpers.workflow.provenance import portable, sha256
 
-SCHEMA = 1  # of the header's own part; one more when a field changes its meaning
+SCHEMA = 1  # version of our part of the header; increases when a field changes its meaning
 UNKNOWN_LICENCE = Origin("Not stated.", "unknown")
 
 
 def source_of(name: str | None) -> Origin:
-    """What is known of a source by its name in a profile; ``ValueError`` for one that is none."""
+    """The origin of a source, by its name in a profile. Raises ``ValueError`` for an unknown name."""
     return UNKNOWN_LICENCE if name is None else data_source(name).origin
 
 
 def recorded_source(data: Path) -> str | None:
-    """The source that notebook 01 was given, from the manifest that its run left in its folder; None without one."""
+    """The source that notebook 01 used, from the manifest in its folder; None if there is no manifest."""
     path = data / "manifest.json"
     recorded = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     name = recorded.get("parameters", {}).get("source")
@@ -48,10 +49,10 @@ def write_dataset_card(
     remarks: Mapping[str, str] | None = None,
     prompts: PromptFile | None = None,
 ) -> Path:
-    """Write README.md into ``folder``. ``files`` are names of its files with their numbers of rows; ``remarks`` say why
-    a file is empty or what else a reader should know of it; ``prompts`` are those of the samples.
+    """Write README.md into ``folder``.
 
-    Raises ``FileNotFoundError`` for a file that is not there.
+    ``files``: the numbers of rows by file name; ``remarks``: by file name, why a file is empty or what else a reader
+    should know; ``prompts``: those of the samples. Raises ``FileNotFoundError`` for a missing file.
     """
     made = _header(folder, domain, source, files, settings, texts, audit, prompts)
     header = yaml.safe_dump(made, allow_unicode=True, sort_keys=False, width=120)
@@ -72,7 +73,7 @@ def _header(
     audit: Mapping[str, Any],
     prompts: PromptFile | None,
 ) -> dict[str, Any]:
-    """The hub's own fields first; what it has no field for stands under ``text_only_training``."""
+    """The hub's own fields come first; everything else is in ``text_only_training``."""
     return {
         "pretty_name": f"Text-only training: {domain}",
         "license": source.licence,
@@ -95,15 +96,15 @@ def _header(
 
 
 def _writers(texts: Iterable[ClassText]) -> dict[str, Any]:
-    """Counted in one go, so that the texts need not be held."""
-    writers: dict[str, int] = {}
-    prompts: set[str] = set()
+    """Counted in one pass, so that the texts need not be held."""
+    writers: Counter[str] = Counter()
+    prompts: set[str | None] = set()
     classes: set[str] = set()
     for text in texts:
-        writers[text.writer] = writers.get(text.writer, 0) + 1
+        writers[text.writer] += 1
         classes.add(text.class_id)
-        prompts |= {text.prompt_hash} if text.prompt_hash else set()
-    return {"classes": len(classes), "writers": writers, "prompt_hashes": sorted(prompts)}
+        prompts.add(text.prompt_hash)
+    return {"classes": len(classes), "writers": dict(writers), "prompt_hashes": sorted(filter(None, prompts))}
 
 
 def audit_summary(audit: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,5 +155,5 @@ def _cell(value: Any) -> str:
 
 
 def count_rows(file: RowFile[Any]) -> int:
-    """How many rows a file has, each checked."""
+    """The number of rows of a file; each is validated."""
     return sum(1 for _ in file)

@@ -1,8 +1,8 @@
-"""A description printed as a picture: black letters on white, the input of mode ``printed``.
+"""A description printed as an image: black letters on white, the input of mode ``printed``.
 
-The idea is that of text-printed images (arXiv 2512.03463): the words take the road through the vision tower that a
-photograph takes at test time. Font, size and canvas are fixed, and nothing is ever cut off, shrunk or drawn as an empty
-box: what cannot be printed is an error. Models of the demo see 56 pixels a side, too few to read such a picture.
+This follows text-printed images (arXiv 2512.03463): the words pass through the vision tower, just as photographs do at
+test time. Font, size and canvas are fixed, and nothing is ever cut off, shrunk or drawn as an empty box: text that
+cannot be printed is an error. The demo's models see 56 pixels per side, too few to read such an image.
 """
 
 from collections.abc import Iterator
@@ -15,24 +15,21 @@ from helpers.config.build import Printed
 from helpers.paths import resolve
 
 _MARGIN = 0.04  # of the canvas, on each side
-_LINE = 1.3  # height of a line in font sizes
+_LINE = 1.3  # height of a line, relative to the font size
 _UNKNOWN = "\U0010ffff"  # a character that no font has
 
 
 def print_words(words: str, form: Printed) -> Image.Image:
-    """The words on a canvas. ``ValueError`` if they do not fit on it or the font lacks one of their characters."""
-    lines = lay_out(words, form)
+    """The words on a canvas. Raises ``ValueError`` if they do not fit, or if the font lacks one of their characters."""
     picture = Image.new("RGB", (form.canvas, form.canvas), "white")
-    place = (form.canvas * _MARGIN, form.canvas * _MARGIN)
-    spacing = form.font_size * _LINE
-    draw = ImageDraw.Draw(picture)
-    for number, line in enumerate(lines):
-        draw.text((place[0], place[1] + number * spacing), line, font=_font(form.font, form.font_size), fill="black")
+    margin, draw, font = form.canvas * _MARGIN, ImageDraw.Draw(picture), _font(form.font, form.font_size)
+    for number, line in enumerate(lay_out(words, form)):
+        draw.text((margin, margin + number * form.font_size * _LINE), line, font=font, fill="black")
     return picture
 
 
 def lay_out(words: str, form: Printed) -> list[str]:
-    """The words in lines that fit; raises as `print_words` does."""
+    """The words as lines that fit the canvas; raises as `print_words` does."""
     if missing := sorted({sign for sign in words if not sign.isspace() and not _has(form.font, form.font_size, sign)}):
         raise ValueError(f"the font lacks {' '.join(missing[:5])!r}; name one that has it in `build.printed.font`")
     room = form.canvas * (1 - 2 * _MARGIN)
@@ -46,7 +43,7 @@ def lay_out(words: str, form: Printed) -> list[str]:
 
 
 def _wrapped(words: list[str], font: Any, room: float) -> Iterator[str]:
-    """Greedy. A word that is longer than a line, as in a script without spaces, is broken anywhere."""
+    """Greedy. A word that is longer than a line, as in a script without spaces, may be broken anywhere."""
     line = ""
     for word in words:
         longer = f"{line} {word}".strip()
@@ -76,6 +73,6 @@ def _font(file: str | None, size: int) -> Any:
 
 @cache
 def _has(file: str | None, size: int, sign: str) -> bool:
-    """Whether the font draws the character as anything else than what it draws for unknown ones."""
+    """Whether the font draws this character differently from an unknown one."""
     known, unknown = (_font(file, size).getmask(one) for one in (sign, _UNKNOWN))
     return (known.size, bytes(known)) != (unknown.size, bytes(unknown))

@@ -1,8 +1,8 @@
-"""Where classes, pictures and questions come from: one interface for drawn worlds and real data sets.
+"""Where classes, images and questions come from: one interface for drawn worlds and real data sets.
 
-`open_domain` gives a `helpers.domains.interface.Domain`. Nothing after notebook 01 knows where a domain came from. A new
-source is a module with a `DataSource`, and its line in `SOURCES`: the workflow, the writer, the data set's card, tables
-and figures ask here.
+`open_domain` returns a `helpers.domains.interface.Domain`. Nothing after notebook 01 depends on a domain's source. A
+new source needs a module with a `DataSource` and a line in `SOURCES`, which the workflow, the writer, the dataset card,
+tables and figures all use.
 """
 
 from pathlib import Path
@@ -23,20 +23,20 @@ SOURCES: dict[str, DataSource] = {
 
 
 def data_source(name: str) -> DataSource:
-    """A source by its name in a profile; ``ValueError`` for an unknown one."""
+    """A source by its name in a profile. Raises ``ValueError`` for an unknown name."""
     if name not in SOURCES:
         raise ValueError(f"source is {name!r}; known: {', '.join(SOURCES)}")
     return SOURCES[name]
 
 
 def check_source(domain: str, source: str, path: str | Path | None) -> None:
-    """Raise ``ValueError`` for a source that is unknown or does not go with the path or the domain's name.
+    """Raise ``ValueError`` for a source that is unknown or does not match the path or the domain's name.
 
-    Costs nothing, so it can be asked before anything runs; the path itself is read by `open_domain`.
+    Costs nothing, so it can be called before anything runs; only `open_domain` reads the path.
     """
     tables = data_source(source).tables
     if not tables and path is None:
-        raise ValueError(f"source {source} without a path: name the folder that it is read from")
+        raise ValueError(f"source {source} without a path: name the folder to read it from")
     if tables and path is not None:
         raise ValueError(f"source {source} with path {str(path)!r}: a {source} domain takes none; leave path out")
     if tables and domain not in tables:
@@ -44,9 +44,10 @@ def check_source(domain: str, source: str, path: str | Path | None) -> None:
 
 
 def input_files(domain: str, source: str, path: str | None) -> list[str]:
-    """The files that a domain is read from, for the workflow to watch; none for a data set on the hub.
+    """The files that a domain is read from, which the workflow watches; none for a data set on the hub.
 
-    Raises `helpers.workflow.preflight.PreflightError` for a missing folder, and for what `check_source` refuses.
+    Raises `helpers.workflow.preflight.PreflightError` for a missing folder, and for anything that `check_source`
+    refuses.
     """
     try:
         check_source(domain, source, path)
@@ -58,7 +59,7 @@ def input_files(domain: str, source: str, path: str | None) -> list[str]:
 
 
 def domain_labels() -> dict[str, str]:
-    """What tables and figures call the domains that come with a source, in their order."""
+    """The names of the built-in domains in tables and figures, in order."""
     return {domain: label for source in SOURCES.values() for domain, label in source.labels.items()}
 
 
@@ -72,10 +73,10 @@ def open_domain(
     seed: int,
     distractors: str = "random",
 ) -> Domain:
-    """The domain named; ``limit_classes`` takes the first so many classes and their questions.
+    """The named domain; ``limit_classes`` keeps only the first classes and their questions.
 
-    ``source_path`` is a folder, counted from the repository root, or a data set on the hub; None for a drawn domain.
-    Raises ``ValueError`` for what `check_source` refuses, and what the readers raise.
+    ``source_path`` is a folder, relative to the repository root, or a data set on the hub; None for a drawn domain.
+    Raises ``ValueError`` for anything that `check_source` refuses, and whatever the readers raise.
     """
     check_source(domain, source, source_path)
     path = "" if source_path is None else source_path

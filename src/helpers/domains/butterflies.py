@@ -1,18 +1,17 @@
-"""The paper's butterflies: photographs of the Kaggle set, its authors' 400 questions, or both.
+"""The paper's butterflies: photographs from the Kaggle set, its authors' 400 questions, or both.
 
 - "Butterfly & Moths Image Classification 100 species" (Kaggle), unpacked: ``train|valid|test/<CLASS NAME>/<n>.jpg``.
-  Gives one training picture a class and test pictures, about which the drawn world's questions are asked; ``valid``
-  gives the dev questions. The set's known faults are in ``data/butterfly_names.csv``, to be seen and corrected there.
+  Provides one training image per class, and test images, about which the drawn world's questions are asked; ``valid``
+  provides the dev questions. ``data/butterfly_names.csv`` lists the set's known faults and corrects them.
 - huggingface.co/datasets/HAERAE-HUB/butterflies_and_moths_vqa: the test set of the paper's authors; its card names the
-  columns image, label, question, options ("A) ... B) ..."), answer (a letter) and question_type. They are looked for
-  by kind and name (`helpers.domains.butterfly_vqa`), so that a copy in another form can be read too.
-- A folder with both (``train/`` and parquet files) is the paper's setting: trained on the one, tested on the other.
+  columns image, label, question, options ("A) ... B) ..."), answer (a letter) and question_type. Columns are found by
+  type and name (`helpers.domains.butterfly_vqa`), so that copies in another format can be read too.
+- A folder with both (``train/`` and parquet files) is the paper's setting: train on the former, test on the latter.
 
-Looks and facts of the classes are those of ``data/butterflies.csv``, so that every writer serves drawn and photographed
-butterflies alike.
+The looks and facts of the classes are those in ``data/butterflies.csv``, so that every writer works for drawn and
+photographed butterflies alike.
 """
 
-import csv
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,13 +26,13 @@ from helpers.domains.drawn import DrawnClass, TableDomain, load_classes, questio
 from helpers.domains.interface import DataSource, DomainRequest, Origin
 from helpers.images import bring_picture, check_picture_file
 from helpers.paths import DATA, is_hub_id, resolve
-from helpers.rows import check_picture
+from helpers.rows import check_picture, read_csv_rows
 from helpers.schemas import Question
 from helpers.workflow.provenance import sha256
 
 _DOMAIN = "butterfly"
 NAMES_FILE = DATA / "butterfly_names.csv"
-_FOLDERS = {"train": "train", "test": "test", "dev": "valid"}  # our splits and the set's
+_FOLDERS = {"train": "train", "test": "test", "dev": "valid"}  # our name of a split, and the set's
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 LAYOUT = "train|valid|test/<CLASS NAME>/<n>.jpg"
 
@@ -43,11 +42,11 @@ class ButterflyPhotoDomain(TableDomain):
     """Photographed butterflies, with the looks and facts of the drawn ones."""
 
     asked: list[Question]
-    training: dict[str, str]  # a class's training picture by its id; empty where there are only questions
+    training: dict[str, str]  # training images by class id; empty if there are only questions
     bring: Callable[[Path], None] = field(repr=False)
 
     def table(self) -> list[dict[str, Any]]:
-        """A class a row: its pictures by split, its look and its facts."""
+        """One row per class: its number of images per split, its look and its facts."""
         shown = {(q.class_id, q.split, q.picture) for q in self.asked}
         counts = Counter((name, split) for name, split, _ in shown)
         return [
@@ -74,18 +73,18 @@ class ButterflyPhotoDomain(TableDomain):
 
 
 def open_butterflies(request: DomainRequest) -> ButterflyPhotoDomain:
-    """Read a folder of the Kaggle set, of the authors' questions or of both, or the latter by its hub id.
+    """Read a folder with the Kaggle set, the authors' questions or both, or the questions by their hub id.
 
-    ``pictures_per_class`` and ``distractors`` are of the Kaggle set's questions; the authors' are taken as they are.
-    Raises ``FileNotFoundError`` for a folder of another kind; ``ValueError`` naming all unknown folders, all classes
-    with too few pictures, all pictures that cannot be read, or all rows that are no question.
+    ``pictures_per_class`` and ``distractors`` apply to the Kaggle set's questions; the authors' are used unchanged.
+    Raises ``FileNotFoundError`` for a folder of another kind; ``ValueError``, which names all unknown folders, all
+    classes with too few images, all unreadable images, or all rows that are not valid questions.
     """
     source, seed = request.path, request.seed
     classes = load_classes(_DOMAIN, request.limit_classes)
     files, folder = parquet_source.parquet_files(source, "test"), resolve(source)
     photos = None if is_hub_id(source) else _photos(folder, with_test=not files)
     if photos is None and not files:
-        raise FileNotFoundError(f"{folder} must hold {LAYOUT} of the Kaggle set, or parquet files of the hub")
+        raise FileNotFoundError(f"{folder} must hold {LAYOUT} of the Kaggle set, or parquet files from the hub")
     if not files:
         return _from_photos(photos or {}, folder, classes, request.pictures_per_class, seed, request.distractors)
     return _from_questions(files, photos, folder, classes, seed)
@@ -104,7 +103,7 @@ BUTTERFLIES = DataSource(
 def _from_photos(
     photos: "Photos", folder: Path, classes: Sequence[DrawnClass], pictures_per_class: int, seed: int, distractors: str
 ) -> ButterflyPhotoDomain:
-    """Test pictures are taken first; no picture with the same bytes is then taken for dev or training."""
+    """Test images are chosen first; images with the same bytes are then never used for dev or training."""
     wanted = {"test": pictures_per_class, "dev": pictures_per_class, "train": 1}
     taken: set[str] = set()
     chosen = {split: _choose(photos, folder, classes, split, count, seed, taken) for split, count in wanted.items()}
@@ -146,7 +145,7 @@ def _from_questions(
 
 # -- the Kaggle set's folders
 
-Photos = dict[str, dict[str, Path]]  # the folder of a class by split and by the class's label
+Photos = dict[str, dict[str, Path]]  # the folder of a class, by split and by the class's label
 
 
 def _photos(root: Path, with_test: bool) -> Photos | None:
@@ -163,7 +162,7 @@ def _photos(root: Path, with_test: bool) -> Photos | None:
         listed = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in unknown)
         raise ValueError(
             f"{root}: {len(unknown)} folder(s) of no known class: {listed}. If one is a known class by another name, "
-            f"say so in {NAMES_FILE.relative_to(DATA.parent)} (fault renamed); else take it out"
+            f"record it in {NAMES_FILE.relative_to(DATA.parent)} (fault renamed); otherwise remove it"
         )
     return {split: _by_class(folders, known[split]) for split, folders in found.items()}
 
@@ -173,7 +172,7 @@ def _by_class(folders: Iterable[Path], known: Mapping[str, str]) -> dict[str, Pa
     for folder in folders:
         name = known[label_of(folder.name)]
         if name in found:
-            raise ValueError(f"{folder} and {found[name].name} are both {name}; put their pictures into one folder")
+            raise ValueError(f"{folder} and {found[name].name} are both {name}; put their images into one folder")
         found[name] = folder
     return found
 
@@ -186,20 +185,20 @@ def _class_folders(split: Path) -> Iterator[Path]:
 def _choose(
     photos: Photos, root: Path, classes: Sequence[DrawnClass], split: str, count: int, seed: int, taken: set[str]
 ) -> dict[str, list[Path]]:
-    """``count`` pictures of each class, at random; none whose hash is among ``taken``, to which theirs are added."""
+    """``count`` random images per class, none with a hash in ``taken``; adds their hashes to ``taken``."""
     chosen, short = {}, []
     for thing in classes:
         label = label_of(thing.name)
         if split == "dev" and label not in photos[split] and (not photos[split] or label in _missing(_FOLDERS[split])):
-            continue  # no dev questions about this class, as its row of `table` shows
+            continue  # no dev questions about this class; its row in `table` shows that
         rng = random.Random(f"{thing.class_id}/{split}/{seed}")
         chosen[thing.class_id] = _some(photos[split].get(label), root, count, rng, taken)
         if len(chosen[thing.class_id]) < count:
             short.append(f"{label} ({len(chosen[thing.class_id])})")
     if short:
         raise ValueError(
-            f"{root / _FOLDERS[split]}: {count} different picture(s) a class are needed, and none that is in another "
-            f"split too; too few in {len(short)}: {', '.join(short)}"
+            f"{root / _FOLDERS[split]}: {count} different image(s) per class are needed that are not in another split; "
+            f"too few in {len(short)}: {', '.join(short)}"
         )
     return chosen
 
@@ -228,11 +227,11 @@ def _check_all(chosen: Mapping[str, Mapping[str, Sequence[Path]]], root: Path) -
             faults.append(f"  {file.relative_to(root)}: {error}")
     if faults:
         listed = "\n".join(faults)
-        raise ValueError(f"{root}: {len(faults)} picture(s) cannot be read:\n{listed}\nReplace or delete them")
+        raise ValueError(f"{root}: {len(faults)} image(s) cannot be read:\n{listed}\nReplace or delete them")
 
 
 def _paths(split: str, chosen: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
-    """Where the pictures will lie in the domain's data folder."""
+    """Where the images will be in the domain's data folder."""
     return {
         class_id: [f"pictures/{split}/{class_id}-{number}{file.suffix.lower()}" for number, file in enumerate(files)]
         for class_id, files in chosen.items()
@@ -248,7 +247,7 @@ def _bring(sources: Mapping[str, Path], target: Path) -> None:
 
 
 def _labels(thing: DrawnClass) -> list[str]:
-    """What a class is called in the set, its renamed folders included."""
+    """The names of a class in the set, including those of renamed folders."""
     label = label_of(thing.name)
     return [label, *(label_of(row["folder"]) for row in _faults("renamed") if row["correction"] == label)]
 
@@ -259,7 +258,7 @@ def _known() -> frozenset[str]:
 
 
 def _labels_of_split(folder: str) -> dict[str, str]:
-    """The class's label by every name that it goes by in a split."""
+    """The class's label, by every name that it has in a split."""
     names = {label_of(thing.name): label_of(thing.name) for thing in load_classes(_DOMAIN)}
     renamed = {
         label_of(row["folder"]): row["correction"] for row in _faults("renamed") if row["split"] in (folder, "all")
@@ -268,7 +267,7 @@ def _labels_of_split(folder: str) -> dict[str, str]:
 
 
 def _missing(folder: str) -> set[str]:
-    """The classes that a split is known to lack."""
+    """The classes known to be missing from a split."""
     return {row["folder"] for row in _faults("missing") if row["split"] in (folder, "all")}
 
 
@@ -279,5 +278,4 @@ def _faults(kind: str) -> list[dict[str, str]]:
 @cache
 def unknown_names() -> tuple[dict[str, str], ...]:
     """The rows of ``data/butterfly_names.csv``; faults are renamed, missing and ambiguous."""
-    with NAMES_FILE.open(encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file))
+    return tuple(read_csv_rows(NAMES_FILE))

@@ -1,8 +1,8 @@
-"""Questions about butterflies from parquet files whose columns are found by what they hold and what they are called.
+"""Questions about butterflies from parquet files whose columns are found by type and name.
 
-Needed are a picture, a question, four options and the answer; a type and the class are used where there are columns
-for them. Options are a list, four columns, or "A) ... B) ... C) ... D) ..." in one text, which may be the question's;
-the answer is a letter, a number or the option itself. What the authors' set has: `helpers.domains.butterflies`.
+An image, a question, four options and the answer are required; a type and a class are used if there are columns for
+them. The options are a list, four columns, or "A) ... B) ... C) ... D) ..." in one text, possibly the question's. The
+answer is a letter, a number or the option itself. `helpers.domains.butterflies` describes the authors' set.
 """
 
 import ast
@@ -18,20 +18,10 @@ from helpers.domains.drawn import DrawnClass
 from helpers.schemas import OPTION_LETTERS, Question
 from helpers.synthetic import language as say
 
-# The names that a column may have, the likeliest first; compared in lower case.
+# The names that a column may have, the most likely first; compared in lower case.
 QUESTION = ("question", "query", "prompt", "text", "instruction")
 _OPTIONS = ("options", "choices", "candidates", "answers", "option", "choice")
-ANSWER = (
-    "answer",
-    "correct_answer",
-    "answer_key",
-    "answer_index",
-    "correct",
-    "target",
-    "ground_truth",
-    "gt",
-    "solution",
-)
+ANSWER = "answer correct_answer answer_key answer_index correct target ground_truth gt solution".split()
 TYPE = ("question_type", "type", "task_type", "qtype", "task", "category")
 CLASS = ("label", "class", "class_name", "species", "label_name", "name", "butterfly", "keyword")
 _OPTION_COLUMNS = [
@@ -40,13 +30,13 @@ _OPTION_COLUMNS = [
     for marks in ("abcd", "1234", "0123")
     if stem or marks == "abcd"
 ]
-NAMING_WORDS = ("recog", "classif", "visual", "naming", "identif")  # of types in words
+NAMING_WORDS = ("recog", "classif", "visual", "naming", "identif")  # in types given as words
 KNOWING_WORDS = ("reason", "knowledge", "background", "ecolog")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column has which part; ``options`` is one column, four, or none when they are in the question."""
+    """Which column has which part; ``options`` is one column, four, or none if they are in the question."""
 
     picture: str
     question: str
@@ -61,26 +51,20 @@ class Columns:
 
 
 def find_columns(kinds: Mapping[str, str], place: str) -> Columns:
-    """Tell the columns' parts from `parquet_source.columns`; ``ValueError`` that says what is there and what is missing."""
+    """Assign the columns of `parquet_source.columns`. Raises ``ValueError`` if one is missing."""
     pictures = [name for name, kind in kinds.items() if kind == "picture"]
     question = _named(QUESTION, kinds, "text")
     answer = _named(ANSWER, kinds, "text", "number")
-    parts = {"a picture": pictures, "a question": question, "an answer": answer}
+    parts = {"an image": pictures, "a question": question, "an answer": answer}
     if missing := [part for part, found in parts.items() if not found]:
         there = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
         raise ValueError(
-            f"{place}: no column for {' and '.join(missing)}; there are {there}. A question is called one of "
-            f"{', '.join(QUESTION)}, an answer one of {', '.join(ANSWER)}: rename the columns"
+            f"{place}: no column for {' and '.join(missing)}; there are {there}. Rename the columns: a question is "
+            f"called one of {', '.join(QUESTION)}; an answer is called one of {', '.join(ANSWER)}"
         )
     picture = _named(("image", "picture", "photo"), kinds, "picture") or pictures[0]
-    return Columns(
-        picture,
-        str(question),
-        _option_columns(kinds),
-        str(answer),
-        _named(TYPE, kinds, "text", "number"),
-        _named(CLASS, kinds, "text"),
-    )
+    type_, label = _named(TYPE, kinds, "text", "number"), _named(CLASS, kinds, "text")
+    return Columns(picture, str(question), _option_columns(kinds), str(answer), type_, label)
 
 
 def _named(names: Sequence[str], kinds: Mapping[str, str], *allowed: str) -> str | None:
@@ -101,10 +85,10 @@ def _option_columns(kinds: Mapping[str, str]) -> list[str]:
 def read(
     files: Sequence[Path], classes: Mapping[str, DrawnClass], known: AbstractSet[str]
 ) -> tuple[list[Question], parquet_source.PictureBook]:
-    """The questions about ``classes`` (by label) and the book of their pictures.
+    """The questions about ``classes`` (by label) and the book of their images.
 
-    Rows about other ``known`` labels are passed over: they are what a limit on the classes leaves out. Every row that
-    is no question, or has no readable picture, is named in one ``ValueError``.
+    Rows about other ``known`` labels are skipped: a limit on the classes excludes them. One ``ValueError`` names every
+    row that is not a valid question or has no readable image.
     """
     columns = find_columns(parquet_source.columns(files), str(files[0]))
     reader = _Reader(columns, _first_number(files, columns), classes, known)
@@ -119,16 +103,14 @@ def read(
             faults.append(str(error) if str(error).startswith(row) else f"{row}: {error}")
     if faults:
         listed = "\n".join(f"  {fault}" for fault in faults)
-        raise ValueError(
-            f"{len(faults)} row(s) are no question with a picture:\n{listed}\nCorrect them or take them out"
-        )
+        raise ValueError(f"{len(faults)} row(s) are not questions with an image:\n{listed}\nCorrect or remove them")
     if not questions:
-        raise ValueError(f"{files[0]}: holds no question about the classes asked for; fetch it again, or ask for more")
+        raise ValueError(f"{files[0]}: no question about the chosen classes; fetch it again, or choose more classes")
     return questions, book
 
 
 def _first_number(files: Sequence[Path], columns: Columns) -> int:
-    """Whether numbered answers count from 0 or from 1, which no single row can tell."""
+    """Whether numbered answers count from 0 or from 1, which a single row cannot tell."""
     values = {str(row[columns.answer]).strip() for _, row in parquet_source.iterate_parquet(files, [columns.answer])}
     numbers = {int(value) for value in values if value.isdecimal()}
     if not numbers or (numbers <= {0, 1, 2, 3} and 0 in numbers):
@@ -139,7 +121,7 @@ def _first_number(files: Sequence[Path], columns: Columns) -> int:
         raise ValueError(
             f"{files[0]}: answers are {sorted(numbers)}: is the first option 0 or 1? Write the letters A to D instead"
         )
-    return 0  # not places but options, such as years
+    return 0  # not indices but options, such as years
 
 
 @dataclass(frozen=True)
@@ -164,8 +146,8 @@ class _Reader:
         if label not in self.classes:
             if label in self.known:
                 return None
-            if self.columns.label:  # without one, nothing says which class the picture of a Type-2 question shows
-                raise ValueError(f"label {values[self.columns.label]!r} is no class of data/butterflies.csv")
+            if self.columns.label:  # without one, nothing says which class the image of a type-2 question shows
+                raise ValueError(f"label {values[self.columns.label]!r} is not a class in data/butterflies.csv")
         thing = self.classes.get(label)
         stem = f"pictures/test/{thing.class_id if thing else 'unknown'}"
         picture = book.name_and_add(stem, values[self.columns.picture], place)
@@ -188,7 +170,7 @@ class _Reader:
         return label_of(str(values[self.columns.label]) if self.columns.label else named)
 
     def _type(self, values: dict[str, Any], options: Sequence[str]) -> int:
-        """By its column; without one, a question whose options are all names of classes asks for recognition."""
+        """As its column says; without one, a question whose options are all class names tests recognition."""
         if self.columns.type_ is None:
             return 1 if all(label_of(option) in self.known for option in options) else 2
         text = str(values[self.columns.type_]).strip().lower()
@@ -197,16 +179,16 @@ class _Reader:
         for kind, words in ((1, NAMING_WORDS), (2, KNOWING_WORDS)):
             if any(word in text for word in words):
                 return kind
-        raise ValueError(f"{self.columns.type_} is {text!r}; it must end in 1 or 2, or name recognition or reasoning")
+        raise ValueError(f"{self.columns.type_} is {text!r}; it must end in 1 or 2, or say recognition or reasoning")
 
 
 def label_of(name: str) -> str:
-    """A name as labels are compared: without regard to case, underscores and repeated or trailing spaces."""
+    """A name in the form in which labels are compared: case, underscores and extra spaces do not matter."""
     return " ".join(name.replace("_", " ").split()).upper()
 
 
 def options_of(values: Mapping[str, Any], columns: Columns) -> tuple[str, list[str]]:
-    """The question's words and its four options; ``ValueError`` where there are not four."""
+    """The question's text and its four options. Raises ``ValueError`` if there are not four."""
     question = str(values[columns.question] or "").strip()
     if not columns.options:
         words, options = split_letter(question)
@@ -224,7 +206,7 @@ def _one_column(value: Any) -> list[str]:
         try:
             return _one_column(list(ast.literal_eval(text)))
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            raise ValueError(f"options {text[:200]!r} look like a list and are none") from None
+            raise ValueError(f"options {text[:200]!r} look like a list but are not one") from None
     return split_letter(text)[1]
 
 
@@ -233,26 +215,24 @@ def _without_letter(option: str, letter: str) -> str:
 
 
 def split_letter(text: str) -> tuple[str, list[str]]:
-    """What comes before "A)", and the four texts after "A)", "B)", "C)" and "D)", each letter the first after the last.
+    """The text before "A)", and the four texts after "A)", "B)", "C)" and "D)", searched for in this order.
 
-    ``ValueError`` if one is missing. Also read: "A.", "A:", "(A)".
+    "A.", "A:" and "(A)" work too. Raises ``ValueError`` if a letter is missing.
     """
-    ends = []
-    begin = 0
+    ends, begin = [], 0
     for letter in OPTION_LETTERS:
         mark = re.compile(rf"(?:^|(?<=[\s,;]))\(?{letter}[).:]\s*").search(text, begin)
         if mark is None:
             raise ValueError(f"no option {letter} in {text[:200]!r}; options are written A) ... B) ... C) ... D) ...")
         ends.append(mark.span())
         begin = mark.end()
-    stops = [start for start, _ in ends[1:]] + [len(text)]
-    return text[: ends[0][0]], [
-        text[end:stop].strip().rstrip(",;").strip() for (_, end), stop in zip(ends, stops, strict=True)
-    ]
+    stops = [*(start for start, _ in ends[1:]), len(text)]
+    parts = (text[end:stop] for (_, end), stop in zip(ends, stops, strict=True))
+    return text[: ends[0][0]], [part.strip().rstrip(",;").strip() for part in parts]
 
 
 def answer_of(value: Any, options: Sequence[str], first_number: int) -> int:
-    """The place of the right option, counted from 0; ``ValueError`` for what is neither option, letter nor number."""
+    """The index of the right option, from 0. Raises ``ValueError`` for what is neither option, letter nor number."""
     text = str(value if value is not None else "").strip()
     same = [place for place, option in enumerate(options) if option.casefold() == text.casefold()]
     if len(same) == 1:
@@ -263,4 +243,6 @@ def answer_of(value: Any, options: Sequence[str], first_number: int) -> int:
         return OPTION_LETTERS.index(match[1])
     if text.isdecimal() and 0 <= int(text) - first_number < 4:
         return int(text) - first_number
-    raise ValueError(f"answer {text!r} is none of the options {list(options)}, no letter A to D and no place")
+    raise ValueError(
+        f"answer {text!r} is none of the options {list(options)}, and neither a letter A to D nor an index"
+    )

@@ -1,12 +1,12 @@
-"""Training pictures for classes that have none: from a folder of one's own, or from Wikimedia Commons.
+"""Training images for classes without any: from your own folder, or from Wikimedia Commons.
 
-The folder holds ``<class>.jpg`` or ``<class>/*.jpg``, a class by its ``class_id`` or name. Fetching fills such a folder
-and keeps who made each picture, and under which licence, in ``attribution.csv``: most licences ask for that. A picture
-that looks like one of the test is never taken: K-VISCUIT's photographs are from the web too.
+The folder holds ``<class>.jpg`` or ``<class>/*.jpg``, where <class> is the ``class_id`` or the name. Fetching fills
+such a folder and records each image's author and licence in ``attribution.csv``, as most licences require. Images that
+look like a test image are never used: K-VISCUIT's photographs are from the web too.
 
     python -m helpers.domains.commons DATA_FOLDER PICTURE_FOLDER --user-agent 'my-study/1.0 (me@example.org)'
 
-Source of the API: https://www.mediawiki.org/wiki/API:Imageinfo; of the manners: https://www.mediawiki.org/wiki/API:Etiquette.
+The API: https://www.mediawiki.org/wiki/API:Imageinfo; its etiquette: https://www.mediawiki.org/wiki/API:Etiquette.
 """
 
 import argparse
@@ -32,27 +32,27 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from helpers.domains.parquet_source import suffix
 from helpers.images import NEAR, bring_picture, check_picture_bytes, check_picture_file, is_near, perceptual_hash
 from helpers.paths import atomic_write, file_name, resolve
+from helpers.rows import read_csv_rows, write_csv_rows
 from helpers.schemas import ClassText, read_questions, read_texts
-from helpers.workflow.http_dates import seconds_until
+from helpers.workflow.http_dates import retry_after
 
 API = "https://commons.wikimedia.org/w/api.php"
 LICENCES = ("CC0", "PD", "CC BY", "CC BY-SA")  # free to use, to change and to pass on
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 ATTRIBUTION = "attribution.csv"
 TRAINING = "pictures/train"  # where a data set keeps them
-LARGEST_REPLY = 4 * 2**20  # bytes, of the API
-LONGEST_PAUSE = 120.0  # seconds; who is asked to wait longer had better come back another day
+LARGEST_REPLY = 4 * 2**20  # bytes, from the API
+LONGEST_PAUSE = 120.0  # seconds; if the server asks for more, it is better to come back another day
 
 
-# ---- a folder of pictures ------------------------------------------------------------------------------------------
+# ---- a folder of images --------------------------------------------------------------------------------------------
 
 
 def give_pictures(texts: Iterable[ClassText], source: Path, target: Path) -> Iterator[ClassText]:
-    """The texts, those without a picture with one of ``source``, which is put into the data set's folder ``target``,
-    the attributions with it.
+    """The texts; each without an image gets one from ``source``, which is put into the data set's folder ``target``.
 
-    Several pictures of a class go to its wordings in turn. A class without any stays as it is. Raises ``ValueError``
-    for a folder that is not there and for a file that is no readable picture.
+    The attributions are copied too. If a class has several images, its wordings take turns; a class without any is left
+    unchanged. Raises ``ValueError`` for a missing folder and for an unreadable image.
     """
     if not source.is_dir():
         raise ValueError(f"training_pictures is {str(source)!r}: no such folder; it holds <class>.jpg or <class>/*.jpg")
@@ -72,7 +72,7 @@ def give_pictures(texts: Iterable[ClassText], source: Path, target: Path) -> Ite
 
 
 def _by_name(folder: Path) -> dict[str, list[Path]]:
-    """The pictures of each class, by its name as a file's name."""
+    """The images of each class, by the class's name in the form of a file name."""
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
@@ -83,7 +83,7 @@ def _by_name(folder: Path) -> dict[str, list[Path]]:
 
 
 def _plain(name: str) -> str:
-    """Hangul is spelled in two ways in file names, and some systems do not tell capitals from small letters."""
+    """File names spell Hangul in two ways, and some systems ignore case."""
     return unicodedata.normalize("NFC", file_name(name)).casefold()
 
 
@@ -105,7 +105,7 @@ class Attribution:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a run ended with: a row a keyword that has a picture, and why the others have none."""
+    """The result of a run: one row per keyword with an image, and why the others have none."""
 
     pictures: list[Attribution]
     missing: dict[str, str]
@@ -113,20 +113,20 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Manners:
-    """Whom to ask, how, and what to take. ``user_agent`` has to say how to reach you: an address or a page."""
+    """Which server to ask, how, and what to accept. ``user_agent`` must say how to reach you: an address or a page."""
 
     user_agent: str
     api: str = API
     licences: Sequence[str] = LICENCES
-    width: int = 960  # pixels, at most: pictures are fetched as thumbnails
-    candidates: int = 10  # search results looked at for a keyword
+    width: int = 960  # pixels, at most: images are fetched as thumbnails
+    candidates: int = 10  # search results considered per keyword
     requests_per_second: float = 1.0
-    tries: int = 5  # of a request that fails for the time being
+    tries: int = 5  # per request that fails temporarily
     timeout_s: float = 30.0
-    largest: int = 8 * 2**20  # bytes, of a picture
-    near: int = NEAR  # bits within which a picture counts as one of the test
-    proxy: str | None = None  # environment variables are not looked at
-    allow_private: bool = False  # for tests: addresses of this machine and its network
+    largest: int = 8 * 2**20  # bytes per image
+    near: int = NEAR  # bits within which an image counts as a test image
+    proxy: str | None = None  # environment variables are ignored
+    allow_private: bool = False  # for tests: allow addresses of this machine and its network
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def __post_init__(self) -> None:
@@ -142,11 +142,11 @@ class Manners:
 
 
 def fetch_pictures(keywords: Iterable[str], folder: Path, tests: Iterable[Path], manners: Manners) -> Fetched:
-    """One picture a keyword from Commons into ``folder``, the first search result that may be taken.
+    """Fetch one image per keyword from Commons into ``folder``: the first search result that is allowed.
 
-    ``tests`` are the pictures of the test. A keyword with a file in the folder, fetched before or one's own, is not
-    asked for again, so a run that broke off goes on where it stopped. Raises ``ValueError`` for two keywords of one
-    file name, `Stopped`, `Unavailable` or ``httpx.HTTPError`` if it is not answered; what was fetched stays.
+    ``tests`` are the test images. A keyword that has a file in the folder, fetched earlier or your own, is skipped, so
+    an interrupted run continues where it stopped. Raises ``ValueError`` for two keywords with the same file name, and
+    `Stopped`, `Unavailable` or ``httpx.HTTPError`` if there is no answer; what was fetched is kept.
     """
     wanted = list(dict.fromkeys(keywords))
     _check_names(wanted)
@@ -158,20 +158,18 @@ def fetch_pictures(keywords: Iterable[str], folder: Path, tests: Iterable[Path],
         for keyword in wanted:
             if _plain(keyword) in _by_name(folder):
                 continue
-            reason = _fetch(keyword, folder, rows, hashes, commons)
-            if reason:
+            if reason := _fetch(keyword, folder, rows, hashes, commons):
                 missing[keyword] = reason
     return Fetched([row for row in rows.values() if (folder / row.file).is_file()], missing)
 
 
 def read_attribution(folder: Path) -> list[Attribution]:
-    """The rows of the folder's attribution.csv; none where there is none."""
+    """The rows of the folder's attribution.csv; an empty list if there is no such file."""
     path = folder / ATTRIBUTION
     if not path.is_file():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_csv_rows(path)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: cannot be read as CSV in UTF-8 ({error}); put the file back as it was") from None
     names = [column.name for column in fields(Attribution)]
@@ -186,13 +184,13 @@ def _check_names(keywords: Sequence[str]) -> None:
         if not keyword.strip():
             raise ValueError(f"keyword {keyword!r} is empty; leave it out")
         if used.setdefault(_plain(keyword), keyword) != keyword:
-            raise ValueError(f"keywords {used[_plain(keyword)]!r} and {keyword!r} have one file name; rename one")
+            raise ValueError(f"keywords {used[_plain(keyword)]!r} and {keyword!r} have the same file name; rename one")
 
 
 def _fetch(
     keyword: str, folder: Path, rows: dict[str, Attribution], tests: Sequence[int | None], commons: "_Commons"
 ) -> str | None:
-    """Take the first candidate that may be taken. Returns None, or why there is none."""
+    """Take the first candidate that is allowed. Returns None, or the reason why there is none."""
     refused: list[str] = []
     for page in commons.search(keyword):
         try:
@@ -200,11 +198,11 @@ def _fetch(
             return None
         except Refused as refusal:
             refused.append(f"{page.get('title')}: {refusal}")
-    return "; ".join(refused) or "the search found no picture"
+    return "; ".join(refused) or "the search found no image"
 
 
 class Refused(Exception):
-    """A picture that is not to be taken, or cannot be; the next candidate is tried."""
+    """An image that must not or cannot be used; the next candidate is tried."""
 
 
 def _take(
@@ -215,7 +213,7 @@ def _take(
     tests: Sequence[int | None],
     commons: "_Commons",
 ) -> None:
-    """The row is written before the picture appears under its name: a picture without attribution is never left."""
+    """Writes the row before the image appears under its name, so that no image is ever left without attribution."""
     info = (page.get("imageinfo") or [{}])[0]
     licence = _licence(info, commons.manners.licences)
     content = commons.picture(str(info.get("thumburl") or info.get("url") or ""))
@@ -231,7 +229,7 @@ def _take(
         temporary.write_bytes(content)
         own = perceptual_hash(temporary)
         if any(is_near(own, test, commons.manners.near) for test in tests):
-            raise Refused("looks like a picture of the test")
+            raise Refused("looks like a test image")
         rows[keyword] = Attribution(
             keyword=keyword,
             file=target.name,
@@ -241,24 +239,14 @@ def _take(
             url=_link(info.get("descriptionurl")),
             sha256=digest,
         )
-        _write_attribution(folder, rows.values())
+        write_csv_rows(folder / ATTRIBUTION, [asdict(row) for row in rows.values()])
 
 
-def _write_attribution(folder: Path, rows: Iterable[Attribution]) -> None:
-    with (
-        atomic_write(folder / ATTRIBUTION) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, [column.name for column in fields(Attribution)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
-
-
-# ---- what Commons says of a picture --------------------------------------------------------------------------------
+# ---- what Commons says about an image ------------------------------------------------------------------------------
 
 
 class _Info(BaseModel):
-    """What is used of ``imageinfo``."""
+    """The fields of ``imageinfo`` that are used."""
 
     url: str = ""
     thumburl: str = ""
@@ -267,15 +255,15 @@ class _Info(BaseModel):
 
 
 class _Page(BaseModel):
-    """What is used of a page."""
+    """The fields of a page that are used."""
 
     title: str = ""
-    index: float = 0  # its place among the pages found
+    index: float = 0  # its rank among the pages found
     imageinfo: list[_Info] = Field(default_factory=list)
 
 
 def _pages(reply: dict[str, Any]) -> list[dict[str, Any]]:
-    """The pages of an answer, best first, without those that are not in the form that the API promises."""
+    """The pages of an answer, best first, without those that do not have the documented form."""
     query = reply.get("query")
     pages = query.get("pages") if isinstance(query, dict) else None
     found = []
@@ -291,20 +279,20 @@ def _meta(info: dict[str, Any], name: str) -> str:
 
 
 def _words(text: Any) -> str:
-    """Without HTML, in one line, and never the beginning of a spreadsheet's formula."""
+    """The text without HTML, on one line, and never one that a spreadsheet would read as a formula."""
     plain = html.unescape(re.sub(r"<[^>]*>", " ", str(text or "")))
     plain = " ".join(plain.encode("utf-8", "replace").decode().split())[:300]
     return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain
 
 
 def _link(text: Any) -> str:
-    """An address of the web as it is, anything else as nothing."""
+    """A web address unchanged; anything else becomes empty."""
     plain = str(text or "").encode("utf-8", "replace").decode()
     return plain if re.fullmatch(r"https?://\S+", plain) else ""
 
 
 def _licence(info: dict[str, Any], allowed: Sequence[str]) -> str:
-    """The licence's short name; `Refused` if it belongs to no allowed family, or to none that is known."""
+    """The licence's short name. Raises `Refused` unless it belongs to an allowed family."""
     said = _words(_meta(info, "LicenseShortName") or _meta(info, "License")) or "none given"
     if licence_family(_meta(info, "License") or said) not in allowed or licence_family(said) not in allowed:
         raise Refused(f"licence {said}")
@@ -312,26 +300,20 @@ def _licence(info: dict[str, Any], allowed: Sequence[str]) -> str:
 
 
 def licence_family(licence: str) -> str | None:
-    """Such as "CC BY-SA" of "cc-by-sa-3.0-de"; None for unknown ones and those that forbid use or change (NC, ND)."""
+    """Such as "CC BY-SA" for "cc-by-sa-3.0-de"; None if unknown, or if it forbids use or changes (NC, ND)."""
     plain = re.sub(r"[\s_-]+", "-", licence.strip().lower())
     if re.search(r"(^|-)(nc|nd)(-|$)", plain):
         return None
-    for family, pattern in (
-        ("CC0", r"cc-?0|cc-zero"),
-        ("PD", r"pd|public-domain"),
-        ("CC BY-SA", r"cc-by-sa"),
-        ("CC BY", r"cc-by"),
-    ):
-        if re.match(rf"(?:{pattern})(?![a-z0-9])", plain):
-            return family
-    return None
+    patterns = {"CC0": "cc-?0|cc-zero", "PD": "pd|public-domain", "CC BY-SA": "cc-by-sa", "CC BY": "cc-by"}
+    matching = (family for family, begins in patterns.items() if re.match(rf"(?:{begins})(?![a-z0-9])", plain))
+    return next(matching, None)
 
 
 # ---- the network ---------------------------------------------------------------------------------------------------
 
 
 class Unavailable(RuntimeError):
-    """A request that failed for the time being; ``seconds`` to wait, if the server said so."""
+    """A request that failed temporarily; ``seconds`` to wait, if the server said so."""
 
     def __init__(self, message: str, seconds: float | None = None) -> None:
         super().__init__(message)
@@ -339,14 +321,14 @@ class Unavailable(RuntimeError):
 
 
 class Stopped(RuntimeError):
-    """The server asks for a longer pause than is worth waiting for; nothing more is asked."""
+    """The server asks for a longer pause than is worth waiting for; no further requests are made."""
 
 
 TEMPORARY = (Unavailable, httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
 
 
 class _Commons:
-    """Commons as it is asked here: one request at a time, at the agreed pace, and never an address of this network."""
+    """A client for Commons: one request at a time, at the configured rate, and never to an address of this network."""
 
     def __init__(self, manners: Manners) -> None:
         self.manners = manners
@@ -358,7 +340,7 @@ class _Commons:
             max_redirects=3,
             trust_env=False,
             proxy=manners.proxy,
-            event_hooks={"request": [self._check_address]},  # asked for each redirect too
+            event_hooks={"request": [self._check_address]},  # also called for each redirect
         )
 
     def __enter__(self) -> "_Commons":
@@ -368,7 +350,7 @@ class _Commons:
         self.client.close()
 
     def search(self, keyword: str) -> list[dict[str, Any]]:
-        """The pages of the pictures found, best first."""
+        """The pages of the images found, best first."""
         query = {
             "action": "query",
             "format": "json",
@@ -383,18 +365,17 @@ class _Commons:
             "iiurlwidth": self.manners.width,
             "iiextmetadatafilter": "License|LicenseShortName|Artist",
         }
-        reply = self._get(self.manners.api, LARGEST_REPLY, query, as_json=True)
-        return _pages(reply)
+        return _pages(self._get(self.manners.api, LARGEST_REPLY, query, as_json=True))
 
     def picture(self, url: str) -> bytes:
-        """The bytes at that address; `Refused` if they cannot be had."""
+        """The bytes at that address. Raises `Refused` if they cannot be fetched."""
         try:
             return bytes(self._get(url, self.manners.largest, {}, as_json=False))
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, Unavailable) as error:  # ValueError: half a character
             raise Refused(f"{type(error).__name__}: {error}") from None
 
     def _get(self, url: str, largest: int, query: dict[str, Any], as_json: bool) -> Any:
-        """What is there, after as many tries as allowed."""
+        """The content at that address, after as many tries as allowed."""
         tries = Retrying(
             retry=retry_if_exception_type(TEMPORARY),
             stop=stop_after_attempt(self.manners.tries),
@@ -415,19 +396,21 @@ class _Commons:
         with self.client.stream("GET", url, params=query or None) as response:
             self._check_peer(response)
             if response.status_code == 429 or response.status_code >= 500:
-                raise Unavailable(f"{url} answered {response.status_code}", _asked_pause(response))
+                raise Unavailable(
+                    f"{url} answered {response.status_code}", retry_after(response.headers.get("retry-after", ""))
+                )
             response.raise_for_status()
             content = _body(response, url, largest)
             return _reply(response, content, url) if as_json else content
 
     def _check_address(self, request: httpx.Request) -> None:
         if request.url.scheme not in {"http", "https"}:
-            raise httpx.UnsupportedProtocol(f"{request.url}: only http and https are asked", request=request)
+            raise httpx.UnsupportedProtocol(f"{request.url}: only http and https are allowed", request=request)
         if not self.manners.allow_private:
             _refuse_private(request, resolve_names=self.manners.proxy is None)
 
     def _check_peer(self, response: httpx.Response) -> None:
-        """Whom we were connected to: the name may have led elsewhere than it did when it was checked."""
+        """Check the connected address: since the first check, the name may have been resolved differently."""
         stream = response.extensions.get("network_stream")
         peer = stream.get_extra_info("server_addr") if stream else None
         if peer and self.manners.proxy is None and not self.manners.allow_private and not _is_public(peer[0]):
@@ -458,7 +441,7 @@ def _is_public(address: str) -> bool:
 
 
 def _body(response: httpx.Response, url: str, largest: int) -> bytes:
-    """The whole body, unless it is too large: what a server says of its length need not be true."""
+    """The whole body, unless it is too large: the length that a server declares need not be true."""
     content = bytearray()
     for piece in response.iter_bytes():
         content += piece
@@ -468,50 +451,46 @@ def _body(response: httpx.Response, url: str, largest: int) -> bytes:
 
 
 def _reply(response: httpx.Response, content: bytes, url: str) -> dict[str, Any]:
-    """The API's JSON. It says 200 even when it is too busy to answer."""
+    """The API's JSON. Its status is 200 even when it is too busy to answer."""
     try:
         reply = json.loads(content)
     except (ValueError, RecursionError):
-        raise Unavailable(f"{url} answered with something that is no JSON: {content[:80]!r}") from None
+        raise Unavailable(f"{url} answered with something that is not JSON: {content[:80]!r}") from None
     if not isinstance(reply, dict):
         raise httpx.DecodingError(f"{url} answered with {content[:80]!r}", request=response.request)
     if error := reply.get("error"):
         code = error.get("code") if isinstance(error, dict) else None
         if code in {"maxlag", "ratelimited", "readonly"}:
-            raise Unavailable(f"{url} is too busy to answer ({code})", _asked_pause(response))
-        raise httpx.DecodingError(f"{url} refused the question: {error}", request=response.request)
+            raise Unavailable(
+                f"{url} is too busy to answer ({code})", retry_after(response.headers.get("retry-after", ""))
+            )
+        raise httpx.DecodingError(f"{url} refused the request: {error}", request=response.request)
     return reply
 
 
-def _asked_pause(response: httpx.Response) -> float | None:
-    """Retry-After in seconds, given as such or as a date; None where the server says nothing readable."""
-    given = response.headers.get("retry-after", "")
-    return float(given) if given.isdecimal() else seconds_until(given)
-
-
 def _pause(state: RetryCallState) -> float:
-    """What the server asked for, if it is not too long; else 1, 2, 4, ... seconds."""
+    """The pause that the server asked for, if it is not too long; else 1, 2, 4, ... seconds."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.seconds if isinstance(error, Unavailable) else None
     if asked is not None and asked > LONGEST_PAUSE:
-        raise Stopped(f"{error}; it asks to wait {asked:.0f} s; start again then, and what is there stays")
+        raise Stopped(f"{error}; it asks to wait {asked:.0f} s; start again after that; fetched images are kept")
     return asked if asked is not None else wait_exponential(max=60)(state)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Fetch a picture for each class that notebook 01 left without one."""
+    """Fetch an image for each class that notebook 01 left without one."""
     parser = argparse.ArgumentParser(prog="python -m helpers.domains.commons", description=main.__doc__)
-    parser.add_argument("data", help="what notebook 01 wrote: texts.jsonl and questions.jsonl")
-    parser.add_argument("folder", help="where the pictures go; notebook 02 takes it as training_pictures")
-    parser.add_argument("--user-agent", required=True, help="who asks, with an e-mail address or a web page")
-    parser.add_argument("--width", type=int, default=Manners.width, help="of a picture in pixels, at most")
+    parser.add_argument("data", help="the folder that notebook 01 wrote, with texts.jsonl and questions.jsonl")
+    parser.add_argument("folder", help="where the images go; pass it to notebook 02 as training_pictures")
+    parser.add_argument("--user-agent", required=True, help="who you are, with an e-mail address or a web page")
+    parser.add_argument("--width", type=int, default=Manners.width, help="the most pixels that an image is wide")
     given = parser.parse_args(arguments)
     data = resolve(given.data)
     keywords = [text.name for text in read_texts(data / "texts.jsonl") if text.picture is None]
     tests = sorted({data / name for question in read_questions(data / "questions.jsonl") for name in question.pictures})
     manners = Manners(user_agent=given.user_agent, width=given.width)
     found = fetch_pictures(keywords, resolve(given.folder), tests, manners)
-    print(f"{len(found.pictures)} pictures in {given.folder}, {len(found.missing)} classes without")
+    print(f"{len(found.pictures)} images in {given.folder}, {len(found.missing)} classes without")
     for keyword, reason in found.missing.items():
         print(f"  {keyword}: {reason}")
 

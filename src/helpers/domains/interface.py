@@ -1,7 +1,7 @@
-"""What every source of classes, pictures and questions offers, and what the registry knows of it.
+"""What every source of classes, images and questions provides, and what the registry knows about it.
 
-A source is one module: a `Domain`, a function that opens it, and a `DataSource` that holds all else that differs from
-source to source. `helpers.domains` lists the sources; nothing outside this package tells one from another.
+A source is one module: a `Domain`, a function that opens it, and a `DataSource` with everything else that differs
+between sources. `helpers.domains` lists the sources; nothing outside this package distinguishes them.
 """
 
 from abc import ABC, abstractmethod
@@ -17,64 +17,64 @@ GENERIC_PROMPT = "generic"
 
 @dataclass(frozen=True)
 class Subject:
-    """What a writer is told of one class.
+    """What a writer is told about one class.
 
-    Never its test pictures: a text written after them would carry the answers into the training.
+    Never its test images: a text based on them would carry the answers into the training.
     """
 
     domain: str  # as in `ClassText`
     class_id: str
-    name: str  # as a text must not give it away
-    called: str  # as `ClassText.name` has it ("the Monarch")
+    name: str  # must not appear in a text that gives no name away
+    called: str  # the form in `ClassText.name` ("the Monarch")
     category: str | None = None
-    look: dict[str, str] = field(default_factory=dict)  # the facts table, where there is one
+    look: dict[str, str] = field(default_factory=dict)  # from the facts table, if there is one
     facts: dict[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()  # other names that would give it away, such as the scientific one
-    refers: str | None = None  # words for it where its name must not be given away ("this bird")
-    picture: str | None = None  # its training picture, from the domain's folder
-    asked: tuple[tuple[str, str], ...] = ()  # (split, picture) of those that questions are to be written about
-    prompt: str = GENERIC_PROMPT  # which file of data/prompts its text is asked for with
+    refers: str | None = None  # how to refer to it without its name ("this bird")
+    picture: str | None = None  # its training image, relative to the domain's folder
+    asked: tuple[tuple[str, str], ...] = ()  # (split, image) to write questions about
+    prompt: str = GENERIC_PROMPT  # the file in data/prompts that requests its text
 
 
 class Domain(ABC):
-    """Classes, their pictures and the questions about them."""
+    """Classes, their images and the questions about them."""
 
     @abstractmethod
     def table(self) -> list[dict[str, Any]]:
-        """What is known of the classes, for looking at."""
+        """What is known about the classes, for display."""
 
     @abstractmethod
     def bring_pictures(self, folder: Path) -> None:
-        """Put every picture that texts or questions name into ``folder``."""
+        """Put every image that texts or questions name into ``folder``."""
 
     @abstractmethod
     def questions(self) -> list[Question]:
-        """The questions that come with the domain; a writer may be asked for the types that it lacks."""
+        """The questions that come with the domain; a writer may write the types that it lacks."""
 
     @abstractmethod
     def class_info(self) -> list[Subject]:
-        """What a writer is told of each class, in the domain's order."""
+        """What a writer is told about each class, in the domain's order."""
 
     @abstractmethod
     def offline_texts(self, wordings: int) -> list[ClassText]:
-        """What can be said of the classes without a network or a model: the writer of the demo.
+        """What can be said about the classes without a network or a model: the demo's writer.
 
-        Up to ``wordings`` texts per class. `ClassText.look` never gives the name away, so that a text can be read in
-        both directions. Raises ``ValueError`` for more wordings than there are.
+        Up to ``wordings`` texts per class. `ClassText.look` never gives the name away, so that a text works in both
+        directions. Raises ``ValueError`` for more wordings than there are.
         """
 
     def own_texts(self) -> list[ClassText]:
-        """Texts that the domain brings with it; no writer is asked for their classes."""
+        """Texts that come with the domain; no writer is asked about their classes."""
         return []
 
     def retention_questions(self) -> list[Question]:
-        """What the base model knew before the training, to see what of it is left; none where nobody knows that."""
+        """What the base model knew before training, to measure what remains; empty if that is unknown."""
         return []
 
 
 @dataclass(frozen=True)
 class DomainRequest:
-    """What is asked of a source; each takes of it what it needs."""
+    """What is requested from a source; each source uses the fields that it needs."""
 
     domain: str
     path: str | Path
@@ -87,7 +87,7 @@ class DomainRequest:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a data set comes from, as its card says it; ``licence`` is an id of the Hugging Face hub."""
+    """Where a data set comes from, in the words of its card; ``licence`` is an id of the Hugging Face hub."""
 
     text: str
     licence: str
@@ -95,9 +95,9 @@ class Origin:
 
 @dataclass(frozen=True)
 class DataSource:
-    """One source: how it is opened, and what is said of it."""
+    """One source: how to open it, and how to describe it."""
 
     open: Callable[[DomainRequest], Domain]
     origin: Origin
-    tables: Mapping[str, Path] = field(default_factory=dict)  # by domain, of a source that reads no folder
+    tables: Mapping[str, Path] = field(default_factory=dict)  # by domain, for a source that reads no folder
     labels: Mapping[str, str] = field(default_factory=dict)  # by domain, in the order of tables and figures

@@ -1,9 +1,10 @@
-"""K-VISCUIT (Baek et al., arXiv 2406.16469), as its repository has it and as the hub has it.
+"""K-VISCUIT (Baek et al., arXiv 2406.16469), as published in its repository or on the hub.
 
-657 questions on 237 photographs of Korean culture; each picture has one Type-1 question, whose answer is the keyword
-that the paper's training texts were written for, and one to three Type-2 questions. Sources of the layouts:
-``annotations.jsonl`` beside ``images/``: github.com/ddehun/k-viscuit, folder ``dataset``; parquet files with the same
-fields and the column ``image``: huggingface.co/datasets/ddehun/k-viscuit. Both give the same questions and pictures.
+657 questions about 237 photographs of Korean culture. Each image has one type-1 question, whose answer is the keyword
+for which the paper's training texts were written, and one to three type-2 questions. There are two layouts:
+``annotations.jsonl`` beside ``images/`` (github.com/ddehun/k-viscuit, folder ``dataset``), and parquet files with the
+same fields and the column ``image`` (huggingface.co/datasets/ddehun/k-viscuit). Both contain the same questions and
+images.
 """
 
 from collections import Counter
@@ -18,7 +19,7 @@ from helpers.domains import parquet_source
 from helpers.domains.interface import DataSource, Domain, DomainRequest, Origin, Subject
 from helpers.images import bring_pictures, check_picture_file
 from helpers.paths import resolve
-from helpers.rows import RelativePath, Row, Text, check_picture, iterate_rows
+from helpers.rows import RelativePath, Row, Text, check_picture, read_rows
 from helpers.schemas import Answer, ClassText, Options, Question, QuestionType
 
 _DOMAIN = "kviscuit"
@@ -26,7 +27,7 @@ ANNOTATIONS = "annotations.jsonl"
 _IMAGES = "images"
 IMAGE = "image"  # the column of the parquet files
 
-# Questions of type 1 and type 2 in the published set: a copy that lacks some is seen beside them at once.
+# Questions of type 1 and type 2 in the published set, so that an incomplete copy is noticed at once.
 PUBLISHED = {
     "Food": (61, 81),
     "Beverage": (14, 38),
@@ -44,7 +45,7 @@ PUBLISHED = {
 class Annotation(Row):
     """A row as the authors wrote it; ``id_`` is not unique."""
 
-    model_config = ConfigDict(extra="ignore")  # the file is not ours: a field more is no fault
+    model_config = ConfigDict(extra="ignore")  # the file is not ours: further fields are allowed
 
     question: Text
     options: Options
@@ -53,37 +54,37 @@ class Annotation(Row):
     id_: Text
     question_type: QuestionType
     image_url: str
-    image_path: RelativePath  # from the folder of images
+    image_path: RelativePath  # relative to the folder of images
 
 
 @dataclass(frozen=True)
 class KViscuit:
-    """The data set as read; ``bring`` puts pictures that questions name into another folder."""
+    """The data set as read; ``bring`` puts the given images into another folder."""
 
     folder: Path
     questions: list[Question]
     bring: Callable[[Iterable[str], Path], None] = field(repr=False)
-    faults: dict[str, str] = field(default_factory=dict)  # picture -> why it cannot be read
-    left_out: int = 0  # questions whose picture is among the faults
+    faults: dict[str, str] = field(default_factory=dict)  # image: why it cannot be read
+    left_out: int = 0  # questions about images in `faults`
 
     def keywords(self) -> list[str]:
-        """The classes: what the Type-1 questions ask for, each once, in the order of the file."""
+        """The classes: the distinct answers to the type-1 questions, in file order."""
         return list(dict.fromkeys(q.right_option for q in self.questions if q.question_type == 1))
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Questions of type 1 and type 2 by category."""
+        """Numbers of type-1 and type-2 questions, by category."""
         found = Counter((q.category, q.question_type) for q in self.questions)
         return {name: (found[name, 1], found[name, 2]) for name in dict.fromkeys(q.category for q in self.questions)}
 
 
 @dataclass(frozen=True)
 class KViscuitDomain(Domain):
-    """K-VISCUIT's photographs and questions; it is all test, so there is no training picture."""
+    """K-VISCUIT's photographs and questions; all are for testing, so there are no training images."""
 
     data: KViscuit
 
     def table(self) -> list[dict[str, Any]]:
-        """One row a category: the questions of this copy, and how many the published set has."""
+        """One row per category: the number of questions in this copy and in the published set."""
         none = (None, None)
         return [
             {
@@ -109,8 +110,8 @@ class KViscuitDomain(Domain):
         ]
 
     def offline_texts(self, wordings: int) -> list[ClassText]:
-        """All that is known offline of a keyword is its category, and nothing of its look: enough to run the whole way,
-        not enough to learn from. A writer with knowledge of the world does better. There is one wording.
+        """Offline, only a keyword's category is known and nothing about its appearance: enough to run the pipeline,
+        but not to learn anything. A writer with knowledge of the world does better. There is only one wording.
         """
         return [
             ClassText(
@@ -127,13 +128,12 @@ class KViscuitDomain(Domain):
         ]
 
     def _categories(self) -> dict[str, str]:
-        """The category of each keyword, in the order of the file."""
-        found = {q.right_option: q.category for q in self.data.questions if q.question_type == 1}
-        return {keyword: found[keyword] for keyword in self.data.keywords()}
+        """The category of each keyword, in file order."""
+        return {q.right_option: q.category for q in self.data.questions if q.question_type == 1}
 
 
 def open_kviscuit(request: DomainRequest) -> KViscuitDomain:
-    """The folder or hub id, and of it the questions of the first so many keywords."""
+    """The questions of a folder or hub id, only those about the first ``limit_classes`` keywords."""
     return KViscuitDomain(limited(load_kviscuit(request.path), request.limit_classes))
 
 
@@ -149,26 +149,23 @@ KVISCUIT = DataSource(
 
 
 def load_kviscuit(source: str | Path, leave_out_faulty: bool = False) -> KViscuit:
-    """Read the annotations and look into every picture; ``source`` is a folder of either layout or a hub id.
+    """Read the annotations and check every image; ``source`` is a folder of either layout or a hub id.
 
-    Missing and unreadable pictures are an error that names all of them. With ``leave_out_faulty`` their questions are
-    left out instead, and ``faults`` and ``left_out`` say so: accuracies are then not comparable with others'.
-    A malformed row is a ``ValueError`` that names file, line and field; no annotations are a ``FileNotFoundError``.
+    Missing and unreadable images are an error that names all of them. With ``leave_out_faulty``, their questions are
+    left out instead; see ``faults`` and ``left_out``. Accuracies are then not comparable with published ones. Raises
+    ``ValueError``, naming file, line and field, for a malformed row; ``FileNotFoundError`` without annotations.
     """
-    data = (
-        _from_parquet(files)
-        if (files := parquet_source.parquet_files(source, "test"))
-        else _from_folder(resolve(source))
-    )
+    files = parquet_source.parquet_files(source, "test")
+    data = _from_parquet(files) if files else _from_folder(resolve(source))
     if data.faults and not leave_out_faulty:
         listed = "\n".join(f"  {name}: {why}" for name, why in data.faults.items())
-        raise ValueError(f"{source}: {len(data.faults)} picture(s) missing or unreadable:\n{listed}\nFetch them again")
+        raise ValueError(f"{source}: {len(data.faults)} image(s) missing or unreadable:\n{listed}\nFetch them again")
     kept = [question for question in data.questions if question.picture not in data.faults]
     return replace(data, questions=kept, left_out=len(data.questions) - len(kept))
 
 
 def limited(data: KViscuit, classes: int | None) -> KViscuit:
-    """The questions of the first so many keywords; None: all."""
+    """Only the questions about the first ``classes`` keywords; None: all."""
     if classes is None:
         return data
     kept = set(data.keywords()[:classes])
@@ -181,13 +178,10 @@ def _from_folder(folder: Path) -> KViscuit:
     path = folder / ANNOTATIONS
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} does not exist; the folder must hold {ANNOTATIONS} and {_IMAGES}/, or parquet files of the hub"
+            f"{path} does not exist; the folder must hold {ANNOTATIONS} and {_IMAGES}/, or parquet files from the hub"
         )
-    questions = _questions(list(iterate_rows(path, Annotation)), path)
-
-    def bring(names: Iterable[str], target: Path) -> None:
-        bring_pictures(names, folder, target)
-
+    questions = _questions(read_rows(path, Annotation), path)
+    bring = lambda names, target: bring_pictures(names, folder, target)  # noqa: E731
     return KViscuit(folder, questions, bring, _faults(folder, questions))
 
 
@@ -205,7 +199,7 @@ def _from_parquet(files: Sequence[Path]) -> KViscuit:
 
 
 def _questions(annotations: Sequence[Annotation], path: Path) -> list[Question]:
-    """In the common form. An id is the authors' with a running number among those of the same ``id_``."""
+    """The annotations as `Question`. An id is the authors' ``id_`` with a running number, as it is not unique."""
     if not annotations:
         raise ValueError(f"{path}: holds no question; fetch it again, or name another folder")
     keywords = _keywords(annotations, path)
@@ -233,18 +227,18 @@ def _question(row: Annotation, number: int, keyword: str) -> Question:
 
 
 def _keywords(annotations: Sequence[Annotation], path: Path) -> dict[str, str]:
-    """The answer of each picture's only Type-1 question."""
+    """The answer to each image's only type-1 question."""
     first = [row for row in annotations if row.question_type == 1]
     number = Counter(row.image_path for row in first)
     wrong = {row.image_path: number[row.image_path] for row in annotations if number[row.image_path] != 1}
     if wrong:
         listed = ", ".join(f"{name} has {count}" for name, count in wrong.items())
-        raise ValueError(f"{path}: each picture needs exactly one Type-1 question; {listed}. Fetch the file again")
+        raise ValueError(f"{path}: each image needs exactly one type-1 question; {listed}. Fetch the file again")
     return {row.image_path: row.options[row.answer] for row in first}
 
 
 def _faults(folder: Path, questions: Sequence[Question]) -> dict[str, str]:
-    """Each picture is looked into once, one after the other, so that memory does not grow with their number."""
+    """Checks each image once, one after the other, so that memory does not grow with their number."""
     faults = {}
     for name in dict.fromkeys(picture for question in questions for picture in question.pictures):
         try:

@@ -1,8 +1,8 @@
-"""Classes of one's own: a folder with a table, and what else there is of pictures, texts and questions.
+"""Your own classes: a folder with a table, and any images, texts and questions that you have.
 
-What the folder lacks is made: texts from the columns of the table (or by another writer, see `helpers.writer`),
-Type-1 questions from the names, Type-2 questions from columns with at least four values. docs/own_classes.md describes
-the folder, `helpers.domains.own_folder` reads and checks it.
+What the folder lacks is made: texts from the columns of the table (or by another writer, see `helpers.writer`), type-1
+questions from the names, type-2 questions from columns with at least four values. docs/own_classes.md describes the
+folder; `helpers.domains.own_folder` reads and checks it.
 """
 
 import random
@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from helpers.domains.interface import GENERIC_PROMPT, DataSource, Domain, DomainRequest, Origin, Subject
-from helpers.domains.own_folder import OPTION_COLUMNS, Language, OwnClass, OwnFolder, drawn_language, read_folder
+from helpers.domains.own_folder import OPTION_COLUMNS, OwnClass, OwnFolder, drawn_language, read_folder
 from helpers.images import bring_pictures
 from helpers.paths import resolve
-from helpers.schemas import ClassText, Question
+from helpers.schemas import ClassText, Question, shuffled_question
 from helpers.synthetic import language as say
 from helpers.synthetic.looks import VOCABULARIES
 
 
 @dataclass(frozen=True)
 class OwnDomain(Domain):
-    """A folder as a domain. All questions are test questions: a folder seldom has pictures to choose settings on."""
+    """A folder as a domain. All questions are test questions: a folder rarely has images to spare for a dev set."""
 
     source: OwnFolder
     classes: list[OwnClass]
@@ -41,7 +41,7 @@ class OwnDomain(Domain):
         bring_pictures(shown | trained, self.source.folder, folder)
 
     def questions(self) -> list[Question]:
-        """Those of questions.csv; a type that it does not ask is made from the table."""
+        """Those in questions.csv; types that it lacks are made from the table."""
         kept = {thing.class_id for thing in self.classes} | {None}
         given = [question for question in self.source.questions if question.class_id in kept]
         types = {question.question_type for question in self.source.questions}
@@ -67,16 +67,19 @@ class OwnDomain(Domain):
         ]
 
     def called(self, thing: OwnClass) -> str:
-        """How the name stands in a sentence, such as "the Marsh Lantern"."""
-        return _named(thing, self.source.language)
+        """The name as used in a sentence, such as "the Marsh Lantern"."""
+        drawn, form = drawn_language(thing.noun), self.source.language.name_form
+        if form:
+            return form.format(name=thing.name)
+        return say.subject(drawn, thing.name) if drawn else thing.name
 
     def without_text(self) -> list[OwnClass]:
-        """The classes whose texts a writer has to make."""
+        """The classes that need a writer for their texts."""
         has_text = {text.class_id for text in self.source.texts}
         return [thing for thing in self.classes if thing.class_id not in has_text]
 
     def own_texts(self) -> list[ClassText]:
-        """The texts that the folder brings, in the table's order; several rows of a class are several wordings."""
+        """The folder's texts, in the table's order; several rows of a class are several wordings."""
         return [
             _class_text(thing, wording, text.look, text.background, "own", self)
             for thing in self.classes
@@ -84,11 +87,11 @@ class OwnDomain(Domain):
         ]
 
     def offline_texts(self, wordings: int) -> list[ClassText]:
-        """`own_texts`, and for the classes without any what the columns of the table say, in one plain wording."""
+        """`own_texts`; for classes without any, the columns of the table in one plain wording."""
         return self.own_texts() + [_made_text(thing, self) for thing in self.without_text()]
 
     def _made_questions(self) -> Iterator[Question]:
-        """For each test picture one question of each type; a picture's options depend on nothing but the classes."""
+        """One question of each type per test image; the options of an image depend only on the classes."""
         facts = self.source.facts_to_ask()
         for thing in self.classes:
             known = [fact for fact in facts if fact in thing.facts]
@@ -102,9 +105,9 @@ class OwnDomain(Domain):
 
 
 def open_own(request: DomainRequest) -> OwnDomain:
-    """The folder as a domain, read from the repository root where it is relative.
+    """The folder as a domain; a relative path starts at the repository root.
 
-    Its pictures are all asked about, in their own size. Raises ``ValueError`` that lists every problem of the folder.
+    All its images are used, in their original size. Raises ``ValueError``, which lists every problem of the folder.
     """
     own = read_folder(resolve(request.path), request.domain)
     if own.findings.problems:
@@ -123,14 +126,6 @@ def _subject(thing: OwnClass) -> str | None:
     return f"this {thing.noun}" if thing.noun else None
 
 
-def _named(thing: OwnClass, language: Language) -> str:
-    """How the name stands in a sentence."""
-    drawn = drawn_language(thing.noun)
-    if language.name_form:
-        return language.name_form.format(name=thing.name)
-    return say.subject(drawn, thing.name) if drawn else thing.name
-
-
 def _of(fact: str, thing: OwnClass) -> str:
     return f"the {fact} of {_subject(thing)}" if thing.noun else f"its {fact}"
 
@@ -141,7 +136,7 @@ def _of(fact: str, thing: OwnClass) -> str:
 def _class_text(thing: OwnClass, wording: int, look: str, background: str, writer: str, own: OwnDomain) -> ClassText:
     return ClassText(
         class_id=thing.class_id,
-        name=_named(thing, own.source.language),
+        name=own.called(thing),
         domain=own.source.language_of(thing.noun),
         look=without_name(look, thing),
         background=background,
@@ -152,7 +147,7 @@ def _class_text(thing: OwnClass, wording: int, look: str, background: str, write
 
 
 def without_name(look: str, thing: OwnClass) -> str:
-    """The look with "this butterfly" for the name: read from description to name it must not give the name away."""
+    """The look with "this butterfly" instead of the name: as a prompt, it must not give the name away."""
     neutral = _subject(thing) or "this"
     korean = "가" <= thing.name[-1] <= "힣"  # a particle follows the name without a space
     end = "" if korean else r"(?!\w)"
@@ -166,7 +161,7 @@ def without_name(look: str, thing: OwnClass) -> str:
 
 
 def _made_text(thing: OwnClass, own: OwnDomain) -> ClassText:
-    """Columns as sentences. Without a ``look:`` column nothing is said of the look, and recognition not learned."""
+    """Columns as sentences. Without a ``look:`` column, the appearance is unknown and recognition cannot be learned."""
     look = [say.capitalise(f"{_of(part, thing)} is {value}.") for part, value in thing.look.items()]
     background = [_fact_sentence(fact, value, thing) for fact, value in thing.facts.items()]
     unknown = f"What {_subject(thing) or 'this'} looks like is not written down."
@@ -197,7 +192,7 @@ def _naming_question(thing: OwnClass, picture: str, rng: random.Random, own: Own
 
 
 def _fact_question(thing: OwnClass, fact: str, picture: str, rng: random.Random, own: OwnDomain) -> Question:
-    """The wrong options are what the other classes have in that column, whatever its spelling of capitals."""
+    """The wrong options are other classes' values in that column; values that differ only in case count as equal."""
     right, language, drawn = thing.facts[fact], own.source.language, drawn_language(thing.noun)
     values = {c.facts[fact].casefold(): c.facts[fact] for c in own.source.classes if fact in c.facts}
     others = rng.sample(sorted(value for key, value in values.items() if key != right.casefold()), k=OPTION_COLUMNS - 1)
@@ -219,16 +214,15 @@ def _question(
     rng: random.Random,
     own: OwnDomain,
 ) -> Question:
-    shuffled = rng.sample(options, k=OPTION_COLUMNS)
-    return Question(
+    return shuffled_question(
+        rng,
+        options,
         domain=own.source.language_of(thing.noun),
         question_id=f"{thing.class_id}/{Path(picture).name}/type{question_type}",
-        question_type=question_type,  # type: ignore[arg-type]
+        question_type=question_type,
         category=category,
         class_id=thing.class_id,
         question=asked,
-        options=shuffled,
-        answer=shuffled.index(options[0]),
         picture=picture,
         split="test",
         answer_form=form,

@@ -1,10 +1,9 @@
-"""A reader's own folder of classes: everything in it is read and checked, and *all* that is wrong is listed.
+"""A user's own folder of classes: everything in it is read and checked, and *all* problems are listed.
 
-`read_folder` never stops at the first fault. docs/own_classes.md describes the folder for its maker.
+`read_folder` never stops at the first problem. docs/own_classes.md describes the folder for whoever makes one.
 """
 
 import difflib
-import hashlib
 import re
 import unicodedata
 from collections import defaultdict
@@ -20,31 +19,27 @@ from helpers.config.profiles import parse_yaml
 from helpers.domains.spreadsheets import Cells, Findings, read_json_lines, read_table
 from helpers.images import check_picture_file
 from helpers.rows import Text
-from helpers.schemas import Question
+from helpers.schemas import OPTION_LETTERS, Question
 from helpers.synthetic.looks import VOCABULARIES
+from helpers.workflow.provenance import sha256
 
-CLASSES, TEXTS, TEXTS_JSONL, QUESTIONS, LANGUAGE = (
-    "classes.csv",
-    "texts.csv",
-    "texts.jsonl",
-    "questions.csv",
-    "domain.yaml",
-)
+CLASSES, QUESTIONS, LANGUAGE = "classes.csv", "questions.csv", "domain.yaml"
+TEXTS, TEXTS_JSONL = "texts.csv", "texts.jsonl"
 _PICTURES = "pictures"
 SPLITS = ("train", "test")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 OPTION_COLUMNS = 4
 LARGEST_PICTURE = 100_000_000  # bytes
 MOST_CLASSES, SMALLEST_SIDE, LONGEST_PATH = 10_000, 8, 240  # rows, pixels, bytes
-CLASS_ID = re.compile(r"\w[\w.-]{0,99}")  # becomes the name of a folder
+CLASS_ID = re.compile(r"\w[\w.-]{0,99}")  # becomes a folder name
 PHRASE = re.compile(r"[^{}<>\n]{1,100}")  # becomes part of a sentence with {option}
 
 
 class Language(Settings):
-    """``domain.yaml``: how questions speak of the classes. All of it is optional."""
+    """``domain.yaml``: how questions refer to the classes. Everything is optional."""
 
     noun: Text | None = None  # "butterfly": questions then say "this butterfly"
-    name_form: Text | None = None  # how a name stands in a sentence, such as "the {name}"
+    name_form: Text | None = None  # the name as used in a sentence, such as "the {name}"
     naming_question: Text | None = None
     naming_answer: Text | None = None  # with {option}, such as "This is the {option}."
     fact_questions: dict[str, Text] = Field(default_factory=dict)
@@ -53,7 +48,7 @@ class Language(Settings):
 
 @dataclass
 class OwnClass:
-    """A row of classes.csv with the pictures that belong to it, relative to the folder."""
+    """A row of classes.csv, with the class's images (paths relative to the folder)."""
 
     class_id: str
     name: str
@@ -77,7 +72,7 @@ class OwnText:
 
 @dataclass
 class OwnFolder:
-    """The folder as read. Only what `findings` has no problem with may be used."""
+    """The folder as read. Usable only if `findings` lists no problem."""
 
     folder: Path
     domain: str = "own"
@@ -88,7 +83,7 @@ class OwnFolder:
     questions: list[Question] = field(default_factory=list)  # of questions.csv
 
     def facts_to_ask(self) -> list[str]:
-        """The fact columns from which a question with four options can be made."""
+        """The fact columns with enough values for a question with four options."""
         values: dict[str, set[str]] = defaultdict(set)
         for thing in self.classes:
             for fact, value in thing.facts.items():
@@ -96,26 +91,25 @@ class OwnFolder:
         return [fact for fact, found in values.items() if len(found) >= OPTION_COLUMNS]
 
     def test_pictures(self) -> set[str]:
-        return {name for thing in self.classes for name in thing.test} | {
-            question.picture for question in self.questions if question.picture
-        }
+        asked = {question.picture for question in self.questions if question.picture}
+        return asked | {name for thing in self.classes for name in thing.test}
 
     def language_of(self, noun: str | None) -> str:
-        """The domain in whose language things of this noun are spoken of: a drawn one's, or this folder's own."""
+        """The domain whose sentences are used for things with this noun: a drawn one, or this folder's own."""
         return drawn_language(noun) or self.domain
 
     def trains_on_pictures(self) -> bool:
-        """Whether mode image_text can be run: it needs a training picture of every class."""
+        """Whether mode image_text is possible: it needs a training image of every class."""
         return bool(self.classes) and all(thing.train for thing in self.classes)
 
 
 def drawn_language(noun: str | None) -> str | None:
-    """The drawn domain that speaks of such things: its sentences are the ones that the demo's models can read."""
+    """The drawn domain with this noun: its sentences are the ones that the demo's models can read."""
     return next((domain for domain, vocabulary in VOCABULARIES.items() if vocabulary.noun == noun), None)
 
 
 def read_folder(folder: str | Path, domain: str = "own") -> OwnFolder:
-    """Read and check everything. Raises nothing for what is in the folder: see `OwnFolder.findings`."""
+    """Read and check everything. Problems in the folder raise nothing: see `OwnFolder.findings`."""
     own = OwnFolder(Path(folder), domain)
     if not own.folder.is_dir():
         what = "is a file" if own.folder.exists() else "does not exist"
@@ -165,10 +159,14 @@ def _check_language(language: Language, findings: Findings) -> None:
     forms = {"naming_answer": (language.naming_answer, "option"), "name_form": (language.name_form, "name")}
     forms |= {f"fact_answers.{fact}": (form, "option") for fact, form in language.fact_answers.items()}
     for where, (form, blank) in forms.items():
-        if form is not None and (form.count("{") != 1 or form.count("}") != 1 or f"{{{blank}}}" not in form):
+        if form is not None and not _has_blank(form, blank):
             findings.problem(
                 LANGUAGE, None, f"{where} is {form!r}", f"it must hold {{{blank}}} once and no other braces"
             )
+
+
+def _has_blank(form: str, blank: str) -> bool:
+    return form.count("{") == form.count("}") == 1 and f"{{{blank}}}" in form
 
 
 def _read_classes(own: OwnFolder) -> list[OwnClass]:
@@ -180,19 +178,15 @@ def _read_classes(own: OwnFolder) -> list[OwnClass]:
     rows = read_table(path, ("class_id", "name"), known, own.findings)
     for column in rows[0][1] if rows else []:
         if column.startswith(("fact:", "look:")) and not PHRASE.fullmatch(column[5:]):
-            own.findings.problem(
-                CLASSES,
-                1,
-                f"the column {column!r} becomes part of a sentence",
-                "no braces or angle brackets, at most 100 letters",
-            )
+            rule = f"the column {column!r} becomes part of a sentence"
+            own.findings.problem(CLASSES, 1, rule, "no braces or angle brackets, at most 100 letters")
     if len(rows) > MOST_CLASSES:
         own.findings.problem(
             CLASSES, None, f"has {len(rows)} classes; at most {MOST_CLASSES} are read", "split the study"
         )
         rows = rows[:MOST_CLASSES]
     if not rows and not own.findings.problems:
-        own.findings.problem(CLASSES, None, "holds no class", f"write one class a row, at least {OPTION_COLUMNS}")
+        own.findings.problem(CLASSES, None, "holds no class", f"write one class per row, at least {OPTION_COLUMNS}")
     classes = [_class(line, cells, own.language) for line, cells in rows]
     _check_classes(classes, own.findings)
     return [thing for thing in classes if CLASS_ID.fullmatch(thing.class_id) and thing.name]
@@ -215,7 +209,7 @@ def _check_classes(classes: list[OwnClass], findings: Findings) -> None:
                 CLASSES, thing.row, f"{rule}, not {' or '.join(SPLITS)}", f"write e.g. {slug or 'class-1'!r}"
             )
         if not thing.name:
-            findings.problem(CLASSES, thing.row, "name is empty", "give the class the name that it will be asked by")
+            findings.problem(CLASSES, thing.row, "name is empty", "write the name that the questions will ask for")
         if set("{}<>") & set(thing.name):
             findings.problem(CLASSES, thing.row, f"name is {thing.name!r}", "no braces or angle brackets")
         if thing.noun and not PHRASE.fullmatch(thing.noun):
@@ -225,22 +219,22 @@ def _check_classes(classes: list[OwnClass], findings: Findings) -> None:
 
 
 def _check_different(values: list[tuple[str, int]], what: str, findings: Findings) -> None:
-    """Differing only in case counts as equal: file systems, and readers, do not tell such names apart."""
+    """Values that differ only in case count as equal: some file systems, and readers, cannot distinguish them."""
     first: dict[str, tuple[str, int]] = {}
     for value, row in values:
         folded = unicodedata.normalize("NFC", value).casefold()
         if folded and folded in first:
             other, at = first[folded]
             how = "is there already" if other == value else f"differs only in case from {other!r}"
-            findings.problem(CLASSES, row, f"{what} {value!r} {how} (row {at})", "every class needs its own")
+            findings.problem(CLASSES, row, f"{what} {value!r} {how} (row {at})", "each class needs its own")
         first.setdefault(folded, (value, row))
 
 
-# ---- pictures ------------------------------------------------------------------------------------------------------
+# ---- images --------------------------------------------------------------------------------------------------------
 
 
 def _read_pictures(own: OwnFolder) -> None:
-    """Hand every class its pictures. One folder a class: the first picture is for training, the others for testing."""
+    """Assign each class its images. With one folder per class, the first is for training, the others for testing."""
     top = own.folder / _PICTURES
     if not top.is_dir():
         return
@@ -248,14 +242,12 @@ def _read_pictures(own: OwnFolder) -> None:
     single = [path for path in _visible(top) if path.is_dir() and path.name not in SPLITS]
     if folders and single:
         rule = f"has both {' and '.join(folders)} and folders of classes ({single[0].name}, ...)"
-        remedy = "sort all pictures into train/<class_id>/ and test/<class_id>/, or none"
+        remedy = "sort all images into train/<class_id>/ and test/<class_id>/, or none"
         own.findings.problem(f"{_PICTURES}/", None, rule, remedy)
         return
     for path in [file for folder in (top, *folders.values()) for file in _visible(folder) if file.is_file()]:
         name = path.relative_to(own.folder).as_posix()
-        own.findings.note(
-            name, None, "lies outside the folders of the classes and is not used", "move it, or delete it"
-        )
+        own.findings.note(name, None, "is outside the folders of the classes and is not used", "move it, or delete it")
     for split, folder in folders.items():
         for thing, names in _by_class(folder, own):
             getattr(thing, split).extend(names)
@@ -264,7 +256,7 @@ def _read_pictures(own: OwnFolder) -> None:
 
 
 def _by_class(folder: Path, own: OwnFolder) -> Iterator[tuple[OwnClass, list[str]]]:
-    """The classes with a folder in this folder, and their pictures by name; other folders are problems."""
+    """The classes with a subfolder here, and their images by name; other subfolders are problems."""
     classes = {thing.class_id: thing for thing in own.classes}
     for path in _visible(folder):
         if not path.is_dir():
@@ -284,12 +276,10 @@ def _pictures_in(folder: Path, own: OwnFolder) -> list[str]:
     for path in _visible(folder):
         name = path.relative_to(own.folder).as_posix()
         if path.is_dir():
-            own.findings.problem(
-                f"{name}/", None, "is a folder within a class's folder", "put its pictures one level up"
-            )
+            own.findings.problem(f"{name}/", None, "is a folder within a class's folder", "put its images one level up")
         elif path.suffix.lower() not in _SUFFIXES:
-            remedy = f"pictures end in {', '.join(_SUFFIXES)}; convert it"
-            own.findings.note(name, None, "is no picture by its ending and is not used", remedy)
+            remedy = f"images end in {', '.join(_SUFFIXES)}; convert it"
+            own.findings.note(name, None, "does not end like an image and is not used", remedy)
         elif "\\" in name or ":" in name:
             own.findings.problem(name, None, "has a backslash or a colon in its name", "rename it")
         else:
@@ -298,29 +288,27 @@ def _pictures_in(folder: Path, own: OwnFolder) -> list[str]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """By name; what systems and editors leave behind is hidden, and passed over."""
+    """Sorted by name, without the hidden files that systems and editors leave behind."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name != "Thumbs.db")
 
 
 def _check_pictures(own: OwnFolder) -> None:
-    """Every picture that would be used is opened once, one after the other, and no two may be the same file."""
+    """Opens every image that would be used, one after the other; no two may have the same content."""
     train = {name for thing in own.classes for name in thing.train}
     seen: dict[str, str] = {}
     for name in sorted(train) + sorted(own.test_pictures() - train):
         if not _readable(name, own):
             continue
-        with (own.folder / name).open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        other = seen.setdefault(content, name)
+        other = seen.setdefault(sha256(own.folder / name), name)
         if other != name:
-            use = "a training picture is a test picture" if (other in train) != (name in train) else "the same twice"
-            own.findings.problem(name, None, f"is the same picture as {other} ({use})", "delete one of the two")
+            use = "a training image is a test image" if (other in train) != (name in train) else "the same twice"
+            own.findings.problem(name, None, f"is the same image as {other} ({use})", "delete one of the two")
 
 
 def _readable(name: str, own: OwnFolder) -> bool:
     file = own.folder / name
     if not file.is_file():
-        own.findings.problem(name, None, "is a broken link or no file", "put a picture there instead")
+        own.findings.problem(name, None, "is a broken link or not a file", "put an image there instead")
         return False
     if not file.resolve().is_relative_to(own.folder.resolve()):
         own.findings.problem(name, None, "leads out of the folder by a link", "put a copy there instead")
@@ -386,7 +374,7 @@ def _read_questions(own: OwnFolder) -> list[Question]:
 
 
 def _question(cells: Cells, line: int, of_picture: dict[str, OwnClass], own: OwnFolder) -> list[Question]:
-    """The question, or none and its problems."""
+    """The question; an empty list if it has problems, which are recorded."""
     options = [cells[f"option_{letter}"] for letter in "abcd"]
     before = len(own.findings.problems)
     for rule, remedy in _question_faults(cells, options, of_picture, own):
@@ -404,7 +392,7 @@ def _question(cells: Cells, line: int, of_picture: dict[str, OwnClass], own: Own
         class_id=cells.get("class_id") or (thing.class_id if thing else None),
         question=cells["question"],
         options=options,
-        answer="ABCD".index(cells["answer"].upper()),
+        answer=OPTION_LETTERS.index(cells["answer"].upper()),
         picture=cells["picture"],
         split="test",
         answer_form=cells.get("answer_form") or "{option}",
@@ -421,11 +409,11 @@ def _question_faults(
         yield "question is empty", "write it"
     if not all(options) or len({option.casefold() for option in options}) < OPTION_COLUMNS:
         yield f"the options are {options}; there must be four different ones", "fill them in"
-    if cells["answer"].upper() not in set("ABCD"):
+    if cells["answer"].upper() not in set(OPTION_LETTERS):
         yield f"answer is {cells['answer']!r}", "the letter of the right option: A, B, C or D"
     if cells["type"] not in ("1", "2"):
-        yield f"type is {cells['type']!r}", "1 asks what the picture shows, 2 what is known of it"
-    if (form := cells.get("answer_form")) and (form.count("{") != 1 or form.count("}") != 1 or "{option}" not in form):
+        yield f"type is {cells['type']!r}", "1 asks what the image shows, 2 what is known about it"
+    if (form := cells.get("answer_form")) and not _has_blank(form, "option"):
         yield f"answer_form is {form!r}", "it must hold {option} once"
     if (class_id := cells.get("class_id")) and class_id not in {thing.class_id for thing in own.classes}:
         yield f"no class has the class_id {class_id!r}", f"correct it, or add the class to {CLASSES}"
@@ -434,14 +422,14 @@ def _question_faults(
     elif len(picture.encode()) > LONGEST_PATH or not (own.folder / picture).is_file():
         yield f"picture {picture!r} is not there", "put it there, or correct the path (capitals count)"
     elif picture in of_picture and picture in of_picture[picture].train:
-        yield f"picture {picture!r} is a training picture", "sort them into pictures/train/ and pictures/test/ yourself"
+        yield f"picture {picture!r} is a training image", "sort them into pictures/train/ and pictures/test/ yourself"
 
 
 # ---- what can be measured -------------------------------------------------------------------------------------------
 
 
 def half_width(n: int) -> float:
-    """Half of Wilson's 95 % interval, in points, where half of n answers are right: the widest that it gets."""
+    """Half of Wilson's 95 % interval, in percentage points, if half of n answers are right: its largest width."""
     from scipy.stats import binomtest
 
     interval = binomtest(n // 2, n).proportion_ci(method="wilson")
@@ -451,12 +439,12 @@ def half_width(n: int) -> float:
 def _check_measurable(own: OwnFolder) -> None:
     if not own.test_pictures():
         widths = ", ".join(f"{n} ±{half_width(n):.0f}" for n in (20, 50, 100, 200))
-        rule = "there is no test picture, so nothing can be measured"
+        rule = "there is no test image, so nothing can be measured"
         remedy = (
-            "put some into pictures/test/<class_id>/ that are not trained on (a class's only picture is for training "
-            f"unless it lies there). Few tell something already: test pictures, and the interval in points: {widths}"
+            "put some that are not trained on into pictures/test/<class_id>/ (a class's only image is for training "
+            f"unless it is there). Even a few help: number of test images, and the interval in points: {widths}"
         )
         own.findings.problem(f"{_PICTURES}/", None, rule, remedy)
     elif not own.questions and len(own.classes) < OPTION_COLUMNS:
         rule = f"has {len(own.classes)} classes; a question with four options needs {OPTION_COLUMNS}"
-        own.findings.problem(CLASSES, None, rule, f"add classes, even without test pictures, or write {QUESTIONS}")
+        own.findings.problem(CLASSES, None, rule, f"add classes, even without test images, or write {QUESTIONS}")

@@ -1,9 +1,9 @@
-"""A data set as the Hugging Face hub stores it: parquet files with the pictures inside, in a folder or by its hub id.
+"""A data set as stored on the Hugging Face hub: parquet files that contain the images, in a folder or by hub id.
 
-Read with pyarrow, a few rows at a time, so that memory stays flat however many pictures there are. The library
-`datasets` was left out: it is built on pyarrow too, first writes everything into a cache of its own, and decodes every
-picture of every row, where here each picture is looked into once and copied as it is.
-Source: https://huggingface.co/docs/hub/datasets-image (a picture is a struct of ``bytes`` and ``path``).
+Read with pyarrow, a few rows at a time, so that memory stays flat however many images there are. The library `datasets`
+is not used: it is built on pyarrow too, but first writes everything into its own cache and decodes every image of every
+row. Here, each image is checked once and copied unchanged.
+Source: https://huggingface.co/docs/hub/datasets-image (an image is a struct of ``bytes`` and ``path``).
 """
 
 import hashlib
@@ -18,24 +18,24 @@ from helpers.images import check_picture_bytes
 from helpers.paths import atomic_write, is_hub_id, resolve
 from helpers.rows import AnyRow
 
-ROWS_AT_ONCE = 4  # each may hold a picture of several megabytes
-MAX_PICTURE_BYTES = 64 * 2**20  # sixteen times the largest of K-VISCUIT
-MAX_GROUP_BYTES = 8 * 2**30  # unpacked, of one row group; a small file can unpack to far more than the memory holds
-NO_BYTES = "the picture has no bytes; fetch a copy of the data set that has its pictures inside"
-_SUFFIXES = {"JPEG": ".jpg"}  # of other formats: their names
+ROWS_AT_ONCE = 4  # each may hold an image of several megabytes
+MAX_PICTURE_BYTES = 64 * 2**20  # sixteen times the largest in K-VISCUIT
+MAX_GROUP_BYTES = 8 * 2**30  # per row group, unpacked; a small file can unpack to far more than fits into memory
+NO_BYTES = "the image has no bytes; fetch a copy of the data set that contains its images"
+_SUFFIXES = {"JPEG": ".jpg"}  # other formats: the format's name
 
 
 class Place(NamedTuple):
-    """A row: the file's place among the files, the row's number in it, both counted from 0."""
+    """The position of a row: the index of its file and its index in the file, both from 0."""
 
     file: int
     row: int
 
 
 def parquet_files(source: str | Path, split: str) -> list[Path]:
-    """The parquet files of a split, in order; all of them, if no name or folder says "split"; none is an empty list.
+    """The parquet files of a split, in order; all files, if no file or folder is named after the split.
 
-    A hub id is fetched into the library's cache, once. Raises ``ValueError`` for a file instead of a folder and for a
+    A hub id is fetched once, into the library's cache. Raises ``ValueError`` for a file instead of a folder, and for a
     link out of the folder.
     """
     if is_hub_id(source):
@@ -56,7 +56,7 @@ def _fetched(source: str) -> Path:
     name, _, revision = source.partition("@")
     try:
         folder = snapshot_download(name, repo_type="dataset", revision=revision or None, allow_patterns="*.parquet")
-    except Exception as error:  # of the network, of the hub, of the disk: dozens of kinds
+    except Exception as error:  # from the network, the hub or the disk: dozens of types
         raise ValueError(
             f"{source}: there is no such folder here, and it could not be fetched from the hub "
             f"({type(error).__name__}: {error}). Correct the folder, or fetch the data set where there is a network"
@@ -69,9 +69,9 @@ def _of_split(files: list[Path], split: str) -> list[Path]:
 
 
 def columns(files: Sequence[Path]) -> dict[str, str]:
-    """What each column holds: "picture", "text", "texts" (a list), "number" or, of anything else, arrow's name for it.
+    """What each column holds: "picture", "text", "texts" (a list), "number", or else arrow's name for the type.
 
-    All files must have the same columns; else ``ValueError``.
+    Raises ``ValueError`` unless all files have the same columns.
     """
     kinds = [_kinds(path) for path in files]
     for path, kind in zip(files, kinds, strict=True):
@@ -106,7 +106,7 @@ def _kind(type_: Any) -> str:
 
 
 def iterate_parquet(files: Sequence[Path], names: Iterable[str]) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The rows, only the columns named. ``ValueError`` for a file that cannot be read or would unpack to too much."""
+    """The named columns of the rows. Raises ``ValueError`` for a file that is unreadable or unpacks to too much."""
     wanted = list(names)
     for number, path in enumerate(files):
         for place, row in enumerate(_rows(path, wanted)):
@@ -132,7 +132,7 @@ def _batches(path: Path, names: list[str]) -> Iterator[Any]:
 
 
 def _parquet(path: Path) -> Any:
-    """Buffered: pyarrow would else hold a whole column of a row group, a hundred pictures and more."""
+    """Buffered: otherwise pyarrow would hold a whole column of a row group, a hundred images or more."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
@@ -149,12 +149,12 @@ def _parquet(path: Path) -> Any:
 
 
 def where(files: Sequence[Path], place: Place) -> str:
-    """How an error names a row; rows are counted from 1 there."""
+    """How an error names a row, counted from 1."""
     return f"{files[place.file]}, row {place.row + 1}"
 
 
 def as_row(schema: type[AnyRow], values: dict[str, Any], where: str) -> AnyRow:
-    """The values as a row of the schema; ``ValueError`` that names the row, the field, the rule and the value."""
+    """The values as a row. The ``ValueError`` for bad values names the row, the field, the rule and the value."""
     try:
         return schema.model_validate(values)
     except ValidationError as error:
@@ -169,19 +169,19 @@ def _explained(error: ValidationError) -> Iterator[str]:
 
 @dataclass
 class PictureBook:
-    """Which row holds which picture. Only hashes are kept; `bring` reads the bytes a second time and writes them."""
+    """Which row holds which image. Only hashes are kept; `bring` reads the bytes again and writes them."""
 
     files: Sequence[Path]
     column: str
-    places: dict[str, Place] = field(default_factory=dict)  # of the first row with the picture
+    places: dict[str, Place] = field(default_factory=dict)  # the first row with the image, by name
     hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 of the bytes, by name
-    faults: dict[str, str] = field(default_factory=dict)  # why a picture cannot be used, by name
-    _names: dict[str, str] = field(default_factory=dict)  # by SHA-256, of those that `name_and_add` has named
+    faults: dict[str, str] = field(default_factory=dict)  # why an image cannot be used, by name
+    _names: dict[str, str] = field(default_factory=dict)  # names given by `name_and_add`, by SHA-256
 
     def add(self, name: str, value: Any, place: Place) -> None:
-        """Look into the picture of a row, unless it was there before under this name.
+        """Check the image of a row, unless this name has occurred before.
 
-        What is wrong with the picture goes to ``faults``. ``ValueError`` for two different pictures of one name.
+        Problems with the image go to ``faults``. Raises ``ValueError`` for two different images with the same name.
         """
         content = picture_bytes(value)
         if content is None:
@@ -189,7 +189,7 @@ class PictureBook:
                 self.faults.setdefault(name, f"{where(self.files, place)}: {NO_BYTES}")
             return
         if self.hashes.setdefault(name, digest(content)) != digest(content):
-            raise ValueError(f"{where(self.files, place)}: {name!r} is another picture than in an earlier row")
+            raise ValueError(f"{where(self.files, place)}: {name!r} is not the same image as in an earlier row")
         if name not in self.places:
             self.places[name] = place
             self.faults.pop(name, None)
@@ -202,9 +202,9 @@ class PictureBook:
             self.faults[name] = str(error)
 
     def name_and_add(self, stem: str, value: Any, place: Place) -> str:
-        """The name of a row's picture: ``stem`` and a part of the hash, so that no name comes out of the file.
+        """The name of a row's image: ``stem`` and part of the hash, so that no name is taken from the file.
 
-        A picture that was there before keeps its name. ``ValueError`` for one that cannot be used.
+        An image that occurred before keeps its name. Raises ``ValueError`` for an unusable image.
         """
         content = picture_bytes(value)
         if content is None:
@@ -217,7 +217,7 @@ class PictureBook:
         return self._names[known]
 
     def bring(self, names: Iterable[str], folder: Path) -> None:
-        """Write the pictures named into ``folder``, byte for byte as they are in the data set."""
+        """Write the named images into ``folder``, byte for byte as in the data set."""
         wanted = {self.places[name]: name for name in names}
         for place, row in iterate_parquet(self.files, [self.column]):
             if place in wanted:
@@ -226,25 +226,25 @@ class PictureBook:
 
 
 def picture_bytes(value: Any) -> bytes | None:
-    """A picture's bytes, from a struct or as they are; None where there are none. A path in the struct is no help: it
-    is one of the machine that made the data set.
+    """An image's bytes, from a struct or directly; None if there are none. A path in the struct is useless: it belongs
+    to the machine that made the data set.
     """
     content = value.get("bytes") if isinstance(value, dict) else value
     return content or None
 
 
 def digest(content: bytes) -> str:
-    """SHA-256, by which a picture is known again."""
+    """SHA-256, which identifies an image."""
     return hashlib.sha256(content).hexdigest()
 
 
 def picture_format(content: bytes, where: str) -> str:
-    """The picture's format, such as "JPEG", once it has been looked into; ``ValueError`` says what is wrong with it."""
+    """The format of a checked image, such as "JPEG". Raises ``ValueError``, which says what is wrong with it."""
     if len(content) > MAX_PICTURE_BYTES:
-        raise ValueError(f"{where}: a picture of {len(content)} bytes; at most {MAX_PICTURE_BYTES} are allowed")
+        raise ValueError(f"{where}: an image of {len(content)} bytes; at most {MAX_PICTURE_BYTES} are allowed")
     return check_picture_bytes(content, where)
 
 
 def suffix(format_: str) -> str:
-    """The ending of a file's name for a picture of this format."""
+    """The file name suffix for an image of this format."""
     return _SUFFIXES.get(format_, f".{format_.lower()}")

@@ -1,7 +1,7 @@
-"""Tables as spreadsheets write them, read so that every fault is listed with file, row, rule and remedy.
+"""Tables as written by spreadsheets; every fault is listed with file, row, rule and remedy.
 
-Nothing here raises for what is in a file: what cannot be used is a *problem*, what was understood but should be known
-(another encoding, a column that nobody reads) is a *note*.
+Nothing here raises because of a file's content: what cannot be used is a *problem*; what was understood but is worth
+knowing (another encoding, an unused column) is a *note*.
 """
 
 import csv
@@ -21,10 +21,10 @@ Cells = dict[str, str]
 
 @dataclass(frozen=True)
 class TableProblem:
-    """Something to say about a place in the folder: the rule that it breaks, and what to do."""
+    """A remark about a place in the folder: the rule that it breaks, and what to do."""
 
     file: str
-    row: int | None  # line in the file, counted from 1 as editors do; None: the whole file
+    row: int | None  # line in the file, from 1 as in editors; None: the whole file
     rule: str
     remedy: str = ""
 
@@ -34,7 +34,7 @@ class TableProblem:
 
 
 class Findings:
-    """What was found so far."""
+    """What has been found so far."""
 
     def __init__(self) -> None:
         self.problems: list[TableProblem] = []
@@ -48,9 +48,9 @@ class Findings:
 
 
 def read_table(path: Path, required: Iterable[str], known: str, findings: Findings) -> list[tuple[int, Cells]]:
-    """Rows as (line, cells by column) of a CSV as spreadsheets write it; ``known`` is a pattern of other columns.
+    """Rows as (line, cells by column) of a CSV file from a spreadsheet; ``known`` is a pattern for optional columns.
 
-    Commas, semicolons or tabs; UTF-8 with or without BOM, UTF-16 or Windows-1252: what it was is noted.
+    Accepts commas, semicolons or tabs, and UTF-8 with or without BOM, UTF-16 or Windows-1252; a note says which.
     """
     text = _decoded(path, findings)
     if text is None:
@@ -68,7 +68,7 @@ def read_table(path: Path, required: Iterable[str], known: str, findings: Findin
                 rows += _row(cells, columns, start, path.name, findings)
             start = lines.line_num + 1
     except csv.Error as error:
-        findings.problem(path.name, lines.line_num, f"not readable as CSV ({error})", "mend the quotation marks there")
+        findings.problem(path.name, lines.line_num, f"not readable as CSV ({error})", "fix the quotation marks there")
     return rows
 
 
@@ -96,14 +96,14 @@ def _decoded(path: Path, findings: Findings) -> str | None:
             remedy = "look at the names below; if letters are wrong, save the file as UTF-8"
             findings.note(path.name, None, f"is not UTF-8; it was read as {name}", remedy)
         elif content.startswith(b"\xef\xbb\xbf"):
-            findings.note(path.name, None, "begins with a byte order mark, which was passed over")
+            findings.note(path.name, None, "begins with a byte order mark, which was ignored")
         return text
-    findings.problem(path.name, None, "is no text in UTF-8, UTF-16 or Windows-1252", "save it as CSV (UTF-8)")
+    findings.problem(path.name, None, "is not text in UTF-8, UTF-16 or Windows-1252", "save it as CSV (UTF-8)")
     return None
 
 
 def _delimiter(text: str, file: str, findings: Findings) -> str:
-    """The one of comma, semicolon and tab that the header holds most of."""
+    """Comma, semicolon or tab, whichever is most frequent in the header."""
     header = text.partition("\n")[0]
     best = max(",;\t", key=header.count)
     if best != "," and header.count(best):
@@ -115,7 +115,7 @@ def _delimiter(text: str, file: str, findings: Findings) -> str:
 def _good_header(columns: list[str], required: Iterable[str], known: str, file: str, findings: Findings) -> bool:
     if len(columns) > MOST_COLUMNS:
         rule = f"the header has {len(columns)} columns; at most {MOST_COLUMNS} are read"
-        findings.problem(file, 1, rule, "write one class or question a row, not a column")
+        findings.problem(file, 1, rule, "write one class or question per row, not per column")
         return False
     missing = [column for column in required if column not in columns]
     for column in missing:
@@ -127,27 +127,18 @@ def _good_header(columns: list[str], required: Iterable[str], known: str, file: 
             findings.problem(file, 1, f"the column {column!r} is there {times} times", "rename or remove one")
     for column in columns:
         if column not in required and not re.fullmatch(known, column):
-            findings.note(
-                file, 1, f"the column {column!r} is read by nobody", f"known: {', '.join(required)}, {_readable(known)}"
-            )
+            readable = known.replace("|", ", ").replace(".+", "...")  # noun|fact:.+ becomes noun, fact:...
+            findings.note(file, 1, f"the column {column!r} is not used", f"known: {', '.join(required)}, {readable}")
     return not missing
 
 
-def _readable(pattern: str) -> str:
-    """The pattern of the known columns in words: ``noun|fact:.+`` as "noun, fact:..."."""
-    return pattern.replace("|", ", ").replace(".+", "...")
-
-
 def _row(cells: list[str], columns: list[str], line: int, file: str, findings: Findings) -> list[tuple[int, Cells]]:
-    """The row, its white space tidied; none if it cannot be matched with the columns."""
+    """The row with normalised white space; empty if it does not match the columns."""
     while len(cells) > len(columns) and not cells[-1].strip():
         cells = cells[:-1]
     if len(cells) != len(columns):
-        remedy = (
-            "put a cell that holds the separator into quotation marks"
-            if len(cells) > len(columns)
-            else "add the missing"
-        )
+        more = len(cells) > len(columns)
+        remedy = "put a cell that holds the separator into quotation marks" if more else "add the missing ones"
         findings.problem(file, line, f"has {len(cells)} cells; the header has {len(columns)}", remedy)
         return []
     tidy = {column: " ".join(cell.split()) for column, cell in zip(columns, cells, strict=True) if column}
@@ -169,14 +160,14 @@ def _check_cell(cell: str, column: str, line: int, file: str, findings: Findings
 
 
 def read_json_lines(path: Path, required: tuple[str, ...], findings: Findings) -> list[tuple[int, Cells]]:
-    """The same of a file of JSON lines, whose rows hold the ``required`` fields as texts."""
+    """The rows of a JSON Lines file, in the form of `read_table`; each has the ``required`` fields as texts."""
     rows = []
     for line, content in enumerate((_decoded(path, findings) or "").split("\n"), start=1):
         if not content.strip():
             continue
         try:
             row = json.loads(content)
-        except (ValueError, RecursionError) as error:  # a number of more than 4,300 digits is no JSONDecodeError
+        except (ValueError, RecursionError) as error:  # numbers of more than 4,300 digits raise no JSONDecodeError
             findings.problem(path.name, line, f"is not JSON ({error})", 'write {"class_id": "...", "look": "...", ...}')
             continue
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in required):

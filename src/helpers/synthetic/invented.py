@@ -5,11 +5,11 @@ name as a whole is new. No invented name contains, or is contained in, the name 
 `tests/test_invented.py` checks this on the very classes that made the checkpoints.
 """
 
-import csv
 import random
 from dataclasses import dataclass
 from functools import cache
 
+from helpers.rows import read_csv_rows
 from helpers.synthetic.looks import FACTS_TABLES, VOCABULARIES, Look
 
 ONSETS = (
@@ -42,11 +42,7 @@ class InventedClass:
 @cache
 def target_names() -> frozenset[str]:
     """The names of all target classes in the two tables, in lower case."""
-    names: set[str] = set()
-    for table in FACTS_TABLES.values():
-        with table.open(encoding="utf-8", newline="") as file:
-            names |= {row["name"].lower() for row in csv.DictReader(file)}
-    return frozenset(names)
+    return frozenset(row["name"].lower() for table in FACTS_TABLES.values() for row in read_csv_rows(table))
 
 
 def pseudo_word(rng: random.Random) -> str:

@@ -1,1 +1,1 @@
-"""Writers: what says in words what a class looks like and what is known of it. `writing.open_writer` opens one."""
+"""Writers, which describe what a class looks like and what is known about it. `interface.open_writer` opens one."""

@@ -1,7 +1,7 @@
-"""Quality gates: what a text must pass before a model is trained on it. Each gives its faults as sentences.
+"""Quality gates that a text must pass before a model is trained on it. Each returns its faults as sentences.
 
-The sentences are told to the writer, which may try again; what still fails is listed and not trained on. The gates read
-words, not meaning: they find what is plainly wrong and let through what is subtly wrong.
+The writer is given the sentences and may try again; what still fails is listed and not used for training. The gates
+check words, not meaning: they find plain errors and miss subtle ones.
 """
 
 import re
@@ -11,12 +11,12 @@ from rapidfuzz import fuzz, process
 
 from helpers.writer.prompts import as_data
 
-_NEAR = 92  # of 100, by the same words in any order: above it two classes' looks are taken for one
-SHORT_WORD = 3  # a word of a name that has no more letters gives nothing away by itself
+_NEAR = 92  # of 100, comparing words in any order: two looks that reach it count as the same
+SHORT_WORD = 3  # letters; a word of a name that is no longer gives nothing away on its own
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words without a plural s; "gray" is "grey"."""
+    """Lower-case words without a plural s; "gray" becomes "grey"."""
     return [_stem(word) for word in re.findall(r"\w+", text.lower())]
 
 
@@ -26,13 +26,13 @@ def _stem(word: str) -> str:
 
 
 def length_faults(field: str, text: str, shortest: int, longest: int) -> list[str]:
-    """In words."""
+    """Limits are numbers of words."""
     count = len(text.split())
     return [] if shortest <= count <= longest else [f"{field} has {count} words; it must have {shortest} to {longest}"]
 
 
 def language_faults(text: str, language: str) -> list[str]:
-    """By py3langid, a small well-kept classifier (97 languages, numpy alone); meant for a dozen words and more."""
+    """Uses py3langid, a small, maintained classifier (97 languages, only numpy); needs about a dozen words."""
     import py3langid
 
     found = py3langid.classify(text)[0]
@@ -40,7 +40,7 @@ def language_faults(text: str, language: str) -> list[str]:
 
 
 def name_faults(field: str, text: str, names: Iterable[str], rule: str, generic: Iterable[str] = ()) -> list[str]:
-    """``absent``: neither a name nor one of its longer words, unless generic. ``present``: the first name is there."""
+    """``absent``: no name, nor any of its longer words unless generic. ``present``: the first name must occur."""
     names = list(names)
     if rule == "absent":
         found = sorted({word for name in names for word in _given_away(text, name, generic)})
@@ -51,7 +51,7 @@ def name_faults(field: str, text: str, names: Iterable[str], rule: str, generic:
 
 
 def _given_away(text: str, name: str, generic: Iterable[str]) -> list[str]:
-    """The whole name, in any script, or its words; "the" before it is no part of it."""
+    """The whole name, in any script, or its words; a leading "the" is not part of it."""
     said, parts = words(text), [word for word in words(name) if word != "the"]
     if _contains(said, parts) or (not name.isascii() and name.lower() in text.lower()):
         return [repr(name)]
@@ -61,13 +61,13 @@ def _given_away(text: str, name: str, generic: Iterable[str]) -> list[str]:
 
 
 def _contains(said: Sequence[str], phrase: Sequence[str]) -> bool:
-    """Whether the words of the phrase stand in the text one after the other."""
+    """Whether the words of the phrase occur consecutively in the text."""
     span = len(phrase)
     return span > 0 and any(list(said[i : i + span]) == list(phrase) for i in range(len(said) - span + 1))
 
 
 def fact_faults(text: str, table: Mapping[str, str], must_say: Iterable[str]) -> list[str]:
-    """Columns of the facts table whose value the text must mention; a value of "none" need not be."""
+    """Columns of the facts table whose value the text must mention, unless the value is "none"."""
     said = set(words(text))
     asked = {column: table[column] for column in must_say if table.get(column) not in (None, "", "none")}
     return [
@@ -78,7 +78,7 @@ def fact_faults(text: str, table: Mapping[str, str], must_say: Iterable[str]) ->
 
 
 def contradiction_faults(text: str, column: str, own: str | None, every: Iterable[str]) -> list[str]:
-    """Another class's value is named and the own one is not. Both named ("meadows near forests") is none."""
+    """The text names another class's value but not its own. Naming both ("meadows near forests") is no fault."""
     said = words(text)
     if not own or _contains(said, words(own)):
         return []
@@ -87,14 +87,14 @@ def contradiction_faults(text: str, column: str, own: str | None, every: Iterabl
 
 
 def rival_faults(look: str, rivals: Iterable[str]) -> list[str]:
-    """Nearly the same look as another class's, whose words are data here too: they came of what others wrote."""
+    """The look is nearly the same as another class's, which is quoted as data, since a writer wrote it too."""
     near = [rival for rival in rivals if fuzz.token_sort_ratio(look, rival) >= _NEAR]
     said = "look is nearly the same as that of another class; say what tells them apart"
     return [f"{said}: <data>{as_data({'look': near[0]})}</data>"] if near else []
 
 
 def near_duplicates(looks: Sequence[tuple[str, str]]) -> list[int]:
-    """Places of the looks that are nearly the same as an earlier one of *another* class; (class, look) in order."""
+    """Indices of looks that are nearly the same as an earlier one of *another* class; ``looks``: (class, look)."""
     if not looks:
         return []
     texts = [look for _, look in looks]
@@ -107,14 +107,10 @@ def near_duplicates(looks: Sequence[tuple[str, str]]) -> list[int]:
 
 
 def option_faults(right: str, wrong: Sequence[str]) -> list[str]:
-    """Four different options, of which the right one is not told by being much the longest."""
-    if len(wrong) != 3 or len({_plain(option) for option in (right, *wrong)}) != 4:
+    """The four options must differ, and the right one must not stand out by being much longer."""
+    if len(wrong) != 3 or len({" ".join(words(option)) for option in (right, *wrong)}) != 4:
         return [f"three wrong options are needed, all four different; there are {[right, *wrong]}"]
     longest = max(map(len, wrong))
     if len(right) > 1.5 * longest + 5:
         return [f"the right option {right!r} is much longer than the wrong ones; make them about equal"]
     return []
-
-
-def _plain(option: str) -> str:
-    return " ".join(words(option))

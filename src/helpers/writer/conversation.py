@@ -1,7 +1,7 @@
-"""What is asked of a model about one class, how its reply is read, and the conversation that follows.
+"""What a model is asked about one class, how its reply is read, and the conversation that follows.
 
-A conversation knows nothing of networks: it yields requests and is sent replies. The same one is led with a server,
-with a model in memory, and with the cache alone, which is how a dry run finds out what is missing.
+A conversation is independent of networks: it yields requests and is sent replies. The same one runs with a server, with
+a model in memory, and with only the cache, which is how a dry run finds out what is missing.
 """
 
 import hashlib
@@ -26,19 +26,20 @@ ApiMessage = dict[str, str]
 REPLY_KEPT = 500  # characters of a reply in the list of failures
 
 
-class Described(BaseModel):
-    """The form of a reply that describes a class."""
-
+# The docstrings of the following forms are part of the JSON schemas in requests: changing one invalidates the cache.
+class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=True)
+
+
+class Described(_Form):
+    """The form of a reply that describes a class."""
 
     look: str
     background: str
 
 
-class Fact(BaseModel):
+class Fact(_Form):
     """One question of type 2."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=True)
 
     category: str
     question: str
@@ -46,10 +47,8 @@ class Fact(BaseModel):
     wrong: list[str]
 
 
-class WrittenQuestion(BaseModel):
+class WrittenQuestion(_Form):
     """The form of a reply that asks about a class."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=True)
 
     type1: str
     type2: list[Fact]
@@ -57,18 +56,18 @@ class WrittenQuestion(BaseModel):
 
 @cache
 def schema_of(form: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a form, made once."""
+    """The JSON schema of a form, cached."""
     return form.model_json_schema()
 
 
 @dataclass(frozen=True)
 class WriterRequest:
-    """What is sent. Its key is the hash of everything that a reply depends on; the address is not part of it."""
+    """What is sent. Its key is a hash of everything that the reply depends on, which excludes the address."""
 
     messages: tuple[ApiMessage, ...]
     form: type[BaseModel]
     settings: Writer
-    picture: Path | None = None  # goes before the first of the user's messages
+    picture: Path | None = None  # goes before the user's first message
 
     @cached_property
     def key(self) -> str:
@@ -85,7 +84,7 @@ class WriterRequest:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a task: a value, or the reason why there is none."""
+    """The result of a task: a value, or the reason why there is none."""
 
     value: Any = None
     replies: int = 0
@@ -95,7 +94,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Task:
-    """Something to be written about one class: a text (``wording`` is a number) or its questions (None)."""
+    """Something to write about one class: a text (``wording`` is a number) or its questions (None)."""
 
     subject: Subject
     wording: int | None
@@ -105,15 +104,15 @@ class Task:
     form: type[BaseModel]
     picture: Path | None
     faults: Callable[["Task", Any], list[str]]
-    rivals: tuple[str, ...] = ()  # looks of other classes that this one must differ from
-    values: dict[str, frozenset[str]] = field(default_factory=dict)  # of the columns in `prompt.not_other`
+    rivals: tuple[str, ...] = ()  # looks of other classes from which this one must differ
+    values: dict[str, frozenset[str]] = field(default_factory=dict)  # for the columns in `prompt.not_other`
 
     @property
     def what(self) -> str:
         return "questions" if self.wording is None else f"wording {self.wording}"
 
     def request(self) -> WriterRequest:
-        """The first one."""
+        """The first request."""
         system = self.prompt.system.strip()
         if self.settings.structured != "json_schema" or self.settings.backend == "local":
             schema = json.dumps(schema_of(self.form))
@@ -125,7 +124,7 @@ class Task:
         return WriterRequest(messages, self.form, self.settings, self.picture)
 
     def read(self, reply: CachedReply) -> tuple[Any, list[str]]:
-        """The value and what is wrong with it."""
+        """The value, and its faults."""
         if reply.finish in {"refusal", "content_filter"}:
             return None, [f"the model refused ({reply.finish}): {(reply.text or '')[:200]}".rstrip(": ")]
         try:
@@ -145,7 +144,7 @@ class Task:
 
 
 def conversation(task: Task) -> Generator[WriterRequest, CachedReply, Outcome]:
-    """Ask, and ask again with the faults told, until a reply fits or ``settings.reasks`` is used up."""
+    """Ask, and ask again with the faults listed, until a reply fits or ``settings.reasks`` is used up."""
     request = task.request()
     for replies in range(1, task.settings.reasks + 2):
         reply = yield request
@@ -167,7 +166,7 @@ def _vocabulary(every: Sequence[Subject], column: str) -> frozenset[str]:
 def text_tasks(
     every: Sequence[Subject], prompts: Mapping[str, WriterPrompt], settings: Writer, folder: Path, wordings: int
 ) -> list[Task]:
-    """One a class and wording. ``prompts``: by the domain of a class; ``folder`` holds the pictures."""
+    """One task per class and wording. ``prompts``: by the class's domain; ``folder`` holds the images."""
     columns = {column for prompt in prompts.values() for column in prompt.not_other}
     values = {column: _vocabulary(every, column) for column in columns}
     return [
@@ -190,7 +189,7 @@ def text_tasks(
 def question_tasks(
     every: Sequence[Subject], prompts: Mapping[str, WriterPrompt], settings: Writer, folder: Path, most: int
 ) -> list[Task]:
-    """One a class that has pictures to be asked about; at most ``most`` questions of type 2 each."""
+    """One task per class that has images to ask about, each with at most ``most`` questions of type 2."""
     counts = {one.class_id: max([sum(split == s for s, _ in one.asked) for split in ("test", "dev")]) for one in every}
     return [
         Task(
@@ -240,12 +239,10 @@ def _text_faults(task: Task, said: Described) -> list[str]:
 
 
 def _question_faults(task: Task, asked: WrittenQuestion) -> list[str]:
-    one, prompt = task.subject, task.prompt
-    found = (
-        []
-        if len(asked.type2) == task.data["count"]
-        else [f"type2 has {len(asked.type2)} questions; it must have {task.data['count']}"]
-    )
+    one, prompt, count = task.subject, task.prompt, task.data["count"]
+    found: list[str] = []
+    if len(asked.type2) != count:
+        found.append(f"type2 has {len(asked.type2)} questions; it must have {count}")
     for text in (asked.type1, *(fact.question for fact in asked.type2)):
         found += checks.length_faults("question", text, *prompt.length["question"])
         found += checks.name_faults("question", text, (one.name, *one.aliases), prompt.name["question"], prompt.generic)
@@ -258,7 +255,7 @@ def _question_faults(task: Task, asked: WrittenQuestion) -> list[str]:
 
 
 def _json_in(text: str) -> str:
-    """Without the fence that some models put around JSON."""
+    """The text without the fence that some models put around JSON."""
     text = text.strip()
     return text.removeprefix("```json").removeprefix("```").removesuffix("```") if text.startswith("```") else text
 

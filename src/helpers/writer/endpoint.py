@@ -1,12 +1,12 @@
-"""Any endpoint that speaks OpenAI's chat-completions language: OpenAI itself, vLLM, Ollama, llama.cpp, ...
+"""Any endpoint with OpenAI's chat-completions API: OpenAI itself, vLLM, Ollama, llama.cpp, ...
 
-httpx2 makes the one kind of call that is needed, tenacity repeats it, aiolimiter paces it; the first two are among this
-project's packages anyway. The `openai` package repeats on its own, where neither budget nor rate limits would see it.
-Every server differs a little; this code asks for what all of them have.
+httpx2 makes the only kind of call that is needed, tenacity repeats it, and aiolimiter paces it; the project needs the
+first two anyway. The `openai` package retries on its own, out of sight of budget and rate limits. Servers differ
+slightly; this code relies only on what all of them support.
 
-The key is read from the environment, is checked before anything is sent (`read_key`), lives in the HTTP client's
-header, and is taken out of every reply and message (`helpers.workflow.redact`). What the HTTP library says of a failure
-is told in words of our own, since it repeats a header that it refuses.
+The key is read from the environment, checked before anything is sent (`read_key`), kept in the HTTP client's header,
+and removed from every reply and message (`helpers.workflow.redact`). Failures of the HTTP library are reworded, since
+it repeats a header that it refuses.
 """
 
 import asyncio
@@ -29,19 +29,19 @@ from tenacity.wait import wait_random_exponential
 
 from helpers.config.writer import Writer
 from helpers.images import open_picture
-from helpers.workflow.http_dates import seconds_until
+from helpers.workflow.http_dates import retry_after
 from helpers.workflow.redact import Redactor, name_key
 from helpers.writer.budget import Account, Price, expected_tokens, most_tokens, priced_picture_tokens
 from helpers.writer.cache import Cache, CachedReply
 from helpers.writer.conversation import WriterRequest, schema_of
 
-PICTURE_PIXELS = 1024 * 1024  # a larger picture is scaled down before it is sent
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # of the growing pauses between attempts
-LONGEST_WAIT_S = 600.0  # a server that asks for a longer one is left alone
-REPEATED = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that may go away by themselves
-SAME_FOR_ALL = {401, 403, 404, 405}  # statuses that the next request would meet too
-REASON_KEPT = 300  # characters of what a server says of its refusal
-FAULTS_OF_A_KEY = {  # what a key often has from a file or a document, and no key has by itself
+PICTURE_PIXELS = 1024 * 1024  # a larger image is scaled down before it is sent
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # pauses between attempts grow from the first to the second
+LONGEST_WAIT_S = 600.0  # if a server asks for a longer pause, the run stops
+REPEATED = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that may be temporary
+SAME_FOR_ALL = {401, 403, 404, 405}  # statuses that the next request would get too
+REASON_KEPT = 300  # characters of a server's reason for a refusal
+FAULTS_OF_A_KEY = {  # what a key copied from a file or document often contains, but no real key does
     "a byte order mark": "\ufeff|\xef\xbb\xbf|\xff\xfe|\xfe\xff",
     "a line break": "[\n\r\x0b\x0c\x85\u2028\u2029]",
     "a typographic quote": "[\u2018-\u201f\u2039\u203a\u00ab\u00bb\u300c-\u300f\uff02\uff07]",
@@ -49,7 +49,7 @@ FAULTS_OF_A_KEY = {  # what a key often has from a file or a document, and no ke
     "a control character": "[\x00-\x08\x0e-\x1f\x7f]",
     "a non-ASCII character": "[^\x00-\x7f]",
 }
-FAILURES = (  # of the HTTP library, the special before the general
+FAILURES = (  # of the HTTP library, specific ones before general ones
     (httpx2.ConnectTimeout, "no connection in time"),
     (httpx2.PoolTimeout, "no connection was free in time"),
     (httpx2.ProxyError, "no connection through the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"),
@@ -59,19 +59,19 @@ FAILURES = (  # of the HTTP library, the special before the general
     (httpx2.DecodingError, "connection cut: the answer's compression is broken"),
     (httpx2.HTTPError, "connection cut"),
 )
-FAILED_IN_A_ROW = 8  # requests that failed for good without one that was answered: the server is taken for out of order
+FAILED_IN_A_ROW = 8  # permanently failed requests with no answer in between, after which the server counts as broken
 
 
 class WriterError(RuntimeError):
-    """Nothing more can be written; the message says why and what helps. What was written before is in the cache."""
+    """Nothing more can be written; the message says why, and what helps. Earlier results are in the cache."""
 
 
 class Unanswered(Exception):
-    """One request failed for good; the others may not."""
+    """One request failed permanently; the others may succeed."""
 
 
 class Passing(Exception):
-    """An attempt failed in a way that may pass."""
+    """An attempt failed, perhaps only temporarily."""
 
     def __init__(self, reason: str, pause: float | None = None) -> None:
         super().__init__(reason)
@@ -79,7 +79,7 @@ class Passing(Exception):
 
 
 class Endpoint:
-    """A server. ``ask`` repeats, paces, pays and stores; use it in an ``async with`` block."""
+    """A server. ``ask`` retries, paces, pays and stores; use it in an ``async with`` block."""
 
     def __init__(self, settings: Writer, price: Price, cache: Cache) -> None:
         self.settings, self.price, self.cache = settings, price, cache
@@ -89,7 +89,7 @@ class Endpoint:
             raise WriterError(
                 f"{settings.base_url} needs a key: set the environment variable "
                 f"{settings.key_variable or 'OPENAI_API_KEY'} (never a setting or a notebook), or give "
-                "writer.base_url for a server of your own"
+                "writer.base_url for your own server"
             )
         self._redact = Redactor()
         self._http = _client(settings, key)
@@ -124,7 +124,7 @@ class Endpoint:
         self._failed += 1
         if self._failed >= FAILED_IN_A_ROW:
             return WriterError(
-                f"{self._failed} requests in a row failed, the last with: {reason}. See to the server at "
+                f"{self._failed} requests in a row failed, the last with: {reason}. Check the server at "
                 f"{self.settings.base_url} and run again; what was written is kept"
             )
         return Unanswered(reason)
@@ -154,20 +154,20 @@ class Endpoint:
             reply = self._read(request, response, expected_tokens(texts) + seen)
             if reply is None:
                 self._store_lost(request, most)
-                raise Passing("the server's answer is no chat completion")
+                raise Passing("the server's answer is not a chat completion")
             bill.cost = reply.cost
             self.cache.add(reply)
             return reply
 
     async def _turn(self, tokens: int) -> None:
         await self._requests.acquire()
-        while tokens > 0:  # in pieces of what a second allows, so that a large request waits longer
+        while tokens > 0:  # at most a second's worth at a time, so that a large request waits longer
             piece = min(float(tokens), self._tokens.max_rate)
             await self._tokens.acquire(piece)
             tokens -= int(max(1, piece))
 
     async def _post(self, body: dict[str, Any]) -> httpx2.Response:
-        """Time runs from the start to the last byte: httpx alone would wait for ever on one byte at a time."""
+        """The timeout covers everything up to the last byte: httpx alone would wait forever for single bytes."""
         try:
             async with asyncio.timeout(self.settings.timeout_s):
                 return await self._http.post(f"{self.settings.base_url}/chat/completions", json=body)
@@ -185,7 +185,7 @@ class Endpoint:
 
     def _refused(self, response: httpx2.Response) -> Exception:
         """The exception for a status that is not 200."""
-        # Cut after the key is struck out: half a key at the end would not be recognised
+        # Shortened only after the key is removed: half a key at the end would not be recognised
         status, said = response.status_code, self._clean(_message(response))[:REASON_KEPT]
         told = f"status {status}: {said}"
         if status in SAME_FOR_ALL or "insufficient_quota" in response.text:
@@ -195,7 +195,7 @@ class Endpoint:
             )
         if status not in REPEATED:
             return Unanswered(told)
-        pause = _retry_after(response)
+        pause = retry_after(response.headers.get("retry-after", ""))
         if pause is not None and pause > LONGEST_WAIT_S:
             return WriterError(
                 f"the server asks to wait {pause:.0f} s, {told}. Run again then; what is written is kept"
@@ -203,7 +203,7 @@ class Endpoint:
         return Passing(told, pause)
 
     def _read(self, request: WriterRequest, response: httpx2.Response, estimate: int) -> CachedReply | None:
-        """None if it is not a chat completion. A server that counts no tokens is believed to have met the estimate."""
+        """None if it is not a chat completion. If the server counts no tokens, the estimate is used."""
         try:
             answer = response.json()
             choice = answer["choices"][0]
@@ -223,10 +223,10 @@ class Endpoint:
                 cost=self.price.cost(tokens_in, tokens_out),
             )
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError):
-            return None  # also where a count is negative or a text has half a character, which no row can hold
+            return None  # also if a count is negative or a text has half a character, which no row can hold
 
     def _store_lost(self, request: WriterRequest, most: float) -> None:
-        """It may have been worked on, and be billed."""
+        """The request may have been processed, and be billed."""
         model = self.settings.model
         lost = CachedReply(
             request=request.key, model=model, text=None, finish="lost", tokens_in=0, tokens_out=0, cost=most
@@ -234,7 +234,7 @@ class Endpoint:
         self.cache.add(lost)
 
     def _clean(self, text: str) -> str:
-        """Without secrets, and without what some servers show of a key."""
+        """The text without secrets, and without the part of a key that some servers show."""
         return re.sub(r"\bsk-[\w*.-]{4,}", "[key]", self._redact(text))
 
 
@@ -247,24 +247,24 @@ class Lost(Exception):
 
 
 def read_key(settings: Writer) -> str | None:
-    """From the environment; None where no variable is named, or it is absent or empty.
+    """The key from the environment; None if no variable is named, or if it is unset or empty.
 
-    Nothing is trimmed: a file or document that brings a line break may bring more, and the next program would not trim.
-    Raises `WriterError` for what no header can hold as it stands, naming the fault but no part of the key.
+    Nothing is trimmed: where a line break came along, more may have, and the next program would not trim either. Raises
+    `WriterError` for anything that a header cannot hold unchanged, naming the fault but no part of the key.
     """
     name_key(settings.key_variable)
     key = os.environ.get(settings.key_variable, "") if settings.key_variable else ""
     if faults := list(_faults_of_key(key)):
         raise WriterError(
             f"the environment variable {settings.key_variable} holds no key that can be sent: there is "
-            f"{', '.join(faults)}. A key is printable ASCII without blanks. Set it again, as plain text; from a file: "
+            f"{', '.join(faults)}. A key is printable ASCII without blanks. Set it again, as plain text. From a file: "
             f"export {settings.key_variable}=\"$(LC_ALL=C tr -cd '[:graph:]' < FILE)\". Nothing was sent"
         )
     return key or None
 
 
 def _faults_of_key(key: str) -> Iterator[str]:
-    """Each kind of fault with its place, such as "a line break at its end"."""
+    """Each kind of fault with its position, such as "a line break at its end"."""
     if key and not key.strip():
         yield "nothing but blanks in it"
         return
@@ -294,7 +294,7 @@ def _client(settings: Writer, key: str | None) -> httpx2.AsyncClient:
 
 
 def _in_our_words(error: httpx2.HTTPError) -> str:
-    """A failure of the HTTP library, without the library's words; of a connection also the system's reason."""
+    """A failure of the HTTP library, reworded; for a connection, with the system's reason."""
     said = next(words for kind, words in FAILURES if isinstance(error, kind))
     reason = next(filter(None, map(_system_reason, _causes(error))), None)
     return f"{said}: {reason}" if reason else said
@@ -319,30 +319,21 @@ def _system_reason(error: BaseException) -> str | None:
 
 
 def _paced(a_minute: int) -> AsyncLimiter:
-    """Evenly, a second's worth at a time; a bucket of a whole minute would let twice as much through at the start."""
+    """Evenly, a second's worth at a time; a bucket for a whole minute would allow twice as much at the start."""
     at_once = max(1.0, a_minute / 60)
     return AsyncLimiter(at_once, at_once * 60 / a_minute)
 
 
 def _pause(state: RetryCallState) -> float:
-    """What the server asks for, else growing and at random."""
+    """The pause that the server asks for, else a random one that grows."""
     error = state.outcome.exception() if state.outcome else None
     asked = getattr(error, "pause", None)
     grown = wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S)(state)
     return float(grown if asked is None else asked)
 
 
-def _retry_after(response: httpx2.Response) -> float | None:
-    """Seconds, or a date, as RFC 9110 allows both; None if absent or unreadable."""
-    value = response.headers.get("retry-after", "").strip()
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        return seconds_until(value)
-
-
 def _message(response: httpx2.Response) -> str:
-    """What the server says of its refusal; half a character, which no row can hold, as a question mark."""
+    """The server's reason for a refusal; half a character, which no row can hold, becomes a question mark."""
     try:
         said = str(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -351,7 +342,7 @@ def _message(response: httpx2.Response) -> str:
 
 
 def _body(request: WriterRequest) -> tuple[dict[str, Any], tuple[int, int] | None]:
-    """The body of the call, and the size of the picture in it."""
+    """The body of the call, and the size of its image, if any."""
     messages: list[dict[str, Any]] = [dict(message) for message in request.messages]
     size = None
     if request.picture:
@@ -374,7 +365,7 @@ def _response_format(request: WriterRequest) -> dict[str, Any]:
 
 
 def data_url(path: Path) -> tuple[str, tuple[int, int]]:
-    """A picture as it is sent, and its size: JPEG, of at most a megapixel."""
+    """The image as sent (JPEG, at most a megapixel), and its size."""
     picture = open_picture(path, PICTURE_PIXELS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=90)

@@ -1,7 +1,7 @@
-"""One interface for the three writers: `open_writer` gives an object with ``plan`` (what it will cost) and ``write``.
+"""One interface for the three writers: `open_writer` returns an object with ``plan`` (the expected cost) and ``write``.
 
-Both take the domain, the folder of its pictures and the number of wordings. `write` returns texts, questions (where
-asked for, of the types that the domain lacks) and failures.
+Both take the domain, the folder with its images and the number of wordings. ``write`` returns texts, questions (if
+requested, of the types that the domain lacks) and failures.
 """
 
 from collections.abc import Iterable
@@ -18,23 +18,23 @@ from helpers.writer.prompts import WriterPrompt
 
 
 class AnyWriter(Protocol):
-    """What each of the three offers."""
+    """What all three writers provide."""
 
     def plan(self, domain: Domain, folder: Path, wordings: int) -> Plan: ...
     def write(self, domain: Domain, folder: Path, wordings: int, seed: int = 0) -> Written: ...
 
 
 def open_writer(settings: Writer, name: str) -> AnyWriter:
-    """The writer that the settings name; ``name`` is the domain's. Raises early for an unknown price."""
+    """The writer that the settings name; ``name`` is the domain's. Raises ``ValueError`` for an unknown price."""
     if settings.backend == "offline":
         return OfflineWriter()
-    from helpers.writer.run import ModelWriter  # a second to import, which an offline run spares
+    from helpers.writer.run import ModelWriter  # takes a second to import, which an offline run saves
 
     return ModelWriter(settings, name)
 
 
 class OfflineWriter:
-    """What a domain can say of its classes without a network or a model."""
+    """Writes what a domain knows about its classes without a network or a model."""
 
     def plan(self, domain: Domain, folder: Path, wordings: int) -> Plan:
         return Plan("offline", "", len(self.write(domain, folder, wordings).texts), 0, 0)
@@ -45,7 +45,7 @@ class OfflineWriter:
 
 
 def write_or_remove(path: Path, rows: Iterable[Row]) -> int:
-    """Write the rows and say how many; with none, no file is left, not even an earlier run's."""
+    """Write the rows and return their number; without rows, remove the file, even an earlier run's."""
     rows = list(rows)
     if rows:
         write_rows(path, rows)
@@ -55,7 +55,7 @@ def write_or_remove(path: Path, rows: Iterable[Row]) -> int:
 
 
 def save_prompts(folder: Path, prompts: dict[str, WriterPrompt]) -> list[str]:
-    """Copies of the prompts used, beside what was written with them; their names, versions and hashes."""
+    """Save copies of the prompts beside the texts; returns their names, versions and hashes."""
     for name in prompts:
         with atomic_write(folder / "prompts" / f"{name}.yaml") as temporary:
             temporary.write_bytes((PROMPT_FOLDER / f"{name}.yaml").read_bytes())

@@ -1,4 +1,4 @@
-"""A model in this machine's memory: any checkpoint that `helpers.models` can load, one request at a time, greedy."""
+"""A model in local memory: any checkpoint that `helpers.models` can load; one request at a time, greedy decoding."""
 
 from types import TracebackType
 from typing import Any
@@ -9,15 +9,17 @@ from helpers.paths import resolve
 from helpers.writer.cache import Cache, CachedReply
 from helpers.writer.conversation import WriterRequest
 
-_MAX_PIXELS = 512 * 512  # of a picture
+_MAX_PIXELS = 512 * 512  # per image
 
 
 class LocalModel:
-    """The same two methods as `openai_compatible.Endpoint`; loading waits until the first request."""
+    """Used like `helpers.writer.endpoint.Endpoint`; the model is loaded at the first request."""
 
     def __init__(self, settings: Writer, cache: Cache) -> None:
         if settings.temperature:
-            raise ValueError(f"writer.temperature is {settings.temperature}; a local model writes greedily, give 0")
+            raise ValueError(
+                f"writer.temperature is {settings.temperature}; a local model decodes greedily: set it to 0"
+            )
         self.settings, self.cache = settings, cache
         self._loaded: tuple[Any, Any] | None = None
 
@@ -52,7 +54,7 @@ class LocalModel:
         return reply
 
     def _load(self) -> tuple[Any, Any]:
-        """In bfloat16 on a GPU; not quantised, so that the writer is the model as published."""
+        """In bfloat16 on a GPU; not quantised, so that the writer is the published model."""
         from helpers.models.loading import device, load_model, load_processor
 
         folder = resolve(self.settings.model)
@@ -62,7 +64,7 @@ class LocalModel:
 
 
 def _messages(request: WriterRequest) -> list[dict[str, Any]]:
-    """As `helpers.models.batches` has them. The system's words go before the user's: not every template knows the former."""
+    """In the form of `helpers.models.batches`. The system prompt opens the user's, as not all templates have one."""
     system, first, *later = request.messages
     parts: list[dict[str, str]] = [{"type": "image"}] if request.picture else []
     opening = [*parts, {"type": "text", "text": f"{system['content']}\n\n{first['content']}"}]

@@ -1,4 +1,4 @@
-"""What a writer is about to do, and what came of it."""
+"""What a writer plans to do, and its results."""
 
 from dataclasses import dataclass, field
 
@@ -14,13 +14,13 @@ class Failure(Row):
     name: Text
     what: Text  # "wording 0" or "questions"
     reason: Text
-    replies: NotNegative  # how many were read
-    reply: str | None  # the beginning of the last
+    replies: NotNegative  # the number of replies read
+    reply: str | None  # the beginning of the last reply
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a writer is about to do. Requests and tokens are those still missing, each asked once."""
+    """What a writer plans to do. Requests and tokens cover what is still missing, each requested once."""
 
     backend: str
     model: str
@@ -31,7 +31,7 @@ class Plan:
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
-    cost_at_most: float = 0.0  # every reply as long as allowed, and every one asked again as often as allowed
+    cost_at_most: float = 0.0  # if every reply is as long, and requested again as often, as allowed
     spent: float = 0.0
     budget: float | None = None
     currency: str = ""
@@ -43,7 +43,7 @@ class Plan:
         limit = "no budget" if self.budget is None else f"budget {self.budget:g}"
         return (
             f"{what}, {self.with_picture} with picture\n"
-            f"{self.requests} requests to make, the others are in the cache: about {self.tokens_in} tokens in and "
+            f"{self.requests} requests to make (the others are in the cache): about {self.tokens_in} tokens in and "
             f"{self.tokens_out} out\n"
             f"about {self.cost:.2f} {self.currency} (at most {self.cost_at_most:.2f}); spent so far {self.spent:.2f}, "
             f"{limit}"
@@ -52,7 +52,7 @@ class Plan:
 
 @dataclass
 class Written:
-    """What came out; ``passed`` and ``reasked`` count tasks that fitted at once and after being asked again."""
+    """The results; ``passed`` counts tasks that succeeded at once, ``reasked`` those that did after asking again."""
 
     texts: list[ClassText]
     questions: list[Question] = field(default_factory=list)

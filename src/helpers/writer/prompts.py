@@ -1,7 +1,7 @@
-"""What a writer is asked (files of `helpers.config.prompts`), and how the data about a class is put into it.
+"""Prompts for the writer (files of `helpers.config.prompts`), and how the data about a class is put into them.
 
-What a user supplies (names, facts) reaches a model only as a JSON object between ``<data>`` and ``</data>``. Angle
-brackets inside it are escaped, so that no value can close the block, and the system prompt says that it is data.
+User input (names, facts) only reaches a model as a JSON object between ``<data>`` and ``</data>``. Angle brackets
+inside it are escaped, so that no value can close the block, and the system prompt says that it is data.
 """
 
 import json
@@ -15,7 +15,7 @@ from helpers.config.prompts import PROMPT_FOLDER, PromptFile, read_prompts
 
 
 class WriterPrompt(PromptFile):
-    """A prompt and what its replies are checked for; `data/prompts/butterfly.yaml` explains each field."""
+    """A prompt, and the checks for its replies; `data/prompts/butterfly.yaml` explains each field."""
 
     kind: Literal["text", "questions"]
     system: str
@@ -31,15 +31,15 @@ class WriterPrompt(PromptFile):
 
 
 def load_prompt(name: str, folder: Path = PROMPT_FOLDER) -> WriterPrompt:
-    """A prompt by its file's name. Raises as `read_prompts` does."""
+    """A prompt, by its file name. Raises as `read_prompts` does."""
     return read_prompts(name, WriterPrompt, folder)
 
 
 def user_message(prompt: WriterPrompt, data: Mapping[str, Any]) -> str:
-    """The prompt's text, then the data in its block."""
+    """The prompt's text, followed by the data block."""
     return f"{prompt.text.strip()}\n\n<data>\n{as_data(data)}\n</data>"
 
 
 def as_data(data: Mapping[str, Any]) -> str:
-    """JSON in which no ``<`` or ``>`` is left, so that nothing within can end the block that it stands in."""
+    """JSON without ``<`` and ``>``, so that nothing in it can end the block around it."""
     return json.dumps(data, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,6 +1,6 @@
-"""The writer that asks a model, behind a server or in memory: who is asked what, how often, and what comes of it.
+"""The writer that asks a model, behind a server or in memory: what is asked, how often, and what the result is.
 
-Every reply is in the cache before it is looked at, so nothing is lost, and a rerun makes the same of it at no cost.
+Every reply is in the cache before it is read, so nothing is lost, and a rerun gives the same result at no cost.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from anyio.from_thread import start_blocking_portal
 from helpers.config.writer import Writer
 from helpers.domains.interface import Domain
 from helpers.paths import resolve
-from helpers.schemas import ClassText, Question
+from helpers.schemas import ClassText, Question, shuffled_question
 from helpers.workflow.progress import Ticker
 from helpers.writer.budget import OverBudget, expected_tokens, price_of, priced_picture_tokens
 from helpers.writer.cache import Cache, CachedReply, open_cache
@@ -27,7 +27,7 @@ from helpers.writer.local import LocalModel
 from helpers.writer.outcome import Plan, Written
 from helpers.writer.prompts import WriterPrompt, load_prompt
 
-TYPE2_A_CLASS = 5  # at most so many different questions of type 2; with more pictures they take turns
+TYPE2_A_CLASS = 5  # different type-2 questions per class, at most; with more images they take turns
 
 
 class ModelWriter:
@@ -39,7 +39,7 @@ class ModelWriter:
         self.path = resolve(settings.cache_dir) / f"{name}.jsonl"
 
     def plan(self, domain: Domain, folder: Path, wordings: int) -> Plan:
-        """A dry run: leads every conversation as far as the cache goes."""
+        """A dry run: continues every conversation as far as the cache allows."""
         self._check_key()
         tasks = self._tasks(domain, folder, wordings)
         with open_cache(self.path) as cache:
@@ -65,12 +65,12 @@ class ModelWriter:
         )
 
     def _check_key(self) -> None:
-        """Its form, before anything else is done. Raises `WriterError`. A dry run needs no key."""
+        """Check the key's form before anything else. Raises `WriterError`. A dry run needs no key."""
         if self.settings.backend == "openai":
             read_key(self.settings)
 
     def _at_most(self, tokens: Sequence[int], out: int) -> float:
-        """Asking again repeats all that was said before."""
+        """Asking again repeats the whole conversation so far."""
         asked, limit = 1 + self.settings.reasks, self.settings.max_tokens
         earlier = limit * len(tokens) * asked * (asked - 1) // 2
         return self.price.cost(sum(tokens) * asked + earlier, out * asked)
@@ -85,10 +85,10 @@ class ModelWriter:
         return tokens
 
     def write(self, domain: Domain, folder: Path, wordings: int, seed: int = 0) -> Written:
-        """All that is missing is asked for; ``seed`` decides the order of options. Blocks, in a notebook too."""
+        """Request everything that is missing; ``seed`` decides the order of options. Blocks, even in a notebook."""
         self._check_key()
         tasks = self._tasks(domain, folder, wordings)
-        language_faults("", self.settings.language)  # loads its model now, not while replies are under way
+        language_faults("", self.settings.language)  # loads its model now, not while replies are pending
         with open_cache(self.path) as cache, start_blocking_portal("asyncio") as portal:
             outcomes = portal.call(self._all, tasks, cache)
             spent = cache.spent
@@ -124,25 +124,22 @@ class ModelWriter:
         return {kind[task.prompt.kind] + task.subject.prompt: task.prompt for task in tasks}
 
     async def _all(self, tasks: Sequence[Task], cache: Cache) -> list[Outcome]:
-        """Two rounds: looks that came out nearly the same as another class's are asked for again, told so."""
-        backend = (
-            LocalModel(self.settings, cache)
-            if self.settings.backend == "local"
-            else (Endpoint(self.settings, self.price, cache))
-        )
+        """Two rounds: a look that is nearly the same as another class's is requested again, with that fault listed."""
+        local = self.settings.backend == "local"
+        backend = LocalModel(self.settings, cache) if local else Endpoint(self.settings, self.price, cache)
         async with backend:
             outcomes = await self._round(tasks, backend, cache, "texts")
             places, again = _rivals(tasks, outcomes)
             for place, outcome in zip(places, await self._round(again, backend, cache, "again"), strict=True):
                 outcomes[place] = outcome
-        for place in _rivals(tasks, outcomes)[0]:  # the second versions may still meet each other
+        for place in _rivals(tasks, outcomes)[0]:  # the second versions may still match each other
             outcomes[place] = replace(outcomes[place], value=None, reason="look is nearly another class's")
         return outcomes
 
     async def _round(
         self, tasks: Sequence[Task], backend: Endpoint | LocalModel, cache: Cache, what: str
     ) -> list[Outcome]:
-        """``concurrency`` workers share the tasks; the order of the outcomes is that of the tasks."""
+        """``concurrency`` workers share the tasks; the outcomes are in the order of the tasks."""
         outcomes: list[Outcome] = [Outcome()] * len(tasks)
         waiting, ticker, done = iter(range(len(tasks))), Ticker(what, len(tasks)), Counter[str]()
         locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -166,7 +163,7 @@ class ModelWriter:
 async def _outcome(
     task: Task, backend: Endpoint | LocalModel, cache: Cache, locks: defaultdict[str, asyncio.Lock]
 ) -> Outcome:
-    """Lead the conversation. A request that another task has under way is waited for, not paid twice."""
+    """Hold the conversation. If another task has already made a request, wait for its reply; do not pay twice."""
     talk, replies, last = conversation(task), 0, None
     request = next(talk)
     try:
@@ -183,7 +180,7 @@ async def _outcome(
 
 
 def _missing(task: Task, cache: Cache) -> WriterRequest | None:
-    """The first request of a task that is not in the cache; None if all are."""
+    """A task's first request that is not in the cache; None if all are."""
     talk = conversation(task)
     request = next(talk)
     try:
@@ -195,23 +192,20 @@ def _missing(task: Task, cache: Cache) -> WriterRequest | None:
 
 
 def _rivals(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> tuple[list[int], list[Task]]:
-    """Places of the texts whose look is nearly an earlier class's, and these tasks with the other looks to differ from.
+    """Indices of the texts whose look is nearly an earlier class's, and their tasks with the other looks as rivals.
 
-    The first reply of such a task is in the cache, so asking for it again costs nothing; then the new fault is told.
+    The first reply to such a task is in the cache, so requesting it again costs nothing; then the new fault is listed.
     """
     written = [i for i, task in enumerate(tasks) if task.wording is not None and outcomes[i].value is not None]
     looks = [(tasks[i].subject.class_id, outcomes[i].value.look) for i in written]
     late = [written[place] for place in near_duplicates(looks)]
     kept = [(tasks[i].subject.class_id, outcomes[i].value.look) for i in written if i not in late]
-    again = [
-        replace(tasks[i], rivals=tuple(look for owner, look in kept if owner != tasks[i].subject.class_id))
-        for i in late
-    ]
-    return late, again
+    others = {i: tuple(look for owner, look in kept if owner != tasks[i].subject.class_id) for i in late}
+    return late, [replace(tasks[i], rivals=rivals) for i, rivals in others.items()]
 
 
 def _types_lacking(domain: Domain) -> set[int]:
-    """Types of questions that a domain does not bring."""
+    """The types of questions that a domain does not come with."""
     return {1, 2} - {question.question_type for question in domain.questions()}
 
 
@@ -231,18 +225,18 @@ def _class_text(task: Task, outcome: Outcome) -> ClassText:
 
 
 def _model_name(settings: Writer) -> str:
-    """Of a local folder its last part: a result names no folder of this machine."""
+    """For a local folder, only its last part: results name no folder of this machine."""
     return Path(settings.model).name if settings.backend == "local" else settings.model
 
 
 def _questions(asked: Sequence[tuple[Task, Any]], every: Iterable[str], seed: int) -> list[Question]:
-    """For each picture one question of either type. Names are drawn here: a model is not to choose its test's options.
+    """One question of each type per image. Names are drawn here: a model must not choose the options of its test.
 
     Raises ``ValueError`` for fewer than four classes.
     """
     names = list(dict.fromkeys(every))
     if asked and len(names) < 4:
-        raise ValueError(f"questions have four options; there are {len(names)} classes, at least 4 are needed")
+        raise ValueError(f"questions have four options; there are only {len(names)} classes, at least 4 are needed")
     found: list[Question] = []
     for task, value in asked:
         seen: Counter[str] = Counter()
@@ -259,23 +253,19 @@ def _pair(
     rng = random.Random(f"{one.class_id}/{split}/{number}/{seed}")
     others = rng.sample([name for name in names if name != one.name], k=3)
     asked = ((1, "name", value.type1, one.name, others), (2, fact.category, fact.question, fact.right, fact.wrong))
-    made = []
-    for kind, category, text, right, wrong in asked:
-        options = rng.sample([right, *wrong], k=4)
-        refers = next((words for words in (one.refers, task.prompt.refers) if words and words in text), None)
-        made.append(
-            Question(
-                domain=one.domain,
-                question_id=f"{one.class_id}-{split}-{number}-type{kind}",
-                question_type=kind,  # type: ignore[arg-type]
-                category=category,
-                class_id=one.class_id,
-                question=text,
-                options=options,
-                answer=options.index(right),
-                picture=picture,
-                split=split,  # type: ignore[arg-type]
-                refers=refers,
-            )
+    return [
+        shuffled_question(
+            rng,
+            [right, *wrong],
+            domain=one.domain,
+            question_id=f"{one.class_id}-{split}-{number}-type{kind}",
+            question_type=kind,
+            category=category,
+            class_id=one.class_id,
+            question=text,
+            picture=picture,
+            split=split,
+            refers=next((words for words in (one.refers, task.prompt.refers) if words and words in text), None),
         )
-    return made
+        for kind, category, text, right, wrong in asked
+    ]
