@@ -82,7 +82,7 @@ def answer_cards(rows: pd.DataFrame, folder: Path, questions: list[str], by: str
 
 
 def displayed(figure: Figure, width: int = 840) -> Image:
-    """A figure as notebook output, ``width`` pixels wide. These are not pyplot figures, so they do not show themselves."""
+    """A figure as notebook output, ``width`` pixels wide. Only pyplot figures display themselves; these do not."""
     memory = BytesIO()
     figure.savefig(memory, format="png", dpi=200)
     return Image(memory.getvalue(), width=width)

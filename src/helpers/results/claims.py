@@ -31,7 +31,7 @@ _COSTS = {"seconds": "time", "peak_memory_mb": "peak memory", "energy_wh": "ener
 NOT_TRIED = (
     (
         "the paper's own accuracies",
-        "they need its 7B models, a GPU and its data; the profile “paper” is set up for them",
+        "they need 7B models, a GPU and its data; the profile “paper” is set up for them",
     ),
     ("descriptions by GPT-4o", "the demo writes its texts from tables of facts, without an API key or a network"),
     ("photographs of butterflies", "the demo draws its butterflies; photographs go through the same notebooks"),
@@ -40,7 +40,7 @@ NOT_TRIED = (
 
 @dataclass(frozen=True)
 class Tables:
-    """One run's tables; a missing table is empty. ``files``: each table's source; ``doubts``: those not to be judged."""
+    """One run's tables; a missing one is empty. ``files``: each table's source; ``doubts``: tables not to be judged."""
 
     table1: pd.DataFrame
     table2: pd.DataFrame
@@ -225,8 +225,8 @@ def as_markdown(folder: Path, checked: Verified) -> str:
         "",
         *_warning(folder, tables, found := findings(folder, checked), checked),
         f"Made by `python -m helpers.results.claims {portable(folder)} > REPRODUCTION.md`; no number is typed by hand.",
-        "`./run_all.sh publish` and `./run_all.sh ablations` refresh the figures behind it; run the command above after",
-        "them.",
+        "`./run_all.sh publish` and `./run_all.sh ablations` refresh the figures behind it; then run the command above",
+        "again.",
         "",
         "A claim about accuracy counts as reproduced if Wilson's 95 % intervals show it for every model; a claim about",
         "costs, if the means over the seeds do. Each rule is in `src/helpers/results/claims.py`. All of this is the",

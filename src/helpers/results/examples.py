@@ -1,4 +1,4 @@
-"""A dozen test questions as a reader would look at them: the image, the options, each model's answer and how sure it was.
+"""A dozen test questions as a reader would look at them: image, options, each model's answer and how sure it was.
 
 The questions are drawn at random with a fixed seed, not selected by outcome. How sure a model was is the softmax of its
 four scores: the share of each option, given that one of the four is right. It is not calibrated.

@@ -1,4 +1,4 @@
-"""The paper's figures, in one style: tables in, pictures out. Nothing here knows a trainer, a model or a domain."""
+"""The paper's figures, in one style: tables in, figures out. Nothing here depends on a trainer, model or domain."""
 
 from helpers.results.figures.accuracies import ablation_figure, accuracy_figure
 from helpers.results.figures.answering import answering_figure

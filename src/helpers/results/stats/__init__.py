@@ -1,11 +1,11 @@
-"""From answer rows to accuracies, their uncertainty and what they differ by. Rows in, numbers out; nothing is drawn.
+"""From answer rows to accuracies, their uncertainty and their differences. Rows in, numbers out; nothing is drawn.
 
-A *row* is one question answered once (see `helpers.results.tables.read_answers`). Three decisions run through this package:
+A *row* is one answer to one question (see `helpers.results.tables.read_answers`). Three decisions hold throughout:
 
-- Accuracy over several seeds is the mean over the seeds, and its interval is Wilson's 95 % interval at n = the number
-  of *questions*, not questions times seeds: the same questions are asked again, and asking again makes no new ones.
+- Accuracy over several seeds is the mean over the seeds. Its interval is Wilson's 95 % interval with n = the number of
+  *questions*, not questions times seeds, because repeating a question does not make a new one.
 - An unreadable reply is wrong. It lowers the accuracy, and `unreadable_table` says how often it happened.
-- Two ways are compared on the questions that both answered, never by whether two intervals overlap.
+- Two conditions are compared on the questions that both answered, never by whether two intervals overlap.
 """
 
 from helpers.results.stats.accuracy import (

@@ -1,8 +1,8 @@
-"""The smallest difference that so many questions can show: what "no difference was found" is worth.
+"""The smallest difference that a number of questions can show: what "no difference was found" is worth.
 
-At the usual settings a true difference of this size is found in 80 of 100 such studies, by a two-sided test at 5 %.
-Sources: Fleiss, Levin, Paik (2003), Statistical Methods for Rates and Proportions, chapter 4 (unpaired, as statsmodels
-has it); Connor (1987), Biometrics 43, 207-211 (paired).
+With the default settings, 80 of 100 such studies find a true difference of this size (two-sided test at 5 %). Sources:
+Fleiss, Levin, Paik (2003), Statistical Methods for Rates and Proportions, chapter 4 (unpaired, as in statsmodels);
+Connor (1987), Biometrics 43, 207-211 (paired).
 """
 
 import math
@@ -11,7 +11,7 @@ ALPHA, POWER = 0.05, 0.8
 
 
 def detectable_unpaired(n: int, base: float = 0.25, alpha: float = ALPHA, power: float = POWER) -> float:
-    """The smallest rise above the share `base` that two sets of `n` different questions can show; nan: none can."""
+    """The smallest rise above the share `base` that two sets of `n` different questions can show; nan if none."""
     from scipy.optimize import brentq
     from statsmodels.stats.proportion import power_proportions_2indep
 
@@ -26,11 +26,11 @@ def detectable_unpaired(n: int, base: float = 0.25, alpha: float = ALPHA, power:
 
 
 def detectable_paired(n: int, discordant: float, alpha: float = ALPHA, power: float = POWER) -> float:
-    """The smallest difference that `n` questions asked both ways can show; nan: none can.
+    """The smallest paired difference (a share) that `n` questions can show; nan if none.
 
-    `discordant` is the share of questions that only one of the two ways gets right: the fewer, the smaller the
-    differences that can be shown, but a difference cannot be larger than it. Connor's condition on n,
-    sqrt(n) d = a sqrt(discordant) + b sqrt(discordant - d²), solved for d (a, b: normal quantiles).
+    `discordant` is the share of questions that only one of the two conditions gets right. The smaller it is, the
+    smaller the differences that can be shown, but no difference can exceed it. The solution for d of Connor's condition
+    sqrt(n) d = a sqrt(discordant) + b sqrt(discordant - d²), where a and b are normal quantiles.
     """
     from scipy.special import ndtri
 

@@ -1,8 +1,8 @@
 """The paper's tables as data: answer rows and resource records in, tidy CSV out. `helpers.results.figures` draws them.
 
-Every number derives from the saved rows, never from another table, so that a table can be made again from the answers
-alone. Percentages carry one decimal. Rows come in one order everywhere: models, domains, modes from untuned to most
-informed, asked directly before describe-then-answer, with the picture before without.
+Every number is derived from the saved rows, never from another table, so the answers alone are enough to make a table
+again. Percentages have one decimal. The order of rows is the same everywhere: models, domains, modes from untuned to
+most informed, asked directly before describe-then-answer, with the image before without.
 """
 
 from helpers.results.tables.answers import ANSWER_COLUMNS, of_protocol, of_variant, read_answers
