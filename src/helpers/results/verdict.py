@@ -74,7 +74,7 @@ class Verdict:
 
 
 def tango(only_first: float, only_second: float, n: int) -> tuple[float, float]:
-    """Tango's score interval (95 %) of the difference of two paired shares; ``only_first``: what only the first got right.
+    """Tango's 95 % score interval of the difference of two paired shares; ``only_first``: right in the first only.
 
     Raises ``ValueError`` for counts outside 0..n.
     """
@@ -168,7 +168,7 @@ def judge(gain: Difference, against: Difference | None, margin: float = MARGIN) 
     if against.interval[0] >= -margin:
         return (
             "yes",
-            f"it beats the untuned model ({gain}) and is within {margin:g} points of training on images: {against}",
+            f"it beats the untuned model ({gain}) and is within {margin:g} points of images: {against}",
         )
     more = _more(against, (-margin,))
     return "cannot tell", f"it beats the untuned model ({gain}), but compared with images it is {against}; {more}"

@@ -3,5 +3,5 @@
 One self-contained page, made from the run's tables, figures, answers, manifests and executed notebooks. Only the words
 between the numbers are written by hand. It has no scripts and loads nothing.
 
-`contents` collects, `executed` converts notebooks, and `page` puts everything together; `helpers.results.claims` judges.
+`helpers.results.claims` judges, `contents` collects, `executed` converts notebooks, and `page` combines all of it.
 """

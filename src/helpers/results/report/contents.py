@@ -19,21 +19,35 @@ _LABELLED = ["model", "domain", "mode", "answering", "image", "protocol", "first
 _LONGEST = 60  # rows of a table on the page; the file has the rest
 # Columns that are stated once, below the table, if all rows have the same value.
 CIRCUMSTANCES = {"domain", "protocol", "variant", "seeds", "seed", "n_type1", "n_type2", "image"}
-WORDS = {
-    "figure1": ("Figure 1: the idea", "Four panels: training on text alone, the test with an image, training on images "
-                "and text, and the test in two steps, describing first. Drawn, not measured."),
-    "figure2": ("Figure 2: what training costs", "Bars of time, peak memory and energy of a training run, image-text "
-                "beside text-only, one group per model. The numbers are in the table below."),
-    "accuracy": ("Accuracy", "Dots with 95 % intervals, one per mode and prompting strategy, one column per question "
-                 "type; a dashed line marks chance. The numbers are in the table below."),
-    "ablation": ("The image withheld", "Pairs of dots, filled with the image and open without it, one per mode and "
-                 "prompting strategy. The numbers are in the table below."),
-    "resources_tradeoff": ("Cost against accuracy", "Each trained model as a point: its recognition accuracy over its training "
-                           "cost. The numbers are in the table below."),
-    "resources_saving": ("Where the saving comes from", "Text-only relative to image-text training: vision-tower calls, "
-                         "tokens, memory, time. The numbers are in the table below."),
+WORDS = {  # title and alternative text of each figure
+    "figure1": (
+        "Figure 1: the idea",
+        "Four panels: training on text alone, the test with an image, training on image and text, and the test in two "
+        "steps, describing first. Drawn, not measured.",
+    ),
+    "figure2": (
+        "Figure 2: the cost of training",
+        "Bars of time, peak memory and energy of a training run, image-text next to text-only, one group per model.",
+    ),
+    "accuracy": (
+        "Accuracy",
+        "Dots with 95 % intervals, one per training mode and prompting strategy, and one column per question type; a "
+        "dashed line marks chance.",
+    ),
+    "ablation": (
+        "The image withheld",
+        "Pairs of dots, filled with the image and open without it, one per training mode and prompting strategy.",
+    ),
+    "resources_tradeoff": (
+        "Cost against accuracy",
+        "Each trained model as a point: its recognition accuracy over its training cost.",
+    ),
+    "resources_saving": (
+        "Where the saving comes from",
+        "Text-only relative to image-text training: vision-tower calls, tokens, memory, time.",
+    ),
     "resources_time": ("Power and memory over time", "Lines of power and memory over the time of a training run."),
-}  # fmt: skip
+}
 TABLE_TITLES = {
     "table1": "Table 1: accuracy with the image",
     "table2": "Table 2: the image withheld",
@@ -57,7 +71,7 @@ class LinkedSource:
 
 @dataclass(frozen=True)
 class GridOnPage:
-    """A table as words. ``cut``: number of rows that the page leaves out; ``throughout``: values that all rows share."""
+    """A table as words. ``cut``: rows that the page leaves out; ``throughout``: values that all rows share."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -147,15 +161,17 @@ def _placed(order: Iterable[str]) -> Callable[[Path], tuple[int, str]]:
 
 
 def _figure(picture: Path, shelf: Shelf) -> Exhibit:
-    title, alt = WORDS.get(picture.stem, (picture.stem.replace("_", " "), "The numbers are in the table below."))
+    title, alt = WORDS.get(picture.stem, (picture.stem.replace("_", " "), ""))
     data = picture.with_suffix(".csv")
+    numbers = as_grid(data) if data.is_file() and picture.stem != "figure1" else None
+    words = [f"{title}.", alt, "The numbers are in the table below." if numbers else ""]
     return Exhibit(
         name=picture.stem,
         title=title,
         source=shelf.source([data, picture.with_suffix(".pdf"), provenance.sidecar_of(picture)]),
-        table=as_grid(data) if data.is_file() and picture.stem != "figure1" else None,
+        table=numbers,
         picture=data_address(picture.read_bytes(), "png"),
-        alt=f"{title}. {alt}",
+        alt=" ".join(filter(None, words)),
     )
 
 
