@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from helpers.config.profiles import load_profile
-from helpers.paths import ROOT
+from helpers.paths import MAIN, ROOT, Layout
 from helpers.workflow import notebooks
 
 MODEL, DOMAIN = "qwen2_vl", "butterfly"
@@ -26,24 +26,23 @@ def run(name: str, **given: object) -> None:
 
 def main(folder: Path) -> None:
     """Leave in the folder what the workflow leaves in runs/smoke, of one model."""
-    profile = load_profile("smoke")
-    data, dataset = folder / "data", folder / "datasets"
+    profile, layout = load_profile("smoke"), Layout(folder)
     settings = {part: getattr(profile, part).model_dump() for part in ("data", "build", "training", "evaluation")}
-    run("01_data_generation", domain=DOMAIN, output_dir=str(data), data=settings["data"])
-    run("02_dataset_build", domain=DOMAIN, data_dir=str(data), output_dir=str(dataset), build=settings["build"])
-    common = {"model": MODEL, "model_path": profile.models[MODEL].path, "domain": DOMAIN, "dataset_dir": str(dataset)}
+    named = {"domain": DOMAIN, "variant": MAIN}
+    data, dataset = (str(layout.folder(step, **named)) for step in ("data", "dataset"))
+    run("01_data_generation", **named, output_dir=data, **settings["data"], **profile.writer.model_dump())
+    run("02_dataset_build", **named, data_dir=data, output_dir=dataset, **settings["build"])
+    common = {"model": MODEL, "model_path": profile.models[MODEL].path, **named, "dataset_dir": dataset}
     for mode in ("base", *profile.modes):
-        end = f"{MODEL}/{DOMAIN}/{mode}/main/seed0"
-        trained = folder / "training" / end
-        asked = {**common, "mode": mode, "adapter_dir": None if mode == "base" else str(trained / "adapter")}
-        asked["evaluation"] = settings["evaluation"]
+        of_run = {**named, "model": MODEL, "mode": mode, "seed": 0}
+        trained, evaluated = (layout.folder(step, **of_run) for step in ("training", "evaluation"))
         if mode != "base":
-            run("03_qlora_finetuning", **common, mode=mode, output_dir=str(trained), training=settings["training"])
-        run("04_evaluation", **asked, retention=False, output_dir=str(folder / "evaluation" / end))
-        run("05_ablation", **asked, output_dir=str(folder / "ablation" / end))
-    run("06_resources", run_dir=str(folder))
-    run("07_paper", run_dir=str(folder))
-    run("10_report", run_dir=str(folder))
+            run("03_qlora_finetuning", **common, mode=mode, output_dir=str(trained), **settings["training"])
+        adapter = None if mode == "base" else str(trained / "adapter")
+        asked = {**common, "mode": mode, "adapter_dir": adapter, "output_dir": str(evaluated), "retention": False}
+        run("04_evaluation", **asked, **settings["evaluation"])
+    for name in ("05_ablation", "06_resources", "07_paper", "10_report"):
+        run(name, run_dir=str(folder))
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def test_what_was_made_last_is_read_unless_a_folder_is_named(tmp_path, monkeypat
     named = Parameters(space(run_dir="runs/lab", profile="demo", dataset_dir="runs/lab/datasets/butterfly/main"))
     assert named.latest("dataset_dir", "dataset", "questions.jsonl", domain="butterfly").name == "main"
     with pytest.raises(
-        FileNotFoundError, match=r"nothing of notebook 02_dataset_build \(domain beetle\) below runs/lab; run"
+        FileNotFoundError, match=r"nothing from notebook 02_dataset_build \(domain beetle\) in runs/lab; run"
     ):
         given.latest("dataset_dir", "dataset", "questions.jsonl", domain="beetle")
 

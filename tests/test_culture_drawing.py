@@ -91,7 +91,7 @@ def test_unknown_value_is_refused_by_name():
 def test_a_form_that_leaves_its_middle_empty_has_no_place_for_an_accent(monkeypatch):
     monkeypatch.setitem(FORMS, "corner", Form(solids=(((0, 0), (20, 0), (20, 20), (0, 20)),)))
     with pytest.raises(
-        ValueError, match="form 'corner' leaves its middle empty; draw it across the middle of the layer"
+        ValueError, match="form 'corner' leaves the middle empty; draw it across the middle of the layer"
     ):
         _extent("corner", 56)
 

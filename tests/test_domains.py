@@ -151,9 +151,9 @@ def test_a_source_needs_its_module_and_one_line_from_the_pictures_to_the_tables(
 
 def test_no_more_test_pictures_than_facts():
     assert Data(**DATA | {"test_pictures_per_class": 5}).test_pictures_per_class == 5
-    with pytest.raises(ValidationError, match="6 test pictures per class: each asks for another fact; at most 5"):
+    with pytest.raises(ValidationError, match="6 test images per class: each asks for a different fact; at most 5"):
         Data(**DATA | {"test_pictures_per_class": 6})
-    with pytest.raises(ValueError, match="6 pictures a class: each asks for another fact, and there are 5"):
+    with pytest.raises(ValueError, match="6 images per class: each asks for a different fact, and there are 5"):
         open_domain("butterfly", "drawn", None, 8, 6, 56, 0).questions()
 
 

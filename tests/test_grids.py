@@ -184,7 +184,7 @@ def test_a_part_of_a_grid_is_chosen_by_its_runs_names_and_no_run_is_an_error():
         "qwen2_vl/butterfly/text_only/training.epochs=2/seed0"
     ]
     with pytest.raises(
-        SettingsError, match=r"grid g has no run with 'seed7' in its name; one of its names is qwen2_vl/"
+        SettingsError, match=r"grid g has no run with 'seed7' in its name; an example of a name is qwen2_vl/"
     ):
         grids.runs(some, DEMO, "seed7")
 
@@ -225,5 +225,5 @@ def test_a_grid_says_which_profile_it_is_of(capsys):
 def test_the_projector_is_not_trained_on_text_alone(tmp_path):
     file = tmp_path / "alone.yaml"
     file.write_text("title: t\nprofile: smoke\nmodes: [text_only]\nvariants: {alone: {training.method: projector}}\n")
-    with pytest.raises(SettingsError, match="no picture reaches the projector"):
+    with pytest.raises(SettingsError, match="no image reaches the projector"):
         grids.runs(grids.load_grid(file), load_profile("smoke"))

@@ -438,18 +438,6 @@ def test_reproduction_is_that_of_the_published_figures(capsys):
     assert (ROOT / "REPRODUCTION.md").read_text(encoding="utf-8") == made, remedy
 
 
-def test_the_readme_quotes_table_1():
-    table = pd.read_csv(ROOT / "figures/demo/table1.csv").set_index(["model", "mode", "answering", "domain"])
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-
-    def quoted(row):
-        return [f"{row[k]:.1f} [{row[f'{k}_low']:.1f}, {row[f'{k}_high']:.1f}]" for k in ("type1", "type2")]
-
-    for run in table.index.droplevel("domain").unique():
-        cells = [number for domain in ("butterfly", "culture") for number in quoted(table.loc[(*run, domain)])]
-        assert f"| {run[-1]} | {' | '.join(cells)} |" in readme, run
-
-
 SEEN = """[...document.querySelectorAll("img[src]")].filter(i => !i.closest("details:not([open])"))
   .map(i => [i.complete && i.naturalWidth > 0, i.getBoundingClientRect().width, i.alt])"""
 DARK = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"

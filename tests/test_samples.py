@@ -47,9 +47,9 @@ def test_a_sample_is_written_in_the_chat_format(folder):
 
 def test_a_text_only_set_has_no_picture(folder):
     path = write_samples(folder / "image_text.jsonl", [sample(1, "red.png")])
-    with pytest.raises(ValueError, match=r"sample 's1' shows 'red\.png'; a text-only set has no picture"):
+    with pytest.raises(ValueError, match=r"sample 's1' shows 'red\.png'; a text-only set has no images"):
         read_samples(path, text_only=True)
-    with pytest.raises(ValueError, match="a text-only set has no picture"):
+    with pytest.raises(ValueError, match="a text-only set has no images"):
         write_samples(folder / "text_only.jsonl", [sample(1, "red.png")], text_only=True)
 
 
@@ -62,14 +62,14 @@ def test_a_picture_must_exist_inside_the_folder(folder, picture):
 
 
 def test_the_direction_says_whether_there_is_a_picture():
-    with pytest.raises(ValidationError, match="if and only if the sample has a picture"):
+    with pytest.raises(ValidationError, match="if and only if the sample has an image"):
         Sample(id="s", domain="d", class_id="c", direction="picture_to_name", messages=exchange("a", "b"))
 
 
 def test_a_sample_is_one_exchange_that_ends_with_the_assistant():
     user, assistant = exchange("a", "b")
     for messages in ([user], [assistant, user], [user, assistant, user], [user, user]):
-        with pytest.raises(ValidationError, match="one of the user and then one of the assistant"):
+        with pytest.raises(ValidationError, match="one from the user, then one from the assistant"):
             Sample(id="s", domain="d", class_id="c", direction="x", messages=messages)
 
 

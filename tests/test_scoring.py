@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from helpers.config.evaluation import Evaluation
-from helpers.config.prompts import evaluation_prompts
+from helpers.config.prompts import evaluation_prompts, of_domain
 from helpers.evaluation import baselines, run, strategies
 from helpers.evaluation.prompts import GREY, Prompt, Shown, other_pictures, without_centre
 from helpers.evaluation.protocols import (
@@ -362,11 +362,12 @@ def test_a_row_with_a_field_that_no_table_knows_is_not_written(exam, tmp_path):
 
 def test_a_question_is_described_and_named_in_the_language_of_its_domain_whatever_words_it_uses(exam):
     asked = exam.questions[0].model_copy(update={"refers": None})
-    assert strategies._describing(asked) == say.DESCRIBING["butterfly"][say.HELD_OUT]
-    assert strategies.naming_question(asked) == say.NAMING["butterfly"].asked[say.HELD_OUT]
+    prompts = exam.prompts
+    assert of_domain(prompts.describing, asked.domain) == say.DESCRIBING["butterfly"][say.HELD_OUT]
+    assert strategies.naming_question(asked, prompts) == say.NAMING["butterfly"].asked[say.HELD_OUT]
     elsewhere = exam.questions[0].model_copy(update={"domain": "kviscuit"})
-    assert strategies._describing(elsewhere) == strategies.GENERIC_DESCRIBING
-    assert strategies.naming_question(elsewhere) == "What is this called?"
+    assert of_domain(prompts.describing, elsewhere.domain).startswith("Describe what you see in the picture: form")
+    assert strategies.naming_question(elsewhere, prompts) == "What is this called?"
 
 
 def test_retention_is_asked_where_its_questions_are(butterflies, tmp_path):

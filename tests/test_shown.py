@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from helpers.results.figures.style import use_displays
 from helpers.results.shown import Sentence, labelled, shown
 
 ROWS = pd.DataFrame(
@@ -19,6 +20,7 @@ ROWS = pd.DataFrame(
 
 
 def test_keys_become_words_on_the_left_and_an_interval_stands_behind_its_value():
+    use_displays({"qwen2_vl": "Qwen2-VL (tiny)"}, "runs/any")
     table = shown(ROWS)
     assert table.index.names == ["model", "training", "prompting"]
     assert list(table.index) == [

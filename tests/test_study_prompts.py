@@ -104,9 +104,9 @@ def test_the_test_of_a_drawn_domain_asks_in_held_out_wordings_that_the_base_mode
 
 def test_a_held_out_wording_that_is_trained_is_refused(changed):
     held_out = {"butterfly": ["Name this species."]}
-    with pytest.raises(SettingsError, match=r"held_out\.butterfly has a wording of training: \['Name this spec"):
+    with pytest.raises(SettingsError, match=r"held_out\.butterfly repeats a training wording: \['Name this spec"):
         training_prompts(changed("training", held_out=held_out))
-    with pytest.raises(SettingsError, match=r"held_out\.birds has a wording of training: \['Name this\.'\]"):
+    with pytest.raises(SettingsError, match=r"held_out\.birds repeats a training wording: \['Name this\.'\]"):
         training_prompts(changed("training", held_out={"birds": ["Name this."]}))  # birds train in the generic wordings
 
 

@@ -9,9 +9,9 @@ from helpers.models.adapters import (
     add_adapter,
     add_lora,
     load_adapter,
+    quantisation_of,
     remove_adapter,
     trainable_groups,
-    was_quantised,
 )
 from helpers.models.loading import counted_tower, load_model, load_processor
 from helpers.models.registry import family_of
@@ -173,7 +173,7 @@ def test_every_method_trains_saves_and_loads(model_path, butterflies, tmp_path, 
     assert (groups["language_model"] > 0) == (method != "projector")
     assert groups["vision_tower"] == groups["other"] == 0
     assert result.resources["samples"] == 2 * chosen.batch_size
-    assert was_quantised(tmp_path / "adapter") == (method == "qlora")
+    assert bool(quantisation_of(tmp_path / "adapter")) == (method == "qlora")
     conversations = Conversations(butterflies.samples["image_text"], butterflies.folder)
     batch = Collator(load_processor(model_path), None)([conversations[i] for i in range(2)])
     batch.pop("labels")

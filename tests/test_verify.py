@@ -111,6 +111,7 @@ def test_inputs_of_a_run_that_is_not_in_the_clone_are_no_fault(run, capsys):
 
 
 def test_a_published_figure_of_more_seeds_than_were_run_here_is_not_checkable(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for module in (paths, provenance, verify):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     inputs = {"runs/demo/seed0.json": "0" * 64, "runs/demo/seed1.json": "0" * 64}
@@ -314,7 +315,8 @@ def test_what_the_workflow_takes_for_done_and_is_stale_is_made_again_by_the_reme
     quick = verified("--quick")
     assert quick.returncode == 1 and f"result changed: {answers.relative_to(tree)}" in quick.stdout
     copies = verified("--stale").stdout.split()
-    names = ("evaluate/qwen2_vl/butterfly/base/main/seed0", "paper", "resources")  # it, and what was made from it
+    evaluated = "evaluation/qwen2_vl/butterfly/base/main/seed0"
+    names = ("ablation", evaluated, "paper", "resources")  # it, and what was made from it
     assert copies == [f"runs/small/notebooks/{name}.ipynb" for name in names]
     assert stub_tree.snakemake(tree, "--forcerun", *copies, *given)[0] == 0
     assert answers.read_text() == made

@@ -1,14 +1,15 @@
-"""Opens any picture that a data set may hold as 8-bit RGB, or says clearly why it cannot.
+"""Open any image that a data set may hold as 8-bit RGB, or say clearly why that is impossible.
 
-Transparency is laid on white (PIL alone would show whatever colour lies under it, mostly black), 16 bits are scaled to
-8 (PIL alone would cut off everything above 255), and a camera's EXIF orientation is applied. Colour profiles are not:
-no model of this project was trained with them. Only the formats in `FORMATS` are tried: a data set is somebody else's
-file, and some of PIL's other readers start programs (PostScript).
+Transparency is composited onto white (PIL alone would show the hidden colour, usually black), 16 bits are scaled to 8
+(PIL alone would clip everything above 255), and the camera's EXIF orientation is applied. Colour profiles are ignored:
+no model here was trained with them. Only the formats in `FORMATS` are tried: a data set comes from somebody else, and
+some of PIL's other readers start programs (PostScript).
 """
 
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,22 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-NEAR = 4  # of 64 bits: copies scaled, recompressed or slightly edited differ in at most so many
-FLAT = 8  # grey levels: a picture with less contrast has no hash worth comparing
-MAX_PIXELS = 80_000_000  # five times the largest picture of K-VISCUIT (16 million), below where PIL itself warns
-FORMATS = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "GIF",
-    "BMP",
-    "TIFF",
-    "PPM",
-)  # by content, whatever the name says; of several frames the first
+NEAR = 4  # of 64 bits: copies that were scaled, recompressed or slightly edited differ in no more
+FLAT = 8  # grey levels: the hash of an image with less contrast means nothing
+MAX_PIXELS = 80_000_000  # five times the largest image of K-VISCUIT (16 million), and below PIL's own limit
+FORMATS = tuple("JPEG PNG WEBP GIF BMP TIFF PPM".split())  # by content, not by file name; only the first frame is read
 
 
 def open_picture(path: str | Path, max_pixels: int | None = None) -> Image.Image:
-    """The picture in RGB, scaled down to an area of ``max_pixels`` if it is larger, its proportions kept.
+    """The image in RGB; one with more than ``max_pixels`` is scaled down to that area, keeping its proportions.
 
     Raises ``FileNotFoundError``; ``ValueError`` for a file that cannot or must not be read.
     """
@@ -51,8 +44,10 @@ def _within(picture: Image.Image, max_pixels: int | None) -> Image.Image:
 
 
 def check_picture_file(path: str | Path) -> tuple[int, int]:
-    """Width and height as stored; reads the whole file, so that one cut short is found, but a JPEG at an eighth of its
-    size, which is faster and needs less memory. Raises as `open_picture` does.
+    """Width and height as stored. Raises as `open_picture` does.
+
+    Reads the whole file, so that a truncated one is found; a JPEG is decoded at an eighth of its size, which is faster
+    and takes less memory.
     """
     try:
         return _checked(path).size
@@ -61,7 +56,7 @@ def check_picture_file(path: str | Path) -> tuple[int, int]:
 
 
 def check_picture_bytes(content: bytes, name: str) -> str:
-    """The same for a picture that is no file yet; returns its format, such as "JPEG". Errors call it ``name``."""
+    """Check an image that is not yet a file; returns its format, such as "JPEG". Errors call it ``name``."""
     try:
         return _checked(BytesIO(content)).format
     except Exception as error:
@@ -83,7 +78,7 @@ def _checked(source: str | Path | BytesIO) -> _Found:
 
 
 def _opened(source: str | Path | BytesIO) -> Image.Image:
-    """Only the header is read before the size is known: a small file can claim a picture that fills the memory."""
+    """Reads only the header before the size is checked: a small file can declare an image that fills the memory."""
     picture = Image.open(source, formats=FORMATS)
     width, height = picture.size
     if width * height > MAX_PIXELS:
@@ -91,35 +86,30 @@ def _opened(source: str | Path | BytesIO) -> Image.Image:
         raise Image.DecompressionBombError(f"{width}x{height} pixels")
     if picture.mode == "F":
         picture.close()
-        raise ValueError("its pixels are fractions, and nothing says which number is white; save it with 8 bits")
+        raise ValueError("its pixels are fractions, and nothing says which value is white; save it with 8 bits")
     return picture
 
 
 def _explained(path: str | Path, error: Exception) -> Exception:
-    """PIL's decoders raise nearly everything there is: OSError, SyntaxError, struct.error, zlib.error, ..."""
+    """PIL's decoders raise almost anything: OSError, SyntaxError, struct.error, zlib.error, ..."""
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(f"{path} does not exist")
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return ValueError(f"{path}: too large ({error}); at most {MAX_PIXELS} pixels are allowed, scale it down first")
+        return ValueError(f"{path}: too large ({error}); at most {MAX_PIXELS} pixels are allowed; scale it down first")
     return ValueError(f"{path}: not a readable picture ({type(error).__name__}: {error}); replace the file")
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):
-        picture = _eight_bits(picture)
+    if picture.mode.startswith("I"):  # grey of 16 bits: I;16 or, from some formats, I
+        picture = Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture.convert("RGB")
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Grey of 16 bits, which PIL holds in mode I;16 or, from some formats, I."""
-    return Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-
-
 def contact_sheet(files: Sequence[str | Path], columns: int, side: int) -> Image.Image:
-    """The pictures as a grid of ``side`` by ``side`` cells on white, for looking at; proportions are kept."""
+    """The images in a grid of cells on white, each ``side`` x ``side`` pixels; proportions are kept."""
     rows = -(-len(files) // columns)
     sheet = Image.new("RGB", (columns * side, max(1, rows) * side), "white")
     for place, file in enumerate(files):
@@ -128,17 +118,17 @@ def contact_sheet(files: Sequence[str | Path], columns: int, side: int) -> Image
     return sheet
 
 
-# ---- files and copies ----
+# ---- files and copies ----------------------------------------------------------------------------------------------
 
 
 def bring_pictures(pictures: Iterable[str], source: Path, target: Path) -> None:
-    """Put the pictures that a data set names beside it, by hard link where the disk allows, else by copy."""
+    """Put the images that a data set names into its folder: hard links where the disk allows, else copies."""
     for picture in sorted(set(pictures)):
         bring_picture(source / picture, target / picture)
 
 
 def bring_picture(source: Path, target: Path) -> None:
-    """The same for one, under another name."""
+    """Link or copy a single image, under another name."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     try:
@@ -148,19 +138,19 @@ def bring_picture(source: Path, target: Path) -> None:
 
 
 def is_near(first: int | None, second: int | None, near: int = NEAR) -> bool:
-    """Whether two perceptual hashes are of one picture; flat pictures (None) are like no other."""
+    """Whether two perceptual hashes belong to the same image; flat images (None) match nothing."""
     return first is not None and second is not None and distance(first, second) <= near
 
 
 def distance(first: int | None, second: int | None) -> int:
-    """In how many of 64 bits two perceptual hashes differ; 64 where one is None."""
+    """The number of bits, out of 64, in which two perceptual hashes differ; 64 if either is None."""
     return 64 if first is None or second is None else (first ^ second).bit_count()
 
 
 def perceptual_hash(path: str | Path) -> int | None:
-    """The picture's 64-bit DCT hash; None for one too flat to have one. JPEGs are decoded at a fraction of their size.
+    """The image's 64-bit DCT hash; None if it is too flat. JPEGs are decoded at a fraction of their size.
 
-    Source: the library imagehash, function ``phash``. Raises as `helpers.images.open_picture` does.
+    Source: ``phash`` of the library imagehash. Raises as `open_picture` does.
     """
     import imagehash
 
@@ -172,17 +162,10 @@ def perceptual_hash(path: str | Path) -> int | None:
 
 
 def _small_grey(path: str | Path) -> Any:
-    """Enough pixels for the hash, which looks at 32 x 32. What is no JPEG has to be decoded whole."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            if picture.format == "JPEG" and picture.width * picture.height <= MAX_PIXELS:
-                picture.draft("L", (128, 128))
-                return ImageOps.exif_transpose(picture).convert("L")
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError):
-        pass  # the next line says what is wrong, in this project's words
+    """Enough pixels for the hash, which uses 32 x 32. Formats other than JPEG have to be decoded in full."""
+    # An unreadable file is opened again below, where the error says what is wrong in this project's words
+    with suppress(OSError, SyntaxError, ValueError), Image.open(path, formats=FORMATS) as picture:
+        if picture.format == "JPEG" and picture.width * picture.height <= MAX_PIXELS:
+            picture.draft("L", (128, 128))
+            return ImageOps.exif_transpose(picture).convert("L")
     return open_picture(path).convert("L")
-
-
-# ---- blind baselines -----------------------------------------------------------------------------------------------

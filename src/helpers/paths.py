@@ -1,10 +1,10 @@
-"""Where things lie, and the layout of a run: the Snakefile, the notebooks and the tests all ask here.
+"""Paths, and the layout of a run: the Snakefile, the notebooks and the tests all get them here.
 
-A relative path counts from the repository root for whoever stands inside the repository: a notebook opened in
-JupyterLab (working folder `notebooks/`) and the same notebook run by the workflow (working folder the root) read and
-write the same files. For whoever stands elsewhere, what is written goes to where they stand, and what is read is looked
-for there first and in the repository second. So a loop over `papermill /path/to/notebooks/03...` leaves its results
-beside its own script, and still finds the models that come with the repository.
+Inside the repository, a relative path starts at the repository root. A notebook opened in JupyterLab (working folder
+`notebooks/`) and the same notebook run by the workflow (working folder: the root) therefore read and write the same
+files. Outside the repository, output goes to the working folder, and input is looked up there first and in the
+repository second. So a loop over `papermill /path/to/notebooks/03...` leaves its results beside its own script and
+still finds the models that come with the repository.
 """
 
 import hashlib
@@ -30,26 +30,25 @@ HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?")
 
 
 def resolve(path: str | Path) -> Path:
-    """The absolute path of something that is read; `~` is the home folder. See the top of this file."""
+    """The absolute path of an input; `~` is the home folder. The module's docstring explains relative paths."""
     here = resolve_output(path)
     return here if here.exists() else (ROOT / Path(path).expanduser()).resolve()
 
 
 def resolve_output(path: str | Path) -> Path:
-    """The absolute path of something that is written; `~` is the home folder. See the top of this file."""
-    standing = Path.cwd().resolve()
-    base = ROOT if standing.is_relative_to(ROOT) else standing
-    return (base / Path(path).expanduser()).resolve()
+    """The absolute path of an output; `~` is the home folder. The module's docstring explains relative paths."""
+    here = Path.cwd().resolve()
+    return ((ROOT if here.is_relative_to(ROOT) else here) / Path(path).expanduser()).resolve()
 
 
 def is_hub_id(source: str | Path) -> bool:
-    """Whether this is owner/name or owner/name@revision and cannot be a folder here, even one that is missing."""
+    """Whether this is owner/name or owner/name@revision, and not the path of a local folder, existing or missing."""
     text = str(source)
     return bool(HUB_ID.fullmatch(text)) and not resolve(text).exists() and not resolve(text).parent.is_dir()
 
 
 def file_name(name: str) -> str:
-    """The name as the name of a file on any system: what some system forbids becomes ``_``, Hangul stays."""
+    """The name as a file name that every system accepts: forbidden characters become ``_``; Hangul is kept."""
     safe = re.sub(r'[\x00-\x1f\x7f\\/:*?"<>|]|^\.+|[. ]+$', "_", unicodedata.normalize("NFC", name))
     if len(safe.encode()) <= 120:
         return safe or "_"
@@ -59,26 +58,21 @@ def file_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Step:
-    """What one notebook leaves in a run's folder; names in braces are the run's own, as in ``str.format``."""
+    """What one notebook leaves in a run's folder; names in braces are filled in per run, as in ``str.format``."""
 
     notebook: str  # its file in notebooks/, without the suffix
-    place: str = ""  # the folder of its files, below the run's
+    place: str = ""  # the folder for its files, inside the run's folder
     files: tuple[str, ...] = ()  # in that folder
     tables: tuple[str, ...] = ()  # in results/, as CSV
     figures: tuple[str, ...] = ()  # in figures/, each in every kind of FIGURE_KINDS
 
     @property
     def fields(self) -> list[str]:
-        """The names in braces, in their order."""
+        """The names in braces, in order."""
         return [name for _, name, _, _ in Formatter().parse(self.place) if name]
 
 
-MODES = (
-    "text_only",
-    "image_text",
-    "hybrid",
-    "printed",
-)  # every version of a data set; a profile says which are trained
+MODES = ("text_only", "image_text", "hybrid", "printed")  # all versions of a data set; a profile chooses which to train
 FIGURE_KINDS = ("pdf", "png", "csv", "json")  # json: what it was made from (helpers.workflow.verify)
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "training.json", "README.md")
 _TRAINED = "{model}/{domain}/{mode}/{variant}/seed{seed}"  # one training run; mode `base` is the untuned model
@@ -98,9 +92,7 @@ STEPS = {
         (*(f"adapter/{file}" for file in ADAPTER), "resources.json", "losses.csv", "resources.parquet"),
     ),
     "evaluation": Step(
-        "04_evaluation",
-        f"evaluation/{_TRAINED}",
-        (*_ANSWERS, "retention_answers.jsonl", "representations.csv"),
+        "04_evaluation", f"evaluation/{_TRAINED}", (*_ANSWERS, "retention_answers.jsonl", "representations.csv")
     ),
     "ablation": Step("05_ablation", tables=("table2", "leakage"), figures=("table2", "ablation")),
     "resources": Step(
@@ -128,26 +120,26 @@ STEPS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the files of one run lie, below its folder such as ``runs/demo``.
+    """Where the files of one run are, inside its folder, such as ``runs/demo``.
 
-    The names in braces (``model``, ``domain``, ``mode``, ``variant``, ``seed``, ``grid``) that a call leaves out stay
-    in the path as they are, which makes it a pattern for the Snakefile.
+    Names in braces (``model``, ``domain``, ``mode``, ``variant``, ``seed``, ``grid``) that a call leaves out stay in
+    the path unchanged. The Snakefile uses such paths as patterns.
     """
 
     run: Path
 
     def folder(self, step: str, **names: object) -> Path:
-        """The folder of a step's files: ``layout.folder("training", model="qwen2_vl", ...)``."""
+        """The folder for a step's files: ``layout.folder("training", model="qwen2_vl", ...)``."""
         return Path(_filled(str(self.run / STEPS[step].place), names))
 
     def file(self, step: str, name: str, **names: object) -> Path:
-        """One of a step's files. Raises ``KeyError`` for one that the step does not leave."""
+        """One of a step's files. Raises ``KeyError`` for a file that the step does not write."""
         if name not in STEPS[step].files:
-            raise KeyError(f"step {step} leaves no {name}; it leaves {', '.join(STEPS[step].files)}")
+            raise KeyError(f"step {step} writes no {name}; it writes {', '.join(STEPS[step].files)}")
         return self.folder(step, **names) / _filled(name, names)
 
     def made(self, step: str, **names: object) -> list[Path]:
-        """Everything that a step leaves: files, tables, figures."""
+        """Everything that a step writes: files, tables, figures."""
         made = STEPS[step]
         files = [self.file(step, name, **names) for name in made.files]
         drawn = [self.figures / f"{name}.{kind}" for name in made.figures for kind in FIGURE_KINDS]
@@ -163,22 +155,22 @@ class Layout:
         return self.run / "logs" / self.executed(step, **names).relative_to(self.run / "notebooks").with_suffix(".log")
 
     def features(self, model: str = "{model}") -> Path:
-        """What a frozen tower sees, with ``training.tower_cache``: shared by all runs of a model."""
+        """The frozen tower's features (see ``training.tower_cache``), shared by all runs of a model."""
         return self.run / "features" / model
 
     @property
     def results(self) -> Path:
-        """Tables over all runs, as CSV."""
+        """Tables that cover all runs, as CSV."""
         return self.run / "results"
 
     @property
     def figures(self) -> Path:
-        """Figures over all runs, in every kind of `FIGURE_KINDS`."""
+        """Figures that cover all runs, in every format of `FIGURE_KINDS`."""
         return self.run / "figures"
 
 
 def _filled(pattern: str, names: Mapping[str, object]) -> str:
-    """The pattern with the names that are given; the others stay as they are."""
+    """The pattern with the given names filled in; the others stay as they are."""
     for name, value in names.items():
         pattern = pattern.replace(f"{{{name}}}", str(value))
     return pattern
@@ -188,8 +180,8 @@ def _filled(pattern: str, names: Mapping[str, object]) -> str:
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, delete it if not.
 
-    A reader, or a workflow that decides by a file's existence, then never meets a half-written file. The temporary
-    name keeps the suffix, because matplotlib, PIL and others choose the format by it. Folders are made as needed.
+    So neither a reader nor a workflow that only checks whether a file exists ever sees a half-written one. The
+    temporary name keeps the suffix, from which matplotlib, PIL and others infer the format. Creates missing folders.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -198,14 +190,14 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; a result is meant to be read by others
+        temporary.chmod(0o666 & ~_umask())  # mkstemp creates private files, but others should be able to read results
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
+    """The umask of the process; it can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

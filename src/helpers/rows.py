@@ -1,7 +1,7 @@
-"""Files of rows (JSON lines), each row of a schema: what test questions, training samples and texts have in common.
+"""JSON Lines files whose rows follow a schema: what test questions, training samples and texts have in common.
 
-A row that does not fit is a fault of its file, so an error names the file, the line, the field, the rule and the value.
-Rows are read and written one at a time, so memory stays flat however long a file is, but for a hash of each row's key.
+For a row that does not fit its schema, the error names the file, the line, the field, the rule and the value. Rows are
+read and written one at a time: however long a file is, memory holds only a hash of each row's key.
 """
 
 import codecs
@@ -9,33 +9,34 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from helpers.paths import atomic_write
 
-_LONGEST = 2**20  # bytes of a line; the longest of this project's rows have a few thousand
-LONGEST_PATH, LONGEST_NAME = 1_000, 255  # bytes; no file system that is in use takes a longer name
-FAULTS = 3  # so many of a row are told; a row of another kind has as many as it has fields
+_LONGEST = 2**20  # bytes per line; this project's longest rows have a few thousand
+LONGEST_PATH, LONGEST_NAME = 1_000, 255  # bytes; no file system in use allows a longer name
+FAULTS = 3  # reported per row; a row of a different schema would have a fault in every field
 HALVES = re.compile("[\ud800-\udfff]")
 HALF = r"must hold whole characters; it has half of one (a lone surrogate, such as \ud800)"
 
 
 class Row(BaseModel):
-    """A row that cannot be changed, has no unknown field, whose "1" is not a 1, and whose numbers are finite."""
+    """An immutable row: no unknown fields, no coercion ("1" is not 1), finite numbers only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @property
     def key(self) -> str | None:
-        """What must be unique within a file; None = nothing."""
+        """The value that must be unique within a file; None: nothing has to be."""
         return None
 
     @property
     def pictures(self) -> list[str]:
-        """Paths of the pictures that the row names, from the folder of its file."""
+        """Paths of the images that the row names, relative to the folder of its file."""
         return []
 
 
@@ -44,21 +45,21 @@ AnyRow = TypeVar("AnyRow", bound=Row)
 
 def _trimmed(text: str) -> str:
     if not text or text != text.strip():
-        raise ValueError("must be a text that is not empty and neither begins nor ends with a space")
+        raise ValueError("must be a non-empty text that neither begins nor ends with a space")
     return _whole(text)
 
 
 def _whole(text: str) -> str:
-    """Python can hold half a character, which no file in UTF-8 can."""
+    """Python strings can hold half a character; a UTF-8 file cannot."""
     if HALVES.search(text):
         raise ValueError(HALF)
     return text
 
 
 def _inside(path: str) -> str:
-    """Lexically inside the folder. Where a link leads is only seen when the file is looked for (`check_picture`)."""
+    """Lexically inside the folder. Links are followed only when the file is opened (`check_picture`)."""
     if not path or "\\" in path or ":" in path or path.startswith(("/", "~")) or ".." in path.split("/"):
-        raise ValueError("must be a path, relative to the file's folder and with '/', that stays inside that folder")
+        raise ValueError("must be a path with '/', relative to the file's folder, that stays inside that folder")
     if len(_whole(path).encode()) > LONGEST_PATH or max(len(part.encode()) for part in path.split("/")) > LONGEST_NAME:
         raise ValueError(f"must have at most {LONGEST_PATH} bytes, and {LONGEST_NAME} between one '/' and the next")
     return path
@@ -71,7 +72,7 @@ NotNegative = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True)
 class RowFile(Generic[AnyRow]):
-    """The rows of a file as something that can be gone through more than once without being held in memory."""
+    """The rows of a file as an iterable that can be read repeatedly without being held in memory."""
 
     path: Path
     schema: type[AnyRow]
@@ -81,26 +82,27 @@ class RowFile(Generic[AnyRow]):
 
 
 def read_rows(path: str | Path, schema: type[AnyRow]) -> list[AnyRow]:
-    """All rows of a file, in its order; see `iterate_rows`."""
+    """All rows of a file, in file order; see `iterate_rows`."""
     return list(iterate_rows(path, schema))
 
 
 def iterate_rows(path: str | Path, schema: type[AnyRow]) -> Iterator[AnyRow]:
-    """The rows of a file one after the other; empty lines are passed over.
+    """The rows of a file, one by one; empty lines are skipped.
 
-    Raises ``FileNotFoundError`` without the file, and ``ValueError`` at the first row that does not fit the schema, is
-    longer than `LONGEST`, is no UTF-8, whose key was there before, or whose picture is missing or outside the folder.
+    Raises ``FileNotFoundError`` if there is no such file. Raises ``ValueError`` at the first row that does not fit the
+    schema, is too long, is not UTF-8, repeats a key, or names an image that is missing or outside the folder.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; run the notebook that writes it, or correct the name")
-    with path.open("rb") as lines:
-        numbered = ((f"{path}:{number}", line) for number, line in enumerate(_lines(lines), start=1) if line.strip())
+    with path.open("rb") as file:
+        lines = iter(partial(file.readline, _LONGEST + 1), b"")  # a file without line ends could be of any size
+        numbered = ((f"{path}:{number}", line) for number, line in enumerate(lines, start=1) if line.strip())
         yield from _checked(((where, parse_row(line, schema, where)) for where, line in numbered), path.parent)
 
 
 def write_rows(path: str | Path, rows: Iterable[Row]) -> Path:
-    """Write all rows or, if one fails, nothing, under the rules by which they will be read: pictures come first."""
+    """Write all rows or, if one fails, none. The rules of reading apply, so the images must already be there."""
     path = Path(path)
     named = ((f"{path}: {row.key or f'row {number}'}", row) for number, row in enumerate(rows, start=1))
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as lines:
@@ -108,22 +110,16 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> Path:
     return path
 
 
-def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Never more than one byte over the longest line that is allowed: a file without line ends could be any size."""
-    while line := file.readline(_LONGEST + 1):
-        yield line
-
-
 def _checked(rows: Iterable[tuple[str, AnyRow]], folder: Path) -> Iterator[AnyRow]:
-    """Rows, each with the words by which an error names it, on to the next if key and pictures are in order.
+    """Pass each row on once its key and images are checked; the text beside it is how an error names it.
 
-    Of the keys seen only 64-bit hashes are kept, half the memory: in a million rows the chance that two different keys
-    are taken for one is about one in forty million.
+    Only 64-bit hashes of the keys are kept, which halves the memory. In a million rows, the chance that two different
+    keys collide is about one in forty million.
     """
     seen: set[int] = set()
     for where, row in rows:
         if row.key is not None and hash(row.key) in seen:
-            raise ValueError(f"{where}: {row.key!r} is there twice; each row needs a name of its own")
+            raise ValueError(f"{where}: {row.key!r} is there twice; each row needs its own name")
         seen.add(hash(row.key))
         for picture in row.pictures:
             check_picture(folder, picture, where)
@@ -131,7 +127,7 @@ def _checked(rows: Iterable[tuple[str, AnyRow]], folder: Path) -> Iterator[AnyRo
 
 
 def check_picture(folder: Path, picture: str, where: str) -> Path:
-    """The picture's file. Raises ``ValueError`` if it is missing or a link leads out of the folder."""
+    """The image's file. Raises ``ValueError`` if it is missing or a link leads out of the folder."""
     file = folder / picture
     if not file.is_file():
         raise ValueError(f"{where}: picture {picture!r} is not in {folder}; put it there before the row that names it")
@@ -141,7 +137,7 @@ def check_picture(folder: Path, picture: str, where: str) -> Path:
 
 
 def parse_row(line: bytes, schema: type[AnyRow], where: str) -> AnyRow:
-    """One row; ``ValueError`` that begins with ``where`` and names field, rule and value if it does not fit."""
+    """One row. If it does not fit, the ``ValueError`` begins with ``where`` and names field, rule and value."""
     if fault := _unreadable(line):
         raise ValueError(f"{where}: {fault}")
     try:
@@ -151,16 +147,16 @@ def parse_row(line: bytes, schema: type[AnyRow], where: str) -> AnyRow:
 
 
 def _unreadable(line: bytes) -> str | None:
-    """What is wrong with a line before anyone asks what it says."""
+    """What is wrong with a line before its content is parsed."""
     if len(line) > _LONGEST:
-        return f"the row: must have at most {_LONGEST} bytes; is it one row a line? (it begins {line[:60]!r})"
+        return f"the row: must have at most {_LONGEST} bytes; is there one row per line? (it begins {line[:60]!r})"
     if line.startswith(codecs.BOM_UTF8):
         return f"the row: begins with a byte-order mark; save the file as UTF-8 without one (it is {line[:40]!r}…)"
     try:
         line.decode("utf-8")
     except UnicodeDecodeError as error:
         byte = f"byte {error.start + 1} of the line is {line[error.start]:#04x}"
-        return f"{_damaged_field(line)}: must be UTF-8; save the file as that, or fetch it again ({byte})"
+        return f"{_damaged_field(line)}: must be UTF-8; save the file as UTF-8, or fetch it again ({byte})"
     return None
 
 
@@ -180,10 +176,10 @@ def _explained(error: ValidationError, line: bytes) -> Iterator[str]:
 
 
 def _broken(rule: str, field: str, line: bytes) -> str:
-    """What is wrong with a line that is no JSON; a damaged field says more than the reader's own words."""
+    """What is wrong with a line that is not JSON; naming a damaged field helps more than the parser's own message."""
     if field != "the row":
         return HALF
-    return rule if line.endswith(b"\n") else f"{rule}; the file ends within the row, make or fetch it again"
+    return rule if line.endswith(b"\n") else f"{rule}; the file ends within the row, so make or fetch it again"
 
 
 def _short(value: Any) -> str:
@@ -192,9 +188,9 @@ def _short(value: Any) -> str:
 
 
 def _damaged_field(line: bytes) -> str:
-    """The field that holds bytes which are no UTF-8, or half a character as in "\\ud800"; if none, the whole row.
+    """The field that holds invalid UTF-8, or half a character as in "\\ud800"; else the whole row.
 
-    Python's own reader takes both for lone surrogates, where pydantic's says only at which column it stopped.
+    Python's own parser reads both as lone surrogates, whereas pydantic's reports only the column at which it stopped.
     """
     try:
         value = json.loads(line.decode("utf-8", "surrogateescape"))

@@ -1,11 +1,11 @@
-"""Every row that crosses a file: training texts, training samples, test questions, answers, what a training cost.
+"""The rows of every file: training texts, training samples, test questions, answers, and the cost of a training run.
 
-A `ClassText` is what a writer says of a class (notebook 01). A `Sample` is one conversation that a model is trained on
-(notebook 02), in the chat format of the Hugging Face libraries. A `Question` has four options, one of them right. Type 1
-asks for recognition ("which species is this?"), type 2 for knowledge about what the picture shows, as in the paper. The
-order of the options is drawn once, when the question is written: every model and mode meets the same four in the same
-places. An `AnswerRow` is one question answered once (notebooks 04 and 12), a `ResourceRecord` one training (notebook 03):
-every table derives from these two.
+A `ClassText` is what a writer says about a class (notebook 01). A `Sample` is one conversation that a model is trained
+on (notebook 02), in the chat format of the Hugging Face libraries. A `Question` has four options, one of them right.
+As in the paper, type 1 tests recognition ("which species is this?") and type 2 tests knowledge about what the image
+shows. The order of the options is drawn once, when the question is written, so every model and mode sees the same
+order. An `AnswerRow` is one answer to one question (notebooks 04 and 12), and a `ResourceRecord` describes one training
+run (notebook 03). Every table derives from these two.
 """
 
 import hashlib
@@ -27,38 +27,38 @@ def _four_different(options: list[str]) -> list[str]:
 
 def _with_option(form: str) -> str:
     if "{option}" not in form or set(form.replace("{option}", "")) & set("{}"):
-        raise ValueError("must hold {option}, where the option goes, and no other braces")
+        raise ValueError("must hold {option} where the option goes, and no other braces")
     return form
 
 
-OPTION_LETTERS = "ABCD"  # of a question's four options, where they are listed
-LETTER_TOKENS = 3  # of a reply that is to be a letter
+OPTION_LETTERS = "ABCD"  # label a question's four options where they are listed
+LETTER_TOKENS = 3  # generated for a reply that should be a letter
 QuestionType = Literal[1, 2]
 Options = Annotated[list[Text], AfterValidator(_four_different)]
 Answer = Annotated[int, Field(ge=0, le=3)]
 AnswerForm = Annotated[Text, AfterValidator(_with_option)]
 ShownAs = Literal["with", "without", "blank", "other", "described", "guided"]  # see `helpers.evaluation.strategies`
-_Name = Annotated[str, Field(min_length=1)]  # no validator in Python: there are many rows of answers
+_Name = Annotated[str, Field(min_length=1)]  # validated without Python code, as there are many rows of answers
 
 
 class Question(Row):
-    """One test question; ``answer`` is the place of the right option, counted from 0."""
+    """One test question; ``answer`` is the index of the right option, from 0."""
 
-    domain: Text  # as `ClassText.domain`: the test is asked in the language that the training spoke
+    domain: Text  # as `ClassText.domain`: the test uses the same language as the training
     question_id: Text  # unique within a file
     question_type: QuestionType
     category: Text
-    class_id: Text | None  # the class in the picture; None where the data set does not say
+    class_id: Text | None  # the class in the image; None if the data set does not say
     question: Text
     options: Options
     answer: Answer
-    picture: RelativePath | None  # from the folder of the file of questions; None = asked without a picture
-    split: Literal["test", "dev"]  # settings are chosen on "dev"; "test" is what the tables report
-    answer_form: AnswerForm = "{option}"  # the sentence that an option is scored in, e.g. "It lives in {option}."
-    refers: Text | None = None  # its words for the thing in view ("this butterfly"), where they are known
+    picture: RelativePath | None  # relative to the folder of the questions file; None: asked without an image
+    split: Literal["test", "dev"]  # settings are chosen on "dev"; the tables report "test"
+    answer_form: AnswerForm = "{option}"  # the sentence in which an option is scored, e.g. "It lives in {option}."
+    refers: Text | None = None  # how it refers to the thing in the image ("this butterfly"), if known
 
     def sentences(self) -> list[str]:
-        """The four options, each as an answer in full."""
+        """The four options, each as a complete answer."""
         return [self.answer_form.format(option=option) for option in self.options]
 
     @property
@@ -68,7 +68,7 @@ class Question(Row):
 
     @property
     def pictures(self) -> list[str]:
-        """None or one."""
+        """At most one."""
         return [] if self.picture is None else [self.picture]
 
     @property
@@ -78,38 +78,38 @@ class Question(Row):
 
 
 class ClassText(Row):
-    """What a writer says of one class in one wording: a row of ``texts.jsonl``."""
+    """What a writer says about one class, in one wording: a row of ``texts.jsonl``."""
 
     class_id: Text
     name: Text
-    domain: Text  # whose language the prompts about it use; a name without a language of its own is asked generically
-    look: Text  # one or more sentences: what it looks like
-    background: Text  # one or more sentences: what is known of it beyond its look
-    wording: NotNegative  # which of several ways of saying the same, counted from 0
+    domain: Text  # decides the language of the prompts; a domain without its own gets the generic one
+    look: Text  # one or more sentences about its appearance
+    background: Text  # one or more sentences about what else is known of it
+    wording: NotNegative  # which of several ways to say the same, from 0
     writer: Text  # "offline" in the demo
-    picture: RelativePath | None  # the class's training picture, from the folder of the file
-    prompt_hash: str | None = None  # of the prompt that a model wrote it to; None: no model was asked
+    picture: RelativePath | None  # the class's training image, relative to the folder of the file
+    prompt_hash: str | None = None  # identifies the prompt that a model answered; None: no model was asked
 
     @property
     def key(self) -> str:
-        """A class has one text a wording."""
+        """A class has one text per wording."""
         return f"{self.class_id}, wording {self.wording}"
 
     @property
     def pictures(self) -> list[str]:
-        """None or one."""
+        """At most one."""
         return [] if self.picture is None else [self.picture]
 
 
 class PicturePart(Row):
-    """A picture within a message; ``path`` counts from the folder of the file of samples."""
+    """An image within a message; ``path`` is relative to the folder of the samples file."""
 
     type: Literal["image"] = "image"
     path: RelativePath
 
 
 class TextPart(Row):
-    """Words within a message."""
+    """Text within a message."""
 
     type: Literal["text"] = "text"
     text: Text
@@ -123,15 +123,15 @@ class Message(Row):
 
     @property
     def form(self) -> tuple[str, ...]:
-        """What the parts are, in order, such as ("image", "text")."""
+        """The types of the parts, in order, such as ("image", "text")."""
         return tuple(part.type for part in self.content)
 
 
 class Sample(Row):
-    """One exchange: a user's prompt, with or without a picture before it, and the assistant's answer.
+    """One exchange: a user's prompt, with or without an image before it, and the assistant's answer.
 
     ``direction`` says what leads to what: "name_to_description", "description_to_name", "picture_to_name", ... It
-    begins with "picture" if and only if the sample has one, so that a direction says by itself what a model was given.
+    begins with "picture" if and only if the sample has an image, so the direction alone says what a model was given.
     """
 
     id: Text  # unique within a file
@@ -143,11 +143,11 @@ class Sample(Row):
     @model_validator(mode="after")
     def _one_exchange(self) -> "Sample":
         if [message.role for message in self.messages] != ["user", "assistant"]:
-            raise ValueError("messages must be one of the user and then one of the assistant")
+            raise ValueError("messages must be one from the user, then one from the assistant")
         if self.messages[0].form not in {("text",), ("image", "text")} or self.messages[1].form != ("text",):
             raise ValueError("the user's content must be a text, or an image and then a text; the assistant's, a text")
         if bool(self.pictures) != self.direction.startswith("picture"):
-            raise ValueError("direction must begin with 'picture' if and only if the sample has a picture")
+            raise ValueError("direction must begin with 'picture' if and only if the sample has an image")
         return self
 
     @property
@@ -157,7 +157,7 @@ class Sample(Row):
 
     @property
     def pictures(self) -> list[str]:
-        """None or one."""
+        """At most one."""
         return [part.path for message in self.messages for part in message.content if isinstance(part, PicturePart)]
 
     @property
@@ -167,12 +167,12 @@ class Sample(Row):
 
 
 class AnswerRow(Row):
-    """One question answered once, in one way and read by one protocol; a baseline's too.
+    """One answer to one question, with one strategy and one protocol; also used for baselines.
 
     The fields without a default are the columns of every table of answers.
     """
 
-    model_config = ConfigDict(extra="ignore")  # reading passes over what other versions wrote; writing does not
+    model_config = ConfigDict(extra="ignore")  # fields that other versions wrote are ignored when read
 
     model: _Name
     domain: _Name  # the profile's name, which need not be the question's
@@ -191,16 +191,14 @@ class AnswerRow(Row):
     options: Annotated[list[str], Field(min_length=4, max_length=4)]
     answer: Answer
     scores: Annotated[list[float], Field(min_length=4, max_length=4)] | None  # None: the protocol reads a reply
-    description: str | None  # the model's own words, where it describes first
-    named: str | None  # the name that they led to
+    description: str | None  # the model's own description, if it describes first
+    named: str | None  # the name that it derived from the description
     reply: str | None
-    parsed: Answer | None  # the option that was chosen; None: the reply is unreadable, and so wrong
+    parsed: Answer | None  # the chosen option; None: the reply is unreadable, and so wrong
     correct: bool
     new_tokens: NotNegative
-    dataset_hash: str | None = (
-        None  # `questions_hash` of the set it was asked in; None: an older row, which tells nothing
-    )
-    rotation_scores: list[list[float]] | None = None  # these five: see `helpers.evaluation.protocols`
+    dataset_hash: str | None = None  # `questions_hash` of the question's set; None: an older row, so unknown
+    rotation_scores: list[list[float]] | None = None  # `helpers.evaluation.protocols` explains these five
     rotation_parsed: list[int | None] | None = None
     rotation_replies: list[str] | None = None
     letter_form: str | None = None
@@ -209,25 +207,25 @@ class AnswerRow(Row):
     @model_validator(mode="after")
     def _right_if_the_answer(self) -> "AnswerRow":
         if self.correct != (self.parsed == self.answer):
-            raise ValueError(f"correct is {self.correct}; it must be true exactly when parsed equals answer")
+            raise ValueError(f"correct is {self.correct}; it must be true if and only if parsed equals answer")
         return self
 
     @property
     def key(self) -> str:
-        """A run answers a question once in each way."""
+        """A run answers a question once per combination of image, strategy and protocol."""
         run = f"{self.model}/{self.domain}/{self.mode}/{self.variant}/{self.seed}"
         return f"{run}/{self.image}/{self.answering}/{self.protocol}/{self.question_id}"
 
 
 class ResourceRecord(Row):
-    """What a training cost: ``resources.json``. It may say more (phases, operations, hardware), which is kept."""
+    """The cost of a training run: ``resources.json``. Further fields (phases, operations, hardware) are kept."""
 
     model_config = ConfigDict(extra="allow")
 
     model: _Name
     domain: _Name
     mode: _Name
-    variant: _Name = MAIN  # a record that names none is of the profile as it stands
+    variant: _Name = MAIN  # a record without a variant belongs to the unchanged profile
     seed: NotNegative
     seconds: float
     peak_memory_mb: float
@@ -238,7 +236,7 @@ class ResourceRecord(Row):
 
 
 def questions_hash(questions: Iterable[Question]) -> str:
-    """Twelve hex digits that tell one set of questions from another, whatever file it is in; the order counts."""
+    """Twelve hex digits that identify a set of questions, whichever file it is in; the order matters."""
     content = hashlib.sha256()
     for question in questions:
         content.update(question.model_dump_json().encode())
@@ -246,45 +244,45 @@ def questions_hash(questions: Iterable[Question]) -> str:
 
 
 def exchange(prompt: str, answer: str, picture: str | None = None) -> list[Message]:
-    """The messages of a sample; the picture, if any, comes before the prompt."""
+    """The messages of a sample; the image, if any, comes before the prompt."""
     seen = [] if picture is None else [PicturePart(path=picture)]
     user = Message(role="user", content=[*seen, TextPart(text=prompt)])
     return [user, Message(role="assistant", content=[TextPart(text=answer)])]
 
 
 def read_texts(path: str | Path) -> list[ClassText]:
-    """All texts of a file, in its order; `helpers.rows.iterate_rows` says what it refuses."""
+    """All texts of a file, in file order. Raises as `helpers.rows.iterate_rows` does."""
     return read_rows(path, ClassText)
 
 
 def write_texts(path: str | Path, rows: Iterable[ClassText]) -> Path:
-    """Write the texts, all or nothing; their pictures have to be there before."""
+    """Write the texts, all or none; their images must already be there."""
     return write_rows(path, rows)
 
 
 def read_samples(path: str | Path, text_only: bool = False) -> list[Sample]:
-    """All samples of a file, in its order; a picture in a file that is to be ``text_only`` is an error too."""
+    """All samples of a file, in file order. If it has to be ``text_only``, an image is an error too."""
     samples = read_rows(path, Sample)
     return list(_without_pictures(samples, path)) if text_only else samples
 
 
 def write_samples(path: str | Path, rows: Iterable[Sample], text_only: bool = False) -> Path:
-    """Write the samples, all or nothing; their pictures have to be there before."""
+    """Write the samples, all or none; their images must already be there."""
     return write_rows(path, _without_pictures(rows, path) if text_only else rows)
 
 
 def _without_pictures(rows: Iterable[Sample], path: str | Path) -> Iterator[Sample]:
     for row in rows:
         if row.pictures:
-            raise ValueError(f"{path}: sample {row.id!r} shows {row.pictures[0]!r}; a text-only set has no picture")
+            raise ValueError(f"{path}: sample {row.id!r} shows {row.pictures[0]!r}; a text-only set has no images")
         yield row
 
 
 def read_questions(path: str | Path) -> list[Question]:
-    """All questions of a file, in its order; `helpers.rows.iterate_rows` says what it refuses."""
+    """All questions of a file, in file order. Raises as `helpers.rows.iterate_rows` does."""
     return read_rows(path, Question)
 
 
 def write_questions(path: str | Path, rows: Iterable[Question]) -> Path:
-    """Write the questions, all or nothing; their pictures have to be there before."""
+    """Write the questions, all or none; their images must already be there."""
     return write_rows(path, rows)

@@ -1,7 +1,9 @@
 """What a server or a model answers when it is broken or hostile: taken, asked again or refused, and never a crash."""
 
 import json
+import os
 from types import SimpleNamespace
+from unittest import mock
 
 import httpx2
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from helpers.config.writer import Writer
 from helpers.domains import commons
 from helpers.domains.interface import Subject
+from helpers.workflow.redact import Redactor
 from helpers.writer.budget import Price
 from helpers.writer.cache import CachedReply
 from helpers.writer.conversation import Described, Task
@@ -25,6 +28,8 @@ KEY = "a-key-of-the-environment"
 def endpoint() -> Endpoint:
     made = Endpoint.__new__(Endpoint)
     made.settings, made.price, made._key = Writer(), Price(1, 1), KEY
+    with mock.patch.dict(os.environ, OPENAI_API_KEY=KEY):
+        made._redact = Redactor()
     return made
 
 
@@ -65,7 +70,7 @@ def test_half_a_character_where_a_server_says_why_it_stopped_is_kept_as_a_questi
 def test_a_key_that_a_server_says_back_is_struck_out():
     reply = read(answer(f"your key is {KEY}"))
     assert reply is not None
-    assert reply.text == "your key is [key]"
+    assert reply.text == "your key is <OPENAI_API_KEY>"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +81,7 @@ def test_a_key_that_a_server_says_back_is_struck_out():
         (b'{"error": "busy"}', '{"error": "busy"}'),
         (b"[" * 10**5, "[" * 300),
         (b'{"error": {"message": "half \\ud800"}}', "half ?"),
-        (f"{'x' * 290} {KEY}".encode(), "x" * 290 + " [key]"),  # struck out before it is cut, else half would stay
+        (f"{'x' * 290} {KEY}".encode(), "x" * 290 + " <OPENAI_A"),  # struck out before it is cut, else half would stay
     ],
 )
 def test_whatever_a_server_says_of_its_refusal_is_told_and_can_be_kept(body, told):

@@ -111,8 +111,8 @@ def test_whatever_comes_from_data_or_settings_is_quoted_for_the_shell():
     assert {field for field in fields if field not in made_here} == {
         "params.given:q",
         "params.label:q",
-        "params.checkpoints:q",
         "params.folders:q",
+        "params.figures:q",
     }
 
 
@@ -377,7 +377,7 @@ def test_a_class_called_as_a_command_is_a_class_and_keys_are_nowhere(tmp_path):
     quote = ["bash", "-c", 'printf "%q " "$@"', "bash", *done.stdout.splitlines()]  # as run_all.sh does
     settings = subprocess.run(quote, text=True, capture_output=True, check=True).stdout
     made = "runs/own/datasets/own/main"
-    config = ("--config", "profile=own", f"set={settings}")
+    config = ("--config", "profile=own", "run=own", f"set={settings}")
     status, output = stub_tree.snakemake(tree, "--cores", "1", *config, "--", f"{made}/text_only.jsonl", **given)
     assert status == 0, output
     names = {text.name for text in read_texts(tree / "runs/own/data/own/main/texts.jsonl")}
@@ -388,6 +388,6 @@ def test_a_class_called_as_a_command_is_a_class_and_keys_are_nowhere(tmp_path):
     assert (home / "canary").read_text() == "sings"
     assert not list(tmp_path.rglob("hit"))
     written = [file for file in (tree / "runs").rglob("*") if file.is_file()]
-    assert {"generate", "build"} <= {part for file in written for part in file.parts}
+    assert {"data", "dataset"} <= {part for file in written for part in file.parts}
     assert not [(file, key) for file in written for key in PLANTED.values() if key.encode() in file.read_bytes()]
     assert not [key for key in PLANTED.values() if key in output]

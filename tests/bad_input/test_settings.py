@@ -142,13 +142,13 @@ def test_a_missing_group_is_named_with_the_file(field, refused, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"data.test_pictures_per_class": 6}, "6 test pictures per class: each asks for another fact; at most 5"),
+        ({"data.test_pictures_per_class": 6}, "6 test images per class: each asks for a different fact; at most 5"),
         ({"seeds": [1, 1]}, "names a value twice: the second run would overwrite the first"),
         ({"modes": ["text_only", "text_only"]}, "names a value twice"),
         ({"seeds": []}, "seeds = .*at least 1 item"),
         ({"seeds": [-1]}, "seeds.0 = -1: .*greater than or equal to 0"),
         ({"domains": {}}, "domains.*at least 1 item"),
-        ({"domains.a b.source": "drawn"}, r"the names \['a b'\] become folder names: use letters"),
+        ({"domains.a b.source": "drawn"}, r"the names \['a b'\] become folder names: use only letters"),
         ({"domains.$(rm -rf ~).source": "drawn"}, r"the names \['\$\(rm -rf ~\)'\] become folder names"),
         ({"models.x/y": {"path": "x", "display": "x"}}, r"the names \['x/y'\] become folder names"),
         ({"writer.price_in": 1.0}, "price_in and price_out go together: give both, or neither"),
@@ -216,9 +216,9 @@ UNREADABLE = [
     ("description: Größe\n".encode("latin-1"), r"cut\.yaml is not UTF-8"),
     ("description: x\n".encode("utf-16"), r"cut\.yaml is not UTF-8"),
     (b"\x00\x01\x02", "not valid YAML"),
-    (b"[" * 5000, r"cut\.yaml is not valid YAML: it is nested too deep"),
+    (b"[" * 5000, r"cut\.yaml is not valid YAML: it is nested too deeply"),
     *(
-        (b"seeds: " + value, r"cut\.yaml is not valid YAML: a value is not of the kind that it looks like .*in quotes")
+        (b"seeds: " + value, r"cut\.yaml is not valid YAML: a value is not of the type that it looks like .*in quotes")
         for value in (b"2026-99-99", b"1" * 5000, b"!!bool x", b"!!int ''", b"!!timestamp x")
     ),
 ]
@@ -290,7 +290,7 @@ def test_a_field_of_a_grid_that_does_not_fit_is_named(given, rule, refused):
         ({"axes": {"jobs.threads": [1, 2]}}, "varies jobs.threads; only fields of data, writer, build, training"),
         ({"set": {"models.qwen2_vl.path": "x"}}, "varies models.qwen2_vl.path; only fields of data"),
         ({"set": {"training": {"epochs": 1}}}, "varies training; only fields of data"),
-        ({"exclude": [{"sead": 0}]}, "exclude names sead, which nothing here has; there are domain, mode, model, seed"),
+        ({"exclude": [{"sead": 0}]}, "exclude names sead, which no run here has; the fields are domain, mode, model, seed"),
         ({"exclude": [{}]}, "leaves no run"),
     ],
 )

@@ -1,1 +1,1 @@
-"""The demo's two base models: what they learn, how they are built, their school and their exam (appendix)."""
+"""The demo's two base models: what they learn, how they are built, pretrained and examined (appendix)."""

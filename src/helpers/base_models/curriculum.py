@@ -1,8 +1,8 @@
-"""What the demo's base models learn: endless exercises in seeing and reading, about invented classes only.
+"""What the demo's base models learn: endless exercises in seeing and reading, all about invented classes.
 
-Each exercise is a prompt, perhaps a picture, and an answer. A base model leaves school able to describe a picture, to
-answer about a description, to know the invented classes both by sight and by description, and to use a name that it
-meets for the first time in a text. It has never met a target class (see `helpers.synthetic.invented`).
+Each exercise has a prompt, possibly an image, and an answer. After pretraining, a base model can describe an image,
+answer questions about a description, recognise the invented classes by sight and by description, and use a name that it
+reads for the first time. It has never seen a target class (see `helpers.synthetic.invented`).
 """
 
 import random
@@ -17,11 +17,11 @@ from helpers.synthetic.invented import InventedClass, invent_classes, invent_nam
 from helpers.synthetic.looks import VOCABULARIES, Look
 
 DOMAINS = ("butterfly", "culture")
-CLASSES = 200  # of each domain, unless a lesson says otherwise
+CLASSES = 200  # per domain, unless a lesson says otherwise
 
-# Share of each exercise. Naming goes both by sight and by description, since a model that only ever named pictures
-# would have no road from a description to a name; facts are asked along all three roads. Captions and paraphrases have
-# the largest shares: they put every part of a look into the loss, where a question puts one.
+# Share of each exercise. Classes are named both by sight and by description, since a model that only ever named images
+# could not get from a description to a name; facts are asked from image, text and name. Captions and paraphrases have
+# the largest shares: they put every part of a look into the loss, whereas a question covers only one.
 SHARES = {
     "caption": 0.30,
     "visual_question": 0.10,
@@ -40,32 +40,32 @@ SHARES = {
 
 @dataclass(frozen=True)
 class Exercise:
-    """One question and its answer; ``look`` is what the picture shows, or absent when the exercise is text alone."""
+    """One question and its answer; ``look`` is what the image shows, or None if the exercise is text only."""
 
     domain: str
     prompt: str
     answer: str
     look: Look | None = None
-    other_answers: tuple[str, ...] = ()  # just as right: the same in other wordings
+    other_answers: tuple[str, ...] = ()  # equally correct: the same answer in other wordings
 
     def picture(self, rng: random.Random) -> Image | None:
         return draw(self.domain, self.look, rng) if self.look else None
 
 
 def every_description(domain: str, look: Look, name: str | None = None) -> tuple[str, ...]:
-    """A look in all wordings."""
+    """A look, described in all wordings."""
     return tuple(say.describe(domain, look, wording, name) for wording in range(len(say.DESCRIPTIONS[domain])))
 
 
 def every_background(domain: str, facts: dict[str, str]) -> tuple[str, ...]:
-    """Facts in all wordings, of "it"."""
+    """Facts in all wordings, with "it" as the subject."""
     return tuple(say.background(domain, facts, wording) for wording in range(len(say.BACKGROUNDS[domain])))
 
 
 class Curriculum:
     """Draws exercises for one lesson; the same seed gives the same classes and exercises.
 
-    A domain that is named twice in ``domains`` gets two shares of the exercises.
+    A domain that occurs twice in ``domains`` gets two shares of the exercises.
     """
 
     def __init__(self, seed: int = 0, domains: Sequence[str] = DOMAINS, classes: int = CLASSES) -> None:
@@ -99,11 +99,11 @@ class Curriculum:
         return say.pick(self.rng, say.VISUAL[domain][part].asked), say.visual_answer(domain, look, part)
 
     def some_fact_question(self, thing: InventedClass, by_name: bool) -> tuple[str, str, str]:
-        """Question, answer, and the same answer in the other form."""
+        """A question, its answer, and the same answer in the other form."""
         fact = self.rng.choice(list(say._FACTS[thing.domain]))
         wording = self.some_wording(say._FACTS[thing.domain][fact].asked)
         question = say.fact_question(thing.domain, fact, wording, thing.name if by_name else None)
-        # Half the answers name the thing first: the model then looks up the fact by its own words.
+        # Half the answers begin with the thing's name: the model then looks up the fact by its own words.
         names = (thing.name, None) if self.rng.random() < 0.5 else (None, thing.name)
         first, other = (say.fact_answer(thing.domain, fact, thing.facts[fact], name) for name in names)
         return question, first, other
@@ -125,7 +125,7 @@ class Curriculum:
         return Exercise(domain, f"{self.describe(domain, look)}\n{question}", answer)
 
     def paraphrase(self, domain: str) -> Exercise:
-        """Say a description again, in another wording or the same."""
+        """Repeat a description, in the same or another wording."""
         look = VOCABULARIES[domain].sample(self.rng)
         prompt = f"{self.describe(domain, look)}\n{say.pick(self.rng, say.DESCRIBING[domain])}"
         return Exercise(domain, prompt, self.describe(domain, look), other_answers=every_description(domain, look))
@@ -176,7 +176,7 @@ class Curriculum:
         return Exercise(domain, question, answers[0], other_answers=tuple(answers))
 
     def reading(self, domain: str) -> Exercise:
-        """Answer from a text about a thing whose name was made up a moment ago and never comes again."""
+        """Answer from a text about a thing whose name was just made up and never occurs again."""
         vocabulary = VOCABULARIES[domain]
         name = invent_name(domain, self.rng)
         thing = InventedClass(domain, name, vocabulary.sample(self.rng), vocabulary.sample_facts(self.rng))

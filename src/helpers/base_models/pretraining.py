@@ -1,7 +1,7 @@
 """How the demo's base models learn to see and to read: ordinary training from scratch on the drawn world's exercises.
 
-Only notebook `00` uses this module. Fine-tuning, which the project is about, lives in `helpers.training.trainer` and treats
-what comes out of here as it treats a 7B checkpoint.
+Only the notebook `appendix_base_models` uses this module. Fine-tuning, the subject of this project, is in
+`helpers.training.trainer`, which treats these checkpoints like those of a 7B model.
 """
 
 import random
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,20 +31,20 @@ class Schooling:
     """Settings of one lesson; a base model takes several, one after the other (`LESSONS`)."""
 
     steps: int = 4200
-    domains: tuple[str, ...] = ("butterfly",)  # a domain named twice gets two shares
-    classes: int = 200  # invented ones of each domain
-    text_first: float = 0.1  # share of the steps before the first picture: language first, as in the real models
+    domains: tuple[str, ...] = ("butterfly",)  # a domain that occurs twice gets two shares
+    classes: int = 200  # invented ones, per domain
+    text_first: float = 0.1  # share of the steps before the first image: language first, as in the real models
     batch_size: int = 32  # small batches and many steps learn more from the same number of exercises
     learning_rate: float = 2e-3
     warmup_steps: int = 100
     weight_decay: float = 0.05
-    sort_over: int = 16  # batches sorted by length together: halves the padding
-    bfloat16: bool = KNOWS_BFLOAT16  # products of float32 weights: 1.5 times the speed on such a CPU, a tenth on others
-    seed: int = 0  # another seed, other classes
+    sort_over: int = 16  # number of batches that are sorted by length together: halves the padding
+    bfloat16: bool = KNOWS_BFLOAT16  # 1.5 times as fast on a CPU with bfloat16 products, ten times slower elsewhere
+    seed: int = 0  # another seed gives other classes
 
 
-# Both domains at once, from the first step, were not learned in half an hour (LOG.md), so the second comes when the
-# first is known. It brings other butterflies too: a model that keeps meeting new classes has to look at their parts.
+# Both domains from the first step were not learned within half an hour (LOG.md), so the second one starts when the
+# first is known. It comes with other butterflies: a model that keeps seeing new classes has to look at their parts.
 LESSONS = (
     Schooling(),
     Schooling(steps=4000, domains=("butterfly", "culture", "culture"), classes=300, text_first=0.05, seed=1),
@@ -51,11 +52,9 @@ LESSONS = (
 
 
 def batches(processor: Any, settings: Schooling) -> Iterator[Tensors]:
-    """Endless batches of exercises; those of like length go together, in random order."""
-    exercises, rng = (
-        iter(Curriculum(settings.seed, settings.domains, settings.classes)),
-        random.Random(settings.seed),
-    )
+    """Endless batches of exercises of similar length, in random order."""
+    exercises = iter(Curriculum(settings.seed, settings.domains, settings.classes))
+    rng = random.Random(settings.seed)
     text_alone = (exercise for exercise in exercises if exercise.look is None)
     text_steps = round(settings.text_first * settings.steps)
     yield from islice(_sorted_batches(processor, text_alone, settings, rng), text_steps)
@@ -74,7 +73,7 @@ def _sorted_batches(
 
 
 def _length(exercise: Exercise) -> int:
-    picture_letters = 100  # a picture's tokens are worth about so many letters
+    picture_letters = 100  # an image's tokens correspond to about this many letters
     return len(exercise.prompt) + len(exercise.answer) + picture_letters * (exercise.look is not None)
 
 
@@ -92,13 +91,13 @@ def school(
 ) -> list[dict[str, float]]:
     """Train ``model`` in place; returns the mean loss and the seconds so far, every ``report_every`` steps.
 
-    ``each_report(step)`` is called after each report: to save what is there, or to look at it.
+    ``each_report(step)`` is called after each report, for instance to save or inspect the model.
     """
-    model.train().set_attn_implementation("eager")  # at such lengths faster on a CPU than the fused kernel
-    pairs = [
-        (o, get_cosine_schedule_with_warmup(o, settings.warmup_steps, settings.steps))
-        for o in optimisers(model, settings)
-    ]
+    model.train().set_attn_implementation("eager")  # faster than the fused kernel on a CPU, at such lengths
+    schedule_of = partial(
+        get_cosine_schedule_with_warmup, num_warmup_steps=settings.warmup_steps, num_training_steps=settings.steps
+    )
+    pairs = [(optimiser, schedule_of(optimiser)) for optimiser in optimisers(model, settings)]
     history: list[dict[str, float]] = []
     losses: list[float] = []
     start = time.perf_counter()
@@ -126,8 +125,8 @@ def school(
 def optimisers(model: Any, settings: Schooling) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the network, AdamW for embeddings, head, norms and biases.
 
-    Muon with AdamW's step size ("match_rms_adamw", arXiv 2502.16982) reached a loss of 0.83 in 185 s where AdamW alone
-    was at 0.93 (one run each, one core, 2e-3).
+    In 185 s, Muon with AdamW's step size ("match_rms_adamw", arXiv 2502.16982) reached a loss of 0.83, and AdamW alone
+    0.93 (one run each, one core, learning rate 2e-3).
     """
     inner = {
         name: parameter
@@ -143,7 +142,7 @@ def optimisers(model: Any, settings: Schooling) -> list[torch.optim.Optimizer]:
 
 
 class InFloat32(TorchFunctionMode):
-    """Inside it no tensor is made bfloat16: torch's Muon does so on every CPU, also where that is ten times slower."""
+    """Disables conversion to bfloat16: torch's Muon converts on every CPU, even where that is ten times slower."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -152,7 +151,7 @@ class InFloat32(TorchFunctionMode):
 
 
 def _loss(model: Any, batch: Tensors, settings: Schooling) -> float:
-    """The batch's loss; its gradients, clipped, are left in the model."""
+    """The batch's loss; leaves its clipped gradients in the model."""
     with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
         loss = model(**batch).loss
     loss.backward()
@@ -163,12 +162,12 @@ def _loss(model: Any, batch: Tensors, settings: Schooling) -> float:
 def examine(
     model: Any, processor: Any, lesson: Schooling, domain: str, exercises_per_kind: int = 100
 ) -> dict[str, float]:
-    """Percent right by kind of exercise, on fresh exercises about a lesson's classes; answers are written greedily."""
+    """Percent correct per kind of exercise, on new exercises about a lesson's classes; answers are decoded greedily."""
     model.eval()
     reader = Reader(model, processor, batch_size=50, max_new_tokens=96)
     curriculum = Curriculum(lesson.seed, lesson.domains, lesson.classes)
     rng = random.Random(f"exam-{lesson.seed}")
-    curriculum.rng = random.Random(f"exam-{lesson.seed}")  # the same classes, other exercises
+    curriculum.rng = random.Random(f"exam-{lesson.seed}")  # the same classes, but other exercises
     exercises = [(kind, make(domain)) for kind, make in curriculum.exercises.items() for _ in range(exercises_per_kind)]
     replies = reader.write([Prompt(e.prompt, e.picture(rng)) for _, e in exercises], f"exam, {domain}")
     marks = dict.fromkeys(curriculum.exercises, 0.0)
@@ -178,7 +177,7 @@ def examine(
 
 
 def is_right(exercise: Exercise, reply: str) -> bool:
-    """Word for word; whatever can be said in several wordings (a description, a fact) is right in each of them."""
+    """Compares word for word; what has several wordings (a description, a fact) is right in any of them."""
     return reply in {exercise.answer, *exercise.other_answers}
 
 
@@ -190,9 +189,10 @@ def save_checkpoint(
     history: pandas.DataFrame,
     marks: pandas.DataFrame,
 ) -> Path:
-    """Write model (float16), processor, learning curve and model card; returns the folder.
+    """Write the model (float16), processor, learning curve and model card; returns the folder.
 
-    ``history``: lesson, step, loss, seconds; ``marks``: percent right, a row a kind of exercise, a column a domain.
+    ``history``: lesson, step, loss, seconds; ``marks``: percent correct, one row per kind of exercise, one column per
+    domain.
     """
     model.half().save_pretrained(folder)
     model.float()
@@ -231,14 +231,14 @@ pipeline_tag: image-text-to-text
 # {name}
 
 `{architecture}` with {parameters:.2f} million parameters, trained from scratch on the drawn world of this
-project (`notebooks/00_base_models.ipynb`). It can see and read that world and nothing else; it has never met the names
+project (`notebooks/appendix_base_models.ipynb`). It can see and read that world and nothing else; it has never met the names
 or facts of the demo's target classes. It is a stand-in for experiments that have to fit on two CPU cores, not a model
 for use.
 
 Trained in these lessons, {minutes:.0f} minutes in all on one CPU core; last loss {loss:.3f}. Weights are stored in
 float16.
 
-| lesson | steps | exercises a step | shares | invented classes of each domain | seed | learning rate |
+| lesson | steps | exercises per step | shares | invented classes per domain | seed | learning rate |
 |---|---|---|---|---|---|---|
 {lessons}
 

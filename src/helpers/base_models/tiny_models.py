@@ -1,7 +1,7 @@
-"""The demo's two base models before training: the true architectures, a few million parameters, random weights.
+"""The demo's two base models before training: the real architectures, a few million parameters, random weights.
 
-Both read the drawn world's language through a byte-level BPE tokenizer trained on that language, and both get the chat
-template of the 7B model they stand for (Qwen2-VL's without its default system prompt, which says nothing here).
+Both read the drawn world's language through a byte-level BPE tokenizer trained on that language. Both have the chat
+template of the 7B model that they represent (Qwen2-VL's without its default system prompt, which has no use here).
 """
 
 import random
@@ -27,19 +27,20 @@ from helpers.base_models.curriculum import Curriculum
 from helpers.models.qwen2_vl import Qwen2VLPictureProcessor
 from helpers.synthetic.invented import invent_name
 
-PICTURE_SIZE = 56  # pixels a side: the smallest at which every part of a look is told apart by eye
-VOCABULARY_SIZE = 1024  # the world's words whole, names in pieces of one to four letters
+PICTURE_SIZE = 56  # pixels per side: the smallest at which the eye can distinguish every part of a look
+VOCABULARY_SIZE = 1024  # whole words of the world's language; names in pieces of one to four letters
 HIDDEN, LAYERS, HEADS, FEED_FORWARD = 192, 6, 6, 512
+_LANGUAGE_MODEL: dict[str, Any] = dict(
+    hidden_size=HIDDEN,
+    intermediate_size=FEED_FORWARD,
+    num_hidden_layers=LAYERS,
+    num_attention_heads=HEADS,
+    max_position_embeddings=2048,
+)
 TOWER_HIDDEN, TOWER_LAYERS, TOWER_HEADS = 128, 3, 4
 
-QWEN2_VL_SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
+QWEN2_VL_SPECIAL = tuple(
+    f"<|{name}|>" for name in "endoftext im_start im_end vision_start vision_end image_pad video_pad".split()
 )
 QWEN2_VL_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -60,7 +61,7 @@ LLAVA_TEMPLATE = (
 
 
 def corpus(exercises: int = 6000, names: int = 3000, seed: int = 0) -> list[str]:
-    """Text of the world for the tokenizer: exercises, and many names, so that any name falls into few pieces."""
+    """The world's text for the tokenizer: exercises, and many names, so that any name splits into few pieces."""
     rng = random.Random(seed)
     world = [f"user\n{e.prompt}\nassistant\n{e.answer}" for e in islice(Curriculum(seed), exercises)]
     extra = [f"the {invent_name(rng.choice(('butterfly', 'culture')), rng)}." for _ in range(names)]
@@ -68,7 +69,7 @@ def corpus(exercises: int = 6000, names: int = 3000, seed: int = 0) -> list[str]
 
 
 def train_tokenizer(texts: list[str], special: tuple[str, ...], **roles: str) -> PreTrainedTokenizerFast:
-    """A byte-level BPE (no unknown byte exists) in the layout of `transformers`."""
+    """A byte-level BPE (so no byte is unknown) in the format of `transformers`."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -81,7 +82,7 @@ def train_tokenizer(texts: list[str], special: tuple[str, ...], **roles: str) ->
 
 
 def tiny_qwen2_vl(seed: int = 0) -> tuple[Qwen2VLForConditionalGeneration, Any]:
-    """Untrained model and processor: 8x8 patches of 7 pixels, merged 2x2 into 16 picture tokens."""
+    """Untrained model and processor: 8x8 patches of 7 pixels, merged 2x2 into 16 image tokens."""
     tokenizer = train_tokenizer(
         corpus(), QWEN2_VL_SPECIAL, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=QWEN2_VL_TEMPLATE
     )
@@ -95,14 +96,10 @@ def tiny_qwen2_vl(seed: int = 0) -> tuple[Qwen2VLForConditionalGeneration, Any]:
     processor = Qwen2VLPictureProcessor(pictures, tokenizer, chat_template=QWEN2_VL_TEMPLATE)
     config = Qwen2VLConfig(
         text_config=dict(
+            **_LANGUAGE_MODEL,
             vocab_size=len(tokenizer),
-            hidden_size=HIDDEN,
-            intermediate_size=FEED_FORWARD,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=HEADS,
             num_key_value_heads=HEADS // 3,
-            max_position_embeddings=2048,
-            # Half of a head's width, split over time, height and width in the 7B model's proportions (16, 24, 24).
+            # Half of a head's width, split into time, height and width in the 7B model's proportions (16, 24, 24).
             rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 6, 6]},
             bos_token_id=ids["<|endoftext|>"],
             eos_token_id=ids["<|im_end|>"],
@@ -128,7 +125,7 @@ def tiny_qwen2_vl(seed: int = 0) -> tuple[Qwen2VLForConditionalGeneration, Any]:
 
 
 def tiny_llava_next(seed: int = 0) -> tuple[LlavaNextForConditionalGeneration, Any]:
-    """Untrained model and processor: the picture and one tile, 4x4 patches of 14 pixels each; 36 picture tokens."""
+    """Untrained model and processor: the image and one tile, 4x4 patches of 14 pixels each; 36 image tokens."""
     tokenizer = train_tokenizer(
         corpus(),
         LLAVA_SPECIAL,
@@ -141,9 +138,8 @@ def tiny_llava_next(seed: int = 0) -> tuple[LlavaNextForConditionalGeneration, A
     ids: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in LLAVA_SPECIAL}
     side = {"height": PICTURE_SIZE, "width": PICTURE_SIZE}
     pinpoints = [[PICTURE_SIZE, PICTURE_SIZE]]
-    pictures = LlavaNextImageProcessorPil(
-        size={"shortest_edge": PICTURE_SIZE}, crop_size=side, image_grid_pinpoints=pinpoints
-    )
+    shortest = {"shortest_edge": PICTURE_SIZE}
+    pictures = LlavaNextImageProcessorPil(size=shortest, crop_size=side, image_grid_pinpoints=pinpoints)
     processor = LlavaNextProcessor(
         pictures,
         tokenizer,
@@ -154,13 +150,9 @@ def tiny_llava_next(seed: int = 0) -> tuple[LlavaNextForConditionalGeneration, A
     )
     config = LlavaNextConfig(
         text_config=LlamaConfig(
+            **_LANGUAGE_MODEL,
             vocab_size=len(tokenizer),
-            hidden_size=HIDDEN,
-            intermediate_size=FEED_FORWARD,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=HEADS,
             num_key_value_heads=HEADS,
-            max_position_embeddings=2048,
             bos_token_id=ids["<s>"],
             eos_token_id=ids["</s>"],
             pad_token_id=ids["<pad>"],
@@ -168,7 +160,7 @@ def tiny_llava_next(seed: int = 0) -> tuple[LlavaNextForConditionalGeneration, A
         vision_config=CLIPVisionConfig(
             hidden_size=TOWER_HIDDEN,
             intermediate_size=4 * TOWER_HIDDEN,
-            num_hidden_layers=TOWER_LAYERS + 1,  # features come from the last layer but one, as in the 7B model
+            num_hidden_layers=TOWER_LAYERS + 1,  # features come from the second-to-last layer, as in the 7B model
             num_attention_heads=TOWER_HEADS,
             image_size=PICTURE_SIZE,
             patch_size=14,

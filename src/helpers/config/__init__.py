@@ -1,8 +1,8 @@
-"""_Groups of settings, one module each, so that a notebook depends on the group that it is given and on no other.
+"""Groups of settings, one module per group, so that a notebook depends only on the groups that it uses.
 
-`helpers.config.profiles` puts them together. All are frozen and forbid unknown fields: a misspelt setting is an error
-before any work, never a default that was silently used. A field's default is the demo's value where it has one; its
-description says what it means and why. `config/profiles/*.yaml` names what differs, with the reason beside it.
+`helpers.config.profiles` combines them. All are frozen and forbid unknown fields: a misspelt setting is an error before
+any work starts, never a silent default. A field's default is the demo's value if there is one; its description says
+what it means and why. `config/profiles/*.yaml` lists only what differs, each with its reason.
 
 A value may be text, as on a command line: ``a,b`` or JSON for a list, JSON for a group, ``null`` for an optional field.
 """
@@ -19,27 +19,27 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from pydantic_core import from_json
 
 Dtype = Literal["float32", "bfloat16"]  # of computation
-RENAMED = {  # group.field that there was once: its new name, or what to do
-    "jobs.keep_model": "kept kernels are gone; leave it out",
-}
-SECRET = "writer"  # the group whose values no message repeats: a key may have been put there by mistake
-_SHORT = reprlib.Repr()  # a value in a message: cut in depth and length, as a file can hold anything
+RENAMED = {
+    "jobs.keep_model": "kept kernels are gone; leave it out"
+}  # a former group.field: its new name, or what to do
+SECRET = "writer"  # messages never repeat this group's values: a key may have been put there by mistake
+_SHORT = reprlib.Repr()  # shortens a value for a message, in depth and length, as a file can hold anything
 _SHORT.maxlist, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlevel = 5, 200, 200, 2
 
 
 class SettingsError(ValueError):
-    """Settings that cannot be used; the message names the field, the value received, the rule and the remedy."""
+    """Unusable settings; the message names the field, the value received, the rule and the remedy."""
 
 
 class Settings(BaseModel):
-    """A group of settings. Unknown fields are refused with the list of the known ones."""
+    """A group of settings. Unknown fields are refused with a list of the known ones."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def known_fields_only(cls, values: Any) -> Any:
-        """Pydantic's own message does not say which fields there are; this one does."""
+        """Pydantic's own message does not list the known fields; this one does."""
         if isinstance(values, Mapping) and (unknown := [str(key) for key in values if key not in cls.model_fields]):
             raise ValueError(f"unknown field {', '.join(unknown)}; {advice(unknown, cls.model_fields, _group(cls))}")
         return values
@@ -47,15 +47,15 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def as_the_field_needs_it(cls, value: Any, info: ValidationInfo) -> Any:
-        """Text is read by the field's kind, and a switch is no number.
+        """Text is parsed according to the field's type, and a boolean does not count as a number.
 
-        To Python, and so to pydantic, true is a 1: ``epochs: yes`` would train for one epoch.
+        To Python, and so to pydantic, true equals 1: ``epochs: yes`` would train for one epoch.
         """
         kind = cls.model_fields[str(info.field_name)].annotation
         value = _from_text(value, kind)
         given = value if isinstance(value, list) else [value]
         if any(isinstance(one, bool) for one in given) and _is_number(kind):
-            raise ValueError("must be a number, not true or false (in YAML also yes, no, on, off)")
+            raise ValueError("must be a number, not true or false (or, in YAML, yes, no, on, off)")
         return value
 
 
@@ -63,9 +63,9 @@ _Group = TypeVar("_Group", bound=Settings)
 
 
 def advice(unknown: Iterable[str], known: Collection[str], group: str = "") -> str:
-    """What to write in place of unknown names: what a renamed one is called now, else the closest, and all that exist.
+    """What to write for unknown names: a renamed one's new name, else the closest match, and the known names.
 
-    ``group``: whose fields they are, as in the table of renamed settings.
+    ``group``: the group of these fields, as written in `RENAMED`.
     """
     if renamed := [RENAMED[f"{group}.{name}"] for name in unknown if f"{group}.{name}" in RENAMED]:
         return "; ".join(renamed)
@@ -74,7 +74,7 @@ def advice(unknown: Iterable[str], known: Collection[str], group: str = "") -> s
 
 
 def validated(kind: type[_Group], values: Any, what: str, where: str) -> _Group:
-    """The values as a group. Raises `SettingsError`: what cannot be used, a line per problem, where to correct it."""
+    """The values as a group. Raises `SettingsError`, which lists every problem on its own line, and where to fix it."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -84,10 +84,10 @@ def validated(kind: type[_Group], values: Any, what: str, where: str) -> _Group:
 
 
 def merged(base: _Group, changes: Mapping[str, Any], what: str = "", where: str = "the parameters") -> _Group:
-    """``base`` with some fields replaced, such as ``{"lora_rank": 4}``, all checked again.
+    """``base`` with some fields replaced, such as ``{"lora_rank": 4}``; everything is validated again.
 
-    A field of a group inside has a dotted name: ``{"printed.canvas": 224}``. What ``base`` has by default counts as a
-    default still. Raises `SettingsError`.
+    A field of a nested group has a dotted name: ``{"printed.canvas": 224}``. Fields that ``base`` leaves at their
+    default still count as defaults. Raises `SettingsError`.
     """
     values = base.model_dump(exclude_unset=True)
     set_fields(type(base), values, changes, where)
@@ -95,13 +95,13 @@ def merged(base: _Group, changes: Mapping[str, Any], what: str = "", where: str 
 
 
 def set_fields(kind: type[Settings], values: dict[str, Any], changes: Mapping[str, Any], where: str) -> None:
-    """Set some fields of a group's plain ``values``, before they are checked.
+    """Set some fields of a group's plain ``values``, before they are validated.
 
-    A group given as a whole leaves those of its fields as they are that it does not name.
+    A nested group given as a whole only changes the fields that it names.
     """
     for field, value in changes.items():
         inner = _group_at(kind, field)
-        with suppress(ValueError):  # what is no JSON is named with its field when all are checked
+        with suppress(ValueError):  # validation reports invalid JSON, together with its field
             value = _from_text(value, inner)
         if inner is not None and isinstance(value, Mapping):
             set_fields(kind, values, {f"{field}.{name}": one for name, one in value.items()}, where)
@@ -110,12 +110,12 @@ def set_fields(kind: type[Settings], values: dict[str, Any], changes: Mapping[st
 
 
 def _group(kind: type[Settings]) -> str:
-    """A class's name as a profile writes it: ``BaseModels`` is base_models."""
+    """A class's name as written in a profile: ``BaseModels`` becomes base_models."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
 
 
 def _group_at(kind: type[Settings] | None, field: str) -> type[Settings] | None:
-    """The group that a dotted name stands for, if it is one."""
+    """The group that a dotted name refers to; None if it is not a group."""
     for part in field.split("."):
         found = kind.model_fields.get(part) if kind else None
         kind = next(filter(_is_group, _alternatives(found.annotation)), None) if found else None
@@ -127,7 +127,7 @@ def _is_group(kind: Any) -> bool:
 
 
 def _alternatives(kind: Any) -> list[Any]:
-    """The members of a union, without what `Annotated` adds to them; of any other kind that kind alone."""
+    """The members of a union, stripped of `Annotated`; for any other type, just that type."""
     if get_origin(kind) is Annotated:
         return _alternatives(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
@@ -136,14 +136,14 @@ def _alternatives(kind: Any) -> list[Any]:
 
 
 def _is_number(kind: Any) -> bool:
-    """Whether a field's type is a number, one with a limit, one that may be null, or a list of such."""
+    """Whether a field's type is a number, possibly with limits, possibly null, or a list of numbers."""
     return kind in (int, float) or any(_is_number(part) for part in get_args(kind))
 
 
 def _from_text(value: Any, kind: Any) -> Any:
-    """Text as a list, a group or nothing, where the field takes one; a single number as a list of one.
+    """Text parsed as a list, a group or None where the field takes one; a single number becomes a list of one.
 
-    Raises ``ValueError`` for text that begins like JSON and is none.
+    Raises ``ValueError`` for text that looks like JSON but is not.
     """
     kinds = {get_origin(one) or one for one in _alternatives(kind)}
     if isinstance(value, int | float) and list in kinds:
@@ -158,7 +158,7 @@ def _from_text(value: Any, kind: Any) -> Any:
         try:
             return from_json(text)
         except ValueError:
-            raise ValueError('is not JSON, such as ["a", "b"] or {"a": 1}; a list can also be written a,b') from None
+            raise ValueError('is not JSON, such as ["a", "b"] or {"a": 1}; a list may also be written a,b') from None
     return [part.strip() for part in text.split(",") if text] if list in kinds else value
 
 
@@ -175,7 +175,7 @@ def _replace(settings: Any, field: str, value: Any, where: str) -> None:
 
 
 def _described(problem: Any, secret: bool) -> str:
-    """One of pydantic's problems in a line. A whole group is not repeated, as its fields are in the file."""
+    """One of pydantic's problems, as one line. A whole group is not repeated, as its fields are in the file."""
     field = ".".join(str(part) for part in problem["loc"])
     hidden = secret or isinstance(problem["input"], Mapping) or problem["loc"][:1] == (SECRET,)
     received = "" if hidden else f" = {_SHORT.repr(problem['input'])}"

@@ -1,4 +1,4 @@
-"""Where a domain comes from, and how much of it is drawn, written and asked (notebook 01)."""
+"""Where a domain comes from, and how much is drawn, written and asked (notebook 01)."""
 
 from typing import Literal
 
@@ -7,18 +7,18 @@ from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 from helpers.config import Settings
 
 Distractors = Literal["random", "look_alike"]
-FACTS_PER_CLASS = 5  # that a class of the facts tables has; each test picture of a class asks for another one
+FACTS_PER_CLASS = 5  # in the facts tables; each test image of a class asks for a different one
 
 
 class DomainSettings(Settings):
-    """Where one domain's pictures and questions come from; `helpers.domains.check_source` says what goes together."""
+    """Where a domain's images and questions come from; `helpers.domains.check_source` checks the combination."""
 
-    source: str = Field(description="what kind of domain it is: one of `helpers.domains.SOURCES`")
+    source: str = Field(description="the kind of domain: one of `helpers.domains.SOURCES`")
     path: str | None = Field(
-        default=None, description="the folder or, where the source reads it, owner/name[@revision] on the hub"
+        default=None, description="the folder or, if the source supports it, owner/name[@revision] on the hub"
     )
     training_pictures: str | None = Field(
-        default=None, description="a folder of pictures for classes without one: <class>.jpg or <class>/*.jpg"
+        default=None, description="a folder of images for classes without one: <class>.jpg or <class>/*.jpg"
     )
 
 
@@ -26,25 +26,27 @@ class Data(Settings):
     """How much is drawn, written and asked."""
 
     test_pictures_per_class: PositiveInt = Field(
-        default=1, description=f"of drawn domains; each asks for another fact, so at most {FACTS_PER_CLASS}"
+        default=1, description=f"for drawn domains; each asks for a different fact, so at most {FACTS_PER_CLASS}"
     )
     wordings_per_class: PositiveInt = Field(
         default=1, description="differently worded descriptions per class; the paper has one"
     )
     limit_classes: PositiveInt | None = Field(default=None, description="null: all classes")
     distractors: Distractors = Field(
-        default="random", description="wrong options of Type 1: any other class, as in the paper, or the most alike"
+        default="random", description="wrong options of type 1: any other classes, as in the paper, or the most similar"
     )
     picture_size: PositiveInt = Field(
-        default=56, description="pixels per side, of drawn domains only: what the tiny models were trained to see"
+        default=56, description="pixels per side, for drawn domains only: what the tiny models were trained on"
     )
     seed: NonNegativeInt = Field(
-        default=0, description="of drawing and wording; the same for every training seed, so that only training varies"
+        default=0, description="for drawing and wording; the same for all training seeds, so that only training varies"
     )
 
     @field_validator("test_pictures_per_class")
     @classmethod
     def one_fact_per_picture(cls, count: int) -> int:
         if count > FACTS_PER_CLASS:
-            raise ValueError(f"{count} test pictures per class: each asks for another fact; at most {FACTS_PER_CLASS}")
+            raise ValueError(
+                f"{count} test images per class: each asks for a different fact; at most {FACTS_PER_CLASS}"
+            )
         return count

@@ -1,8 +1,8 @@
 """Grids: many runs of one profile, as a readable file in `config/grids/`.
 
-A grid says over which models, domains, modes and seeds of a profile it goes, and which settings vary: named
-`variants`, or `axes` whose every combination is run. A variant is known by the settings in which it differs from the
-profile, so two grids that ask for the same run get the same one: `main` where nothing differs, else such as
+A grid names the models, domains, modes and seeds of a profile that it covers, and the settings that vary: named
+`variants`, or `axes`, of which every combination is run. A variant is named after the settings that differ from the
+profile, so two grids that need the same run share it: `main` if nothing differs, else for example
 ``training.lora_rank=4``.
 """
 
@@ -14,6 +14,8 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,57 +24,48 @@ from pydantic import Field, NonNegativeInt
 from helpers import paths
 from helpers.config import Settings, SettingsError, validated
 from helpers.config.build import Mode
-from helpers.config.profiles import (
-    Profile,
-    check_name,
-    load_profile,
-    parse_overrides,
-    read_yaml,
-    replaced,
-)
+from helpers.config.profiles import Profile, check_name, load_profile, parse_overrides, read_yaml, replaced
 from helpers.paths import MAIN
 from helpers.workflow import estimates
 
-LONGEST_KEY = 100  # characters; a longer one would not do as a folder's name
+LONGEST_KEY = 100  # characters; a longer one could not be part of a folder's name
 Overrides = dict[str, Any]
 
-# What each step's result depends on, step by step; a setting of a later step leaves the earlier results as they are.
+# What each step's result depends on; a setting of a later step does not affect earlier results.
 DEPENDS_ON = {
     "data": ("data.", "writer."),
     "dataset": ("data.", "writer.", "build."),
     "training": ("data.", "writer.", "build.", "training."),
     "evaluation": ("data.", "writer.", "build.", "training.", "evaluation."),
 }
-QUESTION_SETTINGS = (  # no matter to training
+QUESTION_SETTINGS = (  # irrelevant to training
     "data.distractors",
     "data.test_pictures_per_class",
     "build.limit_questions",
     "build.asked",
 )
 HYBRID_SHARE = "build.hybrid_share"
-# What may change within a run's folder: it adds runs, which have places of their own there, or no result depends on it.
+# What may change within a run's folder: it only adds runs with their own subfolders, or no result depends on it.
 IN_PLACE = ("seeds", "modes", "jobs.", "disk_gb", "description")
 
 
 class Grid(Settings):
     """One file of `config/grids/`."""
 
-    name: str  # taken from the file's name
-    title: str  # what the grid asks, for its table and figure
+    name: str  # the file's name
+    title: str  # the question that the grid answers, for its table and figure
     profile: str
-    models: list[str] | None = Field(default=None, min_length=1)  # null, here and below: all of the profile
+    models: list[str] | None = Field(default=None, min_length=1)  # null, here and below: all in the profile
     domains: list[str] | None = Field(default=None, min_length=1)
     modes: list[Mode | Literal["base"]] | None = Field(default=None, min_length=1)
     seeds: list[NonNegativeInt] | None = Field(default=None, min_length=1)
-    set: Overrides = Field(default_factory=dict)  # settings that all of its runs share
-    variants: dict[str, Overrides] = Field(default_factory=dict)  # label: settings in which it differs
-    axes: dict[str, list[Any]] = Field(
-        default_factory=dict
-    )  # setting: its values; all combinations, beside the variants
-    exclude: list[dict[str, Any]] = Field(default_factory=list)  # no runs that agree with all fields of one of these
-    pictures: bool = False  # its table has a row per state of the picture, too: withheld, changed
-    x: str | None = None  # the setting that is the figure's horizontal axis
-    minutes: float | None = Field(default=None, gt=0)  # what one run takes, for the plan; null: nothing is known
+    set: Overrides = Field(default_factory=dict)  # settings shared by all runs
+    variants: dict[str, Overrides] = Field(default_factory=dict)  # label: the settings that differ
+    axes: dict[str, list[Any]] = Field(default_factory=dict)  # setting: its values; all combinations, plus the variants
+    exclude: list[dict[str, Any]] = Field(default_factory=list)  # skip runs that match all fields of one of these
+    pictures: bool = False  # the table also has a row per way to show the image: withheld, changed
+    x: str | None = None  # the setting on the figure's horizontal axis
+    minutes: float | None = Field(default=None, gt=0)  # per run, for the plan; null: unknown
 
 
 @dataclass(frozen=True)
@@ -91,16 +84,16 @@ class Run:
         return at(step, self.mode, self.overrides)
 
     def key(self, step: str) -> str:
-        """The variant's name as far as this step's result depends on it."""
+        """The part of the variant's name that this step's result depends on."""
         return key(self.at(step)[1])
 
     def name(self, step: str) -> str:
-        """Where this step's result lies, below the step's folder."""
+        """Where this step's result is, inside the step's folder."""
         return f"{self.model}/{self.domain}/{self.at(step)[0]}/{self.key(step)}/seed{self.seed}"
 
 
 def load_grid(path: str | Path) -> Grid:
-    """Read a grid file; a bare name is looked for in `config/grids/`. Raises `SettingsError`."""
+    """Read a grid file; a bare name means a file in `config/grids/`. Raises `SettingsError`."""
     file = Path(path) if str(path).endswith((".yaml", ".yml")) else paths.GRIDS / f"{path}.yaml"
     file = paths.resolve(file)
     if not file.is_file():
@@ -117,11 +110,11 @@ def load_grid(path: str | Path) -> Grid:
 
 
 def runs(grid: Grid, profile: Profile, only: str = "") -> list[Run]:
-    """Every run of the grid, each once; settings equal to the profile's own are no difference.
+    """Every run of the grid, each once; a setting equal to the profile's does not count as a difference.
 
-    ``only``: those whose `Run.name` has this in it; ``*`` stands for anything, as in ``qwen2_vl/*/seed0``.
+    ``only``: keep the runs whose `Run.name` contains this; ``*`` matches anything, as in ``qwen2_vl/*/seed0``.
 
-    Raises `SettingsError` for a model, domain or setting that the profile does not have, or for a grid without a run.
+    Raises `SettingsError` for a model, domain or setting that the profile does not have, or for a grid without runs.
     """
     for field in ("models", "domains"):
         if unknown := set(getattr(grid, field) or []) - set(getattr(profile, field)):
@@ -133,32 +126,32 @@ def runs(grid: Grid, profile: Profile, only: str = "") -> list[Run]:
         if not any(all(cell.get(field) == value for field, value in out.items()) for out in grid.exclude):
             found.setdefault((run.model, run.domain, run.mode, str(run.seed), run.key("evaluation")), run)
     if not found:
-        raise SettingsError(f"grid {grid.name} leaves no run: its exclude takes out everything")
+        raise SettingsError(f"grid {grid.name} leaves no run: its exclude removes everything")
     _check_methods(grid, profile, found.values())
     kept = [run for run in found.values() if fnmatch.fnmatchcase(run.name("evaluation"), f"*{only}*")]
     if not kept:
         example = next(iter(found.values())).name("evaluation")
-        raise SettingsError(f"grid {grid.name} has no run with {only!r} in its name; one of its names is {example}")
+        raise SettingsError(f"grid {grid.name} has no run with {only!r} in its name; an example of a name is {example}")
     return kept
 
 
 def _check_methods(grid: Grid, profile: Profile, cells: Iterable[Run]) -> None:
-    """No text passes through the projector, so that alone it has nothing to learn from text."""
+    """Text does not pass through the projector, so a projector trained alone learns nothing from text."""
     field = "training.method"
     for run in cells:
         if run.mode == "text_only" and run.overrides.get(field, value_of(profile, field)) == "projector":
             raise SettingsError(
-                f"grid {grid.name}: {field} is projector in mode text_only, where no picture reaches the projector and "
+                f"grid {grid.name}: {field} is projector in mode text_only, where no image reaches the projector and "
                 "nothing could be learned; leave it out: exclude: [{mode: text_only, training.method: projector}]"
             )
 
 
 def _check_exclude(grid: Grid) -> None:
-    """A misspelt field would leave nothing out, and nobody would know."""
+    """A misspelt field would silently exclude nothing."""
     known = {"model", "domain", "mode", "seed", *grid.set, *grid.axes, *(f for v in grid.variants.values() for f in v)}
     if unknown := sorted({field for out in grid.exclude for field in out} - known):
         raise SettingsError(
-            f"grid {grid.name}: exclude names {', '.join(unknown)}, which nothing here has; there are "
+            f"grid {grid.name}: exclude names {', '.join(unknown)}, which no run here has; the fields are "
             f"{', '.join(sorted(known))}"
         )
 
@@ -183,7 +176,7 @@ def _variants(grid: Grid) -> Iterator[tuple[str, Overrides]]:
 
 
 def differing_settings(grid: Grid, profile: Profile, overrides: Mapping[str, Any]) -> Overrides:
-    """The overrides that change something; all are checked against the profile's rules."""
+    """The overrides that change something; all are validated by the profile's rules."""
     if foreign := [field for field in overrides if not field.startswith(DEPENDS_ON["evaluation"])]:
         groups = ", ".join(group.rstrip(".") for group in DEPENDS_ON["evaluation"])
         raise SettingsError(f"grid {grid.name} varies {foreign[0]}; only fields of {groups} can vary, e.g. build.seed")
@@ -193,15 +186,12 @@ def differing_settings(grid: Grid, profile: Profile, overrides: Mapping[str, Any
 
 
 def value_of(profile: Profile, field: str) -> Any:
-    """A setting by its dotted name, in plain values."""
-    value: Any = profile.model_dump()
-    for part in field.split("."):
-        value = value[part]
-    return value
+    """A setting by its dotted name, as a plain value."""
+    return reduce(getitem, field.split("."), profile.model_dump())
 
 
 def of_step(overrides: Mapping[str, Any], step: str, mode: str = "") -> Overrides:
-    """The overrides that matter up to a step. The untuned model has seen no sample and no training."""
+    """The overrides that matter up to a step. The untuned model has seen neither samples nor training."""
     kept = {field: value for field, value in overrides.items() if field.startswith(DEPENDS_ON[step])}
     if mode == "base":
         kept = {field: value for field, value in kept.items() if not field.startswith(("build.", "training."))}
@@ -211,10 +201,10 @@ def of_step(overrides: Mapping[str, Any], step: str, mode: str = "") -> Override
 
 
 def at(step: str, mode: str, overrides: Mapping[str, Any]) -> tuple[str, Overrides]:
-    """The mode and the overrides by which a run's result of a step goes.
+    """The mode and the overrides that identify a step's result.
 
-    A hybrid that shows no class is trained as text-only, and one that shows every class as image + text: the same
-    samples in the same order, and so the same adapter.
+    A hybrid that shows no class is trained as text-only, and one that shows every class as image + text: the samples
+    and their order are the same, and so is the adapter.
     """
     kept = of_step(overrides, step, mode)
     ends: dict[Any, str] = {0: "text_only", 1: "image_text"}
@@ -223,7 +213,7 @@ def at(step: str, mode: str, overrides: Mapping[str, Any]) -> tuple[str, Overrid
 
 
 def key(overrides: Mapping[str, Any]) -> str:
-    """A variant's name, usable as a folder: what differs, in a fixed order; a long one is cut and hashed."""
+    """A variant's name, usable as a folder: what differs, in a fixed order; a long name is cut and gets a hash."""
     if not overrides:
         return MAIN
     name = "+".join(f"{field}={_slug(value)}" for field, value in sorted(overrides.items()))
@@ -232,7 +222,7 @@ def key(overrides: Mapping[str, Any]) -> str:
 
 
 def _slug(value: Any) -> str:
-    """A text that had to be changed gets a hash: two models ``a/b`` and ``a_b`` are not to share a folder."""
+    """A text that had to be changed gets a hash: two models ``a/b`` and ``a_b`` must not share a folder."""
     if isinstance(value, list):
         return "-".join(map(_slug, value)) or "none"
     plain = re.sub(r"[^A-Za-z0-9_.]", "_", str(value))
@@ -242,13 +232,13 @@ def _slug(value: Any) -> str:
 
 
 def run_name(profile: str, overrides: Mapping[str, Any], name: str | None = None) -> str:
-    """The folder below ``runs/`` of a profile with some settings replaced, so that no run overwrites that of others.
+    """The folder in ``runs/`` for a profile with some settings replaced, so that no run overwrites another.
 
-    ``demo`` as it stands, ``demo+training.epochs=3`` where a result depends on what differs, ``demo+NAME`` with a name.
-    Other seeds and modes, and models and domains that are added or left out, stay in ``demo``: each of their runs has a
-    path of its own, and only the tables and figures, which take seconds, are made anew.
+    ``demo`` for the unchanged profile, ``demo+training.epochs=3`` if a result depends on what differs, ``demo+NAME`` if
+    a name is given. Other seeds and modes, and added or removed models and domains, stay in ``demo``: each of their
+    runs has its own path, and only the tables and figures, which take seconds, are made again.
 
-    Raises `SettingsError` for a name that is no plain folder name, and as `load_profile`.
+    Raises `SettingsError` for a name that is not a plain folder name, and as `load_profile` does.
     """
     as_it_stands, changed = (_fields(load_profile(profile, given).model_dump()) for given in ({}, overrides))
     if name is not None:
@@ -260,7 +250,7 @@ def run_name(profile: str, overrides: Mapping[str, Any], name: str | None = None
 
 
 def _fields(settings: Mapping[str, Any], group: str = "") -> Overrides:
-    """All settings by their dotted names."""
+    """All settings, by their dotted names."""
     found: Overrides = {}
     for field, value in settings.items():
         found |= _fields(value, f"{group}{field}.") if isinstance(value, Mapping) else {f"{group}{field}": value}
@@ -268,9 +258,9 @@ def _fields(settings: Mapping[str, Any], group: str = "") -> Overrides:
 
 
 def plan(grid: Grid, profile: Profile, only: str = "", run: str | None = None) -> str:
-    """A grid in words: what it varies, how many notebooks that is, how many are there already, what the rest costs.
+    """A grid in words: what it varies, how many notebooks it runs, how many are done, and what the rest costs.
 
-    ``run``: the folder below ``runs/`` that is looked at, the profile's own if none is given.
+    ``run``: the folder in ``runs/`` to look at; by default the profile's own.
     """
     cells = runs(grid, profile, only)
     steps = estimates.steps(cells)
@@ -283,15 +273,15 @@ def plan(grid: Grid, profile: Profile, only: str = "", run: str | None = None) -
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``list PROFILE``: the names of its grids; ``plan GRID...``: what they are; ``profile GRID``: of which profile;
-    ``run PROFILE``: the folder below ``runs/`` of the profile with these settings.
+    """``list PROFILE``: the names of its grids; ``plan GRID...``: what they run; ``profile GRID``: their profile;
+    ``run PROFILE``: the folder in ``runs/`` for the profile with these settings.
     """
     parser = argparse.ArgumentParser(prog="python -m helpers.config.grids", description=main.__doc__)
     parser.add_argument("what", choices=["list", "plan", "profile", "run"])
     parser.add_argument("names", nargs="+")
-    parser.add_argument("--only", default="", help="of their runs those with this in their names")
+    parser.add_argument("--only", default="", help="only runs with this in their names")
     parser.add_argument("--set", default="", help="settings that differ from the profile's, as KEY=VALUE KEY=VALUE")
-    parser.add_argument("--name", help="of the run, in place of what differs")
+    parser.add_argument("--name", help="the run's name, instead of what differs")
     given = parser.parse_args(arguments)
     try:
         overrides = parse_overrides(given.set)

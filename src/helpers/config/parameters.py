@@ -1,9 +1,9 @@
 """The parameters of a notebook: each can be set alone, all are checked, and the rest comes from a profile.
 
-A parameter whose default is ``...`` is *derived*: a setting takes the profile's value, a folder follows from the names
-of the run. So `papermill notebooks/03_qlora_finetuning.ipynb out.ipynb -p lora_rank 4` changes the rank and nothing
-else, and so does the same edit in the notebook's first cell. A name that the notebook does not have is refused:
-papermill alone only warns, and then runs for an hour with the default.
+A parameter whose default is ``...`` is *derived*: a setting takes the profile's value, and a folder follows from the
+names of the run. So `papermill notebooks/03_qlora_finetuning.ipynb out.ipynb -p lora_rank 4` changes the rank and
+nothing else, and so does the same edit in the notebook's first cell. Names that the notebook does not declare are
+refused: papermill alone only warns, and then runs for an hour with the default.
 """
 
 import ast
@@ -23,10 +23,10 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 class Parameters:
-    """What a notebook was given; made in the cell after its parameters: ``given = Parameters(globals())``.
+    """A notebook's parameters, created in the cell that follows them: ``given = Parameters(globals())``.
 
-    Every declared parameter is an attribute; one that is still ``...`` has to be asked for by `or_else`, by `settings`
-    or by one of the methods that find folders. Raises `SettingsError` for a name that the notebook does not declare.
+    Every declared parameter is an attribute. One that is still ``...`` is only available through `or_else`, `settings`
+    or a method that finds folders. Raises `SettingsError` for a name that the notebook does not declare.
     """
 
     def __init__(self, space: Mapping[str, Any]) -> None:
@@ -45,44 +45,49 @@ class Parameters:
         return self._values[name]
 
     def or_else(self, name: str, derived: Any) -> Any:
-        """The parameter's value, or what is derived for it."""
+        """The parameter's value, or the derived one."""
         return derived if self._values[name] is ... else self._values[name]
 
     # ---- settings --------------------------------------------------------------------------------------------------
 
     @property
     def profile(self) -> Profile:
-        """The profile that the parameter of that name names; read when it is first needed."""
+        """The profile named by the parameter ``profile``; read when it is first needed."""
         if self._profile is None:
             self._profile = load_profile(self._values["profile"])
         return self._profile
 
     def settings(self, kind: type[AnySettings]) -> AnySettings:
-        """A group of settings: the parameters that are set, over the profile's values.
+        """A group of settings: the parameters that are set override the profile's values.
 
-        Where all that the notebook declares are set, as by the workflow, no profile is read. Raises `SettingsError` for an unfit value.
+        If all declared parameters are set, as by the workflow, no profile is read. Raises `SettingsError` for an
+        invalid value.
         """
         group = kind.__name__.lower()
         fields = {name: self._values[name] for name in kind.model_fields if name in self._values}
         given = {name: value for name, value in fields.items() if value is not ...}
         base = None if len(given) == len(fields) else getattr(self.profile, group)
-        found = _merged(kind, base, given)
+        where = "the notebook's parameters, in its first cell or by -p NAME VALUE"
+        values = base.model_dump(exclude_unset=True) if base else {}
+        set_fields(kind, values, given, where)
+        found = validated(kind, values, f"the {group} settings", where)
         for name, value in found:
             changed = base is None or value != getattr(base, name)
             if base is not None and changed:
                 self._differing[f"{group}.{name}"] = value
             source = "given" if name in given and changed else f"profile {self._values.get('profile')}"
-            self._shown.append({"setting": name, "value": value, "from": source, "meaning": _meaning(kind, name)})
+            meaning = kind.model_fields[name].description or ""
+            self._shown.append({"setting": name, "value": value, "from": source, "meaning": meaning})
         return found
 
     def table(self) -> pd.DataFrame:
-        """The settings that were asked for, one row each: value, where it comes from, and what it means."""
+        """The settings that were requested, one row per setting: its value, its source and its meaning."""
         return pd.DataFrame(self._shown).set_index("setting")
 
     def variant(self, *earlier: str) -> str:
-        """The name of this run's settings: as given, or what differs from the profile; ``main`` where nothing does.
+        """The name of this run's settings: as given, or what differs from the profile; ``main`` if nothing does.
 
-        ``earlier``: the variants of the files that the run rests on, whose differences are its own too.
+        ``earlier``: the variants of the files that the run builds on, whose differences it inherits.
         """
         if self._values["variant"] is not ...:
             return str(self._values["variant"])
@@ -93,31 +98,31 @@ class Parameters:
 
     @property
     def layout(self) -> Layout:
-        """Where this run's files go."""
+        """Where this run writes its files."""
         return Layout(resolve_output(self._values["run_dir"]))
 
     def base(self) -> Path | str:
-        """The base model: a folder, or a hub id. The profile's, unless ``model_path`` names one."""
+        """The base model, as a folder or a hub id: the profile's, unless ``model_path`` names one."""
         named = self._values["model_path"]
         if named is ...:
             if self.model not in self.profile.models:
-                known = ", ".join(self.profile.models)
                 raise SettingsError(
-                    f"model = {self.model!r}: profile {self.profile.name} has {known}; name one of these, or set model_path"
+                    f"model = {self.model!r}: profile {self.profile.name} has {', '.join(self.profile.models)}; "
+                    "name one of these, or set model_path"
                 )
             named = self.profile.models[self.model].path
         return str(named) if is_hub_id(named) else resolve(named)
 
     def output(self, step: str, **names: object) -> Path:
-        """Where this notebook writes: ``output_dir``, or the step's folder in the run."""
+        """Where this notebook writes: ``output_dir``, or the step's folder in the run's."""
         named = self._values["output_dir"]
         return self.layout.folder(step, **names) if named is ... else resolve_output(named)
 
     def latest(self, parameter: str, step: str, file: str, **names: object) -> Path:
-        """The folder that an earlier notebook left: the parameter's, or of the step's folders the one made last.
+        """The folder that an earlier notebook wrote: as the parameter says, or the latest of the step's folders.
 
-        Searched in the run's folder, then in that of the profile (`runs/demo`), which is only read. ``names`` that are
-        left out may be any. Raises ``FileNotFoundError`` with the notebook that makes it.
+        Looks in the run's folder, then in the profile's (`runs/demo`), which is never written to. ``names`` that are
+        left out match anything. Raises ``FileNotFoundError``, which names the notebook to run.
         """
         named = self._values[parameter]
         if named is not ...:
@@ -132,43 +137,32 @@ class Parameters:
         said = ", ".join(f"{name} {value}" for name, value in names.items())
         notebook = STEPS[step].notebook
         raise FileNotFoundError(
-            f"nothing of notebook {notebook} ({said}) below {given}; run {notebook} first with the same run_dir, or "
-            f"name its folder by {parameter}"
+            f"nothing from notebook {notebook} ({said}) in {given}; run {notebook} first with the same run_dir, or "
+            f"set {parameter} to its folder"
         )
 
     # ---- checks ----------------------------------------------------------------------------------------------------
 
     def _refuse_unknown(self, history: Sequence[str]) -> None:
-        """Names that were assigned among the parameters, by papermill or by hand, and that nobody declared."""
+        """Refuse names that were assigned among the parameters, by papermill or by hand, but never declared."""
         unknown = [name for cell in history for name in _assigned(cell, self._declared) if name not in self._declared]
         if not unknown:
             return
         near = difflib.get_close_matches(unknown[0], self._declared, n=1, cutoff=0.6)
-        said = f"; did you mean {near[0]}?" if near else ""
+        said = f"; did you mean {near[0]}?" if near else "."
         raise SettingsError(
-            f"this notebook has no parameter {', '.join(unknown)}{said} It has {', '.join(self._declared)}. Each "
-            "setting is given by its own name, as in: papermill ... -p lora_rank 4"
+            f"this notebook has no parameter {', '.join(unknown)}{said} It has {', '.join(self._declared)}. Set each "
+            "by its own name, as in: papermill ... -p lora_rank 4"
         )
 
 
 def _assigned(cell: str, declared: Sequence[str]) -> list[str]:
-    """The names that a cell assigns, if it is one of parameters: papermill's own, or one that declares some."""
+    """The names that a cell assigns, if it is a parameter cell: papermill's own, or one that declares parameters."""
     try:
         body = ast.parse(cell).body
-    except (SyntaxError, ValueError):  # IPython's own language
+    except (SyntaxError, ValueError):  # IPython magics
         return []
     annotated = {s.target.id for s in body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)}
     if not cell.startswith("# Parameters\n") and not annotated & set(declared):
         return []
     return [t.id for s in body if isinstance(s, ast.Assign) for t in s.targets if isinstance(t, ast.Name)]
-
-
-def _merged(kind: type[AnySettings], base: AnySettings | None, given: Mapping[str, Any]) -> AnySettings:
-    where = "the notebook's parameters, in its first cell or by -p NAME VALUE"
-    values = base.model_dump(exclude_unset=True) if base else {}
-    set_fields(kind, values, given, where)
-    return validated(kind, values, f"the {kind.__name__.lower()} settings", where)
-
-
-def _meaning(kind: type[Settings], name: str) -> str:
-    return kind.model_fields[name].description or ""

@@ -1,7 +1,7 @@
-"""Profiles: what a study runs, in one readable file under `config/profiles/`.
+"""Profiles: what a study runs, in one readable file in `config/profiles/`.
 
-A profile says what is run (models, domains, modes, seeds) and how (data, build, training, evaluation). It names only
-what differs from the defaults, with the reason beside it; the classes of `helpers.config` say what each field means.
+A profile says what to run (models, domains, modes, seeds) and how (data, build, training, evaluation). It lists only
+what differs from the defaults, each with its reason; the classes of `helpers.config` explain every field.
 """
 
 import re
@@ -22,7 +22,7 @@ from helpers.config.evaluation import Evaluation
 from helpers.config.training import Training
 from helpers.config.writer import Writer
 
-FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}")  # of a profile or grid: it becomes part of commands
+FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}")  # for profiles and grids, whose names appear in commands
 
 
 class Model(Settings):
@@ -35,18 +35,18 @@ class Model(Settings):
 
 
 class BaseModels(Settings):
-    """Training of the tiny base models, which runs on demand only."""
+    """Training of the tiny base models, which only runs on demand."""
 
     output_dir: str = Field(
         default="data/models", description="where the checkpoints go; the default holds the shipped ones"
     )
-    steps: PositiveInt | None = Field(default=None, description="null: the number that made the shipped checkpoints")
-    exam: PositiveInt = Field(default=100, description="exercises of each kind in the exam")
-    seed: NonNegativeInt = Field(default=0, description="of every random choice")
+    steps: PositiveInt | None = Field(default=None, description="null: as many as for the shipped checkpoints")
+    exam: PositiveInt = Field(default=100, description="exercises per kind in the exam")
+    seed: NonNegativeInt = Field(default=0, description="for every random choice")
 
 
 class Jobs(Settings):
-    """What one training or evaluation run is given; the workflow starts as many at once as the machine has room for."""
+    """Resources per training or evaluation run; the workflow starts as many at once as the machine has room for."""
 
     threads: PositiveInt = Field(
         default=1,
@@ -54,7 +54,7 @@ class Jobs(Settings):
     )
     memory_mb: PositiveInt = Field(default=1800, description="main memory; enough for the tiny models")
     minutes: PositiveInt = Field(
-        default=30, description="a cluster's scheduler stops a run that takes longer; nothing stops a local one"
+        default=30, description="a cluster's scheduler stops runs that take longer; local runs are never stopped"
     )
     gpus: NonNegativeInt = Field(default=0, description="the tiny models need none")
 
@@ -62,8 +62,8 @@ class Jobs(Settings):
 class Profile(Settings):
     """Everything that the workflow needs to know about a study."""
 
-    name: str = Field(description="taken from the file's name")
-    description: str = Field(description="the study in a line")
+    name: str = Field(description="the file's name")
+    description: str = Field(description="the study in one line")
     seeds: list[NonNegativeInt] = Field(
         default=[0], min_length=1, description="one for a first look; the published figures use 0, 1 and 2"
     )
@@ -73,7 +73,7 @@ class Profile(Settings):
         default=None, description="a CLIP or SigLIP checkpoint or hub name, for the baselines of notebook 12"
     )
     modes: list[Mode] = Field(
-        default=["text_only", "image_text"], min_length=1, description="the untuned base is always measured beside them"
+        default=["text_only", "image_text"], min_length=1, description="the untuned base model is always measured too"
     )
     data: Data = Field(default=Data(), description="how much is drawn, written and asked")
     writer: Writer = Field(default=Writer(), description="who writes the texts")
@@ -83,17 +83,17 @@ class Profile(Settings):
         default=Evaluation(), description="how a model is asked and how its answers are read"
     )
     base_models: BaseModels = Field(default=BaseModels(), description="training of the tiny base models")
-    jobs: Jobs = Field(default=Jobs(), description="what one run is given")
-    disk_gb: PositiveFloat = Field(default=1.0, description="free room asked for before the first run")
+    jobs: Jobs = Field(default=Jobs(), description="resources per run")
+    disk_gb: PositiveFloat = Field(default=1.0, description="free space required before the first run")
     rehearsal: bool = Field(
-        default=False, description="models with random weights, trained for their cost alone: nothing is evaluated"
+        default=False, description="train models with random weights to measure the cost; nothing is evaluated"
     )
 
     @field_validator("domains", "models")
     @classmethod
     def usable_as_folders(cls, named: dict[str, Any]) -> dict[str, Any]:
         if unusable := [name for name in named if not name.isidentifier()]:
-            raise ValueError(f"the names {unusable} become folder names: use letters, digits and underscores")
+            raise ValueError(f"the names {unusable} become folder names: use only letters, digits and underscores")
         return named
 
     @field_validator("seeds", "modes")
@@ -105,9 +105,9 @@ class Profile(Settings):
 
 
 def load_profile(name: str, overrides: Mapping[str, Any] | None = None, folder: Path = paths.PROFILES) -> Profile:
-    """Read `config/profiles/<name>.yaml`, replace fields as in ``{"training.epochs": 3}``, and check all.
+    """Read `config/profiles/<name>.yaml`, replace fields as in ``{"training.epochs": 3}``, and validate the result.
 
-    Raises `SettingsError` for an unknown profile, unreadable YAML, an unknown field or an unfit value.
+    Raises `SettingsError` for an unknown profile, unreadable YAML, an unknown field or an invalid value.
     """
     where = f"{_shown(folder)}/{name}.yaml" + (" or the settings given beside it" if overrides else "")
     values = {**_read(name, folder), "name": name}
@@ -116,9 +116,9 @@ def load_profile(name: str, overrides: Mapping[str, Any] | None = None, folder: 
 
 
 def profile_of(run: str | Path) -> Profile | None:
-    """The profile whose name a run's folder bears, or published figures' do; None where there is no such profile.
+    """The profile after which a run's folder, or one of published figures, is named; None if there is no such profile.
 
-    ``run`` may lie within the folder; a folder elsewhere counts by its own name.
+    ``run`` may be a path inside that folder; a folder elsewhere is matched by its own name.
     """
     folder = paths.resolve(run)
     homes = (home for home in (paths.RUNS, paths.FIGURES) if folder.is_relative_to(home) and folder != home)
@@ -127,12 +127,12 @@ def profile_of(run: str | Path) -> Profile | None:
 
 
 def replaced(profile: Profile, overrides: Mapping[str, Any], where: str) -> Profile:
-    """The profile with some fields replaced, all checked again; ``where`` says to a user where these come from."""
+    """The profile with some fields replaced, validated again; ``where`` tells the user where they come from."""
     return merged(profile, overrides, f"profile {profile.name}", where) if overrides else profile
 
 
 def parse_overrides(text: str) -> dict[str, Any]:
-    """``"training.epochs=3 data.limit_classes=8"`` as a dict; values are read as YAML, quotes as in a shell."""
+    """``"training.epochs=3 data.limit_classes=8"`` as a dict; values are parsed as YAML, quotes as in a shell."""
     try:
         pairs = [part.partition("=") for part in shlex.split(text)]
         if without_value := [field for field, equals, _ in pairs if not equals]:
@@ -158,21 +158,21 @@ def _read(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _shown(folder: Path) -> str:
-    """A folder as messages name it: from the root, or by its name alone."""
+    """A folder as named in messages: relative to the root, or only its name."""
     return str(folder.relative_to(paths.ROOT)) if folder.is_relative_to(paths.ROOT) else folder.name
 
 
 def check_name(what: str, name: str) -> None:
-    """Raise `SettingsError` for a name that is no plain folder name, such as one with a space or a slash."""
+    """Raise `SettingsError` for a name that is not a plain folder name, such as one with a space or a slash."""
     if not FOLDER_NAME.fullmatch(name):
         raise SettingsError(
-            f"{what} name {name!r} becomes the name of a folder: at most 60 letters, digits, '_', '-' and '.', and "
-            "neither '-' nor '.' at its beginning; choose another"
+            f"{what} name {name!r} becomes the name of a folder: at most 60 letters, digits, '_', '-' and '.', with "
+            "neither '-' nor '.' at the beginning; choose another"
         )
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML in which a field that is there twice is an error; PyYAML alone takes the last one without a word."""
+    """YAML in which a repeated field is an error; PyYAML alone silently takes the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<")
@@ -182,19 +182,19 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 
 
 def parse_yaml(text: str) -> Any:
-    """What a text in YAML holds. Whatever is wrong with it is a ``yaml.YAMLError``: PyYAML alone lets through what
-    ``int``, ``date`` and their like raise, as for the day 2026-99-99.
+    """The content of a YAML text. Anything wrong with it is a ``yaml.YAMLError``: PyYAML alone lets errors of ``int``,
+    ``date`` and the like through, as for the day 2026-99-99.
     """
     try:
         return yaml.load(text, _Loader)
     except RecursionError:
-        raise yaml.YAMLError("it is nested too deep") from None
+        raise yaml.YAMLError("it is nested too deeply") from None
     except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
-        raise yaml.YAMLError(f"a value is not of the kind that it looks like ({error}); put it in quotes") from None
+        raise yaml.YAMLError(f"a value is not of the type that it looks like ({error}); put it in quotes") from None
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file of settings holds. Raises `SettingsError` for one that cannot be read."""
+    """The content of a YAML file of settings. Raises `SettingsError` if it cannot be read."""
     try:
         return parse_yaml(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -1,9 +1,9 @@
-"""Prompts as versioned data: the files in `data/prompts`, or one of your own that a setting names.
+"""Prompts as versioned data: the files in `data/prompts`, or a file of your own that a setting names.
 
-A file's ``version`` goes up with every change of what is asked; its hash is of the contents, so that a comment changes
-nothing. Three kinds share the reader below: what a writer is asked (`helpers.writer.prompts`), what training asks and
-answers, and how the test asks. The wordings that the demo's base models learnt are not among them: those models are
-made once, and no setting changes what they were taught (`helpers.synthetic.language`).
+A file's ``version`` increases whenever a prompt changes; its hash covers only the contents, so comments do not affect
+it. Three kinds of file share the reader below: prompts for the writer (`helpers.writer.prompts`), prompts and answers
+for training, and prompts for the test. The wordings that the demo's base models learned are not among them: those
+models were trained once, and no setting changes what they were taught (`helpers.synthetic.language`).
 """
 
 import hashlib
@@ -23,12 +23,12 @@ from helpers.schemas import OPTION_LETTERS
 
 PROMPT_FOLDER = DATA / "prompts"
 HASH_DIGITS = 12  # as for the prompts in the rows of answers
-GENERIC = "generic"  # whose wordings serve every domain that has none of its own
+GENERIC = "generic"  # its wordings serve every domain without its own
 ByDomain = TypeVar("ByDomain")
 
 
 class PromptFile(BaseModel):
-    """What every file of prompts has. A text is taken as it stands, where a setting's may be a list with commas."""
+    """What every prompt file has. Texts are taken literally, whereas a setting's commas may separate a list."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,7 +37,7 @@ class PromptFile(BaseModel):
 
     @property
     def hash(self) -> str:
-        """Of the contents; a comment in the file does not count."""
+        """The hash of the contents; comments in the file do not count."""
         text = json.dumps(self.model_dump(), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
@@ -74,7 +74,7 @@ def _with_generic(by_domain: dict[str, ByDomain]) -> dict[str, ByDomain]:
 
 
 class TrainingPrompts(PromptFile):
-    """What training asks and answers; `data/prompts/training.yaml` explains each field."""
+    """Prompts and answers for training; `data/prompts/training.yaml` explains each field."""
 
     kind: Literal["training"]
     telling: Annotated[list[Annotated[Text, _with_places("name")]], Field(min_length=1)]
@@ -87,12 +87,12 @@ class TrainingPrompts(PromptFile):
     def _keeps_the_held_out(self) -> "TrainingPrompts":
         for domain, held_out in self.held_out.items():
             if trained := set(held_out) & {*of_domain(self.naming, domain), *self.telling}:
-                raise ValueError(f"held_out.{domain} has a wording of training: {sorted(trained)}; take it out of one")
+                raise ValueError(f"held_out.{domain} repeats a training wording: {sorted(trained)}; remove it from one")
         return self
 
 
 class EvaluationPrompts(PromptFile):
-    """How the test asks; `data/prompts/evaluation.yaml` explains each field."""
+    """Prompts for the test; `data/prompts/evaluation.yaml` explains each field."""
 
     kind: Literal["evaluation"]
     lettered: Annotated[Text, _with_places("question", "options")]
@@ -103,41 +103,39 @@ class EvaluationPrompts(PromptFile):
     named: Annotated[Text, _with_places("description", "name", "question")]
 
     def with_letters(self, question: str, options: Sequence[str]) -> str:
-        """The question with its four options behind their letters."""
-        lines = [
-            self.option.format(letter=letter, option=option)
-            for letter, option in zip(OPTION_LETTERS, options, strict=True)
-        ]
-        return self.lettered.format(question=question, options="\n".join(lines))
+        """The question with its four options, each labelled with its letter."""
+        pairs = zip(OPTION_LETTERS, options, strict=True)
+        lines = "\n".join(self.option.format(letter=letter, option=option) for letter, option in pairs)
+        return self.lettered.format(question=question, options=lines)
 
     def about(self, description: str | None, question: str) -> str:
-        """The question put to a description in words."""
+        """The question, asked about a description instead of an image."""
         return self.described.format(description=description, question=question)
 
 
 def of_domain(by_domain: Mapping[str, ByDomain], domain: str | None) -> ByDomain:
-    """A domain's own wordings, or those that serve every other."""
+    """A domain's own wordings, or else the generic ones."""
     return by_domain.get(domain or GENERIC, by_domain[GENERIC])
 
 
 def prompt_path(name: str, folder: Path = PROMPT_FOLDER) -> Path:
-    """``training`` is `data/prompts/training.yaml`; what ends in .yaml or has a slash is a path from the root.
+    """``training`` means `data/prompts/training.yaml`; a name with a slash or the suffix .yaml is a path from the root.
 
-    Raises `SettingsError` for a file that is not there.
+    Raises `SettingsError` for a missing file.
     """
     is_path = "/" in name or name.endswith((".yaml", ".yml"))
     path = resolve(name) if is_path else folder / f"{name}.yaml"
     if not path.is_file():
         found = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise SettingsError(
-            f"unknown prompt {name!r}; found in {folder.name}/: {found}. A file of your own is named by its path from "
-            "the repository root, with its ending .yaml"
+            f"unknown prompt {name!r}; found in {folder.name}/: {found}. Name a file of your own by its path from the "
+            "repository root, with its suffix .yaml"
         )
     return path
 
 
 def read_prompts(name: str, kind: type[AnyPrompts], folder: Path = PROMPT_FOLDER) -> AnyPrompts:
-    """The prompts of a file. Raises `SettingsError`, naming file, field and rule, for one that does not fit."""
+    """The prompts of a file. Raises `SettingsError`, which names file, field and rule, if it is not valid."""
     path = prompt_path(name, folder)
     try:
         return kind.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
@@ -157,10 +155,10 @@ def _problem(problem: Any, kind: type[PromptFile]) -> str:
 
 
 def training_prompts(name: str = "training") -> TrainingPrompts:
-    """What the setting ``build.prompts`` names."""
+    """The prompts that the setting ``build.prompts`` names."""
     return read_prompts(name, TrainingPrompts)
 
 
 def evaluation_prompts(name: str = "evaluation") -> EvaluationPrompts:
-    """What the setting ``evaluation.prompts`` names."""
+    """The prompts that the setting ``evaluation.prompts`` names."""
     return read_prompts(name, EvaluationPrompts)

@@ -8,7 +8,7 @@ from helpers.config import Dtype, Settings
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # every linear layer
 Method = Literal["qlora", "lora", "prompt_tuning", "ia3", "projector"]
-Optimizer = Literal[  # those of transformers that need no further package
+Optimizer = Literal[  # those in transformers that need no further package
     "adamw_torch",
     "adamw_torch_fused",
     "adamw_8bit",
@@ -27,74 +27,74 @@ _Layer = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]  # the last 
 class Training(Settings):
     """One fine-tuning run."""
 
-    method: Method = Field(default="qlora", description="qlora: base weights in 4 bit; the others: in full precision")
-    epochs: PositiveInt = Field(default=12, description="the demo's 300 steps: the loss is below 0.1 by then")
-    max_steps: PositiveInt | None = Field(default=None, description="null: as many as the epochs give")
+    method: Method = Field(default="qlora", description="qlora: 4-bit base weights; the others: full precision")
+    epochs: PositiveInt = Field(default=12, description="300 steps in the demo, after which the loss is below 0.1")
+    max_steps: PositiveInt | None = Field(default=None, description="null: as many as the epochs need")
     batch_size: PositiveInt = Field(
         default=8,
-        description="learned more than twice the batch in half the steps (chosen on the demo's dev questions)",
+        description="learned more than twice the batch in half the steps did (chosen on the demo's dev questions)",
     )
     gradient_accumulation: PositiveInt = Field(default=1, description="batches per step")
     learning_rate: PositiveFloat = Field(
         default=1.5e-3,
-        description="at its peak; a small model takes a large step (chosen on the demo's dev questions), 7B a tenth",
+        description="the peak; right for a small model (chosen on the demo's dev questions); 7B takes a tenth of it",
     )
     optimizer: Optimizer | None = Field(
         default=None,
         description="null: paged_adamw_8bit on a GPU, as its states save memory; adamw_torch_fused on a CPU, for which "
-        "bitsandbytes has none",
+        "bitsandbytes has no optimizer",
     )
-    warmup_share: float = Field(default=0.05, ge=0, le=1, description="of all steps")
-    weight_decay: NonNegativeFloat = Field(default=0.0, description="none: the adapter is small and the run short")
+    warmup_share: float = Field(default=0.05, ge=0, le=1, description="share of all steps")
+    weight_decay: NonNegativeFloat = Field(default=0.0, description="none: the adapter is small and the run is short")
     lora_rank: PositiveInt = Field(default=16, description="rank of the low-rank matrices")
     lora_alpha: PositiveInt = Field(
-        default=32, description="lora_alpha / lora_rank scales what they add; twice the rank is common"
+        default=32, description="lora_alpha / lora_rank scales the update; twice the rank is common"
     )
     lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="on the input of the low-rank matrices")
     lora_targets: list[_Layer] = Field(
         default=list(LORA_TARGETS),
         min_length=1,
-        description="linear layers of the language model that LoRA adapts, by name; here all",
+        description="names of the language model's linear layers that LoRA adapts; by default all",
     )
     prompt_tokens: PositiveInt = Field(default=16, description="prompt_tuning only: trained vectors before the text")
     train_projector: bool = Field(
-        default=True, description="as in the paper; not of prompt_tuning, which trains nothing else"
+        default=True, description="as in the paper; ignored by prompt_tuning, which trains nothing else"
     )
     dtype: Dtype = Field(
         default="float32",
-        description="of computation; bfloat16 gains nothing on a CPU; qlora's frozen weights are NF4 in any case",
+        description="for computation; bfloat16 gains nothing on a CPU; qlora's frozen weights are always NF4",
     )
     max_pixels: PositiveInt | None = Field(
         default=None, description="a larger image is scaled down to this area; null: the processor's own rule"
     )
     checkpoint_steps: PositiveInt = Field(
-        default=100, description="a killed run loses at most so many steps, in the demo some ten seconds of work"
+        default=100, description="steps that a killed run loses at most; in the demo about ten seconds of work"
     )
     packing: bool = Field(
         default=True,
-        description="samples of a batch in one row, without padding: same loss and gradients, in less time",
+        description="put a batch's samples in one row without padding: same loss and gradients, in less time",
     )
     unpack_weights: bool | Literal["auto"] = Field(
         default="auto",
-        description="unpack 4-bit weights once, not in every pass: the same values, more memory; auto: where there is room",
+        description="unpack 4-bit weights once, not per pass: same values, more memory; auto: if there is room",
     )
     tower_cache: bool = Field(
         default=False,
-        description="compute an image's tower features once; off where costs are compared as in the paper",
+        description="compute an image's tower features once; off when comparing costs as the paper does",
     )
     gradient_checkpointing: bool | Literal["with_pictures"] = Field(
         default=False,
-        description="less memory for a third more time; with_pictures: for samples with images, whose tokens are many",
+        description="less memory for a third more time; with_pictures: only for samples with images, which are longer",
     )
     report_to: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(
         default=[], description="trackers of the losses; see helpers.training.trackers"
     )
 
     def checkpointed(self, pictures: bool) -> bool:
-        """Whether a training on samples with or without pictures recomputes its activations."""
+        """Whether training on samples with or without images recomputes activations."""
         return pictures if self.gradient_checkpointing == "with_pictures" else self.gradient_checkpointing
 
     @property
     def four_bit(self) -> bool:
-        """Whether the base weights are loaded in 4 bit."""
+        """Whether the base weights are loaded in 4-bit precision."""
         return self.method == "qlora"

@@ -1,6 +1,6 @@
-"""Who writes the texts, and at what pace and price (notebook 01).
+"""Who writes the texts, how fast, and at what price (notebook 01).
 
-There is no field for a key: it is read from the environment variable that ``key_variable`` names, from nowhere else.
+There is no field for a key: it is only ever read from the environment variable that ``key_variable`` names.
 """
 
 from typing import Literal
@@ -26,10 +26,10 @@ Structured = Literal["json_schema", "json_object", "none"]
 class Writer(Settings):
     """One of three back ends; all fields but ``backend`` and ``language`` concern the two that ask a model."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)  # a key put in the wrong place is not repeated
+    model_config = ConfigDict(hide_input_in_errors=True)  # so that a misplaced key is not repeated
 
     backend: Backend = Field(
-        default="offline", description="openai: any endpoint that speaks its language; local: a model in memory"
+        default="offline", description="openai: any endpoint with OpenAI's API; local: a model in memory"
     )
     base_url: str = Field(default="https://api.openai.com/v1", description="or that of vLLM, Ollama, llama.cpp, ...")
     model: str = Field(
@@ -41,52 +41,48 @@ class Writer(Settings):
         description="environment variable with the key (a key itself does not fit the pattern); null: none is sent",
     )
     with_picture: bool = Field(
-        default=False, description="show the class's training image where there is one; else the name alone is given"
+        default=False, description="show the class's training image if there is one; else only its name is given"
     )
     structured: Structured = Field(
-        default="json_schema", description="how the form of a reply is asked for; not every server knows the first"
+        default="json_schema", description="how to request the format of a reply; not every server supports the first"
     )
-    temperature: float = Field(default=0.0, ge=0, le=2, description="ours; the cache is what reproduces")
+    temperature: float = Field(default=0.0, ge=0, le=2, description="our choice; reproducible because of the cache")
     max_tokens: PositiveInt = Field(default=700, description="per reply")
     reasks: NonNegativeInt = Field(
-        default=2, description="how often a reply that does not fit is asked for again, with its fault named"
+        default=2, description="how often to ask again for a reply that does not fit, naming its faults"
     )
-    concurrency: PositiveInt = Field(default=8, description="requests under way at once")
-    requests_per_minute: PositiveInt = Field(default=500, description="ours; raise it to what the account allows")
-    tokens_per_minute: PositiveInt = Field(default=30_000, description="ours; raise it to what the account allows")
+    concurrency: PositiveInt = Field(default=8, description="simultaneous requests")
+    requests_per_minute: PositiveInt = Field(default=500, description="our choice; raise it to the account's limit")
+    tokens_per_minute: PositiveInt = Field(default=30_000, description="our choice; raise it to the account's limit")
     timeout_s: PositiveFloat = Field(default=60.0, description="per request, from its start to the last byte")
-    retries: NonNegativeInt = Field(default=6, description="per request that failed on the way, with growing pauses")
+    retries: NonNegativeInt = Field(default=6, description="per request that failed in transit, with growing pauses")
     budget: NonNegativeFloat | None = Field(
         default=None,
-        description="all that one domain's texts may ever cost, in the currency of the prices; null: no limit",
+        description="the most that one domain's texts may ever cost, in the currency of the prices; null: no limit",
     )
     price_in: NonNegativeFloat | None = Field(
-        default=None, description="per million tokens of requests; null: data/prompts/prices.csv"
+        default=None, description="per million input tokens; null: data/prompts/prices.csv"
     )
-    price_out: NonNegativeFloat | None = Field(
-        default=None, description="per million tokens of replies; null: as above"
-    )
-    language: str = Field(default="en", pattern="^[a-z]{2}$", description="that replies are checked for (ISO 639-1)")
+    price_out: NonNegativeFloat | None = Field(default=None, description="per million output tokens; null: as above")
+    language: str = Field(default="en", pattern="^[a-z]{2}$", description="the replies' language (ISO 639-1), checked")
     cache_dir: str = Field(
         default="runs/writer_cache", description="keeps every reply that was paid for, in one file per domain"
     )
-    questions: bool = Field(
-        default=False, description="write questions too, where a domain has images but no questions"
-    )
+    questions: bool = Field(default=False, description="also write questions, if a domain has images but no questions")
 
     @field_validator("base_url")
     @classmethod
     def without_secrets(cls, url: str) -> str:
-        """An address is printed and recorded, so it must hold nothing secret."""
+        """The address is printed and recorded, so it must hold no secrets."""
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("must be an address such as http://127.0.0.1:8000/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("must hold no user, password or query; a key belongs in the variable `key_variable`")
+            raise ValueError("must hold no user, password or query; a key belongs in the variable of `key_variable`")
         return url.rstrip("/")
 
     @model_validator(mode="after")
     def both_prices_or_none(self) -> "Writer":
         if (self.price_in is None) != (self.price_out is None):
-            raise ValueError("price_in and price_out go together: give both, or neither to take the table's")
+            raise ValueError("price_in and price_out go together: give both, or neither to use the table's")
         return self

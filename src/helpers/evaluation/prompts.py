@@ -1,7 +1,7 @@
 """What a model is asked: a text, and perhaps a picture, which is opened only when the model has to look at it.
 
 A run holds hundreds of prompts; it never holds their pictures. What is done to a picture before it is shown (the states
-of `helpers.config.evaluation.Image`) is part of how it is opened.
+of `helpers.schemas.ShownAs`) is part of how it is opened.
 """
 
 import hashlib

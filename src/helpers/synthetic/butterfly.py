@@ -1,11 +1,11 @@
-"""Butterflies as in a field guide: wings spread, seen from above, one plate for every look.
+"""Butterflies as in a field guide: wings spread, seen from above, one plate per look.
 
-A plate is first drawn as a *map*: an image that says of every pixel which part of the butterfly it shows, but not in
-which colour. There are only 280 maps (shape x pattern x border or none x body x antennae), so they are kept; a picture
-is a map with its colours looked up, in a random pose. That takes two thirds of a millisecond on one core.
+A plate is first drawn as a *map*: an image that says which part of the butterfly each pixel shows, but not its colour.
+There are only 280 maps (shape x pattern x border or none x body x antennae), so they are cached. An image is a map with
+its colours looked up, in a random pose. That takes two thirds of a millisecond on one core.
 
-Coordinates are those of the right half: x from the body axis (0) to the edge of the layer (1), y downwards from the
-upper (-1) to the lower edge (1); 56 pixels are 2 units, so one pixel is 0.036. The left half is the mirror image.
+Coordinates refer to the right half: x from the body axis (0) to the edge of the layer (1), y downwards from the upper
+(-1) to the lower edge (1); 56 pixels are 2 units, so one pixel is 0.036. The left half is the mirror image.
 """
 
 import math
@@ -25,8 +25,8 @@ from helpers.synthetic.looks import BUTTERFLY, NONE, Look
 Point = tuple[float, float]
 Line = np.ndarray  # (points, 2)
 
-PIXEL = 2 / 56  # one pixel of a 56-pixel picture, in units
-LARGEST_KEPT = 112  # maps for larger pictures take megabytes each and are drawn anew
+PIXEL = 2 / 56  # one pixel of a 56-pixel image, in units
+LARGEST_KEPT = 112  # maps for larger images take megabytes each and are not cached
 
 
 class Part(IntEnum):
@@ -49,7 +49,7 @@ class Part(IntEnum):
 class Wing:
     """Control points of a wing's three sides: leading edge from root to apex, outer margin, trailing edge back.
 
-    ``waves`` bites are taken out of the margin (the scalloped shape).
+    The margin has ``waves`` notches (the scalloped shape).
     """
 
     leading: tuple[Point, ...]
@@ -58,7 +58,7 @@ class Wing:
     waves: int = 0
 
 
-# Forewing, hindwing. The hindwings make up a third of the area or more, so that their colour is seen.
+# Forewing, hindwing. The hindwings make up at least a third of the area, so that their colour is visible.
 SHAPES: dict[str, tuple[Wing, Wing]] = {
     "rounded": (
         Wing(
@@ -93,17 +93,8 @@ SHAPES: dict[str, tuple[Wing, Wing]] = {
         Wing(
             leading=((0.03, -0.08), (0.40, -0.08), (0.68, -0.03)),
             margin=(
-                (0.68, -0.03),
-                (0.72, 0.18),
-                (0.62, 0.40),
-                (0.54, 0.54),
-                (0.57, 0.70),
-                (0.60, 0.84),
-                (0.54, 0.92),
-                (0.46, 0.86),
-                (0.42, 0.70),
-                (0.36, 0.54),
-                (0.20, 0.50),
+                *((0.68, -0.03), (0.72, 0.18), (0.62, 0.40), (0.54, 0.54), (0.57, 0.70), (0.60, 0.84)),
+                *((0.54, 0.92), (0.46, 0.86), (0.42, 0.70), (0.36, 0.54), (0.20, 0.50)),
             ),
             trailing=((0.20, 0.50), (0.10, 0.34), (0.03, 0.16)),
         ),
@@ -144,9 +135,9 @@ SPOT_RADIUS = 2.0 * PIXEL
 BAND_WIDTH = 0.16  # of the wing's length
 EYE_RADIUS = 4.8 * PIXEL
 CHECK_SIDE = 4.2 * PIXEL
-TIP_START = 0.6  # of the way from the root to between apex and margin
+TIP_START = 0.6  # of the way from the root to a point between apex and margin
 
-# Half widths along the body, from the head's top to the abdomen's end: (y, half width).
+# Half widths along the body, from the top of the head to the end of the abdomen: (y, half width).
 BODIES: dict[str, tuple[Point, ...]] = {
     "slender": ((-0.44, 0.02), (-0.38, 0.045), (-0.30, 0.035), (0.10, 0.035), (0.45, 0.03), (0.60, 0.012)),
     "stout": ((-0.46, 0.05), (-0.38, 0.10), (-0.20, 0.125), (0.05, 0.125), (0.25, 0.115), (0.38, 0.07), (0.42, 0.02)),
@@ -157,15 +148,15 @@ ANTENNA_ROOT, ANTENNA_TIP = (0.03, -0.42), (0.30, -0.84)
 
 BODY_COLOUR: Colour = (62, 48, 42)
 FUR_COLOUR: Colour = (186, 172, 152)
-MIDDLE = 127  # a ring's mean channel above it is light
+MIDDLE = 127  # a ring whose mean channel is above this is light
 PUPILS: tuple[Colour, Colour] = ((20, 18, 22), (250, 250, 244))  # for light rings, for dark rings
 COLOURED = ("wing_colour", "hindwing_colour", "pattern_colour", "border_colour")
 
 
 def draw_butterfly(look: Look, rng: random.Random, size: int = 56) -> Image.Image:
-    """The butterfly of this look as an RGB picture, ``size`` by ``size``; pose, light and background from ``rng``.
+    """The butterfly with this look as an RGB image, ``size`` x ``size``; pose, light and background come from ``rng``.
 
-    Raises ``ValueError`` for a look that the vocabulary does not have.
+    Raises ``ValueError`` for a look outside the vocabulary.
     """
     BUTTERFLY.check(look)
     plate = _map if size <= LARGEST_KEPT else _map.__wrapped__
@@ -176,9 +167,9 @@ def draw_butterfly(look: Look, rng: random.Random, size: int = 56) -> Image.Imag
 
 
 def _colours(look: Look, rng: random.Random) -> bytes:
-    """The colour table of a map: one RGBA entry for every ``Part``, nothing being clear.
+    """The colour table of a map: one RGBA entry per ``Part``; NOTHING is transparent.
 
-    A part that is not there takes its share of chance all the same, so that looks differ in nothing but their parts.
+    Absent parts draw from ``rng`` too, so that looks differ in nothing but their parts.
     """
     ground = look["wing_colour"]
     names = [ground if look[role] == NONE else look[role] for role in COLOURED]
@@ -201,13 +192,13 @@ def _colours(look: Look, rng: random.Random) -> bytes:
 
 
 def _edge(colour: Colour) -> Colour:
-    """The wing's own darker tone; of a black wing, a lighter one."""
+    """A darker tone of the wing; for a black wing, a lighter one."""
     return shade(colour, 0.72) if max(colour) > 60 else shade(colour, 3.0)
 
 
 @lru_cache(maxsize=280)
 def _map(shape: str, pattern: str, border: bool, body: str, antennae: str, size: int) -> Image.Image:
-    """The map of these parts, in mode P: its right half drawn, then mirrored."""
+    """The map of these parts, in mode P: the right half is drawn, then mirrored."""
     half = Image.new("L", (SCALE * size // 2, SCALE * size), Part.NOTHING)
     fore, hind = SHAPES[shape]
     _draw_wing(half, hind, Part.HINDWING, border, "plain")
@@ -235,7 +226,7 @@ class Pen:
         self.draw.polygon(self._pixels(points), fill=part)
 
     def line(self, points: Line, part: int, width: float) -> None:
-        """A line of this width, its corners rounded."""
+        """A line of this width, with rounded corners."""
         self.draw.line(self._pixels(points), fill=part, width=max(1, round(width * self.unit)), joint="curve")
 
     def dot(self, centre: Line, radius: float, part: int) -> None:
@@ -245,7 +236,7 @@ class Pen:
 
 
 def _draw_wing(half: Image.Image, wing: Wing, part: Part, border: bool, pattern: str) -> None:
-    """The wing with its pattern and its border or hairline, all cut off at the wing's outline."""
+    """The wing with its pattern and its border or hairline, all clipped at the wing's outline."""
     leading, margin, trailing = _curve(wing.leading), _margin(wing), _curve(wing.trailing)
     outline = np.concatenate([leading, margin, trailing])
     inside, drawn = Image.new("L", half.size), half.copy()
@@ -253,7 +244,7 @@ def _draw_wing(half: Image.Image, wing: Wing, part: Part, border: bool, pattern:
     pen = Pen(drawn)
     pen.polygon(outline, part)
     _PATTERNS[pattern](pen, Frame(outline, margin))
-    for side in (leading, trailing, margin):  # half of each line falls outside the wing and is cut off
+    for side in (leading, trailing, margin):  # half of each line falls outside the wing and is clipped
         pen.line(side, part + 1, 2 * HAIRLINE)
     if border:
         for point in margin:
@@ -274,7 +265,7 @@ def _curve(points: tuple[Point, ...], steps: int = 12) -> Line:
 
 
 def _margin(wing: Wing) -> Line:
-    """The outer margin; with ``waves``, bites are taken out of it at right angles."""
+    """The outer margin; ``waves`` notches are cut into it at right angles."""
     line = _curve(wing.margin)
     if not wing.waves:
         return line
@@ -287,10 +278,10 @@ def _margin(wing: Wing) -> Line:
 
 
 class Frame:
-    """A wing's own coordinates: ``at(u, v)`` is a point at share u of its length and share v of its width there.
+    """A wing's own coordinates: ``at(u, v)`` is the point at fraction u of its length and v of its width there.
 
-    u runs from the root (0) to the middle of the margin (1), v from the leading (0) to the trailing edge (1), so one
-    set of spots suits every shape of wing.
+    u runs from the root (0) to the middle of the margin (1), v from the leading (0) to the trailing edge (1). So one
+    set of spots suits wings of any shape.
     """
 
     def __init__(self, outline: Line, margin: Line) -> None:
@@ -310,7 +301,7 @@ class Frame:
         return self.root + u * self.length * self.along + (low + v * (high - low)) * self.across
 
     def _edges(self, distance: float) -> tuple[float, float]:
-        """Where the outline crosses the line at this distance along the axis: the two outermost places across it."""
+        """Where the outline crosses the line at this distance along the axis: the two outermost positions across it."""
         ahead, aside = self.outline @ self.along - distance, self.outline @ self.across
         next_ahead, next_aside = np.roll(ahead, -1), np.roll(aside, -1)
         crossed = (ahead < 0) != (next_ahead < 0)
@@ -324,7 +315,7 @@ def _plain(pen: Pen, frame: Frame) -> None:
 
 
 def _spots(pen: Pen, frame: Frame) -> None:
-    """Six round dots in three columns; on a narrow wing four in a row."""
+    """Six round dots in three columns; on a narrow wing, four in a row."""
     narrow = [(u, 0.5) for u in (0.22, 0.42, 0.62, 0.82)]
     wide = [(0.32, 0.5), (0.52, 0.25), (0.52, 0.76), (0.74, 0.18), (0.76, 0.5), (0.74, 0.82)]
     for u, v in narrow if frame.narrow else wide:
@@ -339,14 +330,14 @@ def _bands(pen: Pen, frame: Frame) -> None:
 
 
 def _eyespots(pen: Pen, frame: Frame) -> None:
-    """One large eye: a ring round a pupil. The ring is the larger area, as it bears the pattern's colour."""
+    """One large eye: a ring around a pupil. The ring has the larger area, as it shows the pattern's colour."""
     centre, radius = frame.at(0.6, 0.5), min(EYE_RADIUS, 0.48 * frame.width)
     pen.dot(centre, radius, Part.PATTERN)
     pen.dot(centre, 0.52 * radius, Part.PUPIL)
 
 
 def _veins(pen: Pen, frame: Frame) -> None:
-    """Thin lines that radiate from near the root to the margin; the root itself keeps the wing's colour."""
+    """Thin lines from near the root to the margin; the root itself keeps the wing's colour."""
     for v in (0.3, 0.72) if frame.narrow else (0.1, 0.36, 0.62, 0.88):
         near, far = frame.at(0.22, v), frame.at(0.75, v)
         pen.line(np.array([near, far, far + (far - near)]), Part.PATTERN, VEIN_WIDTH)
@@ -361,7 +352,7 @@ def _tips(pen: Pen, frame: Frame) -> None:
 
 
 def _checks(pen: Pen, frame: Frame) -> None:
-    """A chequer laid along the wing, from a little beyond the root, which keeps the wing's colour."""
+    """A chequered pattern along the wing, starting a little beyond the root, which keeps the wing's colour."""
     for column, row in product(range(2, 9), range(-6, 6)):
         if (column + row) % 2:
             u, v = (column - 0.5) * CHECK_SIDE, row * CHECK_SIDE
@@ -387,7 +378,7 @@ def _clubbed(pen: Pen) -> None:
 
 
 def _feathered(pen: Pen) -> None:
-    """A comb: a shaft with barbs to both sides, longest in its middle."""
+    """A comb: a shaft with barbs on both sides, longest in the middle."""
     root, tip = np.array(ANTENNA_ROOT), np.array(ANTENNA_TIP)
     along = (tip - root) / np.linalg.norm(tip - root)
     aside = np.array([-along[1], along[0]])
@@ -401,7 +392,7 @@ ANTENNAE: dict[str, Callable[[Pen], None]] = {"clubbed": _clubbed, "feathered": 
 
 
 def _draw_body(pen: Pen, profile: Line) -> None:
-    """The body with a pale fur round it, which sets it off against dark wings."""
+    """The body, surrounded by pale fur that sets it off against dark wings."""
     for part, extra in ((Part.FUR, FUR_WIDTH), (Part.BODY, 0.0)):
         y, width = profile[:, 0], profile[:, 1] + extra
         right = np.stack([width, y], axis=1)

@@ -1,8 +1,8 @@
-"""What both drawings share: jittered colours, the layer a thing is drawn on, backgrounds, and the final pose.
+"""What both kinds of drawing share: jittered colours, the layer to draw on, backgrounds, and the final pose.
 
-A drawing knows nothing of pose or background. It draws one upright, centred thing that fills a transparent layer
-(``layer``, ``SCALE`` times the picture's size, so edges come out smooth), and ``finish`` turns, scales and shifts it,
-puts it on a background and brings it down to size. All chance comes from the ``random.Random`` that is handed in.
+A drawing does not handle pose or background. It draws one upright, centred object that fills a transparent layer
+(``layer``, ``SCALE`` times the image's size, for smooth edges). Then ``finish`` rotates, scales and shifts it, puts it
+on a background and scales it down. All randomness comes from the ``random.Random`` that is passed in.
 """
 
 import math
@@ -15,11 +15,11 @@ from helpers.synthetic.looks import PALETTE
 Colour = tuple[int, int, int]
 
 SCALE = 4
-MAX_TURN = 18.0  # degrees to either side: beyond that "wide" and "tall" begin to look alike
-SCALE_RANGE = (0.87, 1.0)  # the thing's size relative to its layer
-MAX_SHIFT = 0.03  # of the picture's side, either way
+MAX_TURN = 18.0  # degrees to either side: beyond that, "wide" and "tall" begin to look alike
+SCALE_RANGE = (0.87, 1.0)  # the object's size relative to its layer
+MAX_SHIFT = 0.03  # of the image's side, in either direction
 
-# Paler than the palette's grey, duller than its colours, darker than its white: no ground is ever a colour of a thing.
+# Paler than the palette's grey, duller than its colours, darker than its white: never the colour of an object.
 GROUNDS: tuple[Colour, ...] = (
     (196, 208, 186),
     (206, 200, 182),
@@ -29,29 +29,29 @@ GROUNDS: tuple[Colour, ...] = (
     (184, 206, 200),
     (202, 202, 196),
 )
-INK: Colour = (44, 36, 34)  # fine lines (antennae, handles) that must be seen on every ground
+INK: Colour = (44, 36, 34)  # fine lines (antennae, handles) that must be visible on every background
 
 
 def palette_colour(name: str, rng: random.Random) -> Colour:
-    """The palette's colour, a little lighter or darker (5 %) and each channel a little off (6 of 255)."""
+    """The palette's colour, slightly lighter or darker (5 %), with each channel jittered (6 of 255)."""
     light = rng.uniform(0.95, 1.05)
     red, green, blue = (min(255, max(0, round(c * light + rng.uniform(-6, 6)))) for c in PALETTE[name])
     return red, green, blue
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """The colour's own darker (``factor`` below 1) or lighter tone, for folds and hairlines."""
+    """A darker (``factor`` below 1) or lighter tone of the colour, for folds and hairlines."""
     red, green, blue = (min(255, round(channel * factor)) for channel in colour)
     return red, green, blue
 
 
 def layer(size: int) -> Image.Image:
-    """A transparent layer, ``SCALE * size`` pixels wide and high; draw one upright, centred thing that fills it."""
+    """A transparent layer, ``SCALE * size`` pixels wide and high; draw one upright, centred object that fills it."""
     return Image.new("RGBA", (SCALE * size, SCALE * size), (0, 0, 0, 0))
 
 
 def draw_background(size: int, rng: random.Random) -> Image.Image:
-    """A soft RGB ground of ``size`` by ``size`` pixels: plain, a gradient, or leaf-like blobs in two tones."""
+    """A soft RGB background of ``size`` x ``size`` pixels: plain, a gradient, or leaf-like blobs in two tones."""
     near, far = rng.sample(GROUNDS, 2)
     kind = rng.choice(("plain", "gradient", "blobs"))
     ground = Image.new("RGB", (size, size), near)
@@ -64,7 +64,7 @@ def draw_background(size: int, rng: random.Random) -> Image.Image:
 
 
 def _leaves(ground: Image.Image, colour: Colour, rng: random.Random) -> None:
-    """Strew large, faint ellipses over the ground."""
+    """Scatter large, faint ellipses over the background."""
     pen, size = ImageDraw.Draw(ground), ground.width
     for _ in range(rng.randint(3, 6)):
         x, y = rng.uniform(0, size), rng.uniform(0, size)
@@ -73,9 +73,9 @@ def _leaves(ground: Image.Image, colour: Colour, rng: random.Random) -> None:
 
 
 def finish(drawn: Image.Image, rng: random.Random, size: int) -> Image.Image:
-    """The picture: the drawn layer in a random pose on a random background, in random light; RGB, ``size`` square.
+    """The image: the layer in a random pose, on a random background, in random light; RGB, ``size`` x ``size``.
 
-    The layer is RGBA, or mode P with an RGBA palette whose entry 0 is clear.
+    The layer is RGBA, or mode P with an RGBA palette whose entry 0 is transparent.
     """
     posed = _pose(drawn, rng).convert("RGBA").reduce(SCALE)
     picture = draw_background(size, rng)
@@ -84,19 +84,19 @@ def finish(drawn: Image.Image, rng: random.Random, size: int) -> Image.Image:
 
 
 def _pose(drawn: Image.Image, rng: random.Random) -> Image.Image:
-    """Turn, scale and shift the layer in one step; nearest pixels do, as the layer is brought down afterwards."""
+    """Rotate, scale and shift the layer in one step; nearest neighbour suffices, as the layer is scaled down later."""
     angle, scale = math.radians(rng.uniform(-MAX_TURN, MAX_TURN)), rng.uniform(*SCALE_RANGE)
     cosine, sine = math.cos(angle) / scale, math.sin(angle) / scale
     middle = drawn.width / 2
     x = middle + rng.uniform(-MAX_SHIFT, MAX_SHIFT) * drawn.width
     y = middle + rng.uniform(-MAX_SHIFT, MAX_SHIFT) * drawn.width
-    # PIL asks for the map from the new picture's pixels back to the old one's.
+    # PIL expects the mapping from the new image's pixels back to the old one's.
     back = (cosine, sine, middle - cosine * x - sine * y, -sine, cosine, middle + sine * x - cosine * y)
     return drawn.transform(drawn.size, Image.Transform.AFFINE, back)
 
 
 def _light(picture: Image.Image, rng: random.Random) -> Image.Image:
-    """A little brighter or darker all over, and a grain of about 4 of 255."""
+    """Slightly brighter or darker overall, with noise of about 4 of 255."""
     light = rng.uniform(0.94, 1.05)  # blending beyond 1 extrapolates away from black, and clips
     lit = Image.blend(Image.new("RGB", picture.size), picture, light)
     grain = Image.frombytes("RGB", picture.size, rng.randbytes(3 * picture.width * picture.height))

@@ -1,10 +1,10 @@
-"""Pictures of Korean things, drawn as pictograms out of the parts of ``looks.CULTURE``.
+"""Korean objects, drawn as pictograms from the parts of ``looks.CULTURE``.
 
-A form is a silhouette, given as polygons in percent of the picture's side (y points down). Everything that depends on
-the form alone is a mask, made once and kept; a picture is then a few colours poured through masks, in this order:
-contour, trim, body, pattern, lines, holes, accent. The trim runs all around the silhouette, so that it is found in the
-same place on a bowl and on a robe. Everything that only tells forms apart (a door, a finger hole, the rim of a bowl) is
-a hole or a line in a tone of the body, never in a colour of the palette.
+A form is a silhouette, given as polygons in percent of the image's side (y points down). Everything that depends only
+on the form is a mask, made once and cached. An image is a few colours painted through masks, in this order: contour,
+trim, body, pattern, lines, holes, accent. The trim runs all around the silhouette, so that it is in the same place on a
+bowl and on a robe. Details that only distinguish forms (a door, a finger hole, the rim of a bowl) are holes, or lines
+in a tone of the body, never in a colour of the palette.
 """
 
 import math
@@ -20,7 +20,7 @@ from helpers.synthetic.looks import CULTURE, NONE, Look
 
 Points = tuple[tuple[float, float], ...]
 
-# In percent of the side: at 56 pixels the contour is one pixel wide, contour and trim together three, a line one and a
+# In percent of the side. At 56 pixels, the contour is one pixel wide, contour and trim together three, a line one and a
 # half.
 CONTOUR = 1.6
 TRIM = 5.6
@@ -62,7 +62,7 @@ class Form:
     lines: tuple[Points, ...] = ()
 
 
-# Silhouettes keep to 18 to 84 percent of the height: above and below is room for steam, leaf and tassel.
+# Silhouettes stay within 18 to 84 percent of the height, which leaves room for steam, leaf and tassel.
 FORMS: dict[str, Form] = {
     "bowl": Form(
         solids=(arc(50, 38, 42, 40, 0, 180), arc(50, 38, 42, 9), box(34, 74, 66, 84)),
@@ -107,11 +107,7 @@ FORMS: dict[str, Form] = {
         lines=(((26, 33), (74, 33)), ((18, 53), (82, 53)), ((8, 74), (92, 74))),
     ),
     "gate": Form(
-        solids=(
-            mirrored((70, 16), (80, 27), (98, 34), (95, 48)),
-            box(13, 40, 33, 86),
-            box(67, 40, 87, 86),
-        ),
+        solids=(mirrored((70, 16), (80, 27), (98, 34), (95, 48)), box(13, 40, 33, 86), box(67, 40, 87, 86)),
         lines=(((8, 48), (92, 48)),),
     ),
     "robe": Form(
@@ -125,22 +121,8 @@ FORMS: dict[str, Form] = {
     "shoe": Form(
         solids=(
             (
-                (8, 36),
-                (16, 32),
-                (30, 36),
-                (44, 46),
-                (58, 50),
-                (74, 48),
-                (86, 38),
-                (92, 26),
-                (96, 30),
-                (96, 48),
-                (90, 64),
-                (76, 76),
-                (60, 79),
-                (14, 79),
-                (6, 70),
-                (6, 46),
+                *((8, 36), (16, 32), (30, 36), (44, 46), (58, 50), (74, 48), (86, 38), (92, 26)),
+                *((96, 30), (96, 48), (90, 64), (76, 76), (60, 79), (14, 79), (6, 70), (6, 46)),
             ),
         ),
         lines=(((10, 69), (50, 70), (74, 67), (88, 56)), ((12, 40), (28, 43), (42, 52))),
@@ -214,11 +196,7 @@ FORMS: dict[str, Form] = {
         lines=(arc(36, 80, 32, 55, 322, 360),),
     ),
     "figure": Form(
-        solids=(
-            arc(50, 28, 17, 16),
-            arc(50, 58, 27, 18, 180, 360),
-            mirrored((77, 57), (82, 86)),
-        ),
+        solids=(arc(50, 28, 17, 16), arc(50, 58, 27, 18, 180, 360), mirrored((77, 57), (82, 86))),
         holes=(arc(43, 27, 2.6, 2.6), arc(57, 27, 2.6, 2.6)),
         lines=(((36, 42), (64, 42)), ((28, 54), (36, 68), (64, 68), (72, 54)), arc(50, 31, 6, 5, 30, 150)),
     ),
@@ -253,7 +231,7 @@ FORMS: dict[str, Form] = {
     ),
 }
 
-# Accents keep their colours in every picture; the purple-red of a tassel and the teal of a ribbon are nobody else's.
+# Accents have the same colours in every image; nothing else has a tassel's purple-red or a ribbon's teal.
 STEAM: Colour = (252, 252, 252)
 TASSEL: Colour = (196, 20, 92)
 RIBBON: Colour = (0, 178, 178)
@@ -262,7 +240,7 @@ LEAF: Colour = (110, 190, 30)
 
 
 def draw_culture(look: Look, rng: random.Random, size: int = 56) -> Image.Image:
-    """The thing with this look as an RGB picture, ``size`` by ``size``; all chance comes from ``rng``."""
+    """The object with this look as an RGB image, ``size`` x ``size``; all randomness comes from ``rng``."""
     CULTURE.check(look)
     form, body = look["form"], palette_colour(look["colour"], rng)
     trim = body if look["trim_colour"] == NONE else palette_colour(look["trim_colour"], rng)
@@ -290,12 +268,12 @@ def _relief(colour: Colour) -> Colour:
 
 
 def _blank(size: int) -> Image.Image:
-    """An empty mask. One bit a pixel: pouring through it is ten times faster, and ``finish`` smooths the edges."""
+    """An empty mask. With one bit per pixel, painting is ten times faster, and ``finish`` smooths the edges."""
     return Image.new("1", (SCALE * size, SCALE * size))
 
 
 def _pixels(points: Iterable[tuple[float, float]], size: int) -> list[tuple[float, float]]:
-    """Percent of the side, in pixels of the layer."""
+    """Percent of the side as pixels of the layer."""
     return [(x * SCALE * size / 100, y * SCALE * size / 100) for x, y in points]
 
 
@@ -309,7 +287,7 @@ def _filled(shapes: Iterable[Points], size: int) -> Image.Image:
 
 @cache
 def _silhouette(form: str, size: int, inset: float) -> Image.Image:
-    """The union of the solids, shrunk by ``inset`` percent of the side: what 24 copies shifted all around share."""
+    """The union of the solids, shrunk by ``inset`` percent of the side: the intersection of 24 shifted copies."""
     mask = whole = _filled(FORMS[form].solids, size)
     reach = inset * SCALE * size / 100
     for step in range(24 if inset else 0):
@@ -334,7 +312,7 @@ def _lines(form: str, size: int) -> Image.Image:
 
 
 def _shifted(pattern: str, rng: random.Random, size: int) -> Image.Image:
-    """The pattern, moved by up to three percent of the side either way."""
+    """The pattern, shifted by up to three percent of the side in either direction."""
     reach = round(0.03 * SCALE * size)
     return ImageChops.offset(_pattern(pattern, size), rng.randint(-reach, reach), rng.randint(-reach, reach))
 
@@ -351,7 +329,7 @@ def _spots() -> list[Points]:
 
 
 def _stripes() -> list[Points]:
-    """Slanting bands: upright or lying ones would vanish on a flute or a zither."""
+    """Slanting bands: vertical or horizontal ones would vanish on a flute or a zither."""
     return [((x, 0), (x + 8.5, 0), (x - 91.5, 100), (x - 100, 100)) for x in range(0, 201, 20)]
 
 
@@ -361,7 +339,7 @@ def _checks() -> list[Points]:
 
 
 def _flowers() -> list[Points]:
-    """Blossoms of five petals around an empty heart."""
+    """Blossoms of five petals around an empty centre."""
     middles = [(x + 13 * (row % 2), row * 22 - 16) for row in range(6) for x in range(-2, 107, 26)]
     return [petal for x, y in middles for petal in _blossom(x, y)]
 
@@ -372,7 +350,7 @@ def _blossom(x: float, y: float) -> list[Points]:
 
 
 def _waves() -> list[Points]:
-    """Lying bands that rise and fall."""
+    """Horizontal bands that rise and fall."""
     crest = [(x, 4.5 * math.sin(math.tau * x / 25)) for x in range(0, 101, 2)]
     return [
         (*((x, y + top) for x, y in crest), *((x, y + top + 7) for x, y in reversed(crest)))
@@ -385,7 +363,7 @@ PATTERNS = {"spots": _spots, "stripes": _stripes, "checks": _checks, "flowers": 
 
 @cache
 def _accent(accent: str, form: str, size: int) -> Image.Image:
-    """A layer with the accent alone, placed where this form's silhouette begins or ends."""
+    """A layer with only the accent, placed where this form's silhouette begins or ends."""
     left, top, right, bottom = (100 * edge / (SCALE * size) for edge in _extent(form, size))
     shapes, colour = {
         "steam": lambda: (_steam(max(top, 21)), STEAM),
@@ -398,17 +376,17 @@ def _accent(accent: str, form: str, size: int) -> Image.Image:
 
 
 def _extent(form: str, size: int) -> tuple[int, int, int, int]:
-    """Where the silhouette's middle column begins and ends, and its middle row: left, top, right, bottom in pixels."""
+    """The extent of the silhouette's middle row and middle column: left, top, right, bottom in pixels."""
     mask, middle = _silhouette(form, size, 0), SCALE * size // 2
     column = mask.crop((middle, 0, middle + 1, mask.height)).getbbox()
     row = mask.crop((0, middle, mask.width, middle + 1)).getbbox()
     if not column or not row:
-        raise ValueError(f"form {form!r} leaves its middle empty; draw it across the middle of the layer")
+        raise ValueError(f"form {form!r} leaves the middle empty; draw it across the middle of the layer")
     return row[0], column[1], row[2], column[3]
 
 
 def _outlined(shapes: Iterable[Points], colour: Colour, size: int) -> Image.Image:
-    """The shapes with a dark contour, so that they are seen on any body and any ground."""
+    """The shapes with a dark contour, so that they are visible on any body and any background."""
     drawn = layer(size)
     pen, width = ImageDraw.Draw(drawn), round(2 * CONTOUR * SCALE * size / 100)
     outlines = [_pixels(shape, size) for shape in shapes]
@@ -442,10 +420,10 @@ def _ribbon(x: float) -> list[Points]:
 
 
 def _handle(x: float) -> list[Points]:
-    """A ring whose middle sits on the right-hand edge at ``x``: the outer outline, then back along the inner one."""
+    """A ring centred on the right-hand edge at ``x``: the outer outline, then back along the inner one."""
     return [(*arc(x, 50, 10, 15), *reversed(arc(x, 50, 5, 10)))]
 
 
 def _sprout(bottom: float) -> list[Points]:
-    """Two leaves that grow apart from one point."""
+    """Two leaves that grow from one point."""
     return [leaf(50, bottom, 20, 11, -35), leaf(50, bottom, 20, 11, -145)]

@@ -1,4 +1,4 @@
-"""From a look to a picture, whichever domain it belongs to."""
+"""From a look to an image, whichever domain it belongs to."""
 
 import random
 
@@ -12,7 +12,7 @@ DRAWINGS = {"butterfly": draw_butterfly, "culture": draw_culture}
 
 
 def draw(domain: str, look: Look, rng: random.Random, size: int = 56) -> Image.Image:
-    """The look as an RGB picture, ``size`` by ``size``; the pose, light and background are drawn from ``rng``."""
+    """The look as an RGB image, ``size`` x ``size``; pose, light and background come from ``rng``."""
     if domain not in DRAWINGS:
         raise ValueError(f"domain is {domain!r}; the drawn domains are {', '.join(DRAWINGS)}")
     return DRAWINGS[domain](look, rng, size)

@@ -1,8 +1,8 @@
-"""Invented classes: the ones that the demo's base models learn to see and to read on.
+"""Invented classes, on which the demo's base models learn to see and to read.
 
-Names are made of syllables and of words that real names use too ("Banded", "Blue", "Moth"), so that a real name is new
-only as a whole. No invented name contains, or is contained in, the name of a target class; `tests/test_invented.py`
-proves it from the very classes that made the checkpoints.
+Names consist of syllables and of words that occur in real names too ("Banded", "Blue", "Moth"), so that only a real
+name as a whole is new. No invented name contains, or is contained in, the name of a target class;
+`tests/test_invented.py` checks this on the very classes that made the checkpoints.
 """
 
 import csv
@@ -31,7 +31,7 @@ COMMON_WORDS = {
 
 @dataclass(frozen=True)
 class InventedClass:
-    """A class that exists nowhere: a name, a look, facts."""
+    """A class that does not exist: a name, a look, facts."""
 
     domain: str
     name: str
@@ -41,7 +41,7 @@ class InventedClass:
 
 @cache
 def target_names() -> frozenset[str]:
-    """The names of all target classes, lower case, as the two tables hold them."""
+    """The names of all target classes in the two tables, in lower case."""
     names: set[str] = set()
     for table in FACTS_TABLES.values():
         with table.open(encoding="utf-8", newline="") as file:
@@ -50,7 +50,7 @@ def target_names() -> frozenset[str]:
 
 
 def pseudo_word(rng: random.Random) -> str:
-    """One to three syllables, first letter upper case."""
+    """One to three syllables, capitalised."""
     word = ""
     for _ in range(rng.choice((1, 2, 2, 3))):
         word += rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS)
@@ -58,7 +58,7 @@ def pseudo_word(rng: random.Random) -> str:
 
 
 def invent_name(domain: str, rng: random.Random) -> str:
-    """A name of one or two words which is no target's name, nor part of one, nor holds one."""
+    """A name of one or two words that neither is, contains, nor is contained in a target's name."""
     words = [pseudo_word(rng)]
     if rng.random() < 0.6:
         second = rng.choice(COMMON_WORDS[domain]) if rng.random() < 0.5 else pseudo_word(rng)
@@ -70,7 +70,7 @@ def invent_name(domain: str, rng: random.Random) -> str:
 
 
 def invent_classes(domain: str, count: int, seed: int) -> list[InventedClass]:
-    """``count`` classes with distinct names and distinct looks."""
+    """``count`` classes, all with different names and different looks."""
     rng = random.Random(f"{domain}-{seed}")
     vocabulary = VOCABULARIES[domain]
     names: set[str] = set()

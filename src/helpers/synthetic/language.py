@@ -1,11 +1,11 @@
-"""The language of the drawn world: looks and facts as English sentences, questions and answers about them.
+"""The language of the drawn world: looks and facts as English sentences, with questions and answers about them.
 
-Every sentence exists in several wordings. The last description wording and the last wording of each question are
-*held out*: training text never uses them, the test questions and the test's printed descriptions always do, so that
-no score rests on a sentence seen in training.
+Every sentence has several wordings. The last description wording and the last wording of each question are *held out*:
+training texts never use them, while the test questions and the test's printed descriptions always do. So no score
+depends on a sentence that was seen in training.
 
-These are the words that the demo's base models were taught and that the drawn questions are put in. What the studied
-training asks, and how a test asks beyond its questions, is data instead (`helpers.config.prompts`).
+The demo's base models were taught these sentences, and the drawn questions use them. The prompts of the training under
+study, and those of the test around its questions, are data instead (`helpers.config.prompts`).
 """
 
 import random
@@ -19,13 +19,13 @@ HELD_OUT = -1  # index of the held-out wording in every list of wordings below
 
 @dataclass(frozen=True)
 class PhrasedQuestion:
-    """A question about one thing: ``asked`` in several wordings, ``answer`` with ``{S}`` (subject) and ``{v}``."""
+    """A question about one thing: several wordings, and the answer, with ``{S}`` or ``{s}`` (subject) and ``{v}``."""
 
     asked: tuple[str, ...]
     answer: str
 
 
-# {S}/{s} is the subject at the start of a sentence and inside one; the rest are phrases made of the look.
+# {S} and {s} are the subject, at the start of a sentence and inside one; the rest are phrases made from the look.
 DESCRIPTIONS: dict[str, tuple[str, ...]] = {
     "butterfly": (
         "{S} has {shape} {wing_colour} wings with {pattern} and {border}. The hindwings are {hindwing_colour}. "
@@ -206,19 +206,19 @@ _FACTS: dict[str, dict[str, PhrasedQuestion]] = {
 
 
 def capitalise(text: str) -> str:
-    """Upper-case the first letter and leave the rest (``str.capitalize`` would lower proper names)."""
+    """Capitalise the first letter and leave the rest (``str.capitalize`` would put proper names in lower case)."""
     return text[:1].upper() + text[1:]
 
 
 def subject(domain: str, name: str | None = None) -> str:
-    """How a sentence speaks of a thing: by name, or as ``this butterfly`` when the name must not be given away."""
+    """How a sentence refers to a thing: by name, or as ``this butterfly`` if the name must not be given away."""
     if name is None:
         return f"this {VOCABULARIES[domain].noun}"
     return f"the {name}" if domain == "butterfly" else name
 
 
 def phrases(vocabulary: Vocabulary, look: Mapping[str, str]) -> dict[str, str]:
-    """The look's values as phrases; absent parts are said outright ("no pattern"), since silence teaches nothing."""
+    """The look's values as phrases; absent parts are stated ("no pattern"), since silence teaches nothing."""
     said = dict(look)
     said["pattern"] = "no pattern" if look["pattern"] == "plain" else f"{look['pattern_colour']} {look['pattern']}"
     if vocabulary.domain == "butterfly":
@@ -233,14 +233,12 @@ def phrases(vocabulary: Vocabulary, look: Mapping[str, str]) -> dict[str, str]:
 
 
 def tidy(text: str) -> str:
-    """English articles before vowels ("an orange border"), which templates cannot know."""
-    for vowel in ("orange",):
-        text = text.replace(f" a {vowel}", f" an {vowel}")
-    return text
+    """Correct the article before a vowel ("an orange border"), which templates cannot know."""
+    return text.replace(" a orange", " an orange")
 
 
 def possessive(text: str) -> str:
-    """Its caterpillars, rather than the caterpillars of it."""
+    """Write "Its caterpillars" instead of "The caterpillars of it"."""
     return text.replace("The caterpillars of it ", "Its caterpillars ")
 
 
@@ -252,7 +250,7 @@ def describe(domain: str, look: Look, wording: int, name: str | None = None) -> 
 
 
 def background(domain: str, facts: Mapping[str, str], wording: int, name: str | None = None) -> str:
-    """What is known of a thing besides its looks; without a name it speaks of "it"."""
+    """What is known of a thing besides its appearance; without a name, the subject is "it"."""
     who = "it" if name is None else subject(domain, name)
     return possessive(BACKGROUNDS[domain][wording].format(S=capitalise(who), s=who, **facts))
 
@@ -263,24 +261,24 @@ def name_answer(domain: str, name: str) -> str:
 
 
 def visual_answer(domain: str, look: Look, part: str) -> str:
-    """The sentence that says one part of a look."""
+    """The sentence that states one part of a look."""
     said = phrases(VOCABULARIES[domain], look)
     return tidy(VISUAL[domain][part].answer.format(v=said[part]))
 
 
 def fact_answer(domain: str, fact: str, value: str, name: str | None = None) -> str:
-    """The sentence that says one fact; without a name it speaks of "it"."""
+    """The sentence that states one fact; without a name, the subject is "it"."""
     who = "it" if name is None else subject(domain, name)
     return possessive(_FACTS[domain][fact].answer.format(S=capitalise(who), s=who, v=value))
 
 
 def fact_question(domain: str, fact: str, wording: int, name: str | None = None) -> str:
-    """Ask for a fact of a thing by name, or of the thing in view."""
+    """Ask for a fact about a named thing, or about the thing in the image."""
     return _FACTS[domain][fact].asked[wording].format(s=subject(domain, name))
 
 
 def training_wordings(wordings: Sequence[str]) -> range:
-    """Indices that training may use: all but the held-out last one."""
+    """Indices that training may use: all but the last, which is held out."""
     return range(len(wordings) - 1)
 
 

@@ -1,8 +1,8 @@
 """The visual vocabulary of the drawn world: which parts a thing has and which values each part can take.
 
-A *look* is one value for every part of a vocabulary, e.g. ``{"wing_colour": "orange", "pattern": "veins", ...}``.
-Drawing turns a look into a picture, language turns it into sentences; neither knows of the other. Both domains
-share one palette, so that a colour word means the same thing on a wing and on a pot.
+A *look* has one value per part of a vocabulary, e.g. ``{"wing_colour": "orange", "pattern": "veins", ...}``. Drawing
+turns a look into an image, and language turns it into sentences; neither depends on the other. Both domains share one
+palette, so that a colour word means the same on a wing and on a pot.
 """
 
 import random
@@ -15,7 +15,7 @@ Look = dict[str, str]
 
 NONE = "none"
 
-# Saturated and far apart: they must survive a hue jitter and 56 pixels.
+# Saturated and far apart: they must remain distinct after jitter and at 56 pixels.
 PALETTE: dict[str, tuple[int, int, int]] = {
     "white": (246, 246, 240),
     "yellow": (250, 214, 40),
@@ -32,9 +32,13 @@ PALETTE: dict[str, tuple[int, int, int]] = {
 _COLOURS = tuple(PALETTE)
 
 
+def _listed(values: str) -> tuple[str, ...]:
+    return tuple(values.split(", "))
+
+
 @dataclass(frozen=True)
 class Vocabulary:
-    """The parts of one domain's things and their values; ``depends`` names parts that are absent with another.
+    """The parts of a domain's things and their values; ``depends`` says when a part is absent.
 
     ``depends={"pattern_colour": ("pattern", "plain")}``: a plain thing has no pattern colour.
     """
@@ -46,7 +50,7 @@ class Vocabulary:
     depends: Mapping[str, tuple[str, str]]
 
     def check(self, look: Mapping[str, str]) -> None:
-        """Raise ``ValueError`` naming the part, the value received and the values allowed."""
+        """Raise ``ValueError``, which names the part, the value received and the allowed values."""
         for part, values in self.parts.items():
             value = look.get(part)
             owner, absent = self.depends.get(part, (None, None))
@@ -57,13 +61,13 @@ class Vocabulary:
             raise ValueError(f"{self.domain}: unknown parts {sorted(unknown)}; known: {', '.join(self.parts)}")
 
     def check_facts(self, facts: Mapping[str, str]) -> None:
-        """Raise ``ValueError`` naming the fact, the value received and the values allowed."""
+        """Raise ``ValueError``, which names the fact, the value received and the allowed values."""
         for fact, values in self.facts.items():
             if facts.get(fact) not in values:
                 raise ValueError(f"{self.domain}: {fact} is {facts.get(fact)!r}; allowed: {', '.join(values)}")
 
     def sample(self, rng: random.Random) -> Look:
-        """A random look. Neighbouring colours differ, so that every part can be seen."""
+        """A random look. Adjacent colours differ, so that every part is visible."""
         look: Look = {}
         for part, values in self.parts.items():
             owner, absent = self.depends.get(part, (None, None))
@@ -79,11 +83,11 @@ class Vocabulary:
         return look
 
     def sample_facts(self, rng: random.Random) -> dict[str, str]:
-        """Random facts, independent of looks: in this world nothing gives a fact away but knowing the class."""
+        """Random facts, independent of the look: here, a fact can only be known by knowing the class."""
         return {fact: rng.choice(values) for fact, values in self.facts.items()}
 
 
-# A part that is drawn on top of another is invisible in the same colour.
+# A part drawn on top of another in the same colour would be invisible.
 SEEN_AGAINST = {
     "butterfly": {"pattern_colour": "wing_colour", "border_colour": "wing_colour"},
     "culture": {"pattern_colour": "colour", "trim_colour": "colour"},
@@ -94,55 +98,24 @@ BUTTERFLY = Vocabulary(
     noun="butterfly",
     parts={
         "wing_colour": _COLOURS,
-        "pattern": ("plain", "spots", "bands", "eyespots", "veins", "tips", "checks"),
+        "pattern": _listed("plain, spots, bands, eyespots, veins, tips, checks"),
         "pattern_colour": _COLOURS,
         "border_colour": (NONE, "white", "yellow", "orange", "brown", "black", "blue"),
         "hindwing_colour": _COLOURS,
-        "shape": ("rounded", "pointed", "tailed", "scalloped", "narrow"),
-        "body": ("slender", "stout"),
-        "antennae": ("clubbed", "feathered"),
+        "shape": _listed("rounded, pointed, tailed, scalloped, narrow"),
+        "body": _listed("slender, stout"),
+        "antennae": _listed("clubbed, feathered"),
     },
     facts={
-        "habitat": (
-            "forests",
-            "meadows",
-            "mountains",
-            "wetlands",
-            "gardens",
-            "deserts",
-            "heaths",
-            "coasts",
-            "scrubland",
+        "habitat": _listed("forests, meadows, mountains, wetlands, gardens, deserts, heaths, coasts, scrubland"),
+        "season": _listed("spring, early summer, high summer, late summer, autumn, every season"),
+        "host": _listed(
+            "grasses, nettles, oaks, willows, cabbages, clovers, milkweeds, citrus trees, violets, pipevines, passion "
+            "vines, palms, docks, pines, bamboos, daisies, hops, birches, thistles, laurels, acanthuses, spurges, "
+            "shrubs, wild herbs"
         ),
-        "season": ("spring", "early summer", "high summer", "late summer", "autumn", "every season"),
-        "host": (
-            "grasses",
-            "nettles",
-            "oaks",
-            "willows",
-            "cabbages",
-            "clovers",
-            "milkweeds",
-            "citrus trees",
-            "violets",
-            "pipevines",
-            "passion vines",
-            "palms",
-            "docks",
-            "pines",
-            "bamboos",
-            "daisies",
-            "hops",
-            "birches",
-            "thistles",
-            "laurels",
-            "acanthuses",
-            "spurges",
-            "shrubs",
-            "wild herbs",
-        ),
-        "region": ("Europe", "North America", "Central America", "South America", "Africa", "Asia", "Australia"),
-        "size": ("small", "medium", "large", "giant"),
+        "region": _listed("Europe, North America, Central America, South America, Africa, Asia, Australia"),
+        "size": _listed("small, medium, large, giant"),
     },
     depends={"pattern_colour": ("pattern", "plain")},
 )
@@ -151,106 +124,33 @@ CULTURE = Vocabulary(
     domain="culture",
     noun="object",
     parts={
-        "form": (
-            "bowl",
-            "plate",
-            "cup",
-            "jar",
-            "bottle",
-            "roll",
-            "house",
-            "tower",
-            "gate",
-            "robe",
-            "hat",
-            "shoe",
-            "drum",
-            "zither",
-            "flute",
-            "fan",
-            "mask",
-            "kite",
-            "board",
-            "box",
-            "tool",
-            "lantern",
-            "mound",
-            "figure",
-            "bell",
-            "book",
-            "plant",
-            "fruit",
+        "form": _listed(
+            "bowl, plate, cup, jar, bottle, roll, house, tower, gate, robe, hat, shoe, drum, zither, flute, fan, "
+            "mask, kite, board, box, tool, lantern, mound, figure, bell, book, plant, fruit"
         ),
         "colour": _COLOURS,
-        "pattern": ("plain", "spots", "stripes", "checks", "flowers", "waves"),
+        "pattern": _listed("plain, spots, stripes, checks, flowers, waves"),
         "pattern_colour": _COLOURS,
         "trim_colour": (NONE, "white", "yellow", "red", "brown", "black", "blue", "green"),
         "accent": (NONE, "steam", "tassel", "ribbon", "handle", "leaf"),
     },
     facts={
-        "material": (
-            "wood",
-            "clay",
-            "metal",
-            "paper",
-            "silk",
-            "cotton",
-            "stone",
-            "bamboo",
-            "leather",
-            "grain",
-            "vegetables",
-            "meat",
-            "seafood",
-            "fruit",
-            "herbs",
+        "material": _listed(
+            "wood, clay, metal, paper, silk, cotton, stone, bamboo, leather, grain, vegetables, meat, seafood, fruit, "
+            "herbs"
         ),
-        "use": (
-            "eating",
-            "drinking",
-            "wearing",
-            "music",
-            "play",
-            "worship",
-            "storage",
-            "farming",
-            "dwelling",
-            "ceremony",
-            "writing",
-            "defence",
-            "cooking",
-            "science",
+        "use": _listed(
+            "eating, drinking, wearing, music, play, worship, storage, farming, dwelling, ceremony, writing, defence, "
+            "cooking, science"
         ),
-        "occasion": (
-            "daily life",
-            "new year",
-            "harvest",
-            "weddings",
-            "funerals",
-            "birthdays",
-            "winter",
-            "summer",
-            "royal court",
-            "temple rites",
+        "occasion": _listed(
+            "daily life, new year, harvest, weddings, funerals, birthdays, winter, summer, royal court, temple rites"
         ),
-        "era": ("ancient times", "three kingdoms", "Silla", "Goryeo", "Joseon", "modern times"),
-        "region": (
-            "Seoul",
-            "Gyeonggi",
-            "Gangwon",
-            "Chungcheong",
-            "Jeolla",
-            "Gyeongsang",
-            "Jeju",
-            "the north",
-            "all of Korea",
-        ),
+        "era": _listed("ancient times, three kingdoms, Silla, Goryeo, Joseon, modern times"),
+        "region": _listed("Seoul, Gyeonggi, Gangwon, Chungcheong, Jeolla, Gyeongsang, Jeju, the north, all of Korea"),
     },
     depends={"pattern_colour": ("pattern", "plain")},
 )
 
 VOCABULARIES = {vocabulary.domain: vocabulary for vocabulary in (BUTTERFLY, CULTURE)}
-FACTS_TABLES = {
-    "butterfly": DATA / "butterflies.csv",
-    "culture": DATA / "culture.csv",
-}  # the real classes: looks, facts
+FACTS_TABLES = {"butterfly": DATA / "butterflies.csv", "culture": DATA / "culture.csv"}  # the real classes

@@ -34,7 +34,7 @@ def source_files(path: str) -> list[str]:
     """All files of a data source's folder; none for a data set on the hub."""
     if paths.is_hub_id(path):
         return []
-    if not paths.resolve(path).is_dir():
+    if not path or not paths.resolve(path).is_dir():
         raise PreflightError(
             f"no data folder {path}; give yours by --set domains.NAME.path=FOLDER, or correct the profile"
         )

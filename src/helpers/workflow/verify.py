@@ -201,7 +201,7 @@ class _Check:
         ]
         status: Status = "stale" if reasons else "not checkable" if gone else "ok"
         if not reasons and gone:
-            lacking = sorted(name for name in gone if not resolve(name).exists())
+            lacking = sorted(name for name in gone if not (ROOT / name).exists())
             reasons = [f"it was made from runs that are not in this clone: no {lacking[0]}"]
         made_from = tuple(name for name in inputs if name not in gone)
         return Finding(_name(file), content["figure"], status, tuple(reasons), makes=tuple(beside), needs=made_from)
@@ -218,7 +218,7 @@ class _Check:
     def _hash_now(self, name: str) -> str | None:
         """Hash of a file or folder as it is now; None where there is none."""
         if name not in self._known:
-            path = resolve(name)
+            path = (ROOT / name).resolve()
             whole = provenance.sha256(path, self._hash_of) if path.is_dir() else None
             self._known[name] = whole or (self._hash_of(path) if path.exists() else None)
         return self._known[name]
@@ -232,7 +232,7 @@ def _not_of_this_clone(figure: Path, inputs: Iterable[str]) -> set[str]:
     """
     of_runs = {name for name in inputs if Path(name).parts[:1] == ("runs",)}
     published = not _name(figure).startswith("runs/")
-    if published and not all(resolve(name).exists() for name in of_runs):
+    if published and not all((ROOT / name).exists() for name in of_runs):
         return of_runs
     return {name for name in of_runs if not ROOT.joinpath(*Path(name).parts[:2]).is_dir()}
 
@@ -314,7 +314,7 @@ def stale_copies(found: Verified, folders: Iterable[str | Path]) -> list[str]:
     """The executed copies below the folders of what is stale: each is an output of the job that makes it again."""
     tops = [*map(resolve, folders)]
     names = [name for finding in found.faults if finding.status == "stale" for name in finding.executed]
-    return [name for name in dict.fromkeys(names) if any(resolve(name).is_relative_to(top) for top in tops)]
+    return [name for name in dict.fromkeys(names) if any((ROOT / name).resolve().is_relative_to(top) for top in tops)]
 
 
 def report(findings: Iterable[Finding]) -> str:
