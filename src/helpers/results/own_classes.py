@@ -112,7 +112,7 @@ def _what_it_tells(own: OwnFolder) -> Iterator[str]:
         gain = detectable(n)
         found = f"a gain of {100 * gain:.0f} points over chance is found in four of five studies"
         found = found if gain < 0.75 else "too few to find any gain reliably"
-        yield f"type {kind}: {n} questions: accuracies are accurate to ±{half_width(n):.0f} points; {found}"
+        yield f"type {kind}: {n} questions: accuracy is known to within ±{half_width(n):.0f} points; {found}"
     if own.trains_on_pictures():
         enough = needed(2 * 0.8 * 0.2, 0.0, MARGIN / 100)
         yield (
