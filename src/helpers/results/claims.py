@@ -31,7 +31,7 @@ _COSTS = {"seconds": "time", "peak_memory_mb": "peak memory", "energy_wh": "ener
 NOT_TRIED = (
     (
         "the paper's own accuracies",
-        "they need 7B models, a GPU and its data; the profile “paper” is set up for them",
+        "they need 7B models, the paper's data and a GPU; the profile “paper” names them",
     ),
     ("descriptions by GPT-4o", "the demo writes its texts from tables of facts, without an API key or a network"),
     ("photographs of butterflies", "the demo draws its butterflies; photographs go through the same notebooks"),

@@ -182,5 +182,5 @@ def _note(figure: Figure, table: pd.DataFrame) -> None:
     """Explain bold numbers, if anything was compared."""
     if table[[f"{kind}_difference_low" for kind in KINDS]].notna().any(axis=None):
         reference = label(str(compared(table)[1]))
-        words = f"bold: differs from “{reference}”, as the 95 % interval of the paired difference excludes zero"
+        words = f"bold: the 95 % interval of the paired difference from “{reference}” excludes zero"
         figure.supxlabel(words, x=0.99, ha="right", fontsize=7, color=SOFT)
