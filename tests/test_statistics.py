@@ -399,5 +399,6 @@ def test_leakage_without_an_untuned_model_or_an_ablation_is_empty():
 
 
 def test_statistics_tables_and_figures_need_no_torch():
-    code = "import sys, helpers.results.stats, helpers.results.tables, helpers.results.figures; sys.exit('torch' in sys.modules)"
+    packages = "helpers.results.stats, helpers.results.tables, helpers.results.figures"
+    code = f"import sys, {packages}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -81,11 +81,11 @@ def answer_cards(rows: pd.DataFrame, folder: Path, questions: list[str], by: str
     return figure
 
 
-def displayed(figure: Figure, width: int = 840) -> Image:
-    """A figure as notebook output, ``width`` pixels wide. Only pyplot figures display themselves; these do not."""
+def displayed(figure: Figure) -> Image:
+    """A figure as notebook output. Only pyplot figures display themselves; these do not."""
     memory = BytesIO()
     figure.savefig(memory, format="png", dpi=200)
-    return Image(memory.getvalue(), width=width)
+    return Image(memory.getvalue(), width=840)
 
 
 def _bars(axes: Axes, row: Any, title: str) -> None:

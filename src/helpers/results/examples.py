@@ -61,7 +61,7 @@ class Gallery:
     files: tuple[Path, ...]
 
 
-def galleries(run: Path, type1: int = TYPE1, type2: int = TYPE2, seed: int = 0) -> list[Gallery]:
+def galleries(run: Path) -> list[Gallery]:
     """One gallery per model and domain of a run, all on the same questions; empty if there are no answers."""
     files = find(run / "evaluation", "answers.jsonl")
     if not files:
@@ -70,7 +70,7 @@ def galleries(run: Path, type1: int = TYPE1, type2: int = TYPE2, seed: int = 0) 
     rows = rows[(rows["image"] == "with") & rows["mode"].isin(_MODES)]
     found, asked_in = [], {domain: _questions(run, str(domain)) for domain in rows["domain"].unique()}
     for (model, domain), group in rows.groupby(["model", "domain"], sort=False):
-        chosen = choose_examples(group, type1, type2, seed)
+        chosen = choose_examples(group, TYPE1, TYPE2, seed=0)
         training_seed = int(group.loc[group["mode"] != "base", "seed"].min()) if (group["mode"] != "base").any() else 0
         of_seed = group[(group["mode"] == "base") | (group["seed"] == training_seed)]
         cards = tuple(_card(of_seed[of_seed["question_id"] == name], asked_in[domain].get(name)) for name in chosen)

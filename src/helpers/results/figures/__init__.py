@@ -10,13 +10,6 @@ from helpers.results.figures.style import save
 from helpers.results.figures.typeset import table_figure
 
 __all__ = [
-    "ablation_figure",
-    "accuracy_figure",
-    "answering_figure",
-    "cka_figure",
-    "figure1",
-    "figure2",
-    "grid_figure",
-    "save",
+    "ablation_figure", "accuracy_figure", "answering_figure", "cka_figure", "figure1", "figure2", "grid_figure", "save",
     "table_figure",
-]
+]  # fmt: skip

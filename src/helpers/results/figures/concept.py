@@ -58,31 +58,30 @@ def figure1(picture: Image.Image, name: str, description: str, own_words: str, o
     figure, axes = page(WIDTH, HEIGHT)
     choice = f"Which species is this? {', '.join(options[:-1])} or {options[-1]}?"
     left, right, upper, lower = GAP, 2 * GAP + PANEL_WIDTH, GAP, 2 * GAP + PANEL_HEIGHT
-    _training_by_text(axes, left, upper, name, description)
+    alone = ("a", "Training on text alone", "No pixels, no vision-tower calls. The text is learned in both directions.")
+    both = ("c", "For comparison: training on image and text", "Every sample sends its image through the vision tower.")
+    _training(axes, left, upper, alone, TEXT, name, description)
     _test(axes, right, upper, picture, name, choice)
-    _training_by_both(axes, left, lower, picture, name, description)
+    _training(axes, left, lower, both, BOTH, name, description, picture)
     _describe_then_answer(axes, right, lower, picture, own_words, name)
     return figure
 
 
-def _training_by_text(axes: Axes, x: float, y: float, name: str, description: str) -> None:
-    _panel(axes, x, y, "a", "Training on text alone", TEXT)
-    _box(axes, x + 0.1, y + 0.36, SIDE, SIDE, "no\nimage", IDLE, words=SOFT)
-    _tower_and_projector(axes, x, y, "idle", "idle", IDLE, IDLE, flows=False)
-    _card(axes, x + 0.1, y + 1.1, 1.84, f"{name} ↔ its description", description, TEXT)
-    _model(axes, x, y, "language\nmodel\n\nLoRA,\ntrained", trained(TEXT), flows=(False, True))
+def _training(
+    axes: Axes, x: float, y: float, panel: Sequence[str], colour: str, name: str, description: str, picture: Any = None
+) -> None:
+    """A panel (letter, title, note) of training: on the text alone or, with a picture, on both."""
+    _panel(axes, x, y, *panel[:2], colour)
+    if picture is None:
+        _box(axes, x + 0.1, y + 0.36, SIDE, SIDE, "no\nimage", IDLE, words=SOFT)
+        _tower_and_projector(axes, x, y, "idle", "idle", IDLE, IDLE, flows=False)
+    else:
+        _picture(axes, x + 0.1, y + 0.36, SIDE, picture)
+        _tower_and_projector(axes, x, y, "frozen", "trained", FROZEN, trained(colour), flows=True)
+    _card(axes, x + 0.1, y + 1.1, 1.84, f"{name} ↔ its description", description, colour)
+    _model(axes, x, y, "language\nmodel\n\nLoRA,\ntrained", trained(colour), flows=(picture is not None, True))
     _result(axes, x, y, "loss\non the\nanswer")
-    _note(axes, x, y, "No pixels, no vision-tower calls. The text is learned in both directions.")
-
-
-def _training_by_both(axes: Axes, x: float, y: float, picture: Image.Image, name: str, description: str) -> None:
-    _panel(axes, x, y, "c", "For comparison: training on image and text", BOTH)
-    _picture(axes, x + 0.1, y + 0.36, SIDE, picture)
-    _tower_and_projector(axes, x, y, "frozen", "trained", FROZEN, trained(BOTH), flows=True)
-    _card(axes, x + 0.1, y + 1.1, 1.84, f"{name} ↔ its description", description, BOTH)
-    _model(axes, x, y, "language\nmodel\n\nLoRA,\ntrained", trained(BOTH), flows=(True, True))
-    _result(axes, x, y, "loss\non the\nanswer")
-    _note(axes, x, y, "Every sample sends its image through the vision tower.")
+    _note(axes, x, y, panel[2])
 
 
 def _test(axes: Axes, x: float, y: float, picture: Image.Image, name: str, choice: str) -> None:

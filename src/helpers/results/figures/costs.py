@@ -12,17 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Annotation
 
-from helpers.results.figures.style import (
-    COLUMN_WIDTH,
-    INK,
-    SMALL,
-    STYLE,
-    TEXT_WIDTH,
-    colour,
-    label,
-    styled,
-    values_of,
-)
+from helpers.results.figures.style import COLUMN_WIDTH, INK, SMALL, STYLE, TEXT_WIDTH, colour, label, styled, values_of
 
 COSTS = {"seconds": "Time (s)", "peak_memory_mb": "Peak memory (MB)", "energy_wh": "Energy (Wh)"}
 BARS = 0.8  # width of a model's bars, relative to the distance between two models

@@ -8,20 +8,12 @@ A *row* is one answer to one question (see `helpers.results.tables.read_answers`
 - Two conditions are compared on the questions that both answered, never by whether two intervals overlap.
 """
 
-from helpers.results.stats.accuracy import (
-    ACCURACY_COLUMNS,
-    CHANCE,
-    accuracy_table,
-    seed_table,
-    unreadable_table,
-    wilson,
-)
+from helpers.results.stats.accuracy import accuracy_table, seed_table, unreadable_table, wilson
 from helpers.results.stats.agreement import agreement_table
 from helpers.results.stats.bootstrap import bootstrap_table, cluster_interval, cluster_intervals
 from helpers.results.stats.confusion import confusion_table, look_alike_table
 from helpers.results.stats.leakage import leakage_table
 from helpers.results.stats.paired import (
-    Paired,
     combined_p_value,
     difference_table,
     holm,
@@ -32,26 +24,7 @@ from helpers.results.stats.paired import (
 from helpers.results.stats.power import detectable_paired, detectable_unpaired
 
 __all__ = [
-    "ACCURACY_COLUMNS",
-    "CHANCE",
-    "Paired",
-    "accuracy_table",
-    "agreement_table",
-    "bootstrap_table",
-    "cluster_interval",
-    "cluster_intervals",
-    "combined_p_value",
-    "confusion_table",
-    "detectable_paired",
-    "detectable_unpaired",
-    "difference_table",
-    "holm",
-    "leakage_table",
-    "look_alike_table",
-    "mcnemar_exact",
-    "paired_table",
-    "seed_by_seed",
-    "seed_table",
-    "unreadable_table",
-    "wilson",
-]
+    "accuracy_table", "agreement_table", "bootstrap_table", "cluster_interval", "cluster_intervals", "combined_p_value",
+    "confusion_table", "detectable_paired", "detectable_unpaired", "difference_table", "holm", "leakage_table",
+    "look_alike_table", "mcnemar_exact", "paired_table", "seed_by_seed", "seed_table", "unreadable_table", "wilson",
+]  # fmt: skip

@@ -31,25 +31,17 @@ def cluster_interval(
     values: Sequence[float] | np.ndarray | pd.Series,
     clusters: Sequence[Any] | pd.Series,
     confidence: float = 0.95,
-    resamples: int = RESAMPLES,
     method: str = "BCa",
-    seed: int = 0,
 ) -> Interval:
     """The interval of the mean of `values` when whole `clusters` are resampled; `method` is "BCa" or "percentile".
 
     Both have one entry per question. Fewer than two clusters give (nan, nan). If all clusters have the same mean, both
     ends are that mean. The seed is fixed, so the same input gives the same interval.
     """
-    return cluster_intervals([(values, clusters)], confidence, resamples, method, seed)[0]
+    return cluster_intervals([(values, clusters)], confidence, method)[0]
 
 
-def cluster_intervals(
-    samples: Sequence[Resample],
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    method: str = "BCa",
-    seed: int = 0,
-) -> list[Interval]:
+def cluster_intervals(samples: Sequence[Resample], confidence: float = 0.95, method: str = "BCa") -> list[Interval]:
     """`cluster_interval` of several samples, with the same results; samples of one size are resampled together."""
     found: dict[int, Interval] = {}
     alike: dict[tuple[int, bool], dict[int, np.ndarray]] = defaultdict(dict)
@@ -66,7 +58,7 @@ def cluster_intervals(
         # Uneven clusters one sample at a time: scipy resamples pairs of arrays for one sample only
         for part in [list(group)] if even else [[place] for place in group]:
             totals = np.stack([group[place] for place in part])
-            found |= zip(part, _drawn(totals, even, confidence, resamples, method, seed), strict=True)
+            found |= zip(part, _drawn(totals, even, confidence, method), strict=True)
     return [found[place] for place in range(len(samples))]
 
 
@@ -78,7 +70,7 @@ def _totals(values: Sequence[float] | np.ndarray | pd.Series, clusters: Sequence
     return np.stack([exact if np.allclose(sums, exact, rtol=0, atol=1e-3) else sums, np.bincount(place)])
 
 
-def _drawn(totals: np.ndarray, even: bool, confidence: float, resamples: int, method: str, seed: int) -> list[Interval]:
+def _drawn(totals: np.ndarray, even: bool, confidence: float, method: str) -> list[Interval]:
     """Intervals of totals (samples x 2 x clusters); `even`: all clusters of a sample have the same size."""
     from scipy.stats import bootstrap
 
@@ -95,10 +87,10 @@ def _drawn(totals: np.ndarray, even: bool, confidence: float, resamples: int, me
         vectorized=True,
         axis=-1,
         confidence_level=confidence,
-        n_resamples=resamples,
+        n_resamples=RESAMPLES,
         method=method,
         batch=max(1, 4_000_000 // sums.size),  # 32 MB at a time
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(0),
     )
     interval = drawn.confidence_interval
     lows, highs = (np.atleast_1d(end) / (unit * WHOLE) for end in interval)
@@ -109,7 +101,7 @@ def _ratio(total: np.ndarray, number: np.ndarray, axis: int) -> np.ndarray:
     return total.sum(axis=axis) / number.sum(axis=axis)
 
 
-def bootstrap_table(rows: pd.DataFrame, by: Sequence[str], method: str = "BCa") -> pd.DataFrame:
+def bootstrap_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Per group, by question type: number of images, accuracy in percent (mean over the seeds), and its interval."""
     samples: list[Resample] = []  # by group, and in it by type
 
@@ -120,7 +112,7 @@ def bootstrap_table(rows: pd.DataFrame, by: Sequence[str], method: str = "BCa") 
         return pictures | {name: 100 * each["correct"].mean() for name, each in asked.items()}
 
     table = each_group(rows, by, measure)
-    intervals = 100 * np.array(cluster_intervals(samples, method=method)).reshape(len(table), len(QUESTION_TYPES), 2)
+    intervals = 100 * np.array(cluster_intervals(samples)).reshape(len(table), len(QUESTION_TYPES), 2)
     for place, name in enumerate(QUESTION_TYPES):
         table[[f"{name}_low", f"{name}_high"]] = intervals[:, place]
     columns = ((f"pictures_{name}", name, f"{name}_low", f"{name}_high") for name in QUESTION_TYPES)

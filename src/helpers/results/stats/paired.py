@@ -66,15 +66,15 @@ def holm(p_values: Sequence[float] | pd.Series) -> np.ndarray:
     return corrected
 
 
-def paired_table(rows: pd.DataFrame, by: Sequence[str], pairs: Pairs, column: str = "mode") -> pd.DataFrame:
-    """`mcnemar_exact` of each pair of values of `column`, per group, question type and seed.
+def paired_table(rows: pd.DataFrame, by: Sequence[str], pairs: Pairs) -> pd.DataFrame:
+    """`mcnemar_exact` of each pair of modes, per group, question type and seed.
 
-    Seeds are tested separately, because answers to one question under several seeds are not independent. A value with
-    one seed only (the untuned base) is compared with every seed of the other. Groups that lack one of the two values
-    are left out. `p_holm` is corrected over all rows of the table.
+    Seeds are tested separately, because answers to one question under several seeds are not independent. A mode with
+    only one seed (the untuned base) is compared with every seed of the other. Groups that lack one of the two modes are
+    left out. `p_holm` is corrected over all rows of the table.
     """
     found = []
-    for names, first, second in _compared(rows, [*by, "question_type"], pairs, column):
+    for names, first, second in _compared(rows, [*by, "question_type"], pairs, "mode"):
         for seed, one, other in seed_by_seed(first, second):
             found.append(names | {"seed": seed} | vars(mcnemar_exact(one, other)))
     columns = [*by, "question_type", "first", "second", "seed", "only_first", "only_second", "p_value"]

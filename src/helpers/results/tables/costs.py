@@ -55,14 +55,13 @@ def phases_table(resources: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=None if found else [*names, "phase", "seconds"])
 
 
-def cost_ratios(resources: pd.DataFrame, of: str = "text_only", to: str = "image_text") -> pd.DataFrame:
-    """Time, memory and energy of mode `of` relative to mode `to` (means over the seeds); empty unless both exist."""
+def cost_ratios(resources: pd.DataFrame) -> pd.DataFrame:
+    """Time, memory and energy of text-only relative to image-text training, means over seeds; empty without both."""
     costs = ["seconds", "peak_memory_mb", "energy_wh"]
     means = resources.groupby(["mode", "model", "domain"], sort=False)[costs].mean()
-    modes = means.index.get_level_values("mode")
-    if not {of, to} <= set(modes):
+    if not {"text_only", "image_text"} <= set(means.index.get_level_values("mode")):
         return pd.DataFrame(columns=["model", "domain", *costs])
-    return in_order((means.loc[of] / means.loc[to]).dropna(how="all").reset_index()).round(3)
+    return in_order((means.loc["text_only"] / means.loc["image_text"]).dropna(how="all").reset_index()).round(3)
 
 
 def read_timings(paths: Iterable[str | Path]) -> pd.DataFrame:
