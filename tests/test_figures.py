@@ -331,7 +331,7 @@ def test_a_grid_has_a_dot_a_variant_and_way_of_asking_bold_where_it_surely_diffe
     shown = words(figure)
     assert "Rank of the adapter" in shown
     assert "rank 64" in shown
-    assert "differs from “rank 16”" in shown
+    assert "difference from “rank 16”" in shown
     assert bold(figure) == ["55.0", "65.0"] * 2
     shapes = [line.get_marker() for line in figure.axes[0].lines if line.get_marker() in "os"]
     assert shapes == ["o", "s"] * 3

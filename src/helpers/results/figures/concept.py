@@ -68,10 +68,17 @@ def figure1(picture: Image.Image, name: str, description: str, own_words: str, o
 
 
 def _training(
-    axes: Axes, x: float, y: float, panel: Sequence[str], colour: str, name: str, description: str, picture: Any = None
+    axes: Axes,
+    x: float,
+    y: float,
+    panel: tuple[str, str, str],
+    colour: str,
+    name: str,
+    description: str,
+    picture: Any = None,
 ) -> None:
     """A panel (letter, title, note) of training: on the text alone or, with a picture, on both."""
-    _panel(axes, x, y, *panel[:2], colour)
+    _panel(axes, x, y, panel[0], panel[1], colour)
     if picture is None:
         _box(axes, x + 0.1, y + 0.36, SIDE, SIDE, "no\nimage", IDLE, words=SOFT)
         _tower_and_projector(axes, x, y, "idle", "idle", IDLE, IDLE, flows=False)
