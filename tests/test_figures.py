@@ -109,7 +109,7 @@ def test_without_a_profile_of_its_name_a_run_calls_models_by_their_keys_or_as_it
 
 
 def test_two_models_of_one_name_are_refused(displays):
-    with pytest.raises(ValueError, match="models a, b are all displayed as 'Mine'"):
+    with pytest.raises(ValueError, match="models a, b all have the display name 'Mine'"):
         displays({"a": "Mine", "b": "Mine"}, "runs/demo")
 
 
@@ -144,7 +144,7 @@ def test_a_table_shows_every_number_its_interval_and_n():
 def test_table_2_shows_both_columns_side_by_side():
     shown = words(figures.table_figure(accuracies(images=("with", "without"))))
     assert shown.count("[") == 6 * 6
-    assert shown.count("picture withheld") == 3
+    assert shown.count("image withheld") == 3
 
 
 def test_without_the_picture_nothing_is_best():
@@ -168,7 +168,7 @@ def test_a_domain_that_a_model_lacks_leaves_its_panels_empty():
 
 
 def test_a_table_says_by_which_protocol_it_was_read():
-    assert "written letter (letter)" in words(figures.table_figure(accuracies().assign(protocol="letter"))).replace(
+    assert "generated letter (letter)" in words(figures.table_figure(accuracies().assign(protocol="letter"))).replace(
         "\n", " "
     )
 
@@ -331,7 +331,7 @@ def test_a_grid_has_a_dot_a_variant_and_way_of_asking_bold_where_it_surely_diffe
     shown = words(figure)
     assert "Rank of the adapter" in shown
     assert "rank 64" in shown
-    assert "differs from “rank 16”" in shown
+    assert "difference from “rank 16”" in shown
     assert bold(figure) == ["55.0", "65.0"] * 2
     shapes = [line.get_marker() for line in figure.axes[0].lines if line.get_marker() in "os"]
     assert shapes == ["o", "s"] * 3
@@ -366,7 +366,7 @@ def test_a_grid_without_places_on_the_axis_falls_back_to_dots():
 
 def test_a_grid_of_pictures_opens_the_dots_of_those_that_are_changed():
     figure = figures.grid_figure(grid(images=("with", "blank")), "Pictures")
-    assert "rank 4,\nblank picture" in words(figure)
+    assert "rank 4,\nblank image" in words(figure)
     faces = [line.get_markerfacecolor() for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert faces == [COLOURS["text_only"], "white"] * 3
 

@@ -61,7 +61,7 @@ def test_rows_are_compared_within_their_way_of_asking_unless_the_rival_names_ano
     assert judged(across, tmp_path).verdict == "holds"  # of a and of b: 85 and 53 are above 47
     within = Rule("", "g", {"variant": "a"}, "above", {"variant": "b"})
     assert judged(within, tmp_path).evidence == (
-        "describe, then answer: 90.0\xa0% [85.0,\xa094.0] against 60.0\xa0% [53.0,\xa067.0]",
+        "describe, then answer: 90.0\xa0% [85.0,\xa094.0], compared with 60.0\xa0% [53.0,\xa067.0]",
     )
 
 

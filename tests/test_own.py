@@ -458,8 +458,8 @@ def test_validate_says_what_would_be_run_and_what_it_could_show(folder, capsys):
     assert own_classes.main(["validate", str(folder)]) == 0
     said = capsys.readouterr().out
     assert "10 of type 1" in said and "untuned, text only, image and text" in said
-    assert "an accuracy is known to ±26 points" in said
-    assert "nothing is said of the look of chanterelle, parasol, morel, blewit, cep" in said
+    assert "accuracy is known to within ±26 points" in said
+    assert "the appearance of chanterelle, parasol, morel, blewit, cep is not described" in said
 
 
 def test_validate_lists_problems_and_returns_1(folder, capsys):
@@ -473,16 +473,16 @@ def test_validate_says_what_is_not_asked_not_used_and_not_run(folder, capsys):
     shutil.rmtree(folder / "pictures" / "test" / "cep")
     assert own_classes.main(["validate", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "NOTE    no test picture of cep: not asked about" in said
-    assert "NOTE    a text goes with one training picture: 5 more are used only if a class has several texts" in said
+    assert "NOTE    no test image of cep: no questions about them" in said
+    assert "NOTE    a text is paired with one training image; 5 more need several texts per class to be used" in said
     shutil.rmtree(folder / "pictures" / "train" / "morel")
     rows = [row | {"look:colour": f"colour {place}"} for place, row in enumerate(class_rows())]
     table(folder / "classes.csv", rows)
     assert own_classes.main(["validate", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "would be run: untuned, text only. Not image and text: no training picture of morel" in said
-    assert "nothing is said of the look" not in said
-    assert "within 10 points of pictures" not in said
+    assert "would run: untuned, text only. Not image and text: no training image of morel" in said
+    assert "the appearance of" not in said
+    assert "within 10 points of images" not in said
 
 
 def test_settings_of_a_folder_with_problems_are_refused(folder, capsys):
@@ -538,7 +538,9 @@ def test_at_its_ends_the_score_is_as_far_as_the_level_says():
 
 @pytest.mark.parametrize(("n", "base"), [(0, 0.25), (96, 1.0), (96, -0.1)])
 def test_a_gain_over_nothing_or_over_all_is_refused(n, base):
-    with pytest.raises(ValueError, match=f"n is {n} and base is {base}; n is 1 or more, base a share below 1"):
+    with pytest.raises(
+        ValueError, match=f"n is {n} and base is {base}; n must be at least 1, and base a share below 1"
+    ):
         detectable(n, base)
 
 
@@ -690,7 +692,7 @@ def test_the_verdict_of_a_run_in_words():
     assert (first.answer, second.answer) == ("yes", "no")
     said = in_words([second, first]).splitlines()
     assert said[0].startswith("qwen2_vl, type 1 (recognition), n = 80: YES. Text alone: it beats the untuned model")
-    assert "within 10 points of pictures: -2.5 points" in said[0]
+    assert "within 10 points of images: -2.5 points" in said[0]
     assert said[1].startswith("qwen2_vl, type 2 (reasoning), n = 80: NO. Text alone: it gains less than 10 points")
     use_displays({"qwen2_vl": "My Model 7B"}, "runs/own")
     assert in_words([first]).startswith("My Model 7B, type 1 (recognition)")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from helpers.paths import ROOT
 from helpers.results import claims, examples
-from helpers.results.answer_cards import softmax
+from helpers.results.answer_cards import option_shares
 from helpers.results.examples import choose_examples
 from helpers.results.report.contents import GridOnPage, as_grid
 from helpers.results.report.executed import NO_WORDS, clean, with_words
@@ -219,9 +219,9 @@ def test_every_picture_has_words_and_every_table_heads(report):
 
 def test_the_numbers_are_those_of_the_tables(report):
     text = (report / "index.html").read_text(encoding="utf-8")
-    assert "75.0\xa0% [46.8,\xa091.1] asked directly" in text  # 9 of 12, and Wilson's interval by hand
-    assert "25.0\xa0% [8.9,\xa053.2] asked directly" in text
-    assert "0.75 of its time" in text  # (60 + 61) / (80 + 81) = 0.7516
+    assert "75.0\xa0% [46.8,\xa091.1] when asked directly" in text  # 9 of 12, and Wilson's interval by hand
+    assert "25.0\xa0% [8.9,\xa053.2] when asked directly" in text
+    assert "0.75 of the time" in text  # (60 + 61) / (80 + 81) = 0.7516
 
 
 def test_a_number_leads_to_the_command_and_the_file_that_made_it(report):
@@ -244,9 +244,9 @@ def test_a_picture_in_a_notebook_is_called_after_its_section():
     named = with_words(f"{none}<h2 id='a'>Figure 2 &amp; <code>more</code></h2>{none}<h3>B</h3>{none}<img alt='mine'>")
     words = re.findall(r"alt=.(.*?)[\"']", named)
     assert words == [
-        "A picture",
-        "A picture of the section “Figure 2 &amp; more”",
-        "A picture of the section “B”",
+        "An image",
+        "An image in the section “Figure 2 &amp; more”",
+        "An image in the section “B”",
         "mine",
     ]
 
@@ -293,8 +293,9 @@ def test_the_page_knows_nothing_of_the_page_before_it(tmp_path, monkeypatch):
 
 
 def test_the_softmax_by_hand():
-    assert softmax([0.0, 1.0986122886681098]) == pytest.approx((0.25, 0.75))
-    assert sum(softmax([-1000.0, 0.0, 3.0, 3.0])) == pytest.approx(1)
+    assert option_shares([0.0, 1.0986122886681098]) == pytest.approx((0.25, 0.75))
+    assert sum(option_shares([-1000.0, 0.0, 3.0, 3.0])) == pytest.approx(1)
+    assert option_shares(None) == option_shares([None, None]) == ()  # a protocol without scores
 
 
 def test_the_gallery_asks_every_mode_the_same_dozen_at_random(report):
@@ -328,12 +329,12 @@ def test_a_table_without_a_column_is_an_empty_one(tmp_path):
 
 
 def test_a_run_made_by_hand_is_told_from_one_that_was_checked(report, tmp_path):
-    assert _checked(verify([tmp_path])) == "no manifest was found: made by hand"
+    assert _checked(verify([tmp_path])) == "no manifest found, so the run was made by hand"
     assert _checked(verify([report.parent])) == "4 ok, 0 stale"
     by_hand = fabricate(tmp_path / "lab")
     shutil.rmtree(by_hand / "notebooks")
     page = build(by_hand).read_text(encoding="utf-8")
-    assert "Made by hand: the workflow ran no notebook of it" in page and 'role="alert"' not in page
+    assert "Made by hand: the workflow did not run its notebooks" in page and 'role="alert"' not in page
     assert "not judged" not in page and "Made by hand:" not in (report / "index.html").read_text(encoding="utf-8")
 
 
@@ -345,9 +346,9 @@ def test_a_claim_follows_its_rule(report, tmp_path):
     assert found["Text-only training never runs the vision tower"] == "reproduced"
     assert found["Text-only training takes less time"] == "reproduced"
     assert found["Text-only training takes less peak memory"] == "not reproduced"  # the same 700 MB
-    assert found["The same, where the model describes the picture first (ours)"] == "not measured"
-    assert found["Recognition rests on the picture: withheld, it falls to chance (25 %)"] == "reproduced"
-    lift = "Training on text alone teaches recognition in pictures (asked directly)"
+    assert found["The same, if the model describes the image first (ours)"] == "not measured"
+    assert found["Recognition depends on the image: without it, accuracy falls to chance (25 %)"] == "reproduced"
+    lift = "Training on text alone teaches recognition in images (asked directly)"
     assert found[lift] == "not reproduced"  # 46.8 is below 53.2: twelve questions are too few
     assert set(found.values()) <= {"reproduced", "partly reproduced", "not reproduced", "not measured"}
 
@@ -365,8 +366,8 @@ def test_a_training_by_hand_heads_the_page_and_what_rests_on_it_is_not_judged(tm
     said = Page((page := build(run, checked)).read_text(encoding="utf-8"))
     assert [attributes["class"] for attributes in said.all("div") if attributes.get("role") == "alert"] == ["banner"]
     text = page.read_text(encoding="utf-8")
-    assert "0.75 of its time" not in text and "46.8,\xa091.1] asked directly" not in text
-    assert "Accuracies are stale, so none is quoted." in text and "Costs are stale, so none is quoted." in text
+    assert "0.75 of the time" not in text and "46.8,\xa091.1] when asked directly" not in text
+    assert "Accuracies are stale, so none are quoted." in text and "Costs are stale, so none are quoted." in text
     assert "To rebuild what is stale: the command that made it" in text
     assert text.index('role="alert"') < text.index('id="abstract"')
 
@@ -377,7 +378,7 @@ def test_of_tables_only_those_in_doubt_are_not_judged(tmp_path):
     costs.write_text(costs.read_text().replace("60.0", "3.0"))
     found = {claim.claim: claim.verdict for claim in claims.claims(claims.read_tables(run, verify([run])))}
     assert found["Text-only training takes less time"] == "not judged: stale"
-    assert found["Recognition rests on the picture: withheld, it falls to chance (25 %)"] == "reproduced"
+    assert found["Recognition depends on the image: without it, accuracy falls to chance (25 %)"] == "reproduced"
 
 
 def test_what_nothing_recorded_is_named_on_the_page_and_not_judged(tmp_path):
@@ -411,7 +412,7 @@ def test_published_tables_that_were_changed_are_not_judged_in_reproduction_eithe
 def test_the_report_calls_models_as_the_profile_does(tmp_path, monkeypatch):
     run = fabricate(tmp_path / "made_up")
     text = build(run, displays={"qwen2_vl": "My Model 7B"}).read_text(encoding="utf-8")
-    assert "My Model 7B trained on text alone gets" in text and "<td>My Model 7B</td>" in text
+    assert "My Model 7B trained on text alone scores" in text and "<td>My Model 7B</td>" in text
     assert re.search("<summary>My Model 7B, Butterfly, seed 0</summary>", text)
     assert "qwen2_vl" in (run / "results/table1.csv").read_text()
 

@@ -134,7 +134,7 @@ def test_a_missing_column_a_torn_row_an_empty_and_an_absent_file_are_each_refuse
 def test_rows_that_were_asked_other_questions_are_not_put_into_one_table(tmp_path):
     one = write_rows(tmp_path / "one.jsonl", answers("11", dataset_hash="aaa", mode="base"))
     other = write_rows(tmp_path / "other.jsonl", answers("10", dataset_hash="bbb"))
-    said = r"other\.jsonl: qwen2_vl was asked the questions bbb of domain 'butterfly', variant 'main', but .*one\.jsonl"
+    said = r"other\.jsonl: qwen2_vl answered data set bbb of domain 'butterfly', variant 'main', but .*one\.jsonl"
     with pytest.raises(ValueError, match=said):
         read_answers([one, other])
     older = write_rows(tmp_path / "older.jsonl", answers("00", mode="hybrid"))
@@ -331,7 +331,7 @@ def test_each_variant_may_have_a_first_protocol_of_its_own():
 
 def test_the_papers_tables_show_the_profile_as_it_stands():
     assert table1(frame(answers("11"), answers("00", variant="build.shuffled=True")))["overall"].tolist() == [100]
-    with pytest.raises(ValueError, match="no answer is of variant 'main'; there are 'x'"):
+    with pytest.raises(ValueError, match="no answers of variant 'main'; the variants are 'x'"):
         of_variant(frame(answers("1", variant="x")))
 
 
@@ -444,7 +444,7 @@ def test_the_reading_of_a_grid_names_what_is_clear_and_nothing_else(tmp_path):
     table = grid_table(grid_rows(), resources(tmp_path), read_retention([]), shuffled())
     said = grid_reading(table)
     assert said.startswith(
-        "Of 2 differences to “main” (variant), 1 have a 95 % interval without zero (0 of them p < 0.05"
+        "Differences from “main” (variant) whose 95 % interval excludes zero: 1 of 2, 0 of them with p < 0.05"
     )
     assert "shuffled (text only, Type 1) -100.0 [-100.0, -100.0]" in said
     assert "Type 2" not in said
@@ -466,9 +466,9 @@ def test_the_reading_of_a_grid_says_what_it_could_not_have_shown(tmp_path):
     rows = frame(answers("0" * 10 + "1" * 70), answers("1" * 10 + "0" * 10 + "1" * 60, variant="build.shuffled=True"))
     said = grid_reading(grid_table(rows, resources(tmp_path), read_retention([]), shuffled()))
     assert said.startswith(
-        "Of 2 differences to “main” (variant), 0 have a 95 % interval without zero. The others show "
+        "Differences from “main” (variant) whose 95 % interval excludes zero: 0 of 2. The others are "
     )
-    assert "below 22 to 22 points such a comparison has less than four chances in five of showing a difference" in said
+    assert said.endswith("the power to detect a true difference is below 80 % for differences below 22 points.")
 
 
 def test_a_grid_of_pictures_compares_them_with_the_picture_shown(tmp_path):

@@ -186,7 +186,7 @@ def test_of_rows_of_which_one_fails_none_is_written(refused, tmp_path):
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        (b"", r"holds no answers; delete it and run its evaluation again"),
+        (b"", r"has no answers; delete it and run its evaluation again"),
         (b"{", r"answers\.jsonl"),
         (b'{"model": "m"}\n', r"answers\.jsonl"),
         (b"[]\n", r"answers\.jsonl:1: the row: Input should be an object"),

@@ -1,10 +1,9 @@
 """Answers as a reader would look at them: the image, the four options, and how sure the model was of each.
 
-For notebooks that load a model: this module asks nothing of `helpers.results.figures`, so a change of a published figure's
-looks does not ask a model anything again.
+For notebooks that load a model. This module does not import `helpers.results.figures`, so a change in the style of the
+published figures does not make a model answer its questions again.
 """
 
-import math
 import random
 from collections.abc import Sequence
 from io import BytesIO
@@ -19,8 +18,8 @@ from matplotlib.figure import Figure
 
 from helpers.images import open_picture
 
-WIDTH, CARD_HEIGHT = 7.0, 1.25  # inches: of all cards, of one question
-RIGHT, WRONG, OTHER = "#009E73", "#D55E00", "#D9D9D9"  # of the option that was chosen; of the others
+WIDTH, CARD_HEIGHT = 7.0, 1.25  # inches: the whole figure, one card
+RIGHT, WRONG, OTHER = "#009E73", "#D55E00", "#D9D9D9"  # the chosen option if it is right or wrong; the other options
 _SMALL = 6.5  # points
 _STYLE: Any = {"font.family": "STIXGeneral", "font.size": 8}
 _WORDS = {
@@ -32,15 +31,16 @@ _WORDS = {
 }
 
 
-def softmax(scores: Sequence[float]) -> tuple[float, ...]:
-    """Shares that add up to one; by hand: scores 0 and log 3 give a quarter and three quarters."""
-    highest = max(scores)
-    powers = [math.exp(score - highest) for score in scores]
-    return tuple(power / sum(powers) for power in powers)
+def option_shares(scores: Any) -> tuple[float, ...]:
+    """Softmax of an answer's scores; empty if the protocol gives no scores. Scores 0 and log 3 give 1/4 and 3/4."""
+    from scipy.special import softmax
+
+    scored = isinstance(scores, Sequence) and all(isinstance(score, int | float) for score in scores)
+    return tuple(softmax(scores).tolist()) if scored else ()
 
 
 def right_and_wrong(rows: pd.DataFrame, count: int, seed: int = 0) -> list[str]:
-    """Ids of ``count`` questions at random, half of them answered right as far as there are so many."""
+    """Ids of ``count`` random questions, half of them answered correctly if there are enough of each kind."""
     rng = random.Random(seed)
     right, wrong = (sorted(rows.loc[rows["correct"] == outcome, "question_id"].unique()) for outcome in (True, False))
     wrong = [name for name in wrong if name not in right]
@@ -50,11 +50,12 @@ def right_and_wrong(rows: pd.DataFrame, count: int, seed: int = 0) -> list[str]:
 
 @rc_context(_STYLE)
 def answer_cards(rows: pd.DataFrame, folder: Path, questions: list[str], by: str = "answering") -> Figure:
-    """One card per question: its image and, for each value of the column ``by``, a bar per option.
+    """One card per question: its image and, for each value of the column ``by``, one bar per option.
 
-    A bar is the share of the option if one of the four has to be right (softmax of the scores; not calibrated). The
-    right option is bold; the bar of the chosen one is green where it is right and red where it is not. ``folder`` is
-    where the rows' images count from. Rows without scores have no bars: the option that was chosen is marked alone. Raises ``ValueError`` where there is nothing to show.
+    A bar is the option's share, given that one of the four is right (softmax of the scores; not calibrated). The right
+    option is bold. The bar of the chosen option is green if it is right and red if it is wrong. Without scores, the
+    chosen option gets the whole share. The rows' image paths are relative to ``folder``. Raises ``ValueError`` if the
+    rows hold none of the questions.
     """
     shown = rows[rows["question_id"].isin(questions)]
     if shown.empty:
@@ -74,27 +75,23 @@ def answer_cards(rows: pd.DataFrame, folder: Path, questions: list[str], by: str
             line[1].set_visible(len(found) > 0)
             if len(found):
                 _bars(line[1], found.iloc[0], _WORDS.get(str(way), str(way)))
-        _image(axes[0][0], card.iloc[0], folder)
+        picture = card["picture"].iloc[0]
+        if picture and (folder / picture).is_file():
+            axes[0][0].imshow(open_picture(folder / picture), interpolation="nearest")
     return figure
 
 
-def displayed(figure: Figure, width: int = 840) -> Image:
-    """A figure as a notebook shows it, ``width`` pixels wide: figures here are not pyplot's, which display themselves."""
+def displayed(figure: Figure) -> Image:
+    """A figure as notebook output. Only pyplot figures display themselves; these do not."""
     memory = BytesIO()
     figure.savefig(memory, format="png", dpi=200)
-    return Image(memory.getvalue(), width=width)
-
-
-def _image(axes: Axes, row: Any, folder: Path) -> None:
-    if row["picture"] and (folder / row["picture"]).is_file():
-        axes.imshow(open_picture(folder / row["picture"]), interpolation="nearest")
+    return Image(memory.getvalue(), width=840)
 
 
 def _bars(axes: Axes, row: Any, title: str) -> None:
-    options, scores = row["options"], row["scores"]
+    options = row["options"]
     chosen = None if pd.isna(row["parsed"]) else int(row["parsed"])
-    scored = isinstance(scores, list) and all(isinstance(score, int | float) for score in scores)
-    shares = softmax(scores) if scored else [float(place == chosen) for place in range(len(options))]
+    shares = option_shares(row["scores"]) or [float(place == chosen) for place in range(len(options))]
     colours = [(RIGHT if row["correct"] else WRONG) if place == chosen else OTHER for place in range(len(options))]
     places = range(len(options))
     axes.barh(places, shares, color=colours, height=0.75)

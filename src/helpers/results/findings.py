@@ -1,8 +1,8 @@
-"""What the ablations say: a rule a finding, judged on the tables of the grids (`config/grids/`, notebook 08).
+"""What the ablations show: one rule per finding, judged on the tables of the grids (`config/grids/`, notebook 08).
 
-Each rule names the rows of one grid that it speaks of, and what must hold for them in Type 1: Wilson's 95 % interval
-contains chance, or lies above or below that of other rows, or overlaps it. A rule holds where it does so for every
-model, domain and way of asking that the grid has. Rules were written before the numbers; one that fails stays.
+Each rule names rows of one grid and what must hold for their Type-1 accuracy: Wilson's 95 % interval contains chance,
+lies above or below that of other rows, or overlaps it. A rule holds if this is true for every model, domain and
+prompting strategy of the grid. The rules were written before the numbers were known; a rule that fails stays.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,15 +18,14 @@ from helpers.workflow.provenance import portable
 from helpers.workflow.verify import Doubt, Verified
 
 Relation = Literal["at chance", "above", "below", "level with", "not above", "not below"]
-Withheld = Literal["not judged: stale", "not judged: unrecorded"]
 _WORDS = ("holds", "holds in part", "does not hold")
 WITHIN = ["model", "domain", "answering"]
-_SHOWN = 3  # reasons why something is not judged
+_SHOWN = 3  # reasons given for a table that is not judged
 
 
 @dataclass(frozen=True)
 class Rule:
-    """``subject`` and ``rival`` choose rows by the values of some columns; a rival is compared within `WITHIN`."""
+    """``subject`` and ``rival`` select rows by column values. Both must agree on the columns `WITHIN`."""
 
     claim: str
     grid: str
@@ -34,12 +33,12 @@ class Rule:
     relation: Relation
     rival: Mapping[str, Any] = field(default_factory=dict)
     measure: str = "type1"
-    ways: tuple[str, ...] = ("direct", "describe")  # of asking, those of the subject
+    ways: tuple[str, ...] = ("direct", "describe")  # the subject's prompting strategies
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper's or a rule of ours, our verdict, the numbers behind it, and the file that they are from."""
+    """A claim of the paper or a rule of ours, our verdict, the numbers behind it, and the file that they come from."""
 
     claim: str
     verdict: str
@@ -48,169 +47,116 @@ class Claim:
 
 
 TEXT, BOTH = {"mode": "text_only"}, {"mode": "image_text"}
+_DIRECT, _DESCRIBE = {"answering": "direct"}, {"answering": "describe"}
+_OWN = {"variant": "own descriptions"}
 RULES = (
     Rule(
-        "The descriptions do it: with somebody else's, recognition stays at chance",
-        "controls",
-        {"variant": "shuffled"},
-        "at chance",
+        "The descriptions matter: with those of other classes, recognition stays at chance",
+        "controls", {"variant": "shuffled"}, "at chance",
     ),
     Rule(
-        "It is the look that counts: the background alone leaves recognition at chance",
-        "controls",
-        {"variant": "background only"},
-        "at chance",
+        "Appearance matters: background facts alone leave recognition at chance",
+        "controls", {"variant": "background only"}, "at chance",
     ),
     Rule(
-        "The look alone does as well as look and background",
-        "controls",
-        {"variant": "look only"},
-        "not below",
-        {"variant": "whole text"},
+        "Appearance alone does as well as appearance and background",
+        "controls", {"variant": "look only"}, "not below", {"variant": "whole text"},
     ),
     Rule(
-        "The reversal curse: read from name to description alone, the text leaves recognition at chance",
-        "directions",
-        {"variant": "name to description"},
-        "at chance",
+        "The reversal curse: texts that only go from name to description leave recognition at chance",
+        "directions", {"variant": "name to description"}, "at chance",
     ),
     Rule(
         "Description to name alone does as well as both directions",
-        "directions",
-        {"variant": "description to name"},
-        "not below",
-        {"variant": "both"},
+        "directions", {"variant": "description to name"}, "not below", {"variant": "both"},
     ),
     Rule(
-        "Text-only training recognises better if the model describes first",
-        "answering",
-        {**TEXT, "variant": "own descriptions", "answering": "describe"},
-        "above",
-        {**TEXT, "variant": "own descriptions", "answering": "direct"},
-        ways=("describe",),
+        "After text-only training, the model recognises better if it describes the image first",
+        "answering", {**TEXT, **_OWN, **_DESCRIBE}, "above", {**TEXT, **_OWN, **_DIRECT}, ways=("describe",),
     ),
     Rule(
-        "So does image-text training (is it text-only that gains, or everyone?)",
-        "answering",
-        {**BOTH, "variant": "own descriptions", "answering": "describe"},
-        "above",
-        {**BOTH, "variant": "own descriptions", "answering": "direct"},
-        ways=("describe",),
+        "The same holds after image-text training (does only text-only training gain?)",
+        "answering", {**BOTH, **_OWN, **_DESCRIBE}, "above", {**BOTH, **_OWN, **_DIRECT}, ways=("describe",),
     ),
     Rule(
-        "Describing first is no trick: with shuffled descriptions it stays at chance too",
-        "answering",
-        {**TEXT, "variant": "shuffled descriptions"},
-        "at chance",
+        "Describing first is no shortcut: with shuffled descriptions, it stays at chance too",
+        "answering", {**TEXT, "variant": "shuffled descriptions"}, "at chance",
     ),
     Rule(
-        "Text-only training keeps what the model could see before (visual questions)",
-        "answering",
-        {**TEXT, "variant": "own descriptions", "answering": "direct"},
-        "level with",
-        {"mode": "base", "variant": "own descriptions", "answering": "direct"},
-        "retention_visual",
-        ("direct",),
+        "Text-only training preserves what the model could see before (visual questions)",
+        "answering", {**TEXT, **_OWN, **_DIRECT}, "level with", {"mode": "base", **_OWN, **_DIRECT},
+        "retention_visual", ("direct",),
     ),
+    Rule("Less visual detail in the text means less recognition", "detail", {"x": 0.33}, "below", {"x": 1.0}),
     Rule(
-        "Less visual detail in the text, less recognition",
-        "detail",
-        {"x": 0.33},
-        "below",
-        {"x": 1.0},
-    ),
-    Rule(
-        "Several wordings of a description help, at the same number of steps",
-        "wordings",
-        {"x": 4.0},
-        "above",
-        {"x": 1.0},
+        "Several wordings per description help, at the same number of steps",
+        "wordings", {"x": 4.0}, "above", {"x": 1.0},
     ),
     Rule("Half the epochs are enough", "epochs", {"x": 6.0}, "not below", {"x": 12.0}),
     Rule(
-        "Pictures for half of the classes help when the model is asked directly",
-        "hybrid",
-        {"x": 0.5},
-        "above",
-        {"x": 0.0},
-        ways=("direct",),
+        "Images for half of the classes help when the model is asked directly",
+        "hybrid", {"x": 0.5}, "above", {"x": 0.0}, ways=("direct",),
     ),
     Rule(
-        "4-bit base weights cost nothing",
-        "methods",
-        {**TEXT, "variant": "QLoRA"},
-        "not below",
-        {**TEXT, "variant": "LoRA"},
+        "4-bit base weights cost no accuracy",
+        "methods", {**TEXT, "variant": "QLoRA"}, "not below", {**TEXT, "variant": "LoRA"},
     ),
     Rule(
-        "Prompt tuning learns the classes as LoRA does",
-        "methods",
-        {**TEXT, "variant": "prompt tuning"},
-        "not below",
-        {**TEXT, "variant": "LoRA"},
+        "Prompt tuning learns the classes as well as LoRA does",
+        "methods", {**TEXT, "variant": "prompt tuning"}, "not below", {**TEXT, "variant": "LoRA"},
     ),
     Rule(
-        "The projector alone cannot learn them, even from pictures",
-        "methods",
-        {**BOTH, "variant": "projector alone"},
-        "at chance",
+        "The projector alone cannot learn the classes, even from images",
+        "methods", {**BOTH, "variant": "projector alone"}, "at chance",
     ),
     Rule("A rank of 4 is enough", "ranks", {"x": 4.0}, "not below", {"x": 16.0}),
     Rule(
-        "Look-alikes as wrong options are harder than random ones",
-        "distractors",
-        {**TEXT, "variant": "look-alikes"},
-        "below",
-        {**TEXT, "variant": "drawn at random"},
+        "Look-alike distractors are harder than random ones",
+        "distractors", {**TEXT, "variant": "look-alikes"}, "below", {**TEXT, "variant": "drawn at random"},
     ),
     Rule(
-        "Nothing carries over to classes that the training never spoke of",
-        "transfer",
-        {**TEXT, "variant": "the other half"},
-        "at chance",
+        "Nothing carries over to classes that training never mentioned",
+        "transfer", {**TEXT, "variant": "the other half"}, "at chance",
     ),
     Rule(
-        "Somebody else's picture is no better than none",
-        "pictures",
-        {**TEXT, "image": "other"},
-        "not above",
-        {**TEXT, "image": "without"},
+        "An image of another class is no better than none",
+        "pictures", {**TEXT, "image": "other"}, "not above", {**TEXT, "image": "without"},
     ),
-)
+)  # fmt: skip
 
 
 def findings(folder: Path, checked: Verified) -> list[Claim]:
-    """Every rule, judged on the grids' tables below a run's folder or a folder of published figures."""
+    """Every rule, judged on the grid tables in a run's folder or in a folder of published figures."""
     return [judged(rule, folder, checked) for rule in RULES]
 
 
 def judged(rule: Rule, folder: Path, checked: Verified) -> Claim:
-    """One rule; "not measured" without a table or such rows in it, not judged where the table is in doubt."""
+    """One rule: "not measured" without a table or matching rows, not judged if the table is stale or unrecorded."""
     places = (folder / "grids" / rule.grid / f"{rule.grid}.csv", folder / "ablations" / f"{rule.grid}.csv")
     file = next((place for place in places if place.is_file()), None)
     if file is None:
         return Claim(rule.claim, "not measured", (), "")
     if doubt := checked.doubt(file):
-        return Claim(rule.claim, withheld(doubt), reasons_shown(doubt.reasons), str(portable(file)))
+        return withheld(rule.claim, doubt, str(portable(file)))
     compared = list(_compared(rule, pd.read_csv(file)))
     outcomes = [_holds(rule, subject, rival) for _, subject, rival in compared]
     evidence = tuple(_words(rule, *each) for each in compared)
     return Claim(rule.claim, verdict_on(outcomes, _WORDS), evidence, str(portable(file)))
 
 
-def withheld(doubt: Doubt) -> Withheld:
-    """The verdict on what cannot be relied on."""
-    return "not judged: stale" if doubt.status == "stale" else "not judged: unrecorded"
+def withheld(claim: str, doubt: Doubt, file: str) -> Claim:
+    """A claim that is not judged because its table is stale or unrecorded. The reasons stand in for evidence."""
+    return Claim(claim, f"not judged: {doubt.status}", reasons_shown(doubt.reasons), file)
 
 
 def reasons_shown(reasons: Sequence[str]) -> tuple[str, ...]:
-    """The first reasons of a doubt, in the place of evidence, and how many more there are."""
+    """The first reasons, and how many more there are."""
     more = len(reasons) - _SHOWN
     return (*reasons[:_SHOWN], *([f"and {more} more"] if more > 0 else []))
 
 
 def _compared(rule: Rule, table: pd.DataFrame) -> Iterator[tuple[str, Any, Any]]:
-    """Where, the subject's row, and the rival's (None where the rule has none)."""
+    """Model, domain and strategy in words, the subject's row, and the rival's (None if the rule has no rival)."""
     subjects = _chosen(table[table["answering"].isin(rule.ways)], rule.subject).dropna(subset=[rule.measure])
     rivals = _chosen(table, rule.rival).dropna(subset=[rule.measure])
     within = [column for column in WITHIN if column not in rule.rival]
@@ -247,18 +193,18 @@ def _holds(rule: Rule, subject: Any, rival: Any) -> bool:
 
 
 def _words(rule: Rule, where: str, subject: Any, rival: Any) -> str:
-    said = share(subject, rule.measure) + (f" against {share(rival, rule.measure)}" if rival is not None else "")
+    said = share(subject, rule.measure) + (f", compared with {share(rival, rule.measure)}" if rival is not None else "")
     return f"{where}: {said}" if where else said
 
 
 def share(row: Any, measure: str) -> str:
-    """An accuracy with its interval."""
+    """An accuracy with its interval, in percent."""
     low, high = row[f"{measure}_low"], row[f"{measure}_high"]
-    return f"{row[measure]:.1f}\xa0% [{low:.1f},\xa0{high:.1f}]"  # unbroken: a number keeps its unit and interval
+    return f"{row[measure]:.1f}\xa0% [{low:.1f},\xa0{high:.1f}]"  # no line break between number, unit and interval
 
 
 def verdict_on(outcomes: Sequence[bool], words: tuple[str, str, str]) -> str:
-    """The first of the words where all outcomes hold, the second where some do, the third where none does."""
+    """The first word if all outcomes hold, the second if some do, the third if none does."""
     if not len(outcomes):
         return "not measured"
     return words[0] if all(outcomes) else words[1] if any(outcomes) else words[2]

@@ -1,11 +1,11 @@
-"""Would text alone do for classes of one's own? The command line of it; docs/own_classes.md is the way through.
+"""Is text alone enough for your own classes? The command line; docs/own_classes.md is the guide.
 
-    python -m helpers.results.own_classes validate FOLDER   is everything in order, what would be run, what could be concluded
-    python -m helpers.results.own_classes settings FOLDER   the settings of a run on the folder, one KEY=VALUE a line
+    python -m helpers.results.own_classes validate FOLDER   check the folder; what would run, and what it could show
+    python -m helpers.results.own_classes settings FOLDER   the settings of a run on the folder, one KEY=VALUE per line
     python -m helpers.results.own_classes verdict RUN_DIR   the verdict, from the answers of a finished run
-    python -m helpers.results.own_classes example FOLDER    the worked example of data/own/example, made anew
+    python -m helpers.results.own_classes example FOLDER    make the worked example of data/own/example again
 
-Exit status: 0 in order, 1 not. Paths count from the repository root.
+Exit status: 0 if all is well, otherwise 1. Paths are relative to the repository root.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from helpers.paths import resolve
 
 
 def validate(folder: str | Path) -> tuple[bool, str]:
-    """Whether the folder can be used, and all that is to be said of it."""
+    """Whether the folder can be used, and the report on it."""
     own = read_folder(resolve(folder))
     lines = [f"NOTE    {note}" for note in own.findings.notes]
     lines += [f"PROBLEM {problem}" for problem in own.findings.problems]
@@ -32,7 +32,7 @@ def validate(folder: str | Path) -> tuple[bool, str]:
 
 
 def settings(folder: str | Path) -> dict[str, object]:
-    """What a run on the folder sets: where it lies, and the modes that its pictures allow."""
+    """The settings of a run on the folder: its path, and the modes that its images allow."""
     own = read_folder(resolve(folder))
     if own.findings.problems:
         raise ValueError(
@@ -43,7 +43,7 @@ def settings(folder: str | Path) -> dict[str, object]:
 
 
 def verdict(run_dir: str | Path, margin: float, protocol: str | None = None) -> str:
-    """The verdict of a run in words, and its table. Raises ``ValueError`` or ``FileNotFoundError`` without answers."""
+    """The verdict on a run in words, and its table. Raises ``ValueError`` or ``FileNotFoundError`` without answers."""
     from helpers.results.figures.style import use_displays, with_displays
     from helpers.results.tables import find, read_answers, read_resources
     from helpers.results.verdict import in_words, verdict_table, verdicts
@@ -58,10 +58,10 @@ def verdict(run_dir: str | Path, margin: float, protocol: str | None = None) -> 
     table = with_displays(verdict_table(answers, resources, protocol))
     words = in_words(verdicts(answers, margin, protocol))
     shown = table.drop(columns="seeds").to_string(index=False, na_rep="-")
-    return f"{words}\n\nIn percent and points; text_above: what text-only training is above that line.\n{shown}"
+    return f"{words}\n\nIn percent and points; text_above: how far text-only training is above that line.\n{shown}"
 
 
-# ---- what validate says ----------------------------------------------------------------------------------------------
+# ---- the report of validate ------------------------------------------------------------------------------------------
 
 
 def _everything(own: OwnFolder) -> OwnDomain:
@@ -70,19 +70,19 @@ def _everything(own: OwnFolder) -> OwnDomain:
 
 def _what_there_is(own: OwnFolder) -> Iterator[str]:
     train = sum(len(thing.train) for thing in own.classes)
-    yield f"{len(own.classes)} classes, {train} training and {len(own.test_pictures())} test pictures"
+    yield f"{len(own.classes)} classes, {train} training and {len(own.test_pictures())} test images"
     with_text = len(own.classes) - len(_everything(own).without_text())
-    yield f"texts: of {with_text} classes; those of the other {len(own.classes) - with_text} are made"
+    yield f"texts: {with_text} classes have one; those of the other {len(own.classes) - with_text} are generated"
     silent = [thing.class_id for thing in _everything(own).without_text() if not thing.look]
     if silent:
         yield (
-            f"NOTE    nothing is said of the look of {_listed(silent)}: no text and no column look:... From that "
-            "nobody learns to recognise them; write texts.csv, or let an LLM write (writer.backend=openai)"
+            f"NOTE    the appearance of {_listed(silent)} is not described: no text and no column look:... Nothing "
+            "can be learned from that; write texts.csv, or let an LLM write the texts (writer.backend=openai)"
         )
     if untested := [thing.class_id for thing in own.classes if not thing.test and not own.questions]:
-        yield f"NOTE    no test picture of {_listed(untested)}: not asked about"
+        yield f"NOTE    no test image of {_listed(untested)}: no questions about them"
     if unused := sum(max(0, len(thing.train) - 1) for thing in own.classes):
-        yield f"NOTE    a text goes with one training picture: {unused} more are used only if a class has several texts"
+        yield f"NOTE    a text is paired with one training image; {unused} more need several texts per class to be used"
 
 
 def _listed(names: list[str]) -> str:
@@ -91,33 +91,33 @@ def _listed(names: list[str]) -> str:
 
 def _what_would_run(own: OwnFolder, folder: str) -> Iterator[str]:
     asked = Counter(question.question_type for question in _everything(own).questions())
-    made = "read from questions.csv and made" if own.questions else "made"
-    yield f"questions, {made}: {asked[1]} of type 1 (what is it?), {asked[2]} of type 2 (what is known of it?)"
-    facts = ", ".join(own.facts_to_ask()) or "none: a column fact:... with four different values is needed"
-    yield f"facts that can be asked for: {facts}"
+    made = "from questions.csv and generated" if own.questions else "generated"
+    yield f"questions, {made}: {asked[1]} of type 1 (what is it?), {asked[2]} of type 2 (what is known about it?)"
+    facts = ", ".join(own.facts_to_ask()) or "none: a column fact:... needs at least four different values"
+    yield f"facts to ask about: {facts}"
     if own.trains_on_pictures():
-        yield "would be run: untuned, text only, image and text"
+        yield "would run: untuned, text only, image and text"
     else:
         lacking = [thing.class_id for thing in own.classes if not thing.train]
-        yield f"would be run: untuned, text only. Not image and text: no training picture of {_listed(lacking)}"
+        yield f"would run: untuned, text only. Not image and text: no training image of {_listed(lacking)}"
     yield f"to run it: ./run_all.sh own {folder}"
 
 
 def _what_it_tells(own: OwnFolder) -> Iterator[str]:
-    """For each question type what so many questions could show, before anything is paid for."""
+    """Per question type, what that many questions can show, before anything is paid for."""
     from helpers.results.verdict import MARGIN, detectable, needed
 
     asked = Counter(question.question_type for question in _everything(own).questions())
     for kind, n in sorted(asked.items()):
         gain = detectable(n)
-        found = "no gain is sure to be found" if gain >= 0.75 else f"a gain of {100 * gain:.0f} points over chance is"
-        surely = f"{found} found four times in five" if gain < 0.75 else found
-        yield f"type {kind}: {n} questions: an accuracy is known to ±{half_width(n):.0f} points; {surely}"
+        found = f"a gain of {100 * gain:.0f} points over chance is found in four of five studies"
+        found = found if gain < 0.75 else "too few to find any gain reliably"
+        yield f"type {kind}: {n} questions: accuracy is known to within ±{half_width(n):.0f} points; {found}"
     if own.trains_on_pictures():
         enough = needed(2 * 0.8 * 0.2, 0.0, MARGIN / 100)
         yield (
-            f"to show that text is within {MARGIN:g} points of pictures takes about {enough} questions of a type if "
-            "both are right in 80 %, each by itself; fewer where they are right on the same questions"
+            f"to show that text is within {MARGIN:g} points of images takes about {enough} questions of a type if both "
+            "score 80 % independently; fewer if they are right on the same questions"
         )
 
 
@@ -125,7 +125,7 @@ def _what_it_tells(own: OwnFolder) -> Iterator[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status as the module says."""
+    """Run one command; returns the exit status."""
     given = _options(arguments)
     try:
         if given.word == "validate":
@@ -148,19 +148,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m helpers.results.own_classes", description="Would text alone do for your classes?"
+        prog="python -m helpers.results.own_classes", description="Is text alone enough for your classes?"
     )
     words = parser.add_subparsers(dest="word", required=True)
     for word, text in (
         ("validate", "check a folder"),
-        ("settings", "of a run"),
+        ("settings", "print the settings of a run"),
         ("example", "make the worked example"),
     ):
         words.add_parser(word, help=text).add_argument("folder")
     asked = words.add_parser("verdict", help="read a finished run")
     asked.add_argument("run_dir")
     asked.add_argument(
-        "--margin", type=float, default=10.0, help="points that text may be behind pictures (default 10)"
+        "--margin", type=float, default=10.0, help="points that text may be behind images (default: %(default)s)"
     )
     asked.add_argument("--protocol", help="default: the one that the tables report")
     return parser.parse_args(arguments)

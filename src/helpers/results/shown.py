@@ -1,6 +1,6 @@
-"""A table or a record as a notebook shows it: words for keys, few digits, a sentence where a table would say nothing.
+"""A table or a record as a notebook shows it: words for keys, few digits, and a sentence in place of an empty table.
 
-This is for reading only. The CSV files keep the keys, all columns and all digits.
+This is for display only. The CSV files keep the keys, all columns and all digits.
 """
 
 import math
@@ -11,15 +11,14 @@ import pandas as pd
 
 from helpers.results.figures.style import label
 
-DIGITS = 4  # significant ones: more would be noise at the sizes of these tests
-SMALL_P = 0.001  # p-values below it are shown as smaller than it
+DIGITS = 4  # significant digits: more would be noise with this many questions
+SMALL_P = 0.001  # smaller p-values are shown as "< 0.001"
 
 _LABELLED = ("model", "domain", "mode", "answering", "protocol", "image", "first", "second", "against")
 _KEYS = (*_LABELLED, "variant", "seed", "question_type", "category", "class_id", "phase", "cause", "part", "hardware")
-_HEADINGS = {  # what a column is called where its name in words would not do
+_HEADINGS = {  # headings that are not the column's name in words
     "mode": "training",
     "answering": "prompting",
-    "image": "picture",
     "class_id": "class",
     "question_type": "type",
     "type1": "Type 1 (%)",
@@ -45,20 +44,20 @@ _HEADINGS = {  # what a column is called where its name in words would not do
     "p_value": "p",
     "p_holm": "p (Holm)",
     "seconds": "time (s)",
-    "cpu_seconds": "processor time (s)",
+    "cpu_seconds": "CPU time (s)",
     "train_seconds": "training time (s)",
     "peak_memory_mb": "peak memory (MB)",
     "energy_wh": "energy (Wh)",
-    "cpu_wh": "energy of the processor (Wh)",
-    "ram_wh": "energy of the memory (Wh)",
-    "gpu_wh": "energy of the GPU (Wh)",
+    "cpu_wh": "CPU energy (Wh)",
+    "ram_wh": "memory energy (Wh)",
+    "gpu_wh": "GPU energy (Wh)",
     "carbon_g": "CO₂ (g)",
 }
-_SIGNED = ("difference", "gain", "above")  # points above or below something: the sign is the message
+_SIGNED = ("difference", "gain", "above")  # points above or below something: shown with a sign
 
 
 class Sentence(str):
-    """What a cell shows instead of a table that would say nothing: prose, without quotation marks."""
+    """What a cell shows instead of an empty table: prose without quotation marks."""
 
     __slots__ = ()
 
@@ -74,10 +73,9 @@ def shown(
 ) -> pd.DataFrame | Sentence:
     """`table` for a reader; a series is one record, shown with one field per line.
 
-    Keys (model, mode ...) become words and stand on the left, in the order of the columns. A column without any value
-    is left out, an interval (`x_low`, `x_high`) stands in brackets behind its `x`, numbers have at most four
-    significant digits. ``empty`` is said instead of a table without rows or values, ``zero``, where it is given,
-    instead of one whose numbers are all 0.
+    Keys (model, mode ...) become words and move to the left, in the order of the columns. Columns without values are
+    left out. An interval (`x_low`, `x_high`) follows its `x` in brackets. Numbers have at most four significant digits.
+    ``empty`` replaces a table without rows or values; ``zero``, if given, replaces one whose numbers are all 0.
     """
     if isinstance(table, pd.Series):
         return _record(table)
@@ -94,7 +92,7 @@ def shown(
 
 
 def labelled(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """`table` with the keys of these columns in words, for text that is made from it."""
+    """`table` with the keys of these columns in words, for text made from it."""
     return table.assign(**{column: [_key(column, value) for value in table[column]] for column in columns})
 
 
@@ -104,7 +102,7 @@ def _record(record: "pd.Series[Any]") -> pd.DataFrame:
 
 
 def _field(name: str, value: Any) -> str:
-    """One value of a record in words; none for what was not recorded."""
+    """One value of a record in words; empty if it was not recorded."""
     if isinstance(value, list | tuple):
         return "; ".join(_field(name, part) for part in value)
     if _missing(value):
@@ -113,13 +111,13 @@ def _field(name: str, value: Any) -> str:
 
 
 def _heading(name: Any, of: Any = None) -> str:
-    """A column's name in words, with its unit; `of` is the key whose values the columns are, in a pivoted table."""
+    """A column's name in words, with its unit; in a pivoted table, `of` is the key whose values are the columns."""
     text = str(name)
     return _HEADINGS.get(text) or (_in_words(text, label(text)) if of is None else _key(str(of), text))
 
 
 def _key(name: str, value: Any) -> str:
-    """A key in words: by its label in the figures, or with spaces."""
+    """A key in words: its label in the figures, or the key with spaces."""
     text = str(value)
     return _in_words(text, label(text)) if name in _LABELLED else text
 
@@ -129,7 +127,7 @@ def _in_words(key: str, words: str) -> str:
 
 
 def _cells(values: pd.DataFrame) -> dict[str, list[str]]:
-    """Each column's cells as text; an interval's ends go into the column that they belong to."""
+    """Each column's cells as text; the ends of an interval go into the column that they belong to."""
     values, found, ends = values.rename(columns=str), {}, set[str]()
     for name in values.columns:
         low, high = ("low", "high") if name == "difference" else (f"{name}_low", f"{name}_high")
@@ -163,7 +161,7 @@ def _missing(value: Any) -> bool:
 
 
 def _decimals(numbers: Sequence[float]) -> int:
-    """As many as give the largest number four significant digits, without zeros at the end of every number."""
+    """As many as give the largest number four significant digits, but no zeros at the end of every number."""
     finite = [number for number in numbers if math.isfinite(number)]
     largest = max(map(abs, finite), default=0.0)
     most = max(0, DIGITS - 1 - math.floor(math.log10(largest))) if largest else 0
@@ -172,7 +170,7 @@ def _decimals(numbers: Sequence[float]) -> int:
 
 def _number(number: float, decimals: int, sign: str = "") -> str:
     if number and abs(number) < 0.5 * 10**-decimals:
-        return f"{number:{sign}.1g}"  # small beside the others of its column, but not zero
+        return f"{number:{sign}.1g}"  # small compared with the rest of its column, but not zero
     if abs(number) >= 10**DIGITS:
         number = float(f"{number:.{DIGITS}g}")
     return f"{number:{sign},.{decimals}f}"

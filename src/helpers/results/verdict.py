@@ -1,16 +1,15 @@
-"""Would text alone do? An answer computed from the answers of one run, or the number of questions that it would take.
+"""Is text alone enough? A verdict from the answers of one run, or the number of questions that it would take.
 
-For each model and question type, text-only training is compared with the untuned model (did it learn anything?) and,
-where there is one, with training on pictures (is it worse by more than a margin?). Decisions:
+For each model and question type, text-only training is compared with the untuned model (did it learn anything?) and, if
+available, with training on images (is it worse by more than a margin?). Decisions:
 
-- The same questions are asked of all, so every comparison is *paired*. Its interval is Tango's 95 % score interval
-  (1998, Statistics in Medicine 17, 891-908), which holds for few questions and for no disagreement at all, where a
-  bootstrap would give an interval of width 0. "Better than untuned" also needs McNemar's exact test at 5 %.
-- Text-only is read the way that is fixed before looking: by describing first, where that was asked. Its rivals get
-  their better way, which favours them: a "yes" is never owed to a rival that was asked the wrong way.
-- Over several seeds only-one-right counts are means and p is twice the mean (`combined_p_value`); n stays the number
-  of questions.
-- The classes are the reader's own, hence all that there are: the verdict speaks of new pictures of these, of no others.
+- All models answer the same questions, so every comparison is *paired*. Its interval is Tango's 95 % score interval
+  (1998, Statistics in Medicine 17, 891-908). It is valid for few questions and even without any discordant question,
+  where a bootstrap interval would have width 0. "Better than untuned" also requires McNemar's exact test at 5 %.
+- The prompting strategy of text-only training is fixed in advance: describing first, if that was asked. Its rivals get
+  their better strategy, so that a "yes" is never due to a badly prompted rival.
+- Over several seeds, discordant counts are means and p is `combined_p_value`; n stays the number of questions.
+- The classes are the reader's own and not a sample: the verdict covers new images of these classes and no others.
 """
 
 import math
@@ -26,9 +25,9 @@ from helpers.results.stats import combined_p_value, mcnemar_exact, seed_by_seed,
 from helpers.results.stats.power import ALPHA, POWER
 from helpers.results.tables import of_protocol, of_variant
 
-MARGIN = 10.0  # points: what one would give up to be spared the pictures; a convention, so a parameter everywhere
+MARGIN = 10.0  # points that one would give up to need no images; a convention, so every caller can set it
 Z, Z_POWER = float(norm.ppf(1 - ALPHA / 2)), float(norm.ppf(POWER))
-MOST_QUESTIONS = 10_000  # a larger need is only called larger
+MOST_QUESTIONS = 10_000  # above it, only "more than" is said
 TEXT, BASE, IMAGE = "text_only", "base", "image_text"
 PREFERRED = "describe"
 _TYPES = {1: "recognition", 2: "reasoning"}
@@ -37,7 +36,7 @@ _COSTS = ["seconds", "peak_memory_mb", "energy_wh"]
 
 @dataclass(frozen=True)
 class Difference:
-    """One mode against another on the same questions; points, and counts that are means over the seeds."""
+    """One mode compared with another on the same questions; the counts are means over the seeds."""
 
     only_first: float
     only_second: float
@@ -68,32 +67,35 @@ class Verdict:
     answer: str
     reason: str
     gain: Difference  # text-only over the untuned model
-    against: Difference | None  # text-only over training on pictures
+    against: Difference | None  # text-only over training on images
 
 
 # ---- statistics ----------------------------------------------------------------------------------------------------
 
 
-def tango(only_first: float, only_second: float, n: int, level: float = ALPHA) -> tuple[float, float]:
-    """Score interval of the difference of two paired shares; ``only_first``: what only the first got right."""
+def tango(only_first: float, only_second: float, n: int) -> tuple[float, float]:
+    """Tango's 95 % score interval of the difference of two paired shares; ``only_first``: right in the first only.
+
+    Raises ``ValueError`` for counts outside 0..n.
+    """
     if n < 1 or min(only_first, only_second) < 0 or only_first + only_second > n:
         raise ValueError(f"{only_first} and {only_second} of {n} questions; counts lie in 0..n and n is 1 or more")
-    z, found = float(norm.ppf(1 - level / 2)), (only_first - only_second) / n
-    edge = 1 - 1e-12  # the score is not defined at a difference of exactly 1
+    found = (only_first - only_second) / n
+    edge = 1 - 1e-12  # the score is undefined at a difference of exactly 1
 
     def score(difference: float) -> float:
         return _score(difference, only_first, only_second, n)
 
-    low = -1.0 if found <= -edge or score(-edge) < z else brentq(lambda d: score(d) - z, -edge, found)
-    high = 1.0 if found >= edge or score(edge) > -z else brentq(lambda d: score(d) + z, found, edge)
+    low = -1.0 if found <= -edge or score(-edge) < Z else brentq(lambda d: score(d) - Z, -edge, found)
+    high = 1.0 if found >= edge or score(edge) > -Z else brentq(lambda d: score(d) + Z, found, edge)
     return low, high
 
 
 def _score(difference: float, first: float, second: float, n: int) -> float:
-    """Tango's statistic: how far the finding lies from this difference, in standard errors under it."""
+    """Tango's statistic: how far the observed difference is from this one, in standard errors under this one."""
     b = -first - second + (2 * n - first + second) * difference
     c = -second * difference * (1 - difference)
-    only_second = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)  # likeliest share, given the difference
+    only_second = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)  # maximum likelihood, given the difference
     variance = n * (2 * only_second + difference * (1 - difference))
     distance = first - second - n * difference
     if variance <= 0:
@@ -102,7 +104,7 @@ def _score(difference: float, first: float, second: float, n: int) -> float:
 
 
 def needed(discordant: float, difference: float, target: float) -> int | None:
-    """Questions to tell such a difference from the target (shares) at 80 % power and 5 %; None: more than 10,000."""
+    """Questions needed to tell a difference from a target (shares; 80 % power, 5 %); None: more than 10,000."""
     distance = abs(difference - target)
     if distance < 1e-9:
         return None
@@ -114,11 +116,11 @@ def needed(discordant: float, difference: float, target: float) -> int | None:
 def detectable(n: int, base: float = 0.25) -> float:
     """The smallest gain over `base` (shares) that n questions find with 80 % power at 5 % (McNemar's test).
 
-    Connor's formula (1987, Biometrics 43, 207-211), the two sets of answers taken as independent: with answers that
-    agree more, a smaller gain is found. 1 - base where even a perfect score might be missed.
+    Connor's formula (1987, Biometrics 43, 207-211) for two independent sets of answers; if they agree more often,
+    smaller gains can be found. Returns 1 - base if even a perfect score might be missed.
     """
     if n < 1 or not 0 <= base < 1:
-        raise ValueError(f"n is {n} and base is {base}; n is 1 or more, base a share below 1")
+        raise ValueError(f"n is {n} and base is {base}; n must be at least 1, and base a share below 1")
     most = 1 - base
 
     def lacking(gain: float) -> float:
@@ -130,7 +132,7 @@ def detectable(n: int, base: float = 0.25) -> float:
 
 
 def compare(first: pd.DataFrame, second: pd.DataFrame) -> Difference:
-    """Rows of two modes, question by question and seed by seed; one seed on one side goes with all of the other."""
+    """Compare the rows of two modes question by question and seed by seed; a single seed is paired with all others."""
     seeds, others = (set(rows["seed"]) for rows in (first, second))
     if min(len(seeds), len(others)) > 1 and seeds != others:
         raise ValueError(f"seeds {sorted(seeds)} against {sorted(others)}; run the missing ones, or one seed of each")
@@ -147,30 +149,33 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> Difference:
 
 
 def judge(gain: Difference, against: Difference | None, margin: float = MARGIN) -> tuple[str, str]:
-    """("yes" | "no" | "cannot tell", the reason in a sentence).
+    """("yes" | "no" | "cannot tell", the reason in one sentence).
 
-    Yes: better than untuned and, where pictures were trained on, not worse than that by more than the margin. No: worse
-    by more than the margin, or a gain that is certainly smaller than it. Otherwise nothing is known, and says so.
+    Yes: better than the untuned model and, if there was training on images, not worse than that by more than the
+    margin. No: worse by more than the margin, or a gain that is certainly smaller than the margin.
     """
     learned = gain.p_value < ALPHA and gain.interval[0] > 0
     if gain.interval[1] < margin:
         return "no", f"it gains less than {margin:g} points over the untuned model: {gain}"
     if against is not None and against.interval[1] < -margin:
         taught = f"it learns from text ({gain} over the untuned model), but" if learned else "it"
-        return "no", f"{taught} stays more than {margin:g} points behind training on pictures: {against}"
+        return "no", f"{taught} stays more than {margin:g} points behind training on images: {against}"
     if not learned:
         more = _more(gain, (0.0, margin))
-        return "cannot tell", f"its gain over the untuned model may be none: {gain}, p = {gain.p_value:.2g}; {more}"
+        return "cannot tell", f"its gain over the untuned model may be zero: {gain}, p = {gain.p_value:.2g}; {more}"
     if against is None:
-        return "yes", f"it beats the untuned model: {gain}; whether pictures teach more was not asked"
+        return "yes", f"it beats the untuned model: {gain}; training on images was not tested"
     if against.interval[0] >= -margin:
-        return "yes", f"it beats the untuned model ({gain}) and is within {margin:g} points of pictures: {against}"
+        return (
+            "yes",
+            f"it beats the untuned model ({gain}) and is within {margin:g} points of images: {against}",
+        )
     more = _more(against, (-margin,))
-    return "cannot tell", f"it beats the untuned model ({gain}), but against pictures it is {against}; {more}"
+    return "cannot tell", f"it beats the untuned model ({gain}), but compared with images it is {against}; {more}"
 
 
 def _more(difference: Difference, targets: Iterable[float]) -> str:
-    """How many questions would settle it, if what was seen is what is: for the target that is farthest away."""
+    """How many questions would settle it if the observed difference is the true one, for the easiest target."""
     seen, shown = difference.points / 100, (difference.only_first + difference.only_second) / difference.n
     enough = min((n for n in (needed(shown, seen, target / 100) for target in targets) if n), default=None)
     if enough is None:
@@ -179,7 +184,7 @@ def _more(difference: Difference, targets: Iterable[float]) -> str:
 
 
 def verdicts(answers: pd.DataFrame, margin: float = MARGIN, protocol: str | None = None) -> list[Verdict]:
-    """One for each model and question type that has answers of both the text-only and the untuned model."""
+    """One verdict per model and question type with answers of both the text-only and the untuned model."""
     found = []
     for (model, kind), rows in counted_answers(answers, protocol).groupby(["model", "question_type"], sort=False):
         modes = dict(iter(rows.groupby("mode", sort=False)))
@@ -195,7 +200,7 @@ def verdicts(answers: pd.DataFrame, margin: float = MARGIN, protocol: str | None
 
 
 def counted_answers(answers: pd.DataFrame, protocol: str | None = None) -> pd.DataFrame:
-    """The rows that count: picture shown, no variant, one protocol, and of each mode one way of answering."""
+    """The rows that count: image shown, no variant, one protocol, and one prompting strategy per mode."""
     rows = of_protocol(of_variant(answers[answers["image"] == "with"]), protocol)
     keys = ["model", "question_type", "mode"]
     parts = [group[group["answering"] == _way(mode, group)] for (_, _, mode), group in rows.groupby(keys, sort=False)]
@@ -203,7 +208,7 @@ def counted_answers(answers: pd.DataFrame, protocol: str | None = None) -> pd.Da
 
 
 def _way(mode: str, rows: pd.DataFrame) -> str:
-    """Text-only: describing first, if that was asked. Its rivals: whichever way they did better."""
+    """Text-only: describing first, if that was asked. Its rivals: the strategy with which they did better."""
     ways = list(rows["answering"].unique())
     if mode == TEXT:
         return PREFERRED if PREFERRED in ways else ways[0]
@@ -217,9 +222,9 @@ def _way(mode: str, rows: pd.DataFrame) -> str:
 def verdict_table(
     answers: pd.DataFrame, resources: pd.DataFrame | None = None, protocol: str | None = None
 ) -> pd.DataFrame:
-    """A row for each model, type and mode: accuracy with its interval, what text-only is above it, and what it cost.
+    """One row per model, question type and mode: accuracy with its interval, how far text-only is above it, and cost.
 
-    Percent and points, one decimal. Untuned models cost no training; a run without its resources has empty costs.
+    In percent and points, with one decimal. Untuned models have no training cost; without resources, costs are empty.
     """
     rows = counted_answers(answers, protocol)
     found = []

@@ -1,4 +1,4 @@
-"""The paper's figures, in one style: tables in, pictures out. Nothing here knows a trainer, a model or a domain."""
+"""The paper's figures, in one style: tables in, figures out. Nothing here depends on a trainer, model or domain."""
 
 from helpers.results.figures.accuracies import ablation_figure, accuracy_figure
 from helpers.results.figures.answering import answering_figure
@@ -10,13 +10,6 @@ from helpers.results.figures.style import save
 from helpers.results.figures.typeset import table_figure
 
 __all__ = [
-    "ablation_figure",
-    "accuracy_figure",
-    "answering_figure",
-    "cka_figure",
-    "figure1",
-    "figure2",
-    "grid_figure",
-    "save",
+    "ablation_figure", "accuracy_figure", "answering_figure", "cka_figure", "figure1", "figure2", "grid_figure", "save",
     "table_figure",
-]
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tables 1 and 2 as dots with their intervals: easier to compare than numbers, and it shows what overlaps."""
+"""Tables 1 and 2 as dots with intervals, which are easier to compare than numbers and show what overlaps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +15,7 @@ from helpers.results.figures.style import (
     TEXT_WIDTH,
     colour,
     label,
+    marker,
     notice,
     questions_said,
     styled,
@@ -23,30 +24,30 @@ from helpers.results.figures.style import (
 from helpers.results.stats.accuracy import CHANCE
 
 DOT: Any = {"marker": "o", "markersize": 4, "markeredgewidth": 1.0}
-DASHED = (0, (3, 2))
-LINE, GAP = 0.155, 0.6  # inches from one mode to the next; lines between two ways of answering
+CHANCE_LINE: Any = {"color": SOFT, "linewidth": 0.8, "linestyle": (0, (3, 2))}
+LINE, GAP = 0.155, 0.6  # inches from one mode to the next; lines between two prompting strategies
 KINDS = ("type1", "type2")
-GROUND: Any = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}  # so that no line runs through a number
+GROUND: Any = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}  # keeps lines from crossing a number
 
 Dots = Callable[[Axes, float, pd.DataFrame, str, str], None]
 
 
 @styled
 def accuracy_figure(table: pd.DataFrame) -> Figure:
-    """Table 1 as dots with their intervals: a row of panels a model, a column a question type.
+    """Table 1 as dots with intervals: one row of panels per model, one column per question type.
 
-    Two domains stand side by side; one, or more than two, below one another.
+    Exactly two domains are drawn side by side, otherwise one below the other.
     """
-    figure = _accuracy_panels(table, _accuracy_dots)
+    figure = _accuracy_panels(table, accuracy_dots)
     legend(figure, values_of(table, "mode"), [])
     return figure
 
 
 @styled
 def ablation_figure(table: pd.DataFrame) -> Figure:
-    """Table 2 as pairs of dots: filled with the picture, open with the picture withheld, joined by a line."""
+    """Table 2 as pairs of dots joined by a line: filled with the image, open with the image withheld."""
     if table.empty:
-        return notice("No question was asked with the picture withheld.")
+        return notice("No question was asked with the image withheld.")
     figure = _accuracy_panels(table, _withheld_dots)
     marks = [
         Line2D([], [], color=SOFT, **DOT, linestyle="", label=label("with")),
@@ -57,15 +58,17 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
 
 
 def _accuracy_panels(table: pd.DataFrame, dots: Dots) -> Figure:
-    """The grid of panels that both accuracy figures share; `dots` draws one mode and way of answering."""
-    rows = panel_rows(table)
+    """The panels of both accuracy figures; `dots` draws one mode and prompting strategy."""
+    rows = _panel_rows(table)
     heights = [line_starts(pd.concat([group for _, group in row]))[-1] for row in rows]
     beside = len(rows[0])
-    figure = Figure((TEXT_WIDTH, 0.75 + 0.3 * len(rows) + LINE * sum(heights)), layout=_layout())
+    figure = Figure(
+        (TEXT_WIDTH, 0.75 + 0.3 * len(rows) + LINE * sum(heights)), layout=ConstrainedLayoutEngine(wspace=0.05)
+    )
     panels = figure.subplots(len(rows), 2 * beside, squeeze=False, sharex=True, sharey="row", height_ratios=heights)
     for place, row in enumerate(rows):
         whole = pd.concat([group for _, group in row])
-        panels[place][0].set_ylabel(row_label(row), fontweight="bold")
+        panels[place][0].set_ylabel(_row_label(row), fontweight="bold")
         for number, (domain, group) in enumerate(row):
             for axes, kind in zip(panels[place][2 * number :], KINDS, strict=False):
                 if group.empty:
@@ -78,15 +81,11 @@ def _accuracy_panels(table: pd.DataFrame, dots: Dots) -> Figure:
     return figure
 
 
-def _layout() -> ConstrainedLayoutEngine:
-    return ConstrainedLayoutEngine(wspace=0.05)
+PanelRow = list[tuple[str, pd.DataFrame]]  # domains side by side, each with its part of the table
 
 
-PanelRow = list[tuple[str, pd.DataFrame]]  # the domains that stand side by side, each with its part of the table
-
-
-def panel_rows(table: pd.DataFrame) -> list[PanelRow]:
-    """The rows of panels: a model with both its domains, or a model and a domain where there are not just two."""
+def _panel_rows(table: pd.DataFrame) -> list[PanelRow]:
+    """The rows of panels: one per model if there are exactly two domains, otherwise one per model and domain."""
     domains = values_of(table, "domain")
     of_model = [table[table["model"] == model] for model in values_of(table, "model")]
     rows = [[(domain, part[part["domain"] == domain]) for domain in domains] for part in of_model]
@@ -95,14 +94,14 @@ def panel_rows(table: pd.DataFrame) -> list[PanelRow]:
     return [[group] for row in rows for group in row if not group[1].empty]
 
 
-def row_label(row: PanelRow) -> str:
-    """What a row of panels shows, for its left edge."""
+def _row_label(row: PanelRow) -> str:
+    """The label of a row of panels: its model and, if there is only one, its domain."""
     model = label(next(group["model"].iloc[0] for _, group in row if not group.empty))
     return model if len(row) > 1 else f"{model}\n{label(row[0][0])}"
 
 
 def _title(axes: Axes, group: pd.DataFrame, kind: str, domain: str, first: bool) -> None:
-    """The number of questions above every panel; above the first row also their type and, of several, their domain."""
+    """The number of questions and, above the first row only, the question type and (of several) the domain."""
     n = f"n = {questions_said(group, kind)}"
     if not domain:
         axes.set_title(f"{label(kind)} ({n})" if first else n, loc="left", pad=3)
@@ -114,20 +113,26 @@ def _title(axes: Axes, group: pd.DataFrame, kind: str, domain: str, first: bool)
 
 
 def line_starts(group: pd.DataFrame) -> list[float]:
-    """Where each way of answering begins on the vertical axis, in lines, and where the last one ends."""
+    """Where each prompting strategy begins on the vertical axis, in lines, and where the last one ends."""
     return [place * (len(values_of(group, "mode")) + GAP) for place in range(len(values_of(group, "answering")) + 1)]
 
 
 def accuracy_panel(axes: Axes, group: pd.DataFrame, kind: str, dots: Dots, whole: pd.DataFrame) -> None:
-    """One panel of accuracies; `whole` is the table that its lines are laid out for."""
-    axes.axvline(CHANCE, color=SOFT, linewidth=0.8, linestyle=DASHED)
+    """One panel of accuracies; the lines are laid out for the table `whole`."""
+    percent_axis(axes)
     each_line(axes, group, kind, dots, whole)
-    axes.set_xlim(0, 100)
-    axes.set_xticks(range(0, 101, 25))
+
+
+def percent_axis(axes: Axes) -> None:
+    """Make the horizontal axis one of accuracies in percent, with the line of chance."""
+    axes.axvline(CHANCE, **CHANCE_LINE)
+    axes.set(xlim=(0, 100), xticks=range(0, 101, 25))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
 
 
 def each_line(axes: Axes, group: pd.DataFrame, kind: str, dots: Dots, whole: pd.DataFrame) -> None:
-    """Draw a line for each way of answering and mode, and label the former."""
+    """Draw one line per prompting strategy and mode, and label the strategies."""
     modes, answerings, starts = values_of(whole, "mode"), values_of(whole, "answering"), line_starts(whole)
     for start, answering in zip(starts, answerings, strict=False):
         for place, mode in enumerate(modes):
@@ -141,13 +146,14 @@ def each_line(axes: Axes, group: pd.DataFrame, kind: str, dots: Dots, whole: pd.
     axes.grid(axis="x")
 
 
-def _accuracy_dots(axes: Axes, height: float, row: pd.DataFrame, kind: str, shade: str) -> None:
+def accuracy_dots(axes: Axes, height: float, row: pd.DataFrame, kind: str, shade: str) -> None:
+    """An accuracy with its interval and its number."""
     dot(axes, height, row.iloc[0], kind, shade, filled=True)
     value(axes, height, row.iloc[0], kind)
 
 
 def _withheld_dots(axes: Axes, height: float, rows: pd.DataFrame, kind: str, shade: str) -> None:
-    """The two dots stand a little apart, so that each interval can be told to its own."""
+    """Draw the two dots slightly apart, so that their intervals do not overlap."""
     heights = [height - 0.17 if image == "with" else height + 0.17 for image in rows["image"]]
     axes.plot(rows[kind], heights, color=shade, linewidth=2.2, alpha=0.25, zorder=1.5)
     for place, (_, row) in zip(heights, rows.iterrows(), strict=True):
@@ -162,7 +168,7 @@ def dot(axes: Axes, height: float, row: pd.Series, kind: str, shade: str, filled
 
 
 def value(axes: Axes, height: float, row: pd.Series, kind: str, **how: Any) -> None:
-    """The accuracy in small type, beyond the interval on the side that has room."""
+    """The accuracy in small type, on the side of the interval that has room."""
     number, low, high = row[[kind, f"{kind}_low", f"{kind}_high"]]
     right = high < 82
     axes.annotate(
@@ -176,10 +182,15 @@ def value(axes: Axes, height: float, row: pd.Series, kind: str, **how: Any) -> N
     )
 
 
-def legend(figure: Figure, modes: Sequence[str], marks: Sequence[Line2D], chance: bool = True) -> None:
-    """The modes' colours, what else is marked, and the chance line, above all panels."""
-    dots = [Line2D([], [], color=colour(mode, modes), **DOT, label=label(mode)) for mode in modes]
-    line = Line2D([], [], color=SOFT, linewidth=0.8, linestyle=DASHED, label=f"chance ({CHANCE:.0f} %)")
-    handles = [*dots, *marks, *([line] if chance else [])]
-    columns = len(handles) if len(handles) <= 6 else -(-len(handles) // 2)
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, columnspacing=1.4, handlelength=1.8)
+def legend(figure: Figure, modes: Sequence[str], marks: Sequence[Line2D], drawn: Any = DOT, **how: Any) -> None:
+    """A legend above all panels: the modes' colours (``drawn`` like this), other marks, and the line of chance."""
+    keys = [Line2D([], [], color=colour(mode, modes), **drawn, label=label(mode)) for mode in modes]
+    keys += [*marks, Line2D([], [], **CHANCE_LINE, label=f"chance ({CHANCE:.0f} %)")]
+    columns = len(keys) if len(keys) <= 6 else -(-len(keys) // 2)
+    figure.legend(handles=keys, loc="outside upper center", ncols=columns, columnspacing=1.4, handlelength=1.8, **how)
+
+
+def shape_keys(answerings: Sequence[str]) -> list[Line2D]:
+    """Legend entries for the shapes of the prompting strategies."""
+    shapes = {answering: {**DOT, "marker": marker(answering, answerings)} for answering in answerings}
+    return [Line2D([], [], color=SOFT, **shape, linestyle="", label=label(key)) for key, shape in shapes.items()]

@@ -1,4 +1,4 @@
-"""Describe, then answer: what the detour gains, and what it costs."""
+"""Describe, then answer: what it gains and what it costs."""
 
 from typing import Any
 
@@ -7,23 +7,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from helpers.results.figures.accuracies import KINDS, accuracy_panel, dot, each_line, legend, line_starts, value
+from helpers.results.figures.accuracies import KINDS, accuracy_dots, accuracy_panel, each_line, legend, line_starts
 from helpers.results.figures.style import SMALL, SOFT, TEXT_WIDTH, label, notice, questions_said, styled, values_of
 
-_COSTS = {"tokens": "tokens written", "seconds": "seconds a question"}
+_COSTS = {"tokens": "tokens per answer", "seconds": "seconds per question"}
 _LINE = 0.13  # inches
 BAR = 0.72  # of a line
 
 
 @styled
 def answering_figure(table: pd.DataFrame) -> Figure:
-    """Accuracy by mode and way of answering for both types, and what a question costs: a row a model and domain.
+    """Accuracy and cost per question, by mode and prompting strategy: one row of panels per model and domain.
 
-    `table` is Table 1 with `tokens` and `seconds` (`helpers.results.tables.answering_costs`); a cost that no row has is left
-    out.
+    `table` is Table 1 with `tokens` and `seconds` (`helpers.results.tables.answering_costs`). A cost that no row has is
+    left out.
     """
     if table.empty:
-        return notice("No question was asked: nothing was gained, and nothing cost.")
+        return notice("No question was asked, so there is no gain and no cost to show.")
     costs = [cost for cost in _COSTS if table[cost].notna().any()]
     groups = [group for _, group in table.groupby(["model", "domain"], sort=False)]
     heights = [line_starts(group)[-1] for group in groups]
@@ -37,7 +37,7 @@ def answering_figure(table: pd.DataFrame) -> Figure:
         first = group is groups[0]
         row[0].set_ylabel(f"{label(group['model'].iloc[0])}\n{label(group['domain'].iloc[0])}", fontweight="bold")
         for axes, kind in zip(row, KINDS, strict=False):
-            accuracy_panel(axes, group, kind, _dots, group)
+            accuracy_panel(axes, group, kind, accuracy_dots, group)
             n = f"n = {questions_said(group, kind)}"
             axes.set_title(f"{label(kind)} ({n})" if first else n, loc="left", pad=3)
         for axes, cost in zip(row[len(KINDS) :], costs, strict=True):
@@ -48,11 +48,6 @@ def answering_figure(table: pd.DataFrame) -> Figure:
         axes.set_xlabel(words)
     legend(figure, values_of(table, "mode"), [])
     return figure
-
-
-def _dots(axes: Axes, height: float, rows: pd.DataFrame, kind: str, shade: str) -> None:
-    dot(axes, height, rows.iloc[0], kind, shade, filled=True)
-    value(axes, height, rows.iloc[0], kind)
 
 
 def _bar(axes: Axes, height: float, rows: pd.DataFrame, cost: str, shade: str) -> None:

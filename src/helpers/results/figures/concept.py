@@ -1,7 +1,7 @@
-"""Figure 1: the idea. Training by text alone, the same model shown a picture, and the two ways of training compared.
+"""Figure 1: the idea. Training on text alone, the test with an image, image-text training, and describe-then-answer.
 
-The figure is drawn, not measured: it holds no result. Its picture and sentences come from the drawn world, handed in by
-the notebook, so that what it shows is what the models are really given.
+The figure is drawn, not measured: it shows no result. The notebook passes in its image and sentences from the drawn
+world, so it shows what the models are really given.
 """
 
 import textwrap
@@ -16,35 +16,35 @@ from PIL import Image
 
 from helpers.results.figures.style import COLOURS, FAINT, INK, SMALL, SOFT, page, styled
 
-# Inches, from the upper left corner. The panels are built alike: what differs between two of them is the method.
+# Inches, from the upper left corner. All panels have the same structure, so that the method is what differs.
 WIDTH, HEIGHT, GAP = 7.0, 4.4, 0.1
 PANEL_WIDTH, PANEL_HEIGHT = (WIDTH - 3 * GAP) / 2, (HEIGHT - 3 * GAP) / 2
-SIDE = 0.6  # of a picture
-LETTERS, PITCH = 23, 0.1  # of the smallest type: letters in an inch, inches from line to line
+SIDE = 0.6  # of an image
+LETTERS, PITCH = 23, 0.1  # of the smallest type: letters per inch, inches per line
 
 TEXT, BOTH = COLOURS["text_only"], COLOURS["image_text"]
 
-DrawnLook = dict[str, Any]  # how a box is filled and edged, in matplotlib's words
+DrawnLook = dict[str, Any]  # fill and edge of a box, as matplotlib's keyword arguments
 
 
 def tint(colour: str, share: float) -> str:
-    """The colour mixed with white; `share` is how much of it stays."""
+    """The colour mixed with white; `share` is the colour's part."""
     red, green, blue = (share * channel + 1 - share for channel in to_rgb(colour))
     return to_hex((red, green, blue))
 
 
-# How a component is drawn, by what happens to it.
+# How a component is drawn, by its state.
 FROZEN: DrawnLook = {"facecolor": FAINT, "edgecolor": SOFT}
 IDLE: DrawnLook = {"facecolor": "white", "edgecolor": SOFT, "linestyle": (0, (3, 2))}
 
 
 def trained(colour: str) -> DrawnLook:
-    """A component whose weights change."""
+    """A component whose weights are trained."""
     return {"facecolor": tint(colour, 0.55), "edgecolor": colour, "linewidth": 1.4}
 
 
 def tuned(colour: str) -> DrawnLook:
-    """A component whose weights were changed before, and rest now."""
+    """A component with trained weights that are no longer updated."""
     return {"facecolor": tint(colour, 0.22), "edgecolor": colour}
 
 
@@ -52,47 +52,53 @@ def tuned(colour: str) -> DrawnLook:
 def figure1(picture: Image.Image, name: str, description: str, own_words: str, options: Sequence[str]) -> Figure:
     """Figure 1 in four panels: text-only training, the test, image-text training, describe-then-answer.
 
-    `description` is the training text of the class `name`; `own_words` is how a model describes `picture`, not knowing
+    `description` is the training text of the class `name`; `own_words` is a model's description of `picture` without
     the name; `options` are the names to choose from.
     """
     figure, axes = page(WIDTH, HEIGHT)
     choice = f"Which species is this? {', '.join(options[:-1])} or {options[-1]}?"
     left, right, upper, lower = GAP, 2 * GAP + PANEL_WIDTH, GAP, 2 * GAP + PANEL_HEIGHT
-    _training_by_text(axes, left, upper, name, description)
+    alone = ("a", "Training on text alone", "No pixels, no vision-tower calls. The text is learned in both directions.")
+    both = ("c", "For comparison: training on image and text", "Every sample sends its image through the vision tower.")
+    _training(axes, left, upper, alone, TEXT, name, description)
     _test(axes, right, upper, picture, name, choice)
-    _training_by_both(axes, left, lower, picture, name, description)
+    _training(axes, left, lower, both, BOTH, name, description, picture)
     _describe_then_answer(axes, right, lower, picture, own_words, name)
     return figure
 
 
-def _training_by_text(axes: Axes, x: float, y: float, name: str, description: str) -> None:
-    _panel(axes, x, y, "a", "Training by text alone", TEXT)
-    _box(axes, x + 0.1, y + 0.36, SIDE, SIDE, "no\npicture", IDLE, words=SOFT)
-    _tower_and_projector(axes, x, y, "idle", "idle", IDLE, IDLE, flows=False)
-    _card(axes, x + 0.1, y + 1.1, 1.84, f"{name} ↔ its description", description, TEXT)
-    _model(axes, x, y, "language\nmodel\n\nLoRA,\ntrained", trained(TEXT), flows=(False, True))
+def _training(
+    axes: Axes,
+    x: float,
+    y: float,
+    panel: tuple[str, str, str],
+    colour: str,
+    name: str,
+    description: str,
+    picture: Any = None,
+) -> None:
+    """A panel (letter, title, note) of training: on the text alone or, with a picture, on both."""
+    _panel(axes, x, y, panel[0], panel[1], colour)
+    if picture is None:
+        _box(axes, x + 0.1, y + 0.36, SIDE, SIDE, "no\nimage", IDLE, words=SOFT)
+        _tower_and_projector(axes, x, y, "idle", "idle", IDLE, IDLE, flows=False)
+    else:
+        _picture(axes, x + 0.1, y + 0.36, SIDE, picture)
+        _tower_and_projector(axes, x, y, "frozen", "trained", FROZEN, trained(colour), flows=True)
+    _card(axes, x + 0.1, y + 1.1, 1.84, f"{name} ↔ its description", description, colour)
+    _model(axes, x, y, "language\nmodel\n\nLoRA,\ntrained", trained(colour), flows=(picture is not None, True))
     _result(axes, x, y, "loss\non the\nanswer")
-    _note(axes, x, y, "No pixels, no calls of the tower. The text is learned in both directions.")
-
-
-def _training_by_both(axes: Axes, x: float, y: float, picture: Image.Image, name: str, description: str) -> None:
-    _panel(axes, x, y, "c", "Compared with: training by image and text", BOTH)
-    _picture(axes, x + 0.1, y + 0.36, SIDE, picture)
-    _tower_and_projector(axes, x, y, "frozen", "trained", FROZEN, trained(BOTH), flows=True)
-    _card(axes, x + 0.1, y + 1.1, 1.84, f"{name} ↔ its description", description, BOTH)
-    _model(axes, x, y, "language\nmodel\n\nLoRA,\ntrained", trained(BOTH), flows=(True, True))
-    _result(axes, x, y, "loss\non the\nanswer")
-    _note(axes, x, y, "Every sample costs a pass of its picture through the tower.")
+    _note(axes, x, y, panel[2])
 
 
 def _test(axes: Axes, x: float, y: float, picture: Image.Image, name: str, choice: str) -> None:
-    _panel(axes, x, y, "b", "Test: a picture, a question", INK)
+    _panel(axes, x, y, "b", "Test: an image and a question", INK)
     _picture(axes, x + 0.1, y + 0.36, SIDE, picture)
     _tower_and_projector(axes, x, y, "frozen", "unchanged", FROZEN, FROZEN, flows=True)
     _card(axes, x + 0.1, y + 1.1, 1.84, "Question", choice, INK)
     _model(axes, x, y, "language\nmodel\n\ntuned\non text", tuned(TEXT), flows=(True, True))
     _result(axes, x, y, f"“{name}”")
-    _note(axes, x, y, "Asked directly: one pass from picture and question to the answer.")
+    _note(axes, x, y, "Asked directly: one pass from image and question to the answer.")
 
 
 def _describe_then_answer(axes: Axes, x: float, y: float, picture: Image.Image, own_words: str, name: str) -> None:
@@ -109,7 +115,7 @@ def _describe_then_answer(axes: Axes, x: float, y: float, picture: Image.Image, 
     _text(axes, x + 2.55, y + 1.62, "“Which species\nis this?”")
     for prompted in (1.03, 2.55):
         _arrow(axes, (x + prompted, y + 1.49), (x + prompted, middle + 0.34))
-    _note(axes, x, y, "The second pass reads words only: the answer is sought where training put it.")
+    _note(axes, x, y, "The second pass reads only words, in which the classes were learned.")
 
 
 def _panel(axes: Axes, x: float, y: float, letter: str, title: str, colour: str) -> None:
@@ -133,7 +139,7 @@ def _tower_and_projector(
     projector_look: DrawnLook,
     flows: bool,
 ) -> None:
-    """The upper lane after the picture; nothing flows through it where there is none."""
+    """The upper lane after the image; nothing flows through it without an image."""
     middle = y + 0.36 + SIDE / 2
     grey = INK if flows else SOFT
     _box(axes, x + 0.85, middle - 0.25, 0.5, 0.5, f"vision\ntower\n{tower}", tower_look, words=grey)
@@ -143,7 +149,7 @@ def _tower_and_projector(
 
 
 def _model(axes: Axes, x: float, y: float, words: str, look: DrawnLook, flows: tuple[bool, bool]) -> None:
-    """The language model, fed by both lanes: the picture's and the text's."""
+    """The language model, fed by both lanes: image and text."""
     _box(axes, x + 2.15, y + 0.36, 0.56, 1.38, words, look)
     for height, flow in zip((0.36 + SIDE / 2, 1.42), flows, strict=True):
         _arrow(axes, (x + (2.02 if height < 1 else 1.96), y + height), (x + 2.13, y + height), flow)
@@ -155,12 +161,12 @@ def _result(axes: Axes, x: float, y: float, words: str) -> None:
 
 
 def _card(axes: Axes, x: float, y: float, width: float, title: str, words: str, colour: str) -> None:
-    """A sheet of text with a title; it grows with its text."""
+    """A sheet of text with a title, as tall as its text."""
     wrapped = [part for line in words.splitlines() for part in textwrap.wrap(line, int(LETTERS * (width - 0.1)))]
     height = 0.25 + PITCH * len(wrapped)
     _box(axes, x, y, width, height, "", {"facecolor": "white", "edgecolor": tint(colour, 0.6)})
     axes.text(x + 0.06, y + 0.11, title, fontsize=7, fontweight="bold", va="center")
-    for number, line in enumerate(wrapped):  # line by line: matplotlib sets the lines of one text at uneven distances
+    for number, line in enumerate(wrapped):  # line by line: matplotlib spaces the lines of one text unevenly
         axes.text(x + 0.06, y + 0.27 + PITCH * number, line, fontsize=SMALL, va="baseline")
 
 
@@ -182,7 +188,7 @@ def _text(axes: Axes, x: float, y: float, words: str, **how: Any) -> None:
 
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], flows: bool = True) -> None:
-    """An arrow; a dotted line without a head where nothing flows."""
+    """An arrow, or a dotted line without a head if nothing flows."""
     how: dict[str, Any] = {"color": INK, "arrowstyle": "-|>"}
     if not flows:
         how = {"color": SOFT, "arrowstyle": "-", "linestyle": (0, (1, 1.5))}

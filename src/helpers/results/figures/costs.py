@@ -1,4 +1,4 @@
-"""Figure 2: what the two ways of training cost. Resource records in, bars out."""
+"""Figure 2: the cost of the two kinds of training. Resource records in, bars out."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,32 +12,22 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Annotation
 
-from helpers.results.figures.style import (
-    COLUMN_WIDTH,
-    INK,
-    SMALL,
-    STYLE,
-    TEXT_WIDTH,
-    colour,
-    label,
-    styled,
-    values_of,
-)
+from helpers.results.figures.style import COLUMN_WIDTH, INK, SMALL, STYLE, TEXT_WIDTH, colour, label, styled, values_of
 
 COSTS = {"seconds": "Time (s)", "peak_memory_mb": "Peak memory (MB)", "energy_wh": "Energy (Wh)"}
-BARS = 0.8  # what all bars of a model take up of the distance between two models
-_GAP = 2.5  # points, between the numbers of neighbouring bars: less would read as one number
-CROWDED = 6  # bars in a panel; where there are more, the numbers above them stand upright
+BARS = 0.8  # width of a model's bars, relative to the distance between two models
+_GAP = 2.5  # points between the numbers of adjacent bars: with less, they would read as one number
+CROWDED = 6  # bars per panel; with more, the numbers above them are rotated
 SEED: Any = {"marker": "o", "markersize": 2.5, "color": INK, "markerfacecolor": "white", "markeredgewidth": 0.5}
 
 
 @styled
 def figure2(resources: pd.DataFrame, one_column: bool = False) -> Figure:
-    """Figure 2: time, peak memory and energy of a training run; a group of bars a model, a row of panels a domain.
+    """Figure 2: time, peak memory and energy of training; one group of bars per model, one row of panels per domain.
 
-    A bar is the mean over the seeds, its whisker the sample standard deviation, each dot a seed. The other modes' bars
-    also carry their ratio to image-text, where that was trained. ``one_column``: for one column of a two-column page
-    instead of both; then a column of panels is a domain.
+    A bar is the mean over the seeds, its whisker the sample standard deviation, and each dot one seed. The bars of
+    other modes also show their ratio to image-text, if that was trained. ``one_column`` makes the figure fit one column
+    of a two-column page, with one column of panels per domain.
     """
     domains = values_of(resources, "domain")
     size = (COLUMN_WIDTH, 1.0 + 1.15 * len(COSTS)) if one_column else (TEXT_WIDTH, 0.5 + 1.75 * len(domains))
@@ -45,7 +35,7 @@ def figure2(resources: pd.DataFrame, one_column: bool = False) -> Figure:
     shape = (len(COSTS), len(domains)) if one_column else (len(domains), len(COSTS))
     share: Any = {"sharex": "col", "sharey": "row"} if one_column else {}
     drawn = figure.subplots(*shape, squeeze=False, **share)
-    panels = drawn.T if one_column else drawn  # a row of them is a domain
+    panels = drawn.T if one_column else drawn  # one row per domain
     said: list[list[Annotation]] = []  # the numbers above the bars of each model
     for row, domain in zip(panels, domains, strict=True):
         runs = resources[resources["domain"] == domain]
@@ -61,26 +51,26 @@ def figure2(resources: pd.DataFrame, one_column: bool = False) -> Figure:
     if resources["seed"].nunique() > 1:
         keys.append(Line2D([], [], **SEED, linestyle="", label="one seed; whisker: standard deviation"))
     figure.legend(handles=keys, loc="outside upper center", ncols=1 if one_column else min(3, len(keys)))
-    figure.draw_without_rendering()  # only now do the numbers have a place and a width
+    figure.draw_without_rendering()  # the numbers get their position and width here
     for numbers in said:
         _spread(numbers, figure.dpi / 72)
     return figure
 
 
 def _cost_modes(resources: pd.DataFrame) -> list[str]:
-    """The trained modes, the paper's reference (image-text) first, so that text-only stands beside what it saves."""
+    """The trained modes, with the paper's reference (image-text) first."""
     return sorted(values_of(resources, "mode"), key=lambda mode: mode != "image_text")
 
 
 def _how_measured(runs: pd.DataFrame, cost: str) -> str:
-    """Energy can be measured or estimated; the axis says which, where the records do."""
+    """Whether energy was measured or estimated, for the axis label, if the records say so."""
     if cost != "energy_wh" or "energy_source" not in runs.columns:
         return ""
     return "\n" + ", ".join(sorted(runs["energy_source"].dropna().unique()))
 
 
 def _bars(axes: Axes, runs: pd.DataFrame, cost: str) -> list[list[Annotation]]:
-    """A panel's bars; the numbers above them, by model."""
+    """Draw a panel's bars; returns the numbers above them, by model."""
     said: list[list[Annotation]] = []
     modes, models = _cost_modes(runs), values_of(runs, "model")
     width, upright = BARS / max(2, len(modes)), len(modes) * len(models) > CROWDED
@@ -103,7 +93,7 @@ def _bars(axes: Axes, runs: pd.DataFrame, cost: str) -> list[list[Annotation]]:
 
 
 def _bar(axes: Axes, where: float, width: float, values: pd.Series, shade: str) -> None:
-    """One bar with its seeds and their spread."""
+    """Draw one bar with its seeds and their standard deviation."""
     axes.bar(where, values.mean(), 0.94 * width, color=shade)
     if len(values) > 1:
         axes.errorbar(where, values.mean(), values.std(), color=INK, linewidth=0.8, capsize=2, capthick=0.8)
@@ -112,7 +102,7 @@ def _bar(axes: Axes, where: float, width: float, values: pd.Series, shade: str) 
 
 
 def _said(axes: Axes, where: float, values: pd.Series, reference: pd.Series | None, upright: bool) -> Annotation:
-    """The mean above its bar; `reference` holds the runs that its ratio refers to."""
+    """The mean above its bar, with its ratio to the runs in `reference`."""
     top = max(values.mean() + (values.std() if len(values) > 1 else 0), values.max())
     said = _number(values.mean())
     if reference is not None and reference.notna().any() and reference.mean() > 0:
@@ -122,7 +112,7 @@ def _said(axes: Axes, where: float, values: pd.Series, reference: pd.Series | No
 
 
 def _spread(numbers: Sequence[Annotation], point: float) -> None:
-    """Where two numbers are closer than _GAP, move all of a model's apart, about their middle; `point` is in pixels."""
+    """Move a model's numbers apart around their centre if any two are closer than _GAP; `point` is in pixels."""
     boxes = [number.get_window_extent() for number in numbers]
     middles = [(box.x0 + box.x1) / 2 for box in boxes]
     pairs = pairwise(zip(boxes, middles, strict=True))
@@ -133,5 +123,5 @@ def _spread(numbers: Sequence[Annotation], point: float) -> None:
 
 
 def _number(value: float) -> str:
-    """Three significant digits, never in powers of ten; whole above a hundred."""
+    """Three significant digits without powers of ten; a whole number from 100."""
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"

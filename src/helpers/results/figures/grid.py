@@ -1,4 +1,4 @@
-"""A grid of variants as dots with their intervals, or as lines over the setting that varies."""
+"""A grid of variants as dots with intervals, or as lines over the setting that varies."""
 
 import itertools
 from typing import Any
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from helpers.results.figures.accuracies import DASHED, DOT, KINDS, dot, value
+from helpers.results.figures.accuracies import CHANCE_LINE, DOT, KINDS, dot, legend, percent_axis, shape_keys, value
 from helpers.results.figures.style import (
     INK,
     SOFT,
@@ -31,10 +31,10 @@ NOT_FACETS = ("variant", "reference", "settings", "x", "mode", "image", "answeri
 
 @styled
 def grid_figure(table: pd.DataFrame, title: str, axis: str | None = None) -> Figure:
-    """`helpers.results.tables.grid_table` drawn: a row of panels a model and domain (and facet), a column a question type.
+    """`helpers.results.tables.grid_table` drawn: rows of panels per model, domain and facet, columns per question type.
 
-    `axis` names the numeric setting in words; then each mode and way of asking is a line over it, wherever all variants
-    have a place on it. Otherwise each variant, and each state of the picture, is a block of dots.
+    If all variants have a value on the numeric setting called `axis`, each mode and prompting strategy is a line over
+    it. Otherwise each variant and image state is a block of dots.
     """
     groups = _panels(table)
     lined = axis is not None and _on_an_axis(table)
@@ -59,14 +59,14 @@ def grid_figure(table: pd.DataFrame, title: str, axis: str | None = None) -> Fig
 
 
 def _panels(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """What each row of panels shows, in words, and its part of the table."""
+    """The label of each row of panels, and its part of the table."""
     columns = list(table.columns[: list(table.columns).index("protocol")])
     keys = [column for column in columns if column not in NOT_FACETS]
     return [("\n".join(label(str(part)) for part in key), group) for key, group in table.groupby(keys, sort=False)]
 
 
 def _blocks(group: pd.DataFrame) -> list[tuple[str, str]]:
-    """Each variant and state of the picture; the untuned model, which has no variants, stands with the reference."""
+    """Each variant and image state. The untuned model has no variants and belongs to the reference."""
     return list(dict.fromkeys(group[["variant", "image"]].itertuples(index=False, name=None)))
 
 
@@ -83,35 +83,35 @@ def _block_starts(group: pd.DataFrame) -> list[float]:
 def _dots(axes: Axes, group: pd.DataFrame, kind: str, table: pd.DataFrame) -> None:
     modes, answerings = values_of(table, "mode"), values_of(table, "answering")
     starts, blocks, centres = _block_starts(group), _blocks(group), []
-    axes.axvline(CHANCE, color=SOFT, linewidth=0.8, linestyle=DASHED)
+    percent_axis(axes)
     for start, block in zip(starts, blocks, strict=False):
         cells = _of_block(group, block)
         centres.append(start + (len(cells) - 1) / 2)
         for place, (_, row) in enumerate(cells.iterrows()):
             if pd.notna(row[kind]):
                 shape = marker(row["answering"], answerings)
-                dot(axes, start + place, row, kind, colour(row["mode"], modes), filled=_shown(row), shape=shape)
+                dot(
+                    axes,
+                    start + place,
+                    row,
+                    kind,
+                    colour(row["mode"], modes),
+                    filled=row["image"] == "with",
+                    shape=shape,
+                )
                 value(axes, start + place, row, kind, **_weight(row, kind))
     axes.set_yticks(centres, [_block_label(block, group) for block in blocks])
-    axes.tick_params(axis="y", length=0)
     axes.set_ylim(starts[-1] - GAP + 0.1, -0.9)
-    axes.set_xlim(0, 100)
-    axes.set_xticks(range(0, 101, 25))
-    axes.grid(axis="x")
-
-
-def _shown(row: pd.Series) -> bool:
-    return row["image"] == "with"
 
 
 def _weight(row: pd.Series, kind: str) -> dict[str, Any]:
-    """Bold where the difference to the reference has an interval without zero."""
+    """Bold if the interval of the difference from the reference excludes zero."""
     low, high = row[f"{kind}_difference_low"], row[f"{kind}_difference_high"]
     return {"fontweight": "bold", "color": INK} if low > 0 or high < 0 else {}
 
 
 def _block_label(block: tuple[str, str], group: pd.DataFrame) -> str:
-    """What sets a block apart from the others: its variant, the state of its picture, or both."""
+    """What distinguishes a block: its variant, its image state, or both."""
     variant, image = block
     if group["image"].nunique() == 1:
         return variant
@@ -119,7 +119,7 @@ def _block_label(block: tuple[str, str], group: pd.DataFrame) -> str:
 
 
 def _on_an_axis(table: pd.DataFrame) -> bool:
-    """Each line needs one value at each place, and at least two places."""
+    """Whether each line has exactly one value per place, and there are at least two places."""
     keys = ["model", "domain", "mode", "image", "answering"]
     facets = [column for column in table.columns[: list(table.columns).index("protocol")] if column not in NOT_FACETS]
     at = table[table["mode"] != "base"]
@@ -130,12 +130,12 @@ def _on_an_axis(table: pd.DataFrame) -> bool:
 def _lines(axes: Axes, group: pd.DataFrame, kind: str, table: pd.DataFrame) -> None:
     modes, answerings = values_of(table, "mode"), values_of(table, "answering")
     places = np.sort(table["x"].dropna().unique())
-    axes.axhline(CHANCE, color=SOFT, linewidth=0.8, linestyle=DASHED)
+    axes.axhline(CHANCE, **CHANCE_LINE)
     series = list(group.groupby(["mode", "answering", "image"], sort=False))
     for number, ((mode, answering, image), line) in enumerate(series):
         line = line[line[kind].notna()].sort_values("x")
         shade, shape = colour(mode, modes), marker(answering, answerings)
-        if line["x"].nunique() < 2 or mode == "base":  # it does not depend on the setting
+        if line["x"].nunique() < 2 or mode == "base":  # independent of the setting
             axes.plot(
                 [places[0], places[-1]], [line[kind].iloc[0]] * 2, color=shade, linewidth=1.0, marker=shape, **_SMALL
             )
@@ -154,12 +154,12 @@ def _lines(axes: Axes, group: pd.DataFrame, kind: str, table: pd.DataFrame) -> N
 
 
 def _doubling(places: np.ndarray) -> bool:
-    """Whether equal ratios should be equally far apart, as for ranks of 4, 16 and 64."""
+    """Whether to use a logarithmic axis, as for ranks of 4, 16 and 64."""
     return places[0] > 0 and places[-1] / places[0] >= 8
 
 
 def _aside(x: pd.Series, steps: float, places: np.ndarray) -> pd.Series:
-    """A little to the side, so that the intervals of several lines do not lie upon one another."""
+    """The places shifted slightly, so that the intervals of several lines do not overlap."""
     if _doubling(places):
         return x * (places[-1] / places[0]) ** (0.01 * steps)
     return x + 0.01 * steps * (places[-1] - places[0])
@@ -169,24 +169,18 @@ _SMALL: Any = {"markersize": 3, "linestyle": (0, (5, 2))}
 
 
 def _legend(figure: Figure, table: pd.DataFrame, title: str) -> None:
-    """Colours for modes, shapes for ways of asking, and what is open, dashed or bold; only what occurs."""
-    modes, answerings = values_of(table, "mode"), values_of(table, "answering")
-    keys = [Line2D([], [], color=colour(mode, modes), linewidth=2, label=label(mode)) for mode in modes]
-    for answering in answerings:
-        shape: Any = {**DOT, "marker": marker(answering, answerings)}
-        keys.append(Line2D([], [], color=SOFT, **shape, linestyle="", label=label(answering)))
+    """Colours of modes, shapes of prompting strategies, and what is open or dashed; only what occurs."""
+    keys = shape_keys(values_of(table, "answering"))
     if table["image"].nunique() > 1:
         hollow: Any = {**DOT, "markerfacecolor": "white"}
-        keys.append(Line2D([], [], color=SOFT, **hollow, linestyle="", label="picture withheld or changed"))
-    keys.append(Line2D([], [], color=SOFT, linewidth=0.8, linestyle=DASHED, label=f"chance ({CHANCE:.0f} %)"))
-    columns = len(keys) if len(keys) <= 6 else -(-len(keys) // 2)
-    how: Any = {"title": title, "title_fontproperties": {"weight": "bold", "size": 9}, "columnspacing": 1.4}
-    figure.legend(handles=keys, loc="outside upper center", ncols=columns, handlelength=1.8, **how)
+        keys.append(Line2D([], [], color=SOFT, **hollow, linestyle="", label="image withheld or changed"))
+    how: Any = {"title": title, "title_fontproperties": {"weight": "bold", "size": 9}}
+    legend(figure, values_of(table, "mode"), keys, {"linewidth": 2}, **how)
 
 
 def _note(figure: Figure, table: pd.DataFrame) -> None:
-    """What bold numbers mean, where anything was compared."""
+    """Explain bold numbers, if anything was compared."""
     if table[[f"{kind}_difference_low" for kind in KINDS]].notna().any(axis=None):
         reference = label(str(compared(table)[1]))
-        words = f"bold: differs from “{reference}”; the 95 % interval of the paired difference has no zero in it"
+        words = f"bold: the 95 % interval of the paired difference from “{reference}” excludes zero"
         figure.supxlabel(words, x=0.99, ha="right", fontsize=7, color=SOFT)

@@ -1,4 +1,4 @@
-"""How alike a model represents a picture and its description, layer by layer, before and after training."""
+"""How similarly a model represents an image and its description, layer by layer, before and after training."""
 
 from typing import Any
 
@@ -18,15 +18,14 @@ COLUMNS = ("model", "layer", "stage", "mode", "cka")
 
 @styled
 def cka_figure(table: pd.DataFrame) -> Figure:
-    """Linear CKA of the representations of pictures and of texts about the same classes, over the layers.
+    """Linear CKA between the representations of images and of texts about the same classes, by layer.
 
-    A panel a model, a line a mode, dashed and open before training, solid and filled after it.
-
-    `table` has the columns model, layer (a number), stage (before or after), mode, cka (0 to 1). Rows that share all
-    but `cka` (seeds) are averaged.
+    One panel per model and one line per mode, dashed and open before training, solid and filled after it. `table` has
+    the columns model, layer (a number), stage (before or after), mode, cka (0 to 1). Rows that differ only in `cka`
+    (seeds) are averaged. Raises ``ValueError`` for a missing column or another stage.
     """
     if missing := [column for column in COLUMNS if column not in table.columns]:
-        raise ValueError(f"the table of similarities lacks {', '.join(missing)}; its columns are {', '.join(COLUMNS)}")
+        raise ValueError(f"the table lacks {', '.join(missing)}; it needs the columns {', '.join(COLUMNS)}")
     if unknown := sorted(set(table["stage"]) - set(STAGES)):
         raise ValueError(f"stage is {unknown[0]!r}; it must be before or after")
     models, modes = values_of(table, "model"), values_of(table, "mode")
@@ -43,14 +42,9 @@ def cka_figure(table: pd.DataFrame) -> Figure:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylim(0, 1)
         axes.grid(axis="y")
-    panels[0].set_ylabel("similarity of picture and text (CKA)")
+    panels[0].set_ylabel("similarity of image and text (CKA)")
     keys = [Line2D([], [], color=colour(mode, modes), linewidth=1.6, label=label(mode)) for mode in modes]
     keys += [Line2D([], [], color=SOFT, markersize=3.5, **STAGES[stage], label=f"{stage} training") for stage in STAGES]
-    figure.legend(
-        handles=keys,
-        loc="outside upper center",
-        ncols=len(keys) if len(models) > 1 else 2,
-        columnspacing=1.4,
-        handlelength=2.2,
-    )
+    columns = len(keys) if len(models) > 1 else 2
+    figure.legend(handles=keys, loc="outside upper center", ncols=columns, columnspacing=1.4, handlelength=2.2)
     return figure

@@ -1,7 +1,7 @@
-"""What Figure 2 does not say: cost against accuracy, where the saving comes from, power and memory over time.
+"""What Figure 2 does not show: cost against accuracy, the origin of the saving, power and memory over time.
 
-All three are drawn from what the training runs recorded (`resources.json`, and the samples beside it). An older record
-that lacks a cause (image tokens, GPU memory, operations) is drawn without it.
+All three are drawn from the records of the training runs (`resources.json` and the samples next to it). What an older
+record lacks (image tokens, GPU memory, FLOPs) is left out.
 """
 
 import json
@@ -12,15 +12,14 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from helpers.paths import MAIN
+from helpers.results.figures.accuracies import CHANCE_LINE, DOT, legend, shape_keys
 from helpers.results.figures.costs import COSTS
 from helpers.results.figures.style import (
     FAINT,
     INK,
     SMALL,
-    SOFT,
     STYLE,
     TEXT_WIDTH,
     colour,
@@ -34,17 +33,17 @@ from helpers.results.stats.accuracy import CHANCE
 from helpers.results.tables.order import in_order
 
 RUN = ["model", "domain", "mode"]
-SAMPLES = "resources.parquet"  # beside resources.json
+SAMPLES = "resources.parquet"  # next to resources.json
 _GAP = 0.5  # of a bar, between the causes and their effects
 CAUSES = {  # columns of a record in words
-    "vision_tower_calls": "calls of the vision tower",
+    "vision_tower_calls": "vision-tower calls",
     "image_tokens": "image tokens",
-    "tokens": "tokens in all",
-    "flops": "operations (estimated)",
+    "tokens": "all tokens",
+    "flops": "FLOPs (estimated)",
 }
 EFFECTS = {
     "peak_memory_mb": "peak memory",
-    "cpu_seconds": "processor time",
+    "cpu_seconds": "CPU time",
     "seconds": "time",
     "energy_wh": "energy",
 }
@@ -55,11 +54,12 @@ PARTS = {
     "flops_image_tokens": "language model, image tokens",
     "flops_text_tokens": "language model, text tokens",
 }
-TRADED = {"seconds": "time of training (s)", "energy_wh": "energy of training (Wh)"}
+COMPARED_MODES = ("text_only", "image_text")
+TRADED = {"seconds": "training time (s)", "energy_wh": "training energy (Wh)"}
 
 
 def tradeoff_table(resources: pd.DataFrame, accuracies: pd.DataFrame) -> pd.DataFrame:
-    """Mean cost of each trained model (over the seeds) beside its Type-1 accuracy, a row a way of asking."""
+    """Mean training cost over the seeds, and Type-1 accuracy, of each trained model: one row per prompting strategy."""
     costs = resources.groupby(RUN, sort=False)[list(COSTS)].mean().reset_index()
     columns = [*RUN, "answering", "type1", "type1_low", "type1_high"]
     return costs.merge(accuracies[columns], on=RUN).round({"seconds": 2, "peak_memory_mb": 1, "energy_wh": 5})
@@ -67,12 +67,12 @@ def tradeoff_table(resources: pd.DataFrame, accuracies: pd.DataFrame) -> pd.Data
 
 @styled
 def tradeoff_figure(table: pd.DataFrame) -> Figure:
-    """Cost (time, energy) against Type-1 accuracy with its interval; colour: mode, shape: way of asking.
+    """Type-1 accuracy with its interval over cost (time, energy); colour: mode, shape: prompting strategy.
 
-    Up and to the left is better. ``table`` as `tradeoff_table` makes it; a column of panels a model and domain.
+    Up and to the left is better. ``table`` is a `tradeoff_table`; one column of panels per model and domain.
     """
     if table.empty:
-        return notice("No trained model was evaluated: no cost to set against an accuracy.")
+        return notice("No trained model was evaluated, so there is no accuracy to compare with a cost.")
     groups = list(table.groupby(["model", "domain"], sort=False))
     figure = Figure((TEXT_WIDTH, 0.75 + 1.6 * len(TRADED)), layout="constrained")
     panels = figure.subplots(len(TRADED), len(groups), squeeze=False, sharey=True, sharex="row")
@@ -85,17 +85,17 @@ def tradeoff_figure(table: pd.DataFrame) -> Figure:
         row[0].set_ylabel("Type 1 (%)")
         for axes in row:
             axes.set_xlabel(words)
-    figure.legend(handles=_keys(modes, answerings), loc="outside upper center", ncols=len(modes) + len(answerings) + 1)
+    legend(figure, modes, shape_keys(answerings), {**DOT, "linestyle": ""})
     return figure
 
 
 def _place(place: tuple[str, str]) -> str:
-    """A model and domain on two lines, for panels that stand side by side."""
+    """A model and domain on two lines, for panels side by side."""
     return "\n".join(map(label, place))
 
 
 def _points(axes: Axes, group: pd.DataFrame, cost: str, modes: Sequence[str], answerings: Sequence[str]) -> None:
-    axes.axhline(CHANCE, color=SOFT, linewidth=0.8, linestyle=(0, (3, 2)))
+    axes.axhline(CHANCE, **CHANCE_LINE)
     for _, row in group.dropna(subset=[cost, "type1"]).iterrows():
         shade, shape = colour(row["mode"], modes), marker(row["answering"], answerings)
         axes.plot([row[cost]] * 2, [row["type1_low"], row["type1_high"]], color=shade, linewidth=1.0)
@@ -105,20 +105,13 @@ def _points(axes: Axes, group: pd.DataFrame, cost: str, modes: Sequence[str], an
     axes.grid(axis="y")
 
 
-def _keys(modes: Sequence[str], answerings: Sequence[str]) -> list[Line2D]:
-    dots: Any = {"linestyle": "", "markersize": 4.5}
-    coloured = [Line2D([], [], marker="o", color=colour(mode, modes), label=label(mode), **dots) for mode in modes]
-    shapes = [Line2D([], [], marker=marker(a, answerings), color=SOFT, label=label(a), **dots) for a in answerings]
-    chance = Line2D([], [], color=SOFT, linewidth=0.8, linestyle=(0, (3, 2)), label=f"chance ({CHANCE:.0f} %)")
-    return [*coloured, *shapes, chance]
+def saving_table(resources: pd.DataFrame) -> pd.DataFrame:
+    """Each cause and cost of text-only training relative to image-text training (means over the seeds), one row each.
 
-
-def saving_table(resources: pd.DataFrame, of: str = "text_only", to: str = "image_text") -> pd.DataFrame:
-    """Each cause and cost of mode ``of`` as a share of mode ``to`` (means over the seeds), one row each.
-
-    Columns: model, domain, cause, ``of``, ``to``, share. What a record lacks, or is zero in ``to``, is left out.
+    Columns: model, domain, cause, text_only, image_text, share. A cause that the records lack, or that is zero in
+    image-text training, is left out.
     """
-    rows = []
+    rows, (of, to) = [], COMPARED_MODES
     for (model, domain), group in resources.groupby(["model", "domain"], sort=False):
         for cause in (column for column in _SHARES if column in resources.columns):
             means = group.groupby("mode")[cause].mean()
@@ -129,10 +122,11 @@ def saving_table(resources: pd.DataFrame, of: str = "text_only", to: str = "imag
 
 
 @styled
-def saving_figure(table: pd.DataFrame, of: str = "text_only", to: str = "image_text") -> Figure:
-    """`saving_table` as bars from nothing to the whole: above the causes, below what they bring down."""
+def saving_figure(table: pd.DataFrame) -> Figure:
+    """`saving_table` as bars from 0 to 1: the causes above, their effects below."""
+    of, to = COMPARED_MODES
     if table.empty:
-        return notice(f"No model was trained both ways ({label(of)} and {label(to)}): nothing to compare.")
+        return notice(f"No model was trained in both modes ({label(of)}, {label(to)}), so there is nothing to compare.")
     groups = list(table.groupby(["model", "domain"], sort=False))
     shown = [cause for cause in _SHARES if cause in set(table["cause"])]
     places = {cause: place + _GAP * (cause in EFFECTS) for place, cause in enumerate(shown)}
@@ -162,13 +156,13 @@ def _shares(axes: Axes, shares: Mapping[str, float], places: Mapping[str, float]
 
 @styled
 def time_figure(samples: pd.DataFrame) -> Figure:
-    """Power and memory over the seconds of some trainings; ``samples`` as saved by the meter, with model and mode.
+    """Power and memory over the time of some training runs; ``samples`` as in `read_meter_samples`.
 
-    One line a mode, a column a model and domain. Power is CPU + GPU: that of RAM is an estimate that does not vary.
-    Memory is the GPU's where one was used, else the process's, with everything that was loaded before.
+    One line per mode, one column of panels per model and domain. Power is CPU + GPU, because that of RAM is a constant
+    estimate. Memory is that of the GPU if one was used, otherwise of the process, including what was loaded before.
     """
     if samples.empty:
-        return notice("No training left samples of its power and memory.")
+        return notice("No training run recorded its power and memory over time.")
     groups = list(samples.groupby(["model", "domain"], sort=False))
     figure = Figure((TEXT_WIDTH, 3.1), layout="constrained")
     panels = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
@@ -185,14 +179,14 @@ def time_figure(samples: pd.DataFrame) -> Figure:
             axes.set_xlim(left=0)
             axes.set_ylim(0, max(axes.get_ylim()[1], 1.1 * _highest(axes)))
             axes.grid(axis="y")
-    panels[0][0].set_ylabel("power of processor\nand GPU (W)")
+    panels[0][0].set_ylabel("power of CPU\nand GPU (W)")
     panels[1][0].set_ylabel("memory (MB)")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(modes))
     return figure
 
 
 def _power(run: pd.DataFrame) -> pd.Series:
-    """Watts; none for a last interval of less than half the usual length, whose energy is mostly rounding."""
+    """Watts, without a last interval of less than half the usual length, whose energy is mostly rounding error."""
     power, lengths = run["cpu_w"] + run["gpu_w"].fillna(0), run["seconds"].diff()
     return power.iloc[:-1] if lengths.iloc[-1] < lengths.iloc[:-1].median() / 2 else power
 
@@ -201,13 +195,13 @@ def _highest(axes: Axes) -> float:
     return max(float(max(line.get_ydata())) for line in axes.get_lines())  # type: ignore[arg-type, type-var]
 
 
-def split_table(resources: pd.DataFrame, of: str = "text_only", to: str = "image_text") -> pd.DataFrame:
-    """The difference in operations between two modes by the part that they were done for; means over the seeds.
+def split_table(resources: pd.DataFrame) -> pd.DataFrame:
+    """The difference in FLOPs between text-only and image-text training, by part of the model; means over the seeds.
 
-    Columns: model, domain, part, ``of``, ``to``, and percent: what the part contributes to the difference in all.
-    Contributions add up to 100; one below zero costs ``of`` more. Empty where the records count no operations.
+    Columns: model, domain, part, text_only, image_text, and percent: the part's contribution to the whole difference.
+    Contributions add up to 100; a negative one costs text-only training more. Empty if the records have no FLOPs.
     """
-    rows = []
+    rows, (of, to) = [], COMPARED_MODES
     columns = ["model", "domain", "part", of, to, "percent"]
     if not set(PARTS) <= set(resources.columns):
         return pd.DataFrame(columns=columns)
@@ -222,9 +216,9 @@ def split_table(resources: pd.DataFrame, of: str = "text_only", to: str = "image
 
 
 def read_meter_samples(resource_files: Iterable[str | Path]) -> pd.DataFrame:
-    """The samples beside some `resources.json`: of each model, domain and mode the run of the lowest seed.
+    """The samples next to some `resources.json`: per model, domain and mode, those of the run with the lowest seed.
 
-    Of the profile as it stands (variant `main`). None at all give an empty table.
+    Only the unchanged profile counts (variant `main`). Without samples, an empty table.
     """
     found: dict[tuple[str, ...], tuple[int, Path]] = {}
     for file in map(Path, resource_files):

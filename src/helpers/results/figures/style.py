@@ -1,8 +1,8 @@
-"""What all figures share: type, colours, words, and how a figure goes to disk.
+"""What all figures share: type, colours, words, and how a figure is saved.
 
-A figure is a plain `matplotlib.figure.Figure` (not pyplot's), so that drawing leaves no global state behind. Colours
-are Okabe and Ito's, which colour-blind readers can tell apart (https://jfly.uni-koeln.de/color/); a mode has the same
-one in every figure.
+A figure is a plain `matplotlib.figure.Figure` (not pyplot's), so drawing leaves no global state behind. The
+colours are Okabe and Ito's, which colour-blind readers can tell apart (https://jfly.uni-koeln.de/color/). A mode has
+the same colour in every figure.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,16 +28,20 @@ COLOURS = {
     "hybrid": "#009E73",
     "printed": "#CC79A7",
 }
-OTHER_COLOURS = ("#D55E00", "#56B4E9", "#8A7B00")  # for modes that this file does not know yet
-MARKERS = {"direct": "o", "describe": "s", "describe_tuned": "D"}  # a way of asking has one shape in every figure
+OTHER_COLOURS = ("#D55E00", "#56B4E9", "#8A7B00")  # for modes without an entry above
+MARKERS = {
+    "direct": "o",
+    "describe": "s",
+    "describe_tuned": "D",
+}  # a prompting strategy has the same shape in every figure
 OTHER_MARKERS = ("^", "v", "P")
 
-TEXT_WIDTH = 7.0  # inches: both columns of a two-column page (AAAI); a figure is drawn as wide as it is printed
-COLUMN_WIDTH = 3.3  # inches: one of them
-SMALL = 6.5  # points: the smallest type in any figure
+TEXT_WIDTH = 7.0  # inches: both columns of a two-column page (AAAI); figures are drawn at their printed width
+COLUMN_WIDTH = 3.3  # inches: one column
+SMALL = 6.5  # points: the smallest font size in any figure
 
 STYLE: Any = {
-    "font.family": "STIXGeneral",  # Times-like, as the paper's text, and shipped with matplotlib on every system
+    "font.family": "STIXGeneral",  # similar to Times, as in the paper, and shipped with matplotlib on every system
     "mathtext.fontset": "stix",
     "font.size": 8,
     "axes.titlesize": 8,
@@ -63,11 +67,11 @@ STYLE: Any = {
     "grid.linewidth": 0.6,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "pdf.fonttype": 42,  # TrueType: embedded, searchable, and accepted by publishers (type 3 is not)
+    "pdf.fonttype": 42,  # TrueType: embedded, searchable, and accepted by publishers, unlike Type 3
 }
-styled = mpl.rc_context(STYLE)  # decorates a drawing function: the style holds inside it and nowhere else
+styled = mpl.rc_context(STYLE)  # decorates a drawing function; the style applies only inside it
 
-# Keys of tables in words; what a model is called is in its profile. A key without an entry stands for itself.
+# Table keys in words. Model names come from the profile. A key without an entry stands for itself.
 LABELS = {
     "base": "untuned",
     "text_only": "text only",
@@ -80,34 +84,35 @@ LABELS = {
     "type1": "Type 1: recognition",
     "type2": "Type 2: reasoning",
     "overall": "Overall",
-    "with": "with picture",
-    "without": "picture withheld",
-    "blank": "blank picture",
-    "other": "another picture",
+    "with": "with image",
+    "without": "image withheld",
+    "blank": "blank image",
+    "other": "another image",
     "described": "description instead",
-    "guided": "picture, guided",
-    "option_likelihood": "likelihood of each option",
-    "option_likelihood_normalised": "likelihood of each option by its length",
-    "letter": "written letter",
-    "letter_likelihood": "likelihood of each letter",
+    "guided": "image, guided",
+    "option_likelihood": "option likelihood",
+    "option_likelihood_normalised": "length-normalised option likelihood",
+    "letter": "generated letter",
+    "letter_likelihood": "letter likelihood",
 }
 
 
-_displays: dict[str, str] = {}  # by a model's key its name in print, as `use_displays` has set it
+_displays: dict[str, str] = {}  # model key: display name, set by `use_displays`
 
 
 def use_displays(displays: Mapping[str, str], run: str | Path) -> dict[str, str]:
-    """Set what each model is called in figures and shown tables of this process, and return it.
+    """Set, and return, the display names of the models in this process's figures and shown tables.
 
-    Empty ``displays`` are taken from the profile whose name the run's folder bears, also where ``run`` is a folder or
-    file within it. A model without one is called by its key. Raises ``ValueError`` where two models share a name.
+    If ``displays`` is empty, the names come from the profile that the run's folder is named after; ``run`` may also be
+    a folder or file within it. A model without a display name keeps its key. Raises ``ValueError`` if two models share
+    a name.
     """
     profile = None if displays else profile_of(run)
     found = {key: model.display for key, model in profile.models.items()} if profile else dict(displays)
     if twice := next((name for name in found.values() if [*found.values()].count(name) > 1), None):
         keys = ", ".join(key for key, name in found.items() if name == twice)
         raise ValueError(
-            f"the models {keys} are all displayed as {twice!r}: no table could tell them apart; rename one"
+            f"the models {keys} all have the display name {twice!r}, so no table could tell them apart; rename one"
         )
     _displays.clear()
     _displays.update(found)
@@ -115,45 +120,42 @@ def use_displays(displays: Mapping[str, str], run: str | Path) -> dict[str, str]
 
 
 def with_displays(table: pd.DataFrame) -> pd.DataFrame:
-    """A copy to show, with models called as `use_displays` says; the files keep their keys.
-
-    Models are looked for in a column or an index level called model.
-    """
+    """A copy with display names in the column or index level `model`; the files keep the keys."""
     if "model" in table.index.names:
         table = table.rename(index=_displays, level="model" if table.index.nlevels > 1 else None)
     return table.assign(model=table["model"].replace(_displays)) if "model" in table.columns else table.copy()
 
 
 def label(key: str) -> str:
-    """A model's, profile's or table's key in words."""
+    """A key of a model, domain or table in words."""
     return _displays.get(key) or LABELS.get(key) or domain_labels().get(key, key)
 
 
 def colour(mode: str, modes: Sequence[str]) -> str:
-    """A mode's colour; modes without one of their own share the remaining colours in their order."""
+    """A mode's colour; modes without an entry in `COLOURS` get the other colours in order."""
     others = [other for other in modes if other not in COLOURS]
     return COLOURS.get(mode) or OTHER_COLOURS[others.index(mode) % len(OTHER_COLOURS)]
 
 
 def marker(answering: str, answerings: Sequence[str]) -> str:
-    """The shape of a way of asking, as `colour` is that of a mode."""
+    """The shape of a prompting strategy, by the same rule as `colour`."""
     others = [other for other in answerings if other not in MARKERS]
     return MARKERS.get(answering) or OTHER_MARKERS[others.index(answering) % len(OTHER_MARKERS)]
 
 
 def values_of(table: pd.DataFrame, column: str) -> list[Any]:
-    """The values of a column, each once, as the table orders them."""
+    """The distinct values of a column, in the table's order."""
     return list(table[column].unique())
 
 
 def questions_said(group: pd.DataFrame, kind: str) -> str:
-    """How many questions of a type stand behind a group of accuracies: "200", or "116-200" where its rows differ."""
+    """The number of questions behind a group of accuracies: "200", or "116–200" if its rows differ."""
     counts = group["n_type1"] + group["n_type2"] if kind == "overall" else group[f"n_{kind}"]
     return f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()}–{counts.max()}"
 
 
 def page(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty page to draw on freely, in inches from the upper left corner."""
+    """An empty page to draw on; coordinates are inches from the upper left corner."""
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
@@ -163,7 +165,7 @@ def page(width: float, height: float) -> tuple[Figure, Axes]:
 
 @styled
 def notice(words: str) -> Figure:
-    """A figure that says why there is nothing to show: a file that is waited for then says so itself."""
+    """A figure that says why there is nothing to show, for a file that the workflow expects."""
     figure, axes = page(TEXT_WIDTH, 0.5)
     axes.text(TEXT_WIDTH / 2, 0.25, words, ha="center", va="center", color=SOFT)
     return figure
@@ -171,13 +173,10 @@ def notice(words: str) -> Figure:
 
 @styled
 def save(figure: Figure, folder: Path, name: str, data: pd.DataFrame, inputs: Iterable[str | Path]) -> Path:
-    """Write `name`.csv, .pdf and .png (300 dpi) into `folder`, and `name`.json, which `helpers.workflow.verify` reads.
+    """Write `name`.csv, .pdf, .png (300 dpi) and .json (for `helpers.workflow.verify`); returns the PNG's path.
 
-    Returns the PNG's path.
-
-    The files' metadata name the `inputs`, relative to the repository, and the manifest of the run that draws it (no
-    manifest outside of the workflow). They hold no date: a figure that is drawn again from the same data is the same
-    file, so that version control and the workflow see no change.
+    The metadata names the `inputs`, relative to the repository, and the manifest of the current run (none outside the
+    workflow). It has no date: the same data gives the same file, so version control and the workflow see no change.
     """
     inputs = list(inputs)
     sources = "; ".join(_relative(path) for path in inputs)
@@ -186,7 +185,7 @@ def save(figure: Figure, folder: Path, name: str, data: pd.DataFrame, inputs: It
     with atomic_write(folder / f"{name}.pdf") as temporary:
         about = {"Title": name, "Subject": made_by, "Keywords": sources, "CreationDate": None}
         figure.savefig(temporary, metadata=about)
-    figure.set_layout_engine("none")  # it is laid out by now; once more would take as long as drawing it
+    figure.set_layout_engine("none")  # already laid out; doing it again would take as long as drawing
     with atomic_write(folder / f"{name}.png") as temporary:
         figure.savefig(temporary, dpi=300, metadata={"Title": name, "Description": made_by, "Source": sources})
     write_sidecar(folder, name, inputs)
@@ -194,6 +193,6 @@ def save(figure: Figure, folder: Path, name: str, data: pd.DataFrame, inputs: It
 
 
 def _relative(path: str | Path) -> str:
-    """The path within the repository; of a file elsewhere only the name, as a folder would be one machine's."""
+    """The path within the repository, or only the name of a file elsewhere, whose folder exists on one machine only."""
     path = Path(path)
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name

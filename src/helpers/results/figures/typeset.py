@@ -1,4 +1,4 @@
-"""Tables 1 and 2 as they would stand in a paper: ruled like booktabs, intervals in small type, the best in bold."""
+"""Tables 1 and 2 as in a paper: booktabs rules, intervals in small type, the best in bold."""
 
 import textwrap
 from collections.abc import Sequence
@@ -14,50 +14,50 @@ from helpers.results.figures.style import SMALL, SOFT, label, notice, page, ques
 # Inches.
 _LINE = 0.165  # from one line to the next
 _MARGIN = 0.06
-LABELS_AT = {"mode": _MARGIN + 0.08, "answering": 0.87, "seeds": 1.58}  # where each column of words begins
+LABELS_AT = {"mode": _MARGIN + 0.08, "answering": 0.87, "seeds": 1.58}  # left edge of each text column
 NUMBERS_FROM = 2.02
-WIDTHS = {3: 1.15, 6: 0.83}  # a column of numbers, by how many there are: a number, its interval and a gap
-NUMBER = 0.27  # the number's share of it
-_GAP = 0.12  # between two blocks' rules
+WIDTHS = {3: 1.15, 6: 0.83}  # of a number, its interval and a gap, by the number of columns
+NUMBER = 0.27  # of the number alone
+_GAP = 0.12  # between the rules of two blocks
 
 MEASURES = ("type1", "type2", "overall")
-ASKED = {"describe_tuned": "describe, tuned"}  # in a narrow column
+ASKED = {"describe_tuned": "describe, tuned"}  # short, for a narrow column
 NOTE = (
-    "Accuracy in percent, the mean over the seeds, with Wilson’s 95\xa0% interval over the n questions. "
-    "Bold: the highest of its column within a group{where}. Chance: 25\xa0%.{protocol}"
+    "Accuracy in percent (mean over the seeds), with Wilson’s 95\xa0% interval for n questions. "
+    "Bold: the highest in its column within a group{where}. Chance: 25\xa0%.{protocol}"
 )
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of numbers: what stands above it, and which cells of the table stand in it."""
+    """A column of numbers: its headings, and which cells of the table it shows."""
 
-    block: str  # the head that it shares with its neighbours; empty: none
+    block: str  # the heading shared with its neighbours; empty: none
     title: str
     measure: str
     image: str
     domain: str | None  # None: the group's own
-    end: float  # where its numbers end, in inches from the left
+    end: float  # right edge of its numbers, in inches from the left
 
     def of(self, cells: pd.DataFrame) -> pd.DataFrame:
-        """The cells that stand in this column."""
+        """The cells that this column shows."""
         cells = cells[cells["image"] == self.image]
         return cells if self.domain is None else cells[cells["domain"] == self.domain]
 
 
 @styled
 def table_figure(table: pd.DataFrame) -> Figure:
-    """Table 1, or Table 2 with every measure twice: with the picture and without it.
+    """Table 1, or Table 2 with every measure twice: with the image and without it.
 
-    Table 1 of two domains has them side by side. "Best" is the highest of a column within a group, i.e. one model and
-    domain: across them the questions differ. Without the picture there is nothing to be best at, and none is marked.
+    Two domains of Table 1 are side by side. The best value of a column is marked within a group (one model and domain),
+    because the questions of other groups differ. Without the image, none is marked: there is nothing to be best at.
     """
     if table.empty:
-        return notice("No question was asked with the picture withheld.")
+        return notice("No question was asked with the image withheld.")
     table = table if "image" in table.columns else table.assign(image="with")
     columns, groups = _columns(table), _groups(table)
     width = columns[-1].end - NUMBER + WIDTHS[len(columns)]
-    note = textwrap.wrap(_note(table), int(22.5 * width))  # characters of the smallest type in an inch
+    note = textwrap.wrap(_note(table), int(22.5 * width))  # characters per inch of the smallest type
     heads = 1 if len(columns) == len(MEASURES) else 2
     lines = sum(len(_lines(group)) + 1.5 for _, group in groups) + 1.6 + heads + 0.8 * len(note)
     figure, axes = page(width, _LINE * lines)
@@ -72,8 +72,8 @@ def table_figure(table: pd.DataFrame) -> Figure:
 def _note(table: pd.DataFrame) -> str:
     protocols = values_of(table, "protocol") if "protocol" in table.columns else []
     said = "; ".join(f"{label(protocol)} ({protocol})" for protocol in protocols)
-    where = " where the picture was shown" if table["image"].nunique() > 1 else ""
-    return NOTE.format(where=where, protocol=f" Answers read by: {said}." if said else "")
+    where = " where the image was shown" if table["image"].nunique() > 1 else ""
+    return NOTE.format(where=where, protocol=f" Answer protocol: {said}." if said else "")
 
 
 def _side_by_side(table: pd.DataFrame) -> bool:
@@ -105,7 +105,7 @@ def _lines(group: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _head(axes: Axes, columns: Sequence[Column]) -> float:
-    """Draw the head between its rules; return where the body begins, in inches from the top."""
+    """Draw the heading between its rules; returns where the body begins, in inches from the top."""
     _rule(axes, _MARGIN, 0.9)
     at = _MARGIN + 0.85 * _LINE
     if columns[0].block:
@@ -124,7 +124,7 @@ def _head(axes: Axes, columns: Sequence[Column]) -> float:
 
 
 def _blocks(axes: Axes, columns: Sequence[Column], at: float) -> None:
-    """The upper line of the head: what several columns share, above a rule."""
+    """Draw the upper line of the heading: what several columns share, above a rule."""
     blocks = list(dict.fromkeys(column.block for column in columns))
     width = len(columns) // len(blocks) * WIDTHS[len(columns)]
     for place, block in enumerate(blocks):
@@ -134,8 +134,8 @@ def _blocks(axes: Axes, columns: Sequence[Column], at: float) -> None:
 
 
 def _group(axes: Axes, at: float, title: str, group: pd.DataFrame, columns: Sequence[Column]) -> float:
-    """Draw the lines of one group below its title; return where the next group begins."""
-    if at > _MARGIN + 4 * _LINE:  # the first group stands right below the head's rule
+    """Draw the lines of one group below its title; returns where the next group begins."""
+    if at > _MARGIN + 4 * _LINE:  # the first group follows the rule of the heading
         _rule(axes, at, 0.3)
     at += 0.8 * _LINE
     axes.text(_MARGIN, at, title, fontweight="bold", va="center")
@@ -152,7 +152,7 @@ def _group(axes: Axes, at: float, title: str, group: pd.DataFrame, columns: Sequ
 def _line(
     axes: Axes, at: float, line: tuple[str, str], group: pd.DataFrame, standing: Sequence[tuple[Column, pd.DataFrame]]
 ) -> None:
-    """Draw one line of a group; ``standing``: the group's cells by column."""
+    """Draw one line of a group; ``standing``: the group's cells per column."""
     mode, answering = line
     seeds = group.loc[(group["mode"] == mode) & (group["answering"] == answering), "seeds"].max()
     axes.text(LABELS_AT["mode"], at, label(mode), va="center")
@@ -172,6 +172,6 @@ def _cell(axes: Axes, end: float, at: float, cell: dict[Any, Any], measure: str,
 
 
 def _rule(axes: Axes, at: float, weight: float, left: float = _MARGIN, right: float | None = None) -> None:
-    """A horizontal rule, `weight` points thick; across the whole table unless told where it ends."""
+    """A horizontal rule, `weight` points thick; by default across the whole table."""
     right = axes.get_xlim()[1] - _MARGIN if right is None else right
     axes.plot([left, right], [at, at], color="black", linewidth=weight, solid_capstyle="butt")

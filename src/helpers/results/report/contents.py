@@ -1,8 +1,8 @@
-"""What a run has left, as the report shows it: tables, figures, grids, each with its command and files."""
+"""The results of a run as the report shows them: tables, figures and grids, each with its command and files."""
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,56 +15,63 @@ from helpers.results.findings import reasons_shown
 from helpers.workflow import provenance
 from helpers.workflow.verify import Verified
 
-_LONGEST = 60  # rows of a table on the page; the file has all
-CIRCUMSTANCES = {
-    "domain",
-    "protocol",
-    "variant",
-    "seeds",
-    "seed",
-    "n_type1",
-    "n_type2",
-    "image",
-}  # said once if the same
-WORDS = {
-    "figure1": ("Figure 1: the idea", "Four panels: training by text alone, the test with a picture, training by image "
-                "and text, and the test in two steps, describing first. Drawn, not measured."),
-    "figure2": ("Figure 2: what training costs", "Bars of time, peak memory and energy of a training run, image-text "
-                "beside text-only, a group a model. The numbers are in the table below."),
-    "accuracy": ("Accuracy", "Dots with 95 % intervals, one a mode and way of asking, a column for each type of "
-                 "question; a dashed line marks chance. The numbers are in the table below."),
-    "ablation": ("The picture withheld", "Pairs of dots, filled with the picture and open without it, one a mode and "
-                 "way of asking. The numbers are in the table below."),
-    "resources_tradeoff": ("Cost against accuracy", "Each trained model as a point: what its training cost against its "
-                           "recognition accuracy. The numbers are in the table below."),
-    "resources_saving": ("Where the saving comes from", "Text-only relative to image-text training: tower calls, "
-                         "tokens, memory, time. The numbers are in the table below."),
-    "resources_time": ("Power and memory over time", "Lines of power and of memory over the seconds of a training."),
-}  # fmt: skip
-TABLE_TITLES = {
-    "table1": "Table 1: accuracy with the picture shown",
-    "table2": "Table 2: the picture withheld",
-    "comparison": "Beside the paper's numbers",
-    "paired": "Paired tests (McNemar, exact)",
-    "unreadable": "Replies that could not be read",
-    "resources": "What each training cost",
+_LABELLED = ["model", "domain", "mode", "answering", "image", "protocol", "first", "second"]  # columns of keys
+_LONGEST = 60  # rows of a table on the page; the file has the rest
+# Columns that are stated once, below the table, if all rows have the same value.
+CIRCUMSTANCES = {"domain", "protocol", "variant", "seeds", "seed", "n_type1", "n_type2", "image"}
+WORDS = {  # title and alternative text of each figure
+    "figure1": (
+        "Figure 1: the idea",
+        "Four panels: training on text alone, the test with an image, training on image and text, and the test in two "
+        "steps, describing first. Drawn, not measured.",
+    ),
+    "figure2": (
+        "Figure 2: the cost of training",
+        "Bars of time, peak memory and energy of a training run, image-text next to text-only, one group per model.",
+    ),
+    "accuracy": (
+        "Accuracy",
+        "Dots with 95 % intervals, one per training mode and prompting strategy, and one column per question type; a "
+        "dashed line marks chance.",
+    ),
+    "ablation": (
+        "The image withheld",
+        "Pairs of dots, filled with the image and open without it, one per training mode and prompting strategy.",
+    ),
+    "resources_tradeoff": (
+        "Cost against accuracy",
+        "Each trained model as a point: its recognition accuracy over its training cost.",
+    ),
+    "resources_saving": (
+        "Where the saving comes from",
+        "Text-only relative to image-text training: vision-tower calls, tokens, memory, time.",
+    ),
+    "resources_time": ("Power and memory over time", "Lines of power and memory over the time of a training run."),
 }
-NOT_SHOWN = {"table1", "table2", "figure2_column"}  # pictures of tables that the page has, and a figure in another form
+TABLE_TITLES = {
+    "table1": "Table 1: accuracy with the image",
+    "table2": "Table 2: the image withheld",
+    "comparison": "Comparison with the paper's numbers",
+    "paired": "Paired tests (McNemar, exact)",
+    "unreadable": "Unreadable replies",
+    "resources": "The cost of each training run",
+}
+NOT_SHOWN = {"table1", "table2", "figure2_column"}  # images of tables that are on the page, and a variant of Figure 2
 
 
 @dataclass(frozen=True)
 class LinkedSource:
-    """Where something on the page is from: files beside the page (shown name, address), and what made them."""
+    """Where something on the page comes from: files next to the page (name, address), and what made them."""
 
     links: tuple[tuple[str, str], ...]
     makers: tuple[tuple[str, str], ...]  # notebook and command
-    doubt: str = ""  # "stale" or "unrecorded", where the files cannot be relied on
-    reasons: tuple[str, ...] = ()  # why
+    doubt: str = ""  # "stale" or "unrecorded" if the files are unreliable
+    reasons: tuple[str, ...] = ()  # for the doubt
 
 
 @dataclass(frozen=True)
 class GridOnPage:
-    """A table as words. ``cut``: how many rows the page leaves out; ``throughout``: what all of them have in common."""
+    """A table as words. ``cut``: rows that the page leaves out; ``throughout``: values that all rows share."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -74,7 +81,7 @@ class GridOnPage:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A table or figure with its title, its words for who cannot see it, and its source."""
+    """A table or figure with its title, alternative text and source."""
 
     name: str
     title: str
@@ -86,7 +93,7 @@ class Exhibit:
 
 @dataclass
 class Shelf:
-    """The files that go along with the page, by their address relative to it, and who made each."""
+    """The files that accompany the page, by their address relative to it, and what made each."""
 
     run: Path
     manifests: dict[Path, dict[str, Any]]
@@ -99,13 +106,13 @@ class Shelf:
         self.owners = {name: path for path, content in by_end for name in content.get("outputs", {})}
 
     def put(self, file: Path) -> str:
-        """Take a file of the run along; returns its address."""
+        """Add a file of the run; returns its address."""
         address = f"files/{file.relative_to(self.run).as_posix()}"
         self.files[address] = file
         return address
 
     def source(self, files: Iterable[Path]) -> LinkedSource:
-        """Links to the files that are there, and the manifests and commands of the runs that made them."""
+        """Links to the existing files, and the manifests and commands of the runs that made them."""
         there = [file for file in files if file.is_file()]
         links = [(self._shown(file, there), self.put(file)) for file in there]
         named = (str(provenance.portable(file)) for file in there)
@@ -117,66 +124,59 @@ class Shelf:
         return LinkedSource(tuple(links), tuple(makers), *why)
 
     def _shown(self, file: Path, among: Sequence[Path]) -> str:
-        """A file's name, or its path in the run where several have the same."""
+        """A file's name, or its path in the run if several files share the name."""
         twice = [other.name for other in among].count(file.name) > 1
         return file.relative_to(self.run).as_posix() if twice else file.name
 
 
 def open_shelf(run: Path, checked: Verified) -> Shelf:
-    """An empty shelf that knows the run's manifests of runs that succeeded; not that of the page before this one."""
+    """An empty shelf with the manifests of the run's successful notebooks, except that of the previous page."""
     own = provenance.manifest_in_progress()
-    paths = [
-        path
-        for path in sorted(run.rglob(f"*{provenance.MANIFEST_SUFFIX}"))
-        if "report" not in path.relative_to(run).parts
-    ]
-    others = [path for path in paths if provenance.portable(path) != own]
+    paths = sorted(run.rglob(f"*{provenance.MANIFEST_SUFFIX}"))
+    others = [p for p in paths if "report" not in p.relative_to(run).parts and provenance.portable(p) != own]
     found = {path: json.loads(path.read_text(encoding="utf-8")) for path in others}
     return Shelf(run, {path: content for path, content in found.items() if content.get("exit") == 0}, checked)
 
 
 def tables(run: Path, shelf: Shelf) -> list[Exhibit]:
-    """The tables in the run's results: those of the paper first, others by name."""
-    order = list(TABLE_TITLES)
-    files = sorted(
-        (run / "results").glob("*.csv"),
-        key=lambda f: (f.stem not in order, order.index(f.stem) if f.stem in order else 0, f.stem),
-    )
-    return [
-        Exhibit(
-            file.stem,
-            TABLE_TITLES.get(file.stem, file.stem),
-            shelf.source([file, *_drawn(run / "figures", file.stem)]),
-            as_grid(file),
-        )
-        for file in files
-    ]
+    """The tables in the run's results: those of the paper first, the others by name."""
+    found = []
+    for file in sorted((run / "results").glob("*.csv"), key=_placed(TABLE_TITLES)):
+        drawn = (run / "figures" / f"{file.stem}.{end}" for end in ("pdf", "json"))
+        title = TABLE_TITLES.get(file.stem, file.stem)
+        found.append(Exhibit(file.stem, title, shelf.source([file, *drawn]), as_grid(file)))
+    return found
 
 
 def figures(folder: Path, shelf: Shelf) -> list[Exhibit]:
     """The figures of a folder, in the paper's order; without those that only a paper needs."""
-    order = list(WORDS)
-    pictures = sorted(
-        folder.glob("*.png"), key=lambda f: (f.stem not in order, order.index(f.stem) if f.stem in order else 0, f.stem)
-    )
+    pictures = sorted(folder.glob("*.png"), key=_placed(WORDS))
     return [_figure(picture, shelf) for picture in pictures if picture.stem not in NOT_SHOWN]
 
 
+def _placed(order: Iterable[str]) -> Callable[[Path], tuple[int, str]]:
+    """A sort key: files in this order of their stems, then all others by name."""
+    places = {name: place for place, name in enumerate(order)}
+    return lambda file: (places.get(file.stem, len(places)), file.stem)
+
+
 def _figure(picture: Path, shelf: Shelf) -> Exhibit:
-    title, alt = WORDS.get(picture.stem, (picture.stem.replace("_", " "), "The numbers are in the table below."))
+    title, alt = WORDS.get(picture.stem, (picture.stem.replace("_", " "), ""))
     data = picture.with_suffix(".csv")
+    numbers = as_grid(data) if data.is_file() and picture.stem != "figure1" else None
+    words = [f"{title}.", alt, "The numbers are in the table below." if numbers else ""]
     return Exhibit(
         name=picture.stem,
         title=title,
         source=shelf.source([data, picture.with_suffix(".pdf"), provenance.sidecar_of(picture)]),
-        table=as_grid(data) if data.is_file() and picture.stem != "figure1" else None,
+        table=numbers,
         picture=data_address(picture.read_bytes(), "png"),
-        alt=f"{title}. {alt}",
+        alt=" ".join(filter(None, words)),
     )
 
 
 def grids(run: Path, shelf: Shelf) -> dict[str, list[Exhibit]]:
-    """By a grid's name its figures, and those of its tables that are not the data of a figure."""
+    """By grid: its figures, and its tables except the data of these figures."""
     found: dict[str, list[Exhibit]] = {}
     for folder in sorted(path for path in (run / "grids").glob("*") if path.is_dir()):
         pictures = {file.stem: file for file in sorted(folder.rglob("*.png"))}
@@ -186,28 +186,20 @@ def grids(run: Path, shelf: Shelf) -> dict[str, list[Exhibit]]:
     return {name: exhibits for name, exhibits in found.items() if exhibits}
 
 
-def _drawn(folder: Path, name: str) -> list[Path]:
-    return [folder / f"{name}.pdf", folder / f"{name}.json"]
-
-
 def as_grid(file: Path) -> GridOnPage:
-    """A CSV as words: an accuracy and its interval in one cell, keys of profiles in words, numbers as in the file."""
+    """A CSV file as words: an accuracy and its interval in one cell, keys in words, other numbers as in the file."""
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except pd.errors.EmptyDataError:  # a table that came out without a column
+    except pd.errors.EmptyDataError:  # a table without columns
         return GridOnPage((), (), 0)
     for column in [c for c in table.columns if {f"{c}_low", f"{c}_high"} <= set(table.columns)]:
-        table[column] = [_with_interval(*row) for row in table[[column, f"{column}_low", f"{column}_high"]].to_numpy()]
+        cells = table[[column, f"{column}_low", f"{column}_high"]].to_numpy()
+        table[column] = [f"{value} [{low}, {high}]" if value else "" for value, low, high in cells]
         table = table.drop(columns=[f"{column}_low", f"{column}_high"])
-    known = [
-        c
-        for c in table.columns
-        if c in {"model", "domain", "mode", "answering", "image", "protocol", "first", "second"}
-    ]
-    for column in known:
+    for column in table.columns.intersection(_LABELLED):
         table[column] = table[column].map(label)
-    same = [column for column in table.columns if column in CIRCUMSTANCES and table[column].nunique() == 1]
-    same = same if len(table) > 1 else []
+    several = len(table) > 1
+    same = [c for c in table.columns if several and c in CIRCUMSTANCES and table[c].nunique() == 1]
     throughout = tuple((_head(column), _short(table[column].iloc[0])) for column in same)
     table = table.drop(columns=same)
     rows = tuple(tuple(map(_short, row)) for row in table.head(_LONGEST).to_numpy())
@@ -222,12 +214,8 @@ def _head(column: str) -> str:
     return known.get(column, column.replace("_", " "))
 
 
-def _with_interval(value: str, low: str, high: str) -> str:
-    return f"{value} [{low}, {high}]" if value else ""
-
-
 def _short(text: str) -> str:
-    """A number of many digits to four significant ones; anything else as it is."""
+    """A long number to four significant digits; anything else unchanged."""
     try:
         number = float(text)
     except ValueError:
@@ -236,7 +224,7 @@ def _short(text: str) -> str:
 
 
 def machine(manifests: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """On what and with what the run was made: every value that occurs, so that a mixture shows."""
+    """The hardware and software of the run: every value that occurs, so that a mixture is visible."""
     named: dict[str, set[str]] = {"commit": set(), "hardware": set(), "Python": set(), "packages": set()}
     for content in manifests:
         git = content.get("git") or {}

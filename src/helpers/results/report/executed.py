@@ -1,4 +1,4 @@
-"""Executed notebooks as pages beside the report: nbconvert's plain form in our frame, no script, no network."""
+"""Executed notebooks as pages next to the report: nbconvert's basic HTML in our template, no scripts, no network."""
 
 import os
 import re
@@ -10,17 +10,18 @@ import jinja2
 
 from helpers.paths import atomic_write
 
-# Beside what bleach allows by itself. Everything else is taken out: what a notebook shows may come from data.
+# In addition to bleach's own list. Everything else is removed, because notebook output may come from data.
 TAGS = "p br hr div span pre table thead tbody tr th td h1 h2 h3 h4 h5 h6 img dl dt dd sub sup small del figure".split()
-NO_WORDS = "No description has been provided for this image"  # nbconvert's, for a picture without words
+NO_WORDS = "No description has been provided for this image"  # nbconvert's text for an image without one
 HEADING_OR_PICTURE = re.compile(rf'<h[1-6][^>]*>(?P<heading>.*?)</h[1-6]>|alt="{NO_WORDS}"', re.DOTALL)
-WHOLLY_OUT = re.compile(r"<(style|script)\b.*?(</\1\s*>|$)", re.DOTALL | re.IGNORECASE)  # with their content
+WHOLLY_OUT = re.compile(r"<(style|script)\b.*?(</\1\s*>|$)", re.DOTALL | re.IGNORECASE)  # including their content
 
 
 def convert(notebook: Path, target: Path, frame: jinja2.Template, home: str) -> Path:
-    """Write a notebook as HTML, unless that has been done; ``home`` is the report's address from the page.
+    """Write a notebook as HTML, unless it is up to date; ``home`` is the report's address relative to the page.
 
-    A page gets its notebook's time, and is written anew whenever the two differ: a clock can be set back.
+    A page gets the modification time of its notebook. It is written again if the two differ in either direction,
+    because clocks can be set back.
     """
     time = notebook.stat().st_mtime_ns
     if target.is_file() and target.stat().st_mtime_ns == time:
@@ -33,7 +34,7 @@ def convert(notebook: Path, target: Path, frame: jinja2.Template, home: str) -> 
 
 
 def with_words(body: str) -> str:
-    """The markup with words for each picture that has none: the section that it stands in."""
+    """The markup with an alternative text for each image that has none: the section that it is in."""
     section = ""
 
     def named(found: re.Match[str]) -> str:
@@ -41,14 +42,14 @@ def with_words(body: str) -> str:
         if found["heading"] is not None:
             section = re.sub(r"<[^>]*>", "", found["heading"]).strip().replace('"', "&quot;")
             return found[0]
-        return f'alt="A picture{f" of the section “{section}”" if section else ""}"'
+        return f'alt="An image{f" in the section “{section}”" if section else ""}"'
 
     return HEADING_OR_PICTURE.sub(named, body)
 
 
 @cache
 def exporter() -> Any:
-    """nbconvert's, with a cleaner that leaves headings, paragraphs and tables in."""
+    """nbconvert's HTML exporter, with a sanitizer that keeps headings, paragraphs and tables."""
     from nbconvert import HTMLExporter
 
     made = HTMLExporter(template_name="basic", sanitize_html=True, exclude_anchor_links=True)
@@ -57,7 +58,7 @@ def exporter() -> Any:
 
 
 def _allowed(tag: str, name: str, value: str) -> bool:
-    """Of attributes: names and classes, links to elsewhere, and pictures that are in the page."""
+    """Allow ids and classes, external links, and images embedded in the page."""
     if tag == "img" and name == "src":
         return value.startswith("data:image/")
     if tag == "a" and name == "href":
@@ -66,7 +67,7 @@ def _allowed(tag: str, name: str, value: str) -> bool:
 
 
 def clean(html: str | bytes) -> str:
-    """The markup without anything that could act or load: no script, style, handler, frame or form."""
+    """The markup without anything active or external: no script, style, handler, frame or form."""
     import bleach
 
     text = html.decode("utf-8") if isinstance(html, bytes) else html
@@ -80,6 +81,6 @@ def clean(html: str | bytes) -> str:
 
 
 def executed_notebooks(run: Path) -> list[Path]:
-    """The executed copies of a run, without those of failures or of runs in progress."""
+    """The executed notebooks of a run, except failed and unfinished ones."""
     copies = sorted((run / "notebooks").rglob("*.ipynb"))
     return [copy for copy in copies if not copy.name.endswith((".failed.ipynb", ".running.ipynb"))]

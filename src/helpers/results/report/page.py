@@ -1,4 +1,4 @@
-"""The page: what `contents` found, put into the templates, and the files that it links to beside it."""
+"""The page: what `contents` collected, rendered with the templates, and the files that it links to."""
 
 import shutil
 from collections.abc import Mapping
@@ -20,8 +20,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 def build(run: Path, checked: verify.Verified | None = None, displays: Mapping[str, str] | None = None) -> Path:
     """Make ``report/index.html`` in the run's folder, and what it links to; returns its path.
 
-    ``checked`` is what `helpers.workflow.verify` found of the run, by default now; what it puts in doubt heads the page
-    and is not judged. ``displays``: what each model is called. Raises ``FileNotFoundError`` of a run without Table 1.
+    ``checked`` is the result of `helpers.workflow.verify` (default: verify now). What it finds stale or unrecorded is
+    listed at the top of the page and not judged. ``displays``: display names of the models. Raises
+    ``FileNotFoundError`` for a run without Table 1.
     """
     use_displays(displays or {}, run)
     checked = checked or verify.verify([run])
@@ -40,7 +41,7 @@ def build(run: Path, checked: verify.Verified | None = None, displays: Mapping[s
 
 
 def template_environment() -> jinja2.Environment:
-    """Templates that escape whatever is put into them, and fail on a name that is not there."""
+    """The templates, which escape all values and fail on an undefined name."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -56,20 +57,18 @@ def template_environment() -> jinja2.Environment:
 def _everything(
     run: Path, tables: claims.Tables, shelf: contents.Shelf, pages: list[tuple[str, str]]
 ) -> dict[str, Any]:
-    shown = examples.galleries(run)
+    by_hand = shelf.checked.by_hand
     behind = [resolve(file) for file in tables.files.values() if file]
     return {
         "name": run.name,
-        "command": "notebooks/10_report.ipynb"
-        if shelf.checked.by_hand
-        else f"./run_all.sh report --profile {run.name}",
+        "command": "notebooks/10_report.ipynb" if by_hand else f"./run_all.sh report --profile {run.name}",
         "abstract": claims.abstract(tables),
         "claims": [(claim, _taken(run, claim.file, shelf)) for claim in claims.claims(tables)],
         "describing": claims.describing(tables),
         "findings": [(f, _taken(run, f.file, shelf)) for f in findings.findings(run, shelf.checked) if f.file],
         "not_tried": claims.NOT_TRIED,
         "behind_claims": shelf.source(behind),
-        "galleries": [(one, shelf.source(one.files)) for one in shown],
+        "galleries": [(one, shelf.source(one.files)) for one in examples.galleries(run)],
         "tables": contents.tables(run, shelf),
         "figures": contents.figures(run / "figures", shelf),
         "grids": contents.grids(run, shelf),
@@ -78,28 +77,28 @@ def _everything(
         "checked": _checked(shelf.checked),
         "faults": [(fault, findings.reasons_shown(fault.reasons)) for fault in shelf.checked.faults],
         "remedy": verify.remedy(shelf.checked, run),
-        "by_hand": shelf.checked.by_hand,
+        "by_hand": by_hand,
         "colours": COLOURS,
     }
 
 
 def _taken(run: Path, file: str, shelf: contents.Shelf) -> str | None:
-    """The address beside the page of a file that a claim rests on; None where there is no such file."""
+    """Copy the file that a claim rests on; returns its address relative to the page, or None if there is no file."""
     path = resolve(file) if file else run
     return shelf.put(path) if path.is_file() else None
 
 
 def _notebooks(run: Path, target: Path) -> list[tuple[str, str]]:
-    """Name and address of each executed notebook, as a page beside the report."""
+    """Convert each executed notebook to a page next to the report; returns their names and addresses."""
     frame, found = template_environment().get_template("notebook.html.j2"), []
     for notebook in executed_notebooks(run):
         inside = notebook.relative_to(run / "notebooks").with_suffix("")
         address = f"notebooks/{inside.as_posix()}.html"
-        convert(notebook, target / address, frame, home="../" * (address.count("/")) + "index.html")
+        convert(notebook, target / address, frame, home="../" * address.count("/") + "index.html")
         found.append((inside.as_posix().replace("/", " · "), address))
     return found
 
 
 def _checked(checked: verify.Verified) -> str:
-    """One line on whether the results are those of their inputs, at the moment when the page was made."""
-    return "no manifest was found: made by hand" if checked.by_hand else verify.counted(checked)
+    """One line on whether the results still match their inputs at this moment."""
+    return "no manifest found, so the run was made by hand" if checked.by_hand else verify.counted(checked)

@@ -1,27 +1,19 @@
-"""From answer rows to accuracies, their uncertainty and what they differ by. Rows in, numbers out; nothing is drawn.
+"""From answer rows to accuracies, their uncertainty and their differences. Rows in, numbers out; nothing is drawn.
 
-A *row* is one question answered once (see `helpers.results.tables.read_answers`). Three decisions run through this package:
+A *row* is one answer to one question (see `helpers.results.tables.read_answers`). Three decisions hold throughout:
 
-- Accuracy over several seeds is the mean over the seeds, and its interval is Wilson's 95 % interval at n = the number
-  of *questions*, not questions times seeds: the same questions are asked again, and asking again makes no new ones.
+- Accuracy over several seeds is the mean over the seeds. Its interval is Wilson's 95 % interval with n = the number of
+  *questions*, not questions times seeds, because repeating a question does not make a new one.
 - An unreadable reply is wrong. It lowers the accuracy, and `unreadable_table` says how often it happened.
-- Two ways are compared on the questions that both answered, never by whether two intervals overlap.
+- Two conditions are compared on the questions that both answered, never by whether two intervals overlap.
 """
 
-from helpers.results.stats.accuracy import (
-    ACCURACY_COLUMNS,
-    CHANCE,
-    accuracy_table,
-    seed_table,
-    unreadable_table,
-    wilson,
-)
+from helpers.results.stats.accuracy import accuracy_table, seed_table, unreadable_table, wilson
 from helpers.results.stats.agreement import agreement_table
 from helpers.results.stats.bootstrap import bootstrap_table, cluster_interval, cluster_intervals
 from helpers.results.stats.confusion import confusion_table, look_alike_table
 from helpers.results.stats.leakage import leakage_table
 from helpers.results.stats.paired import (
-    Paired,
     combined_p_value,
     difference_table,
     holm,
@@ -32,26 +24,7 @@ from helpers.results.stats.paired import (
 from helpers.results.stats.power import detectable_paired, detectable_unpaired
 
 __all__ = [
-    "ACCURACY_COLUMNS",
-    "CHANCE",
-    "Paired",
-    "accuracy_table",
-    "agreement_table",
-    "bootstrap_table",
-    "cluster_interval",
-    "cluster_intervals",
-    "combined_p_value",
-    "confusion_table",
-    "detectable_paired",
-    "detectable_unpaired",
-    "difference_table",
-    "holm",
-    "leakage_table",
-    "look_alike_table",
-    "mcnemar_exact",
-    "paired_table",
-    "seed_by_seed",
-    "seed_table",
-    "unreadable_table",
-    "wilson",
-]
+    "accuracy_table", "agreement_table", "bootstrap_table", "cluster_interval", "cluster_intervals", "combined_p_value",
+    "confusion_table", "detectable_paired", "detectable_unpaired", "difference_table", "holm", "leakage_table",
+    "look_alike_table", "mcnemar_exact", "paired_table", "seed_by_seed", "seed_table", "unreadable_table", "wilson",
+]  # fmt: skip

@@ -1,7 +1,7 @@
-"""Whether two protocols read the same answers from a model: share of equal answers, and Cohen's kappa.
+"""Whether two protocols read the same answers from a model: the share of equal answers, and Cohen's kappa.
 
-First-token probability and generated text can disagree on most questions, so an accuracy means little without the
-protocol that it was read by. Source: Cohen (1960), Educational and Psychological Measurement 20, 37-46.
+First-token probabilities and generated text can disagree on most questions, so an accuracy means little without its
+protocol. Source: Cohen (1960), Educational and Psychological Measurement 20, 37-46.
 """
 
 import itertools
@@ -10,18 +10,18 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-UNREADABLE = -1  # a reading of its own: two protocols that both read nothing agree
-OTHER_FORM = (
-    "alternative_parsed"  # what letters with a space before them say where those without were read, or the reverse
-)
+UNREADABLE = -1  # counts as a reading: two protocols agree if neither can read a reply
+OTHER_FORM = "alternative_parsed"  # the reading by letters with a leading space if the first was without, or vice versa
 AGREEMENT_COLUMNS = ("first", "second", "n", "same", "kappa", "accuracy_first", "accuracy_second")
 
 
 def agreement_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """For each group and two of its protocols: `n` answers (questions times seeds) read by both, the percent of them
-    in which both read the `same` option, `kappa` (that share beyond chance; nan if both always read one option), and
-    both accuracies in percent. Letters that were read in two forms, with a space before them and without, count as two
-    protocols. No rows where there is one."""
+    """Agreement of each two protocols, per group; a group with one protocol has no row.
+
+    Columns: `n` answers (questions times seeds) read by both, the percentage in which both read the `same` option,
+    `kappa` (that share beyond chance; nan if both always read one option), and both accuracies in percent. Letters that
+    were read in two forms, with and without a leading space, count as two protocols.
+    """
     found = []
     for key, group in rows.groupby(list(by), sort=False):
         readings: dict[str, pd.DataFrame] = {}
@@ -49,7 +49,7 @@ def _agreement(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, float]:
 
 
 def kappa(first: pd.Series, second: pd.Series) -> float:
-    """Cohen's kappa of two readings of the same answers; nan where both always read the same single option."""
+    """Cohen's kappa of two readings of the same answers; nan if both always read the same single option."""
     from statsmodels.stats.inter_rater import cohens_kappa
 
     values = sorted(set(first) | set(second))

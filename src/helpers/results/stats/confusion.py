@@ -1,6 +1,6 @@
-"""Which wrong class is named instead of the right one, and whether it is the one that looks most like it.
+"""Which wrong class is chosen instead of the right one, and whether it looks like it.
 
-A model that has understood the looks but is not sure of them errs towards look-alikes; one that guesses does not.
+A model that has learned the classes' appearance but is unsure confuses look-alikes; a model that guesses does not.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ import pandas as pd
 
 
 def confusion_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Wrong readings of Type 1, most frequent first: `right` and `chosen` (the options in words), how often (over all
-    seeds), and the percent of the times that the two stood in one question."""
+    """Wrong Type-1 answers, most frequent first: the `right` and the `chosen` option, how often (`times`, over all
+    seeds), how often both were `offered` together, and the `share` of the former in the latter in percent."""
     offered = _wrong_options(rows, by)
     keys = [*by, "right", "option"]
     counted = offered.groupby(keys, sort=False)["chosen"].agg(times="sum", offered="size").reset_index()
@@ -20,11 +20,11 @@ def confusion_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def look_alike_table(rows: pd.DataFrame, by: Sequence[str], looks: pd.DataFrame) -> pd.DataFrame:
-    """By the number of parts in which a wrong option's look `differs` from the right one's (Type 1): how often such an
-    option was `offered`, how often it was `chosen`, and the percent `share`. A guess gives one share to all.
+    """Type-1 answers by the number of parts in which a wrong option's appearance `differs` from that of the right one.
 
-    `looks`: one row a class, indexed by its name as in the options, one column a part. Options without a look there
-    are left out.
+    Columns: how often such an option was `offered`, how often it was `chosen`, and the `share` in percent. Guessing
+    gives equal shares. `looks` has one row per class, indexed by its name as in the options, and one column per part.
+    Options that are not in it are left out.
     """
     offered = _wrong_options(rows, by)
     known = offered[offered["right"].isin(looks.index) & offered["option"].isin(looks.index)]
@@ -35,7 +35,7 @@ def look_alike_table(rows: pd.DataFrame, by: Sequence[str], looks: pd.DataFrame)
 
 
 def _wrong_options(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """One row a wrong option of each Type-1 answer: what was right, what stood there, and whether it was chosen."""
+    """One row per Type-1 answer and wrong option: the right option, the wrong one, and whether it was chosen."""
     asked = rows[rows["question_type"] == 1]
     right = [options[answer] for options, answer in zip(asked["options"], asked["answer"], strict=True)]
     chosen = [

@@ -1,9 +1,9 @@
-"""How much of a score needs the picture, and how much was learnt without it: MMStar's two measures.
+"""How much of a score needs the image, and how much was learned without it: MMStar's two measures.
 
-Source: Chen et al. (2024), arXiv 2403.20330, section 3.3. Multi-modal gain = score with the picture - score without.
-Multi-modal leakage = max(0, score without the picture - score of the language model that it was built on). That bare
-language model is not part of this project; its place is taken by the untuned vision-language model with the picture
-withheld, so that leakage is what *this* training taught without any picture.
+Source: Chen et al. (2024), arXiv 2403.20330, section 3.3. Multi-modal gain = score with the image - score without it.
+Multi-modal leakage = max(0, score without the image - score of the underlying language model). This project does not
+have that language model. The untuned vision-language model without the image takes its place, so leakage is what *this*
+training taught without needing an image.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,10 @@ BASE = "base"
 
 
 def leakage_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """For each group of `by` (which names `mode`) that was asked with and without the picture: by type, in points,
-    `gain_*` and `leakage_*` (nan where the untuned model was not asked without the picture)."""
+    """`gain_*` and `leakage_*` in points, by question type, of each group that was asked with and without the image.
+
+    `by` must contain `mode`. Leakage is nan if the untuned model was not asked without the image.
+    """
     columns = [*by, *(f"{measure}_{name}" for name in QUESTION_TYPES for measure in ("gain", "leakage"))]
     asked = rows[rows["image"].isin(("with", "without"))]
     if set(asked["image"]) != {"with", "without"}:

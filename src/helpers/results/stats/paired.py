@@ -1,8 +1,8 @@
-"""Two ways of answering compared on the same questions: McNemar's exact test, Holm's correction, paired differences.
+"""Two conditions compared on the same questions: McNemar's exact test, Holm's correction, paired differences.
 
 Sources: McNemar (1947), Psychometrika 12, 153-157; Holm (1979), Scandinavian Journal of Statistics 6, 65-70;
-for several seeds, Vovk and Wang (2020), Biometrika 107, 791-808: twice the mean of p-values is a p-value whatever
-their dependence.
+for several seeds, Vovk and Wang (2020), Biometrika 107, 791-808: twice the mean of several p-values is a p-value under
+any dependence.
 """
 
 import math
@@ -22,7 +22,7 @@ COMPARED = ("seed", "question_id", "picture", "correct")
 
 @dataclass(frozen=True)
 class Paired:
-    """Two ways of answering on the same questions: how often only one of them was right, and the exact p-value."""
+    """Two conditions on the same questions: how often only one of them was right, and the exact p-value."""
 
     only_first: int
     only_second: int
@@ -32,15 +32,15 @@ class Paired:
 def mcnemar_exact(first: pd.Series, second: pd.Series) -> Paired:
     """McNemar's exact test (two-sided) of two series of right/wrong, both indexed by question.
 
-    Only questions on which the two disagree tell them apart; if there is no difference, each such question is a fair
-    coin. No disagreement at all gives p = 1.
+    Only discordant questions count. Without a true difference, each of them is a fair coin toss. Without discordant
+    questions, p = 1.
     """
     from scipy.stats import binomtest
 
     if not first.index.is_unique or not second.index.is_unique or set(first.index) != set(second.index):
         raise ValueError(
-            f"the two series hold {len(first)} and {len(second)} answers; a paired test needs the same questions, "
-            "each once, in both: compare one seed with one seed, on one set of questions"
+            f"the two series have {len(first)} and {len(second)} answers; a paired test needs the same questions, "
+            "each once, in both: compare one seed with one seed on the same questions"
         )
     second = second.reindex(first.index)
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
@@ -50,12 +50,12 @@ def mcnemar_exact(first: pd.Series, second: pd.Series) -> Paired:
 
 
 def combined_p_value(p_values: Sequence[float]) -> float:
-    """Of one question put under several seeds: twice the mean of their p-values, 1 at most; of one seed its own."""
+    """One p-value from the seeds' p-values: twice their mean, at most 1; a single p-value stays as it is."""
     return p_values[0] if len(p_values) == 1 else min(1.0, 2 * float(np.mean(p_values)))
 
 
 def holm(p_values: Sequence[float] | pd.Series) -> np.ndarray:
-    """The p-values after Holm's correction over all of them as one family; nan (no test was made) stays out of it."""
+    """The p-values after Holm's correction as one family; nan (no test) is not part of the family."""
     from statsmodels.stats.multitest import multipletests
 
     values = np.asarray(p_values, dtype=float)
@@ -66,15 +66,15 @@ def holm(p_values: Sequence[float] | pd.Series) -> np.ndarray:
     return corrected
 
 
-def paired_table(rows: pd.DataFrame, by: Sequence[str], pairs: Pairs, column: str = "mode") -> pd.DataFrame:
-    """`mcnemar_exact` of each pair of values of `column`, for each group, question type and seed.
+def paired_table(rows: pd.DataFrame, by: Sequence[str], pairs: Pairs) -> pd.DataFrame:
+    """`mcnemar_exact` of each pair of modes, per group, question type and seed.
 
-    Seed by seed, since answers to one question under several seeds are not independent. A value that has one seed only
-    (the untuned base) is compared with every seed of the other. Groups that lack one of the two are left out. `p_holm`
-    is corrected over all rows of the table.
+    Seeds are tested separately, because answers to one question under several seeds are not independent. A mode with
+    only one seed (the untuned base) is compared with every seed of the other. Groups that lack one of the two modes are
+    left out. `p_holm` is corrected over all rows of the table.
     """
     found = []
-    for names, first, second in _compared(rows, [*by, "question_type"], pairs, column):
+    for names, first, second in _compared(rows, [*by, "question_type"], pairs, "mode"):
         for seed, one, other in seed_by_seed(first, second):
             found.append(names | {"seed": seed} | vars(mcnemar_exact(one, other)))
     columns = [*by, "question_type", "first", "second", "seed", "only_first", "only_second", "p_value"]
@@ -89,13 +89,13 @@ DIFFERENCE_COLUMNS = (
 
 
 def difference_table(rows: pd.DataFrame, by: Sequence[str], pairs: Pairs, column: str = "mode") -> pd.DataFrame:
-    """How many points the second value of each pair lies above the first, for each group and question type.
+    """How many points the second value of each pair is above the first, per group and question type.
 
-    In points (percent): `difference` of the means over the seeds; `low`, `high`, the bootstrap interval over pictures;
-    `discordant`, the share of questions that only one of the two got right; `detectable`, the smallest difference that
-    these questions could show at that discordance (80 % power; nan: none). `p_value` is McNemar's; of several seeds
-    twice their mean, 1 at most. `p_holm` is corrected over all rows of the table. Where the two were not asked the same
-    questions there is a difference of accuracies and no more.
+    In points (percent): `difference` of the means over the seeds; `low` and `high` of its bootstrap interval over
+    images; `discordant`, the share of questions that only one of the two got right; `detectable`, the smallest
+    difference that these questions can show at that discordance (80 % power; nan: none). `p_value` is McNemar's; for
+    several seeds it is `combined_p_value`. `p_holm` is corrected over all rows of the table. If the two were asked
+    different questions, only the accuracies and their difference are given.
     """
     found: list[dict[str, Any]] = []
     gains: dict[int, Resample] = {}  # by place in the table
@@ -115,7 +115,7 @@ def difference_table(rows: pd.DataFrame, by: Sequence[str], pairs: Pairs, column
 def _compared(
     rows: pd.DataFrame, by: list[str], pairs: Pairs, column: str
 ) -> Iterator[tuple[dict[str, object], pd.DataFrame, pd.DataFrame]]:
-    """Each group's names, and its rows of both values of each pair that it has; only the columns that are compared."""
+    """Each group's names and, for each pair, its rows of both values; only the columns that are compared."""
     rows = rows[[*by, column, *COMPARED]]
     for key, group in rows.groupby(by, sort=False):
         for first, second in pairs:
@@ -125,7 +125,7 @@ def _compared(
 
 
 def seed_by_seed(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[tuple[object, pd.Series, pd.Series]]:
-    """Right/wrong by question of both, for each seed that both have; a side with one seed is used for every other."""
+    """Both sides' right/wrong by question, per common seed; a single seed is used for every seed of the other side."""
     ones, others = ({seed: _right(part) for seed, part in side.groupby("seed")} for side in (first, second))
     if len(ones) == 1:
         ones = dict.fromkeys(others, next(iter(ones.values())))
@@ -146,7 +146,7 @@ def _difference(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, float]:
 
 
 def _tests(first: pd.DataFrame, second: pd.DataFrame, n: int) -> dict[str, float]:
-    """McNemar's test of the seeds that both have; nothing where there is none."""
+    """McNemar's test over the common seeds; empty if there are none."""
     tests = [mcnemar_exact(right, against) for _, right, against in seed_by_seed(first, second)]
     if not tests:
         return {}

@@ -1,13 +1,12 @@
 """The paper's tables as data: answer rows and resource records in, tidy CSV out. `helpers.results.figures` draws them.
 
-Every number derives from the saved rows, never from another table, so that a table can be made again from the answers
-alone. Percentages carry one decimal. Rows come in one order everywhere: models, domains, modes from untuned to most
-informed, asked directly before describe-then-answer, with the picture before without.
+Every number is derived from the saved rows, never from another table, so the answers alone are enough to make a table
+again. Percentages have one decimal. The order of rows is the same everywhere: models, domains, modes from untuned to
+most informed, asked directly before describe-then-answer, with the image before without.
 """
 
 from helpers.results.tables.answers import ANSWER_COLUMNS, of_protocol, of_variant, read_answers
 from helpers.results.tables.costs import (
-    RESOURCE_COLUMNS,
     answering_costs,
     cost_ratios,
     phases_table,
@@ -23,33 +22,8 @@ from helpers.results.tables.paper import GROUP, REPORTED_COLUMNS, comparison, ga
 from helpers.results.tables.representations import read_representations
 
 __all__ = [
-    "ANSWER_COLUMNS",
-    "GROUP",
-    "REPORTED_COLUMNS",
-    "RESOURCE_COLUMNS",
-    "answering_costs",
-    "comparison",
-    "cost_ratios",
-    "find",
-    "gains",
-    "grid_reading",
-    "grid_table",
-    "in_order",
-    "look_alikes",
-    "name_variants",
-    "of_protocol",
-    "of_variant",
-    "phases_table",
-    "read_answers",
-    "read_drawn_looks",
-    "read_reported",
-    "read_representations",
-    "read_resources",
-    "read_retention",
-    "read_timings",
-    "resources_table",
-    "rounded",
-    "table1",
-    "table2",
-    "write_csv",
-]
+    "ANSWER_COLUMNS", "GROUP", "REPORTED_COLUMNS", "answering_costs", "comparison", "cost_ratios", "find", "gains",
+    "grid_reading", "grid_table", "in_order", "look_alikes", "name_variants", "of_protocol", "of_variant",
+    "phases_table", "read_answers", "read_drawn_looks", "read_reported", "read_representations", "read_resources",
+    "read_retention", "read_timings", "resources_table", "rounded", "table1", "table2", "write_csv",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The saved answers, one row per question, way of answering and protocol: read, checked, selected."""
+"""Read, check and select the saved answers: one row per question, prompting strategy, image state and protocol."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,17 +15,17 @@ _OPTIONAL = [name for name, field in AnswerRow.model_fields.items() if not field
 
 
 def read_answers(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """All rows of some `answers.jsonl` files, in order; no files give an empty table with the columns.
+    """All rows of some `answers.jsonl` files, in order; without files, an empty table with the columns.
 
-    Raises ``ValueError`` for a row that is no `helpers.schemas.AnswerRow`, for a file without rows, and for rows of one
-    domain and variant that were asked different sets of questions: their accuracies say nothing beside each other.
+    Raises ``ValueError`` for a row that is not a `helpers.schemas.AnswerRow`, for a file without rows, and if models
+    answered different questions of one domain and variant, because their accuracies could not be compared.
     """
     frames: list[pd.DataFrame] = []
     asked: dict[tuple[str, str], tuple[str, Path]] = {}
     for path in map(Path, paths):
         rows = read_rows(path, AnswerRow)
         if not rows:
-            raise ValueError(f"{path} holds no answers; delete it and run its evaluation again")
+            raise ValueError(f"{path} has no answers; delete it and run its evaluation again")
         for row in rows:
             _check_same_questions(row, path, asked)
         frames.append(_frame(rows))
@@ -33,38 +33,38 @@ def read_answers(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def _check_same_questions(row: AnswerRow, path: Path, asked: dict[tuple[str, str], tuple[str, Path]]) -> None:
-    """Another variant may have other questions (``data.distractors``); an older row does not say what it was asked."""
+    """Other variants may have other questions (``data.distractors``). Older rows do not name their questions."""
     if row.dataset_hash is None:
         return
     first, where = asked.setdefault((row.domain, row.variant), (row.dataset_hash, path))
     if first != row.dataset_hash:
         raise ValueError(
-            f"{path}: {row.model} was asked the questions {row.dataset_hash} of domain {row.domain!r}, variant "
-            f"{row.variant!r}, but {where} has {first}; run both evaluations again on one data set"
+            f"{path}: {row.model} answered data set {row.dataset_hash} of domain {row.domain!r}, variant "
+            f"{row.variant!r}, but {where} answered {first}; run both evaluations again on one data set"
         )
 
 
 def _frame(rows: Iterable[AnswerRow]) -> pd.DataFrame:
-    """An optional column is there only if some row has a value in it."""
+    """The rows as a table. An optional column is kept only if some row has a value in it."""
     frame = pd.DataFrame([vars(row) for row in rows])
     empty = [name for name in _OPTIONAL if frame[name].isna().all()]
-    return frame.drop(columns=empty).astype({"parsed": "Int64"})  # integers that can be missing: an unreadable reply
+    return frame.drop(columns=empty).astype({"parsed": "Int64"})  # nullable integers: an unreadable reply has none
 
 
 def of_variant(rows: pd.DataFrame, variant: str = MAIN) -> pd.DataFrame:
-    """The rows of one variant: the paper's tables show the profile as it stands, and no ablation beside it."""
+    """The rows of one variant. The paper's tables show the unchanged profile, without ablations."""
     kept = rows[rows["variant"] == variant]
     if kept.empty and len(rows):
         raise ValueError(
-            f"no answer is of variant {variant!r}; there are {', '.join(map(repr, rows['variant'].unique()))}"
+            f"no answers of variant {variant!r}; the variants are {', '.join(map(repr, rows['variant'].unique()))}"
         )
     return kept.reset_index(drop=True)
 
 
 def of_protocol(rows: pd.DataFrame, protocol: str | None = None) -> pd.DataFrame:
-    """The rows read by one protocol; None: by the first of each variant, which is the one that its settings name first.
+    """The rows of one protocol; None: the first protocol of each variant, which is the first in its settings.
 
-    A table mixes no protocols: the same answers read in two ways are two accuracies.
+    A table never mixes protocols: the same answers read in two ways have two accuracies.
     """
     wanted = protocol if protocol is not None else rows.groupby("variant")["protocol"].transform("first")
     kept = rows[rows["protocol"] == wanted]

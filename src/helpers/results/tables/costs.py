@@ -1,4 +1,4 @@
-"""What training and answering cost: resource records and timings in, tables out."""
+"""The costs of training and answering: resource records and timings in, tables out."""
 
 import json
 from collections.abc import Iterable
@@ -19,9 +19,9 @@ TIMING_COLUMNS = (*_RUN, "answering", "protocol", "image", "seconds", "questions
 
 
 def read_resources(paths: Iterable[str | Path], variant: str | None = MAIN) -> pd.DataFrame:
-    """The `resources.json` records of one variant (None: of all), in order, with everything they say.
+    """The `resources.json` records of one variant (None: of all), in order, with all their fields.
 
-    A run may be named only once. Raises ``ValueError`` for a file that is no `helpers.schemas.ResourceRecord`.
+    Raises ``ValueError`` for a file that is not a `helpers.schemas.ResourceRecord`, and for a run named twice.
     """
     records = [_resource_record(Path(path)) for path in paths]
     frame = pd.DataFrame(records, columns=None if records else list(RESOURCE_COLUMNS))
@@ -39,12 +39,12 @@ def _resource_record(path: Path) -> dict[str, Any]:
 
 
 def resources_table(resources: pd.DataFrame) -> pd.DataFrame:
-    """What each training run cost: the fixed columns of `resources.csv`, one row a run."""
+    """The cost of each training run: the fixed columns of `resources.csv`, one row per run."""
     return resources[list(RESOURCE_COLUMNS)].round({"seconds": 2, "peak_memory_mb": 1, "energy_wh": 5})
 
 
 def phases_table(resources: pd.DataFrame) -> pd.DataFrame:
-    """What each phase of each training run cost, one row per run and phase; empty where the records tell none apart."""
+    """The cost of each phase of each training run, one row per run and phase; empty if no phases were recorded."""
     names = ["model", "domain", "mode", "seed"]
     found = [
         {**{name: run[name] for name in names}, "phase": phase, **costs}
@@ -55,27 +55,26 @@ def phases_table(resources: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=None if found else [*names, "phase", "seconds"])
 
 
-def cost_ratios(resources: pd.DataFrame, of: str = "text_only", to: str = "image_text") -> pd.DataFrame:
-    """Time, memory and energy of training mode `of` relative to mode `to`, means over the seeds; empty without both."""
+def cost_ratios(resources: pd.DataFrame) -> pd.DataFrame:
+    """Time, memory and energy of text-only relative to image-text training, means over seeds; empty without both."""
     costs = ["seconds", "peak_memory_mb", "energy_wh"]
     means = resources.groupby(["mode", "model", "domain"], sort=False)[costs].mean()
-    modes = means.index.get_level_values("mode")
-    if not {of, to} <= set(modes):
+    if not {"text_only", "image_text"} <= set(means.index.get_level_values("mode")):
         return pd.DataFrame(columns=["model", "domain", *costs])
-    return in_order((means.loc[of] / means.loc[to]).dropna(how="all").reset_index()).round(3)
+    return in_order((means.loc["text_only"] / means.loc["image_text"]).dropna(how="all").reset_index()).round(3)
 
 
 def read_timings(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """The `timings.json` of some evaluations: seconds, questions and written tokens of each way of asking.
+    """The `timings.json` of some evaluations: seconds, questions and generated tokens per prompting strategy.
 
-    Whose they are says the first row of the `answers.jsonl` beside each. No files give an empty table.
+    The first row of the `answers.jsonl` next to each file says whose timings they are. Without files, an empty table.
     """
     found = [record for path in paths for record in _timing_records(Path(path))]
     return in_order(pd.DataFrame(found, columns=list(TIMING_COLUMNS)))
 
 
 def _timing_records(path: Path) -> list[dict[str, Any]]:
-    """Keys are ``answering/protocol/image``."""
+    """One record per entry of a `timings.json`, whose keys are ``answering/protocol/image``."""
     answers = path.with_name("answers.jsonl")
     for file in (path, answers):
         if not file.is_file():
@@ -91,10 +90,10 @@ def _timing_records(path: Path) -> list[dict[str, Any]]:
 
 
 def answering_costs(table: pd.DataFrame, rows: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
-    """Table 1 with what an answer costs: `tokens` written and `seconds` a question, means over questions and seeds.
+    """Table 1 with the cost of an answer: generated `tokens` and `seconds` per question (means over questions, seeds).
 
-    `rows` are those that the table was made of. Seconds are empty where no timing was kept; they are those of one
-    machine and batch size, and compare ways of answering on it, nothing else.
+    `rows` are the rows that the table was made from. Seconds are empty without a timing. They hold for one machine and
+    batch size, and only serve to compare prompting strategies on it.
     """
     by = [*GROUP, "protocol"]
     tokens = rows[rows["image"] == "with"].groupby(by)["new_tokens"].mean().rename("tokens").round(1)

@@ -1,7 +1,7 @@
-"""A grid of variants as one table: each variant's accuracies, its costs, and its difference to the reference variant.
+"""A grid of variants as one table: each variant's accuracies, costs, and difference from the reference variant.
 
-A variant is known by the settings in which it differs from its profile. Settings that all variants of a grid share are
-no difference within it: the variant that differs in nothing else is the reference.
+A variant is defined by the settings in which it differs from its profile. Settings that all variants of a grid share do
+not count: the variant without any other difference is the reference.
 """
 
 import json
@@ -34,20 +34,19 @@ DIFFERENCES = {
     "p_value": "p",
     "p_holm": "p_holm",
 }
-SHOWN = "with"  # the picture as it is
-NAMED = 12  # differences that the reading names one by one
+NAMED = 12  # differences that the summary lists
 _RUN = ["variant", "model", "domain", "mode"]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A variant under the name that tables and figures show."""
+    """A variant, with the name that tables and figures show."""
 
     name: str
     reference: bool = False
-    settings: _Overrides = field(default_factory=dict)  # in what it differs from the others of its grid
-    overrides: _Overrides | None = None  # in what it differs from the profile; None: not known
-    x: float | None = None  # its place on the grid's numeric axis
+    settings: _Overrides = field(default_factory=dict)  # how it differs from the others in its grid
+    overrides: _Overrides | None = None  # how it differs from the profile; None: unknown
+    x: float | None = None  # its value on the grid's numeric axis
 
 
 def name_variants(
@@ -56,14 +55,21 @@ def name_variants(
     x: str | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> dict[str, Variant]:
-    """Each variant's key in the rows, and the variant that it is.
+    """The variant of each key in the rows.
 
-    Two keys with the same differences are one variant: a run's key can differ between its steps. `defaults` are the
-    profile's own values of what varies; `x` is a setting, in full (`training.lora_rank`) or by its last part; `labels`
-    names variants by their keys, where the settings in words would not do.
+    Keys with the same differences are one variant, because a run's key can differ between its steps. `defaults` are the
+    profile's own values of the settings that vary. `x` is a setting, in full (`training.lora_rank`) or only its last
+    part. `labels` names variants by key where the settings in words are not enough.
     """
     defaults, labels = defaults or {}, labels or {}
-    own = {key: {} if key == MAIN else _own(overrides, variants.values()) for key, overrides in variants.items()}
+    every = variants.values()
+    shared = {
+        n for n, value in next(iter(every), {}).items() if all(n in other and other[n] == value for other in every)
+    }
+    own = {
+        key: {name: value for name, value in overrides.items() if key != MAIN and name not in shared}
+        for key, overrides in variants.items()
+    }
     varying = sorted({name for settings in own.values() for name in settings})
     names: dict[str, str] = {}
     found = {}
@@ -74,15 +80,8 @@ def name_variants(
     return found
 
 
-def _own(overrides: _Overrides, all_of_them: Iterable[_Overrides]) -> dict[str, Any]:
-    """What is left of the overrides without those that every variant has."""
-    others = list(all_of_them)
-    shared = {name for name in overrides if all(name in other and other[name] == overrides[name] for other in others)}
-    return {name: value for name, value in overrides.items() if name not in shared}
-
-
 def _name(settings: _Overrides, defaults: _Overrides, varying: Sequence[str]) -> str:
-    """The variant in words; the reference says its own value where one setting varies."""
+    """The variant in words; the reference gives its own value if exactly one setting varies."""
     if settings:
         return ", ".join(_words(name, value) for name, value in settings.items())
     if len(varying) == 1 and varying[0] in defaults:
@@ -91,7 +90,7 @@ def _name(settings: _Overrides, defaults: _Overrides, varying: Sequence[str]) ->
 
 
 def _words(name: str, value: Any) -> str:
-    """A setting in words: "lora rank 4", "shuffled", "not shuffled"; words and lists of words stand for themselves."""
+    """A setting in words: "lora rank 4", "shuffled", "not shuffled"; of a text or list, only the value."""
     short = name.rpartition(".")[2].replace("_", " ")
     if isinstance(value, bool):
         return short if value else f"not {short}"
@@ -107,9 +106,9 @@ def _place(settings: _Overrides, defaults: _Overrides, x: str | None) -> float |
 
 
 def read_retention(paths: Iterable[str | Path], protocol: str | None = None) -> pd.DataFrame:
-    """The rows of some `retention_answers.jsonl` files: does an old ability (`category`) outlive the training?
+    """The rows of some `retention_answers.jsonl` files: does an old ability (`category`) survive training?
 
-    Of one protocol, as `of_protocol` chooses it.
+    The rows are of one protocol, as selected by `of_protocol`.
     """
     found = [vars(row) for path in paths for row in iterate_rows(path, AnswerRow)]
     return of_protocol(pd.DataFrame(found, columns=list(RETENTION_COLUMNS)), protocol)
@@ -122,14 +121,15 @@ def grid_table(
     variants: Mapping[str, Variant],
     facets: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """One row a variant, model, domain, mode, state of the picture and way of answering (and value of each facet).
+    """One row per variant, model, domain, mode, image state and prompting strategy (and value of each facet).
 
     Columns: `reference`, `settings` (JSON) and `x` of the variant; accuracies with Wilson's intervals and n as in Table
-    1; `tokens` written a question; `type1_difference` and so on, in points against the reference on the same questions,
-    with its bootstrap interval, the smallest difference that could be shown, McNemar's p, and that after Holm over all
-    differences of the table; `train_seconds`; a `retention_*` for each old ability. What was not measured is empty.
+    1; generated `tokens` per question; `type1_difference` and so on, in points above the reference on the same
+    questions, with its bootstrap interval, the smallest detectable difference, McNemar's p, and p after Holm's
+    correction over all differences of the table; `train_seconds`; one `retention_*` per old ability. What was not
+    measured is empty.
 
-    `rows`: one protocol a variant. A variant of the rows that is not in `variants` goes by its key.
+    `rows` have one protocol per variant. A variant that is not in `variants` is named by its key.
     """
     known = {key: variants.get(key, Variant(key, key == MAIN)) for key in rows["variant"].unique()}
     renamed = _renamed(rows, known)
@@ -145,20 +145,20 @@ def grid_table(
 
 
 def _renamed(rows: pd.DataFrame, known: Mapping[str, Variant]) -> pd.DataFrame:
-    """The rows under their variants' names."""
+    """The rows with their variants' names in place of the keys."""
     names = {key: variant.name for key, variant in known.items()}
     return rows.assign(variant=rows["variant"].map(lambda key: names.get(key, key)))
 
 
 def _joined(table: pd.DataFrame, part: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The table with the part's columns; empty ones where the part has no rows, and nothing to tell types from."""
+    """The table with the part's columns. They are empty if the part has no rows, and so no types to merge on."""
     if part.empty:
         return table.assign(**{column: math.nan for column in part.columns if column not in by})
     return table.merge(part, on=list(by), how="left")
 
 
 def _differences(rows: pd.DataFrame, by: Sequence[str], known: Mapping[str, Variant]) -> list[pd.DataFrame]:
-    """The differences to the reference, of one type each, in the grid's columns."""
+    """The differences from the reference, one table per question type, with the grid's column names."""
     references = {variant.name for variant in known.values() if variant.reference}
     column, reference = compared(rows.assign(reference=rows["variant"].isin(references)))
     pairs = [(reference, name) for name in rows[column].unique() if reference not in (None, name)]
@@ -172,7 +172,7 @@ def _differences(rows: pd.DataFrame, by: Sequence[str], known: Mapping[str, Vari
 
 
 def _training(rows: pd.DataFrame, resources: pd.DataFrame, known: Mapping[str, Variant]) -> pd.DataFrame:
-    """Mean seconds of training, by variant and mode; several variants may rest on one training."""
+    """Mean seconds of training by variant and mode; several variants may share one training run."""
     pairs = rows[["variant", "mode"]].drop_duplicates().itertuples(index=False, name=None)
     trained = [(known[key].name, mode, *_trained_as(key, mode, known[key])) for key, mode in pairs]
     seconds = resources.groupby(["variant", "model", "domain", "mode"])["seconds"].mean().rename("train_seconds")
@@ -182,7 +182,7 @@ def _training(rows: pd.DataFrame, resources: pd.DataFrame, known: Mapping[str, V
 
 
 def _trained_as(key: str, mode: str, variant: Variant) -> tuple[str, str]:
-    """The mode and variant by which the training goes: settings of the evaluation are not in that name."""
+    """The mode and key of the training run. Settings of the evaluation are not part of that key."""
     from helpers.config import grids
 
     if variant.overrides is None:
@@ -192,7 +192,7 @@ def _trained_as(key: str, mode: str, variant: Variant) -> tuple[str, str]:
 
 
 def _retained(retention: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy by old ability in percent, with Wilson's interval; n is the number of questions, as everywhere."""
+    """Accuracy per old ability in percent, with Wilson's interval; n is the number of questions, as everywhere."""
     found: dict[tuple[Any, ...], dict[str, float]] = {}
     for (*run, category), group in retention.groupby([*_RUN, "category"]):
         n = len(group) // group["seed"].nunique()
@@ -200,11 +200,11 @@ def _retained(retention: pd.DataFrame) -> pd.DataFrame:
         name = f"retention_{category}"
         numbers = {name: 100 * group["correct"].mean(), f"{name}_low": 100 * low, f"{name}_high": 100 * high}
         found.setdefault(tuple(run), {}).update({f"n_{name}": n, **numbers})
-    return pd.DataFrame([dict(zip(_RUN, run, strict=True)) | numbers for run, numbers in found.items()], columns=None)
+    return pd.DataFrame([dict(zip(_RUN, run, strict=True)) | numbers for run, numbers in found.items()])
 
 
 def _arranged(table: pd.DataFrame, known: Mapping[str, Variant]) -> pd.DataFrame:
-    """In the one order, then by x or as the grid names its variants; rounded."""
+    """The rounded table in the usual order, then by x or in the grid's order of variants."""
     named = {variant.name: variant for variant in reversed(list(known.values()))}
     variants = [named[name] for name in table["variant"]]
     table.insert(1, "reference", [variant.reference for variant in variants])
@@ -216,31 +216,33 @@ def _arranged(table: pd.DataFrame, known: Mapping[str, Variant]) -> pd.DataFrame
 
 
 def compared(table: pd.DataFrame) -> tuple[str, str | None]:
-    """What a grid compares, and with which: variants with the reference; of one variant, the states of the picture."""
+    """The compared column and its reference value: the variant or, if there is only one, the image state."""
     if table["variant"].nunique() == 1 and table["image"].nunique() > 1:
-        return "image", SHOWN if SHOWN in set(table["image"]) else None
+        return "image", "with" if "with" in set(table["image"]) else None
     return "variant", next(iter(table.loc[table["reference"], "variant"]), None)
 
 
 def grid_reading(table: pd.DataFrame) -> str:
-    """The grid in a paragraph: which differences to the reference have an interval without zero, largest first."""
+    """The grid in one paragraph: the differences from the reference whose interval excludes zero, largest first."""
     long = pd.concat([_of_kind(table, kind) for kind in _KINDS], ignore_index=True).dropna(subset="low")
     if long.empty:
-        return "No variant could be compared with a reference: there is none in this grid, or its questions are others."
+        return "No variant could be compared: this grid has no reference, or the reference answered other questions."
     subject, reference = compared(table)
     clear = long[(long["low"] > 0) | (long["high"] < 0)]
     clear = clear.sort_values("difference", key=abs, ascending=False, kind="stable")
-    said = f"Of {len(long)} differences to “{reference}” ({subject}), {len(clear)} have a 95 % interval without zero"
+    said = f"Differences from “{reference}” ({subject}) whose 95 % interval excludes zero: {len(clear)} of {len(long)}"
     if len(clear):
         names = [name for name in ("model", "domain", "mode", "image", "answering") if name != subject]
         varying = [name for name in names if table[name].nunique() > 1]
         items = [_item(row, subject, varying) for _, row in clear.head(NAMED).iterrows()]
         rest = [f"and {len(clear) - NAMED} more"] if len(clear) > NAMED else []
-        said += f" ({(clear['p_holm'] < 0.05).sum()} of them p < 0.05 after Holm): " + "; ".join([*items, *rest])
+        said += f", {(clear['p_holm'] < 0.05).sum()} of them with p < 0.05 after Holm's correction: " + "; ".join(
+            [*items, *rest]
+        )
     unclear = long.drop(clear.index)["detectable"].dropna()
     if len(unclear):
-        said += f". The others show nothing either way: below {unclear.min():.0f} to {unclear.max():.0f} points such a "
-        said += "comparison has less than four chances in five of showing a difference that is there"
+        said += ". The others are inconclusive: the power to detect a true difference is below 80 % for differences "
+        said += f"below {' to '.join(dict.fromkeys(f'{end:.0f}' for end in (unclear.min(), unclear.max())))} points"
     return said + "."
 
 

@@ -1,4 +1,4 @@
-"""How the drawn domains' classes look, for asking whether a wrong answer is a look-alike."""
+"""The appearance of the drawn domains' classes, to find out whether a wrong answer is a look-alike."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from helpers.synthetic.looks import FACTS_TABLES, VOCABULARIES
 
 
 def read_drawn_looks(domain: str) -> pd.DataFrame | None:
-    """One row per class by its name, one column per visual part; None for a domain whose looks no table describes."""
+    """One row per class, indexed by name, one column per visual part; None if no table describes the domain."""
     if domain not in FACTS_TABLES:
         return None
     classes = pd.read_csv(FACTS_TABLES[domain], index_col="name", keep_default_na=False)
@@ -17,7 +17,7 @@ def read_drawn_looks(domain: str) -> pd.DataFrame | None:
 
 
 def look_alikes(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """`look_alike_table` of all domains whose looks a table describes; empty where there is none."""
+    """`look_alike_table` of every domain whose appearance a table describes; empty if there is none."""
     looks = {str(domain): read_drawn_looks(str(domain)) for domain in rows["domain"].unique()}
     known = [
         look_alike_table(rows[rows["domain"] == name], by, look) for name, look in looks.items() if look is not None

@@ -1,4 +1,4 @@
-"""The one order in which models, domains, modes and ways of asking come in every table and figure."""
+"""The order of models, domains, modes and prompting strategies in every table and figure."""
 
 import pandas as pd
 
@@ -14,16 +14,17 @@ _KEYS = ("model", "domain", "mode", "answering", "image")
 
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
-    """The table in the one order; a value that it does not know comes after those it knows, alphabetically.
+    """The table in that order; unknown values follow the known ones, alphabetically.
 
-    Domains come as their sources are registered. Protocols and variants keep the order in which they appear: a run's settings name the important one first.
+    Domains follow the order of their registration. Protocols and variants keep the order in which they appear, because
+    a run's settings name the most important one first.
     """
     keys = [column for column in (*_KEYS, "seed") if column in table.columns]
     return table.sort_values(keys, key=_rank, kind="stable", ignore_index=True) if keys else table
 
 
 def _rank(column: pd.Series) -> pd.Series:
-    """`column` as sort keys; its name says which order applies."""
+    """Sort keys of a column; its name determines the order."""
     known = tuple(domain_labels()) if column.name == "domain" else _ORDER.get(str(column.name))
     if known is None:
         return column

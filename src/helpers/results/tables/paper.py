@@ -1,4 +1,4 @@
-"""Tables 1 and 2, and our numbers beside the reported ones."""
+"""Tables 1 and 2, and our numbers beside the reported numbers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from helpers.results.tables.order import in_order
 GROUP = ("model", "domain", "mode", "answering")
 REPORTED_COLUMNS = ("model", "domain", "mode", "image", "type1", "type2", "overall", "source")
 
-# What data/reported.csv calls our models and domains. The paper's Korean domain stands beside both of ours.
+# The names of our models and domains in data/reported.csv. Both of our Korean domains match the paper's.
 PAPER_NAMES = {
     "qwen2_vl": "Qwen2-VL-7B",
     "llava_next": "LLaVA-1.6-7B",
@@ -25,18 +25,18 @@ PAPER_NAMES = {
 
 
 def table1(rows: pd.DataFrame, protocol: str | None = None) -> pd.DataFrame:
-    """The paper's Table 1: accuracy with the picture shown, a row for each model, domain, mode and way of answering.
+    """The paper's Table 1: accuracy with the image shown, one row per model, domain, mode and prompting strategy.
 
-    Of the profile as it stands (variant `main`), read by one protocol; None: the first in the rows.
+    Only the unchanged profile counts (variant `main`), read by one protocol; None: the first in the rows.
     """
     rows = of_protocol(of_variant(rows), protocol)
     return _accuracies(rows[rows["image"] == "with"], (*GROUP, "protocol"))
 
 
 def table2(rows_with: pd.DataFrame, rows_without: pd.DataFrame, protocol: str | None = None) -> pd.DataFrame:
-    """The paper's Table 2: the picture withheld, beside the same runs with it, by one protocol as in Table 1.
+    """The paper's Table 2: the image withheld, beside the same runs with the image, by one protocol as in Table 1.
 
-    Runs that were never asked without the picture are left to Table 1; no ablation at all gives an empty table.
+    Runs that were never evaluated without the image are omitted; without any ablation the table is empty.
     """
     by = (*GROUP, "protocol", "image")
     without = of_variant(rows_without[rows_without["image"] == "without"])
@@ -54,7 +54,7 @@ def _accuracies(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def gains(table: pd.DataFrame, measure: str = "type1", over: str = "base", of: str = "text_only") -> pd.DataFrame:
-    """How many points mode `of` lies above mode `over`, and whether the two intervals are apart; empty without both."""
+    """How many points mode `of` is above mode `over`, and whether their intervals are apart; empty without both."""
     keys = ["model", "domain", "answering"]
     short = {measure: "value", f"{measure}_low": "low", f"{measure}_high": "high"}
     one, other = (table[table["mode"] == mode][[*keys, *short]].rename(columns=short) for mode in (over, of))
@@ -66,21 +66,21 @@ def gains(table: pd.DataFrame, measure: str = "type1", over: str = "base", of: s
 
 
 def read_reported(path: Path) -> pd.DataFrame:
-    """The numbers that the paper reports (`data/reported.csv`); an unknown cell is empty, and stays so."""
+    """The numbers that the paper reports (`data/reported.csv`); unknown cells are empty."""
     reported = pd.read_csv(path)
     if missing := [column for column in REPORTED_COLUMNS if column not in reported.columns]:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}; its header is {','.join(REPORTED_COLUMNS)}")
     numbers = reported[["type1", "type2", "overall"]].astype(float)
     if ((numbers < 0) | (numbers > 100)).any(axis=None):
-        raise ValueError(f"{path} holds a number outside 0..100; accuracies are in percent, unknown cells are empty")
+        raise ValueError(f"{path} has a number outside 0..100; accuracies are in percent, and unknown cells are empty")
     return reported
 
 
 def comparison(table: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
     """Table 1 or 2 beside the reported numbers of the same model family, domain and mode; unknown cells are empty.
 
-    The paper asks directly, so a describe-then-answer row has no counterpart in it. In the demo the two sides are
-    different models in different worlds: what can be compared is the order of the modes, not the numbers.
+    The paper asks directly, so a describe-then-answer row has no counterpart. In the demo the two sides are different
+    models in different worlds: the order of the modes can be compared, the numbers cannot.
     """
     ours = table if "image" in table.columns else table.assign(image="with")
     ours = ours[[*GROUP, "image", "type1", "type2", "overall"]]

@@ -1,4 +1,4 @@
-"""How alike pictures and descriptions are held, layer by layer: what notebook 05 left beside its answers."""
+"""How similar the representations of images and descriptions are, layer by layer: the files that notebook 05 wrote."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,9 +9,9 @@ REPRESENTATION_COLUMNS = ["model", "domain", "mode", "variant", "seed", "layer",
 
 
 def read_representations(answers: Iterable[str | Path]) -> pd.DataFrame:
-    """The ``representations.csv`` beside some files of answers; ``stage`` is "before" for the untuned model.
+    """The ``representations.csv`` next to each answer file; ``stage`` is "before" for the untuned model, else "after".
 
-    Empty where no run compared representations. Raises ``ValueError`` for a file that lacks a column.
+    Empty if no run compared representations. Raises ``ValueError`` if a file lacks a column.
     """
     found = []
     for file in (Path(answer).with_name("representations.csv") for answer in answers):
