@@ -207,7 +207,7 @@ def dataset_parameters(wildcards):
         "variant": wildcards.variant,
         "output_dir": folder("dataset", wildcards),
         "modes": list(MODES),
-        "training_pictures": domain.training_pictures,
+        "training_images": domain.training_images,
         "source": domain.source,
         **VARIANTS[wildcards.variant].build.model_dump(),
         "prompts": prompts("build", wildcards),

@@ -50,7 +50,7 @@ def test_a_test_picture_in_training_stops_the_audit(folder):
     asked = [question(1, ABCD, 0, picture="red.png")]
     with pytest.raises(ValueError, match=r"1 test image.*red\.png = also_red\.png"):
         audit(asked, [sample(1, picture="also_red.png")], folder)
-    assert audit(asked, [sample(1, picture="green.png")], folder)["training_pictures"] == 1
+    assert audit(asked, [sample(1, picture="green.png")], folder)["training_images"] == 1
 
 
 def test_a_copy_in_another_size_and_format_stops_it_where_pictures_come_from_outside(folder):

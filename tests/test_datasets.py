@@ -117,7 +117,7 @@ def test_a_hybrid_of_one_kind_is_that_kind_sample_by_sample(butterflies, build, 
 
 
 def test_hybrid_gives_half_of_the_classes_with_their_picture_in_both_directions(butterflies, build):
-    shown = choose_classes(butterflies.texts, build).with_picture
+    shown = choose_classes(butterflies.texts, build).with_image
     assert len(shown) == 4
     for sample in build_samples(butterflies.texts, "hybrid", build):
         assert bool(sample.pictures) == (sample.class_id in shown)

@@ -31,11 +31,11 @@ from helpers.workflow.preflight import PreflightError
 from helpers.writer.interface import open_writer
 
 DATA = {
-    "test_pictures_per_class": 2,
+    "test_images_per_class": 2,
     "wordings_per_class": 1,
     "limit_classes": None,
     "distractors": "random",
-    "picture_size": 56,
+    "image_size": 56,
     "seed": 0,
 }
 
@@ -150,9 +150,9 @@ def test_a_source_needs_its_module_and_one_line_from_the_pictures_to_the_tables(
 
 
 def test_no_more_test_pictures_than_facts():
-    assert Data(**DATA | {"test_pictures_per_class": 5}).test_pictures_per_class == 5
+    assert Data(**DATA | {"test_images_per_class": 5}).test_images_per_class == 5
     with pytest.raises(ValidationError, match="6 test images per class: each asks for a different fact; at most 5"):
-        Data(**DATA | {"test_pictures_per_class": 6})
+        Data(**DATA | {"test_images_per_class": 6})
     with pytest.raises(ValueError, match="6 images per class: each asks for a different fact, and there are 5"):
         open_domain("butterfly", "drawn", None, 8, 6, 56, 0).questions()
 

@@ -197,8 +197,8 @@ def test_a_folder_for_a_rehearsal_takes_a_model_s_own_configuration_and_tokenize
 
 
 @pytest.mark.parametrize(
-    ("value", "with_pictures", "without"), [(False, False, False), (True, True, True), ("with_pictures", True, False)]
+    ("value", "with_images", "without"), [(False, False, False), (True, True, True), ("with_images", True, False)]
 )
-def test_checkpointing_can_be_kept_for_samples_with_pictures(value, with_pictures, without):
+def test_checkpointing_can_be_kept_for_samples_with_pictures(value, with_images, without):
     chosen = SMALL.model_copy(update={"gradient_checkpointing": value})
-    assert (chosen.checkpointed(True), chosen.checkpointed(False)) == (with_pictures, without)
+    assert (chosen.checkpointed(True), chosen.checkpointed(False)) == (with_images, without)

@@ -146,9 +146,9 @@ def test_many_answers_to_one_prompt(reader, prompts):
 
 
 def test_a_picture_is_seen(reader, prompts):
-    with_picture, without = reader.likelihoods([prompts[0], prompts[6]], [ANSWERS] * 2, "test")
+    with_image, without = reader.likelihoods([prompts[0], prompts[6]], [ANSWERS] * 2, "test")
     assert prompts[0].text == prompts[6].text
-    assert with_picture[0].total != pytest.approx(without[0].total)
+    assert with_image[0].total != pytest.approx(without[0].total)
 
 
 def test_each_picture_passes_the_tower_once_whatever_is_asked(reader, prompts):

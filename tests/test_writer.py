@@ -247,7 +247,7 @@ def test_a_small_local_model_writes_what_fits_no_schema_and_that_is_listed(tmp_p
     domain = open_domain("butterfly", "drawn", None, 1, 1, 56, 0)
     save_pictures(domain.classes, "train", 1, tmp_path, 56, 0)
     model = str(DATA / "models" / "tiny-qwen2-vl")
-    settings = Writer(backend="local", model=model, max_tokens=8, reasks=1, with_picture=True, cache_dir=str(tmp_path))
+    settings = Writer(backend="local", model=model, max_tokens=8, reasks=1, with_image=True, cache_dir=str(tmp_path))
     found = open_writer(settings, "butterfly").write(domain, tmp_path, 1)
     assert (found.texts, [failure.replies for failure in found.failures]) == ([], [2])
     assert all("JSON" in failure.reason for failure in found.failures)

@@ -332,10 +332,10 @@ def test_a_dry_run_counts_the_pictures_that_it_would_show(serve, tmp_path):
     server, domain = serve(), butterflies(2)
     save_pictures(domain.classes, "train", 1, tmp_path, 56, 0)
     blind, shown = (
-        open_writer(settings(server, tmp_path, with_picture=how), "butterfly").plan(domain, tmp_path, 1)
+        open_writer(settings(server, tmp_path, with_image=how), "butterfly").plan(domain, tmp_path, 1)
         for how in (False, True)
     )
-    assert (blind.with_picture, shown.with_picture, server.bodies) == (0, 2, [])
+    assert (blind.with_image, shown.with_image, server.bodies) == (0, 2, [])
     assert shown.tokens_in - blind.tokens_in == 2 * (85 + 170)  # one tile each
 
 
@@ -343,13 +343,13 @@ def test_the_picture_is_sent_and_changes_what_is_cached(serve, tmp_path):
     server, domain = serve(), butterflies(2)
     domain.bring_pictures(tmp_path)
     assert len(written(server, tmp_path, count=2).texts) == 2
-    assert len(written(server, tmp_path, count=2, with_picture=True).texts) == 2
+    assert len(written(server, tmp_path, count=2, with_image=True).texts) == 2
     seen = [body["messages"][1]["content"] for body in server.bodies[2:]]
     assert [part["type"] for part in seen[0]] == ["image_url", "text"]
     assert seen[0][0]["image_url"]["url"].startswith("data:image/jpeg;base64,")
     for picture in tmp_path.glob("pictures/train/*.png"):
         picture.write_bytes((tmp_path / "pictures" / "test" / picture.name).read_bytes())
-    written(server, tmp_path, count=2, with_picture=True)
+    written(server, tmp_path, count=2, with_image=True)
     assert len(server.bodies) == 6
 
 

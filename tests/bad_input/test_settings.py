@@ -142,7 +142,7 @@ def test_a_missing_group_is_named_with_the_file(field, refused, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"data.test_pictures_per_class": 6}, "6 test images per class: each asks for a different fact; at most 5"),
+        ({"data.test_images_per_class": 6}, "6 test images per class: each asks for a different fact; at most 5"),
         ({"seeds": [1, 1]}, "names a value twice: the second run would overwrite the first"),
         ({"modes": ["text_only", "text_only"]}, "names a value twice"),
         ({"seeds": []}, "seeds = .*at least 1 item"),

@@ -20,7 +20,10 @@ from pydantic_core import from_json
 
 Dtype = Literal["float32", "bfloat16"]  # of computation
 RENAMED = {
-    "jobs.keep_model": "kept kernels are gone; leave it out"
+    "jobs.keep_model": "kept kernels are gone; leave it out",
+    "data.test_pictures_per_class": "it is called data.test_images_per_class now",
+    "data.picture_size": "it is called data.image_size now",
+    "writer.with_picture": "it is called writer.with_image now",
 }  # a former group.field: its new name, or what to do
 SECRET = "writer"  # messages never repeat this group's values: a key may have been put there by mistake
 _SHORT = reprlib.Repr()  # shortens a value for a message, in depth and length, as a file can hold anything

@@ -17,7 +17,7 @@ class DomainSettings(Settings):
     path: str | None = Field(
         default=None, description="the folder or, if the source supports it, owner/name[@revision] on the hub"
     )
-    training_pictures: str | None = Field(
+    training_images: str | None = Field(
         default=None, description="a folder of images for classes without one: <class>.jpg or <class>/*.jpg"
     )
 
@@ -25,7 +25,7 @@ class DomainSettings(Settings):
 class Data(Settings):
     """How much is drawn, written and asked."""
 
-    test_pictures_per_class: PositiveInt = Field(
+    test_images_per_class: PositiveInt = Field(
         default=1, description=f"for drawn domains; each asks for a different fact, so at most {FACTS_PER_CLASS}"
     )
     wordings_per_class: PositiveInt = Field(
@@ -35,14 +35,14 @@ class Data(Settings):
     distractors: Distractors = Field(
         default="random", description="wrong options of type 1: any other classes, as in the paper, or the most similar"
     )
-    picture_size: PositiveInt = Field(
+    image_size: PositiveInt = Field(
         default=56, description="pixels per side, for drawn domains only: what the tiny models were trained on"
     )
     seed: NonNegativeInt = Field(
         default=0, description="for drawing and wording; the same for all training seeds, so that only training varies"
     )
 
-    @field_validator("test_pictures_per_class")
+    @field_validator("test_images_per_class")
     @classmethod
     def one_fact_per_picture(cls, count: int) -> int:
         if count > FACTS_PER_CLASS:

@@ -40,7 +40,7 @@ DEPENDS_ON = {
 }
 QUESTION_SETTINGS = (  # irrelevant to training
     "data.distractors",
-    "data.test_pictures_per_class",
+    "data.test_images_per_class",
     "build.limit_questions",
     "build.asked",
 )

@@ -82,9 +82,9 @@ class Training(Settings):
         default=False,
         description="compute an image's tower features once; off when comparing costs as the paper does",
     )
-    gradient_checkpointing: bool | Literal["with_pictures"] = Field(
+    gradient_checkpointing: bool | Literal["with_images"] = Field(
         default=False,
-        description="less memory for a third more time; with_pictures: only for samples with images, which are longer",
+        description="less memory for a third more time; with_images: only for samples with images, which are longer",
     )
     report_to: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(
         default=[], description="trackers of the losses; see helpers.training.trackers"
@@ -92,7 +92,7 @@ class Training(Settings):
 
     def checkpointed(self, pictures: bool) -> bool:
         """Whether training on samples with or without images recomputes activations."""
-        return pictures if self.gradient_checkpointing == "with_pictures" else self.gradient_checkpointing
+        return pictures if self.gradient_checkpointing == "with_images" else self.gradient_checkpointing
 
     @property
     def four_bit(self) -> bool:

@@ -40,7 +40,7 @@ class Writer(Settings):
         pattern="^[A-Z][A-Z0-9_]*$",
         description="environment variable with the key (a key itself does not fit the pattern); null: none is sent",
     )
-    with_picture: bool = Field(
+    with_image: bool = Field(
         default=False, description="show the class's training image if there is one; else only its name is given"
     )
     structured: Structured = Field(

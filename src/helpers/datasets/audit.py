@@ -68,7 +68,7 @@ def audit(
         "samples": training.count,
         "samples_by_direction": dict(training.directions),
         "training_classes": len(training.classes),
-        "training_pictures": len(training.pictures),
+        "training_images": len(training.pictures),
         "questions": len(asked),
         "test_pictures": len(shown),
         "question_texts_in_training": sorted(training.verbatim),

@@ -44,7 +44,7 @@ class Classes(NamedTuple):
 
     described: list[str]  # covered by the training
     held_back: list[str]  # the rest, to measure transfer
-    with_picture: list[str]  # the described classes that mode hybrid shows with their image
+    with_image: list[str]  # the described classes that mode hybrid shows with their image
 
 
 def build_samples(texts: Iterable[ClassText], mode: str, settings: Build) -> Iterator[Sample]:
@@ -55,7 +55,7 @@ def build_samples(texts: Iterable[ClassText], mode: str, settings: Build) -> Ite
     """
     if mode not in _MODES:
         raise ValueError(f"mode is {mode!r}; known: {', '.join(_MODES)}")
-    shown = frozenset(choose_classes(texts, settings).with_picture) if mode == "hybrid" else frozenset()
+    shown = frozenset(choose_classes(texts, settings).with_image) if mode == "hybrid" else frozenset()
     prompts = training_prompts(settings.prompts)
     for turn, text in enumerate(chosen_texts(texts, settings)):
         picture = _picture(text, mode, shown)
@@ -123,7 +123,7 @@ def obstacle(texts: Iterable[ClassText], mode: str, settings: Build) -> str | No
     """
     if mode == "text_only":
         return None
-    shown = frozenset(choose_classes(texts, settings).with_picture)
+    shown = frozenset(choose_classes(texts, settings).with_image)
     try:
         for text in chosen_texts(texts, settings):
             if mode == "printed":
@@ -213,7 +213,7 @@ def _telling(text: ClassText, turn: int, parts: Sequence[str], prompts: Training
 
 
 def _naming(
-    text: ClassText, turn: int, parts: Sequence[str], with_picture: bool, prompts: TrainingPrompts
+    text: ClassText, turn: int, parts: Sequence[str], with_image: bool, prompts: TrainingPrompts
 ) -> tuple[str, str]:
     """The answer has the background only if the look is used too; otherwise the prompt already gives it."""
     asked = of_domain(prompts.naming, text.domain)
@@ -221,7 +221,7 @@ def _naming(
     described = prompts.described.format(description=_described(text, parts), question=question)
     both = "look" in parts and "background" in parts
     answer = prompts.named.format(name=text.name) + (f" {text.background}" if both else "")
-    return question if with_picture else described, answer
+    return question if with_image else described, answer
 
 
 def _described(text: ClassText, parts: Sequence[str]) -> str:

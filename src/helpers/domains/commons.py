@@ -55,7 +55,7 @@ def give_pictures(texts: Iterable[ClassText], source: Path, target: Path) -> Ite
     unchanged. Raises ``ValueError`` for a missing folder and for an unreadable image.
     """
     if not source.is_dir():
-        raise ValueError(f"training_pictures is {str(source)!r}: no such folder; it holds <class>.jpg or <class>/*.jpg")
+        raise ValueError(f"training_images is {str(source)!r}: no such folder; it holds <class>.jpg or <class>/*.jpg")
     if (source / ATTRIBUTION).is_file():
         bring_picture(source / ATTRIBUTION, target / ATTRIBUTION)
     found = _by_name(source)
@@ -481,7 +481,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Fetch an image for each class that notebook 01 left without one."""
     parser = argparse.ArgumentParser(prog="python -m helpers.domains.commons", description=main.__doc__)
     parser.add_argument("data", help="the folder that notebook 01 wrote, with texts.jsonl and questions.jsonl")
-    parser.add_argument("folder", help="where the images go; pass it to notebook 02 as training_pictures")
+    parser.add_argument("folder", help="where the images go; pass it to notebook 02 as training_images")
     parser.add_argument("--user-agent", required=True, help="who you are, with an e-mail address or a web page")
     parser.add_argument("--width", type=int, default=Manners.width, help="the most pixels that an image is wide")
     given = parser.parse_args(arguments)

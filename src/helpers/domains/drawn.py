@@ -89,7 +89,7 @@ class DrawnDomain(TableDomain):
     """A drawn world: images are made here, one per class for training, others for the test and dev questions."""
 
     pictures_per_class: int
-    picture_size: int
+    image_size: int
     seed: int
     distractors: str = "random"
 
@@ -101,8 +101,8 @@ class DrawnDomain(TableDomain):
 
     def bring_pictures(self, folder: Path) -> None:
         for split, count in (("train", 1), ("test", self.pictures_per_class), ("dev", self.pictures_per_class)):
-            save_pictures(self.classes, split, count, folder, self.picture_size, self.seed)
-        retention.save_retention_pictures(self._retention(), folder, self.picture_size, self.seed)
+            save_pictures(self.classes, split, count, folder, self.image_size, self.seed)
+        retention.save_retention_pictures(self._retention(), folder, self.image_size, self.seed)
 
     def questions(self) -> list[Question]:
         return [
@@ -123,7 +123,7 @@ def open_drawn(request: DomainRequest) -> DrawnDomain:
     return DrawnDomain(
         load_classes(request.domain, request.limit_classes),
         request.pictures_per_class,
-        request.picture_size,
+        request.image_size,
         request.seed,
         distractors=request.distractors,
     )

@@ -80,7 +80,7 @@ class DomainRequest:
     path: str | Path
     limit_classes: int | None
     pictures_per_class: int
-    picture_size: int
+    image_size: int
     seed: int
     distractors: str
 

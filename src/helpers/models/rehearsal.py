@@ -133,7 +133,7 @@ def loads(profile: Profile, path: str | Path, tokens: int) -> Iterator[tuple[str
     """What a step has to hold in each mode of a profile, for a text of this many tokens."""
     training = profile.training
     for mode in profile.modes:
-        seen = 0 if mode == "text_only" else tokens_of_picture(path, profile.data.picture_size)
+        seen = 0 if mode == "text_only" else tokens_of_picture(path, profile.data.image_size)
         yield mode, Load(training.lora_rank, training.batch_size, tokens, seen, training.checkpointed(seen > 0))
 
 

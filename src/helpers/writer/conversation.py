@@ -220,7 +220,7 @@ def _data(one: Subject, settings: Writer, **more: int) -> dict[str, Any]:
 
 
 def _shown(one: Subject, settings: Writer, folder: Path) -> Path | None:
-    return folder / one.picture if settings.with_picture and one.picture else None
+    return folder / one.picture if settings.with_image and one.picture else None
 
 
 def _text_faults(task: Task, said: Described) -> list[str]:

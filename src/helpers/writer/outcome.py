@@ -26,7 +26,7 @@ class Plan:
     model: str
     texts: int
     question_sets: int
-    with_picture: int
+    with_image: int
     requests: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
@@ -42,7 +42,7 @@ class Plan:
             return f"{what}: no requests, no cost"
         limit = "no budget" if self.budget is None else f"budget {self.budget:g}"
         return (
-            f"{what}, {self.with_picture} with picture\n"
+            f"{what}, {self.with_image} with picture\n"
             f"{self.requests} requests to make (the others are in the cache): about {self.tokens_in} tokens in and "
             f"{self.tokens_out} out\n"
             f"about {self.cost:.2f} {self.currency} (at most {self.cost_at_most:.2f}); spent so far {self.spent:.2f}, "

@@ -53,7 +53,7 @@ class ModelWriter:
             model=_model_name(self.settings),
             texts=sum(task.wording is not None for task in tasks),
             question_sets=sum(task.wording is None for task in tasks),
-            with_picture=sum(task.picture is not None for task in tasks),
+            with_image=sum(task.picture is not None for task in tasks),
             requests=len(missing),
             tokens_in=sum(tokens),
             tokens_out=out,
