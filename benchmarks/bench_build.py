@@ -29,7 +29,7 @@ from helpers.datasets.audit import audit
 from helpers.datasets.build import build_samples
 from helpers.results.tables import write_csv
 from helpers.rows import RowFile
-from helpers.schemas import ClassText, Question, Sample, write_samples, write_texts
+from helpers.schemas import ClassText, Question, write_samples, write_texts
 from helpers.workflow.provenance import hardware, package_versions
 
 QUESTIONS, PICTURES, SIDE = 657, 237, 1_100  # as K-VISCUIT has; the side gives JPEGs of about 250 kB
@@ -67,7 +67,7 @@ def build(folder: Path, number: int) -> tuple[int, Callable[[], object]]:
     file = RowFile(write_texts(folder / "texts.jsonl", texts(number)), ClassText)
 
     def work() -> None:
-        path = write_samples(folder / "text_only.jsonl", build_samples(file, "text_only", SETTINGS), text_only=True)
+        write_samples(folder / "text_only.jsonl", build_samples(file, "text_only", SETTINGS), text_only=True)
 
     return 2 * number, work
 

@@ -15,7 +15,7 @@ training, evaluation and ablation a seed, as many seeds as give that many runs.
 | workflow | the same through Snakemake on two cores; `over_papermill_percent` is what that adds |
 | workflow, warm start | the same with the warm start, the start of its server included |
 | kernel start | from the start of an empty kernel to its first answer, in the median |
-| one notebook, large imports | one that imports torch, transformers and peft, by `helpers.workflow.execute`, in the median |
+| one notebook, large imports | median run by `helpers.workflow.execute` of one that imports torch, transformers, peft |
 | the same, warm start | the same as a fork of a server that has them; its own imports are not counted |
 
 Made files are not computed: each is written once, then `snakemake --touch` records it as made. CPU seconds, which

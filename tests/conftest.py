@@ -61,7 +61,7 @@ def butterflies(tmp_path_factory, build):
 
 
 class NoMeter:
-    """In place of `helpers.training.meter.Meter`, whose energy tracker takes seconds to start; it has tests of its own."""
+    """Replaces `helpers.training.meter.Meter`, whose energy tracker takes seconds to start; it has its own tests."""
 
     def __enter__(self):
         return self

@@ -1,4 +1,4 @@
-"""One notebook run by `python -m helpers.workflow.execute`, on real kernels; and what a notebook's file tells beforehand."""
+"""A notebook run by `python -m helpers.workflow.execute` on real kernels, and what its file tells beforehand."""
 
 import io
 import json
@@ -81,7 +81,7 @@ def test_a_run_leaves_a_manifest_of_what_it_read_and_made(tmp_path):
 
 def test_nothing_private_is_left_in_an_executed_copy_or_its_manifest(tmp_path, monkeypatch):
     planted = {"key": "sk-planted-4711", "home": str(Path.home() / "letters")}
-    if (host := socket.gethostname()) in redact.private_strings():  # a name of two letters is in ordinary words
+    if (host := socket.gethostname()) in redact.machine_names():  # a name of two letters is in ordinary words
         planted["host"] = host
     monkeypatch.setenv("SOME_API_KEY", planted["key"])
     monkeypatch.setenv("SOME_COLOUR", "not-private-at-all")
@@ -198,7 +198,7 @@ def test_a_kernel_that_is_missing_or_of_another_python_is_refused(tmp_path, monk
     (tmp_path / "kernels/other").mkdir(parents=True)
     (tmp_path / "kernels/other/kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    with pytest.raises(preflight.PreflightError, match="starts /elsewhere/bin/python, another Python"):
+    with pytest.raises(preflight.PreflightError, match="starts /elsewhere/bin/python, a different Python"):
         preflight.check_kernel("other")
 
 

@@ -54,7 +54,7 @@ def test_options_that_the_tool_would_lose_are_refused(butterflies, tmp_path):
     lost = question.model_copy(update={"options": ["None", *question.options[1:]]})
     with pytest.raises(ValueError, match="'None' would be read as no option"):
         export.write_vlmevalkit(tmp_path / "x.tsv", [lost], butterflies.folder)
-    with pytest.raises(ValueError, match="has no picture"):
+    with pytest.raises(ValueError, match="has no image"):
         export.write_vlmevalkit(tmp_path / "x.tsv", [question.model_copy(update={"picture": None})], butterflies.folder)
     assert not list(tmp_path.iterdir())
 
@@ -76,11 +76,11 @@ def test_a_task_asks_and_scores_as_protocol_letter_does(butterflies, tmp_path, t
     rows = [json.loads(line) for line in lines]
     assert task["task"] == "drawn"
     assert LETTER_TOKENS in task["generation_kwargs"].values()
-    assert task[pictures] == f"utils.{pictures}"
+    assert task[pictures] == "utils.images_of"
     for row, question in zip(rows, questions, strict=True):
         place = "<image>" if tool == "lm-eval" else ""  # where that tool puts the picture
         assert utils.doc_to_text(row) == place + evaluation_prompts().with_letters(question.question, question.options)
-        assert getattr(utils, pictures)(row)[0].size == (56, 56)
+        assert utils.images_of(row)[0].size == (56, 56)
         right = "ABCD"[question.answer]
         assert [utils.process_results(row, [r])["accuracy"] for r in (right, f"({right})", "Well")] == [1.0, 1.0, 0.0]
 
@@ -89,7 +89,7 @@ def test_a_question_without_picture_shows_none(butterflies, tmp_path):
     question = butterflies.questions[0].model_copy(update={"picture": None})
     path = export.write_lm_eval(tmp_path / "drawn", [question], butterflies.folder, "drawn")
     row, utils = json.loads((path.parent / "questions.jsonl").read_text()), functions_beside(path)
-    assert utils.doc_to_image(row) == []
+    assert utils.images_of(row) == []
     assert utils.doc_to_text(row) == evaluation_prompts().with_letters(question.question, question.options)
 
 

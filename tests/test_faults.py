@@ -1,8 +1,8 @@
 """SIGKILL at random moments: the same command goes on, and ends in the same files as if nothing had happened.
 
-Killed are, by turns, a kernel, the process around it (`helpers.workflow.execute`) and Snakemake with all that it started, which
-is what a machine that loses its power does; with a warm start also its server. FAULT_KILLS says how often (3; the full
-test is FAULT_KILLS=20, minutes), FAULT_SEED when and what. The notebooks are stubs (stub_tree); with FAULT_REAL=1 the
+The victims are, in turn, a kernel, the process around it (`helpers.workflow.execute`) and Snakemake with everything
+that it started, as in a power failure; with a warm start also its server. FAULT_KILLS says how often (3; the full test
+is FAULT_KILLS=20, minutes), FAULT_SEED when and what. The notebooks are stubs (stub_tree); with FAULT_REAL=1 the
 shipped grid `smoke` is run as well, on the real notebooks and models, twice: a quarter of an hour of two cores.
 """
 

@@ -71,7 +71,7 @@ def test_a_file_cut_short_is_told_from_a_whole_one(copy):
     with pytest.raises(ValueError, match=r"has \d+ bytes and should have \d+; download it again"):
         load_model(copy)
     file.write_bytes(b"abc")
-    with pytest.raises(ValueError, match="cut short or no safetensors file"):
+    with pytest.raises(ValueError, match="truncated, or not a safetensors file"):
         load_model(copy)
 
 

@@ -65,7 +65,7 @@ def test_more_costs_more_and_checkpointing_less():
 
 def test_the_smallest_card_is_named():
     assert smallest_card(11.9) == "12 GB"
-    assert smallest_card(500) == "none of the usual cards"
+    assert smallest_card(500) == "none of the common cards"
 
 
 def test_the_shipped_folders_are_of_the_published_configurations():
@@ -115,7 +115,7 @@ def test_a_source_without_a_folder_to_make_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(random_weights, "write_stand_ins", lambda: pytest.fail("the project's folders were made anew"))
     with pytest.raises(SystemExit):
         random_weights.main(["some/model"])
-    assert "SOURCE is some/model, and OUT is missing: name the folder to make, too" in capsys.readouterr().err
+    assert "SOURCE is some/model, and OUT is missing: also name the folder to make" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -23,5 +23,5 @@ def test_words_of_a_look_are_exchanged_and_the_rest_stays():
 
 
 def test_an_edit_that_would_do_nothing_is_refused():
-    with pytest.raises(ValueError, match="does not have purple; it reads: 'This butterfly has orange"):
+    with pytest.raises(ValueError, match="does not contain purple; it reads: 'This butterfly has orange"):
         edited(MONARCH, {"purple": "blue"})

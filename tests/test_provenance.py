@@ -11,12 +11,13 @@ from nbformat import v4
 from helpers.paths import ROOT
 from helpers.workflow import manifest as runs
 from helpers.workflow import provenance
-from helpers.workflow.provenance import manifest, portable, sha256, write_manifest
+from helpers.workflow.provenance import manifest, portable, sha256, write_json
 
 
 def test_a_manifest_is_complete(tmp_path):
     (tmp_path / "a.txt").write_text("abc")
-    found = json.loads(write_manifest(tmp_path / "out", {"rank": 16}, [tmp_path / "a.txt"], {"seed": 3}).read_text())
+    content = manifest({"rank": 16}, [tmp_path / "a.txt"], {"seed": 3})
+    found = json.loads(write_json(tmp_path / "out" / "manifest.json", content).read_text())
     assert found["parameters"] == {"rank": 16}
     assert found["seeds"] == {"seed": 3}
     assert list(found["inputs"].values()) == ["ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"]
@@ -67,7 +68,7 @@ def test_without_git_the_state_is_none(monkeypatch, tmp_path):
 def test_a_folders_hash_does_not_change_with_its_manifest(tmp_path):
     (tmp_path / "a").write_text("1")
     before = sha256(tmp_path)
-    write_manifest(tmp_path, {})
+    write_json(tmp_path / "manifest.json", manifest({}))
     assert sha256(tmp_path) == before
 
 

@@ -127,7 +127,7 @@ def test_scrubbing_goes_down_into_values_and_leaves_pictures_alone(monkeypatch):
 
 def test_what_is_private_here_is_known(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-12345678")
-    found = redact.private_strings()
+    found = {**redact.secrets(), **redact.machine_names()}
     assert {str(ROOT), str(Path.home()), "sk-12345678"} <= set(found)
     assert all(text.strip("/") for text in found)
 
@@ -137,7 +137,7 @@ def test_a_user_without_a_name_is_none(monkeypatch):
         raise KeyError("uid not found")
 
     monkeypatch.setattr(redact.getpass, "getuser", unknown)
-    assert "<user>" not in redact.private_strings().values()
+    assert "<user>" not in redact.machine_names().values()
 
 
 def test_the_variables_of_keys_are_found_in_parameters_however_deep():

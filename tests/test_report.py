@@ -368,7 +368,7 @@ def test_a_training_by_hand_heads_the_page_and_what_rests_on_it_is_not_judged(tm
     text = page.read_text(encoding="utf-8")
     assert "0.75 of the time" not in text and "46.8,\xa091.1] when asked directly" not in text
     assert "Accuracies are stale, so none are quoted." in text and "Costs are stale, so none are quoted." in text
-    assert "To make again what is stale: the command that made it" in text
+    assert "To rebuild what is stale: the command that made it" in text
     assert text.index('role="alert"') < text.index('id="abstract"')
 
 

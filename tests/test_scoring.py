@@ -248,10 +248,10 @@ def test_unknown_values_are_refused_with_those_known(exam, wrong):
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ({"image": "described", "answering": "describe"}, "image 'described' is asked directly only, not with"),
+        ({"image": "described", "answering": "describe"}, "image 'described' is only asked directly, not with"),
         (
             {"image": "guided", "protocol": "letter"},
-            "image 'guided' weighs scores, which protocol 'letter' has none of",
+            "image 'guided' weights scores, and protocol 'letter' has none",
         ),
     ],
 )
@@ -350,7 +350,6 @@ def test_rows_and_timings_are_read_back(exam, tmp_path):
     assert [{name: row[name] for name in asked} for row, asked in zip(kept, rows, strict=True)] == rows
     assert {row["dataset_hash"] for row in kept} == {questions_hash(exam.questions)}
     assert json.loads((tmp_path / "timings.json").read_text()) == timings
-    assert len(run.example_answers(rows, 4)) == 4
 
 
 def test_a_row_with_a_field_that_no_table_knows_is_not_written(exam, tmp_path):

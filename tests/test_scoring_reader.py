@@ -177,7 +177,7 @@ def test_memory_for_features_is_bounded(reader, prompts):
 
 
 def test_a_prompt_that_spells_the_picture_token_is_refused(reader):
-    with pytest.raises(ValueError, match="1 picture tokens in a prompt with 0 pictures"):
+    with pytest.raises(ValueError, match="1 image tokens in a prompt with 0 images"):
         reader.write([Prompt(f"What does {reader.processor.image_token} mean?")], "test")
 
 

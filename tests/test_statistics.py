@@ -399,6 +399,6 @@ def test_leakage_without_an_untuned_model_or_an_ablation_is_empty():
 
 
 def test_statistics_tables_and_figures_need_no_torch():
-    packages = "helpers.results.stats, helpers.results.tables, helpers.results.figures"
-    code = f"import sys, {packages}; sys.exit('torch' in sys.modules)"
+    modules = ", ".join(f"helpers.results.{name}" for name in ("stats", "tables", "figures"))
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

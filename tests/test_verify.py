@@ -63,7 +63,7 @@ def test_a_change_is_named(run, capsys, file, reason):
     said = capsys.readouterr().out
     assert f"{reason}: {portable(run / file)}" in said
     assert said.startswith("stale: notebooks/07_paper.ipynb (") and "\n1 ok, 1 stale\n" in said
-    assert said.splitlines()[-1].startswith("To make again what is stale: ")
+    assert said.splitlines()[-1].startswith("To rebuild what is stale: ")
 
 
 def test_a_changed_table_makes_its_figure_stale_too(run):
@@ -280,7 +280,7 @@ def test_an_older_file_in_place_of_a_newer_one_is_seen_whatever_date_it_bears(ch
     fault, counts, told = capsys.readouterr().out.splitlines()
     manifest = portable(chain / "notebooks/table_a.manifest.json")
     assert fault == f"stale: table_a ({manifest}): result changed: {portable(table)}"
-    assert counts == "5 ok, 1 stale" and told.startswith("To make again what is stale:")
+    assert counts == "5 ok, 1 stale" and told.startswith("To rebuild what is stale:")
 
 
 def test_a_state_that_cannot_be_read_is_none(chain):

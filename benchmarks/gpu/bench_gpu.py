@@ -6,9 +6,9 @@
 Every run is a process of its own, on the same model (in 4 bit, from `helpers.models.random_weights`), data (drawn
 butterflies of 448 pixels, one sample a class), rank, batch and precision. ``seconds`` are those of `Trainer.train`;
 rates leave its first steps out (`WARM_UP`), in which kernels are loaded and chosen. Peaks are those of the GPU's
-allocator (of the process's main memory where there is no GPU). ``share_of_ceiling`` is achieved operations a second,
-counted by the rule of `helpers.training.flops`, over those of a large matrix product on the same machine; ``*_operations.txt``
-beside the table says where the rest goes.
+allocator (of the process's main memory without a GPU). ``share_of_ceiling`` is the achieved operations per second,
+counted by the rule of `helpers.training.flops`, over those of a large matrix product on the same machine;
+``*_operations.txt`` beside the table shows where the rest goes.
 
 | way | what |
 |---|---|

@@ -58,8 +58,8 @@ def test_the_sham_as_it_is_passes(model):
     ("spoil", "error", "rule"),
     [
         (lambda f: (f / "config.json").unlink(), FileNotFoundError, "no config.json; expected a model folder in the"),
-        (lambda f: (f / "config.json").write_text("{"), ValueError, "config.json is no valid JSON .*; download it"),
-        (lambda f: (f / "config.json").write_text(""), ValueError, "config.json is no valid JSON .*; download it"),
+        (lambda f: (f / "config.json").write_text("{"), ValueError, "config.json is not valid JSON .*; download it"),
+        (lambda f: (f / "config.json").write_text(""), ValueError, "config.json is not valid JSON .*; download it"),
         (
             lambda f: write(f / "config.json", CONFIG | {"auto_map": {"AutoModel": "evil.Model"}}),
             ValueError,
@@ -97,13 +97,17 @@ def test_the_sham_as_it_is_passes(model):
         (
             lambda f: (f / "model.safetensors").write_bytes(b""),
             ValueError,
-            "cut short or no safetensors file .0 b",
+            "truncated, or not a safetensors file .0 b",
         ),
-        (lambda f: (f / "model.safetensors").write_bytes(b"abc"), ValueError, "cut short or no safetensors file .3 b"),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(b"abc"),
+            ValueError,
+            "truncated, or not a safetensors file .3 b",
+        ),
         (
             lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 100),
             ValueError,
-            "cut short or no safetensors file .100 bytes.; download it again",
+            "truncated, or not a safetensors file .100 bytes.; download it again",
         ),
         (
             lambda f: (f / "model.safetensors").write_bytes(weights(EMBEDDING)[:-1]),
@@ -140,10 +144,10 @@ def test_a_folder_that_must_not_or_cannot_be_loaded_is_told_with_the_remedy(spoi
             lambda f: write(f / "config.json", CONFIG | {"text_config": {"vocab_size": -1}}),
             r"config\.json .*vocab_size",
         ),
-        (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), r"config\.json is no valid JSON"),
-        (lambda f: (f / "config.json").write_text("[" * 10**5), r"config\.json is no valid JSON .*recursion"),
+        (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), r"config\.json is not valid JSON"),
+        (lambda f: (f / "config.json").write_text("[" * 10**5), r"config\.json is not valid JSON .*recursion"),
         (lambda f: write(f / INDEX, {}), f"{INDEX} .*weight_map: Field required.*download it again"),
-        (lambda f: (f / INDEX).write_text("{"), f"{INDEX} is no valid JSON"),
+        (lambda f: (f / INDEX).write_text("{"), f"{INDEX} is not valid JSON"),
         (lambda f: write(f / INDEX, {"weight_map": {"a": 7}}), rf"{INDEX} .*weight_map\.a: "),
         *(
             (lambda f, name=name: sharded(f, files=(name,), kept=0), f"{INDEX} names the weight file .* same folder")
@@ -152,7 +156,7 @@ def test_a_folder_that_must_not_or_cannot_be_loaded_is_told_with_the_remedy(spoi
         *(
             (lambda f, header=header: (f / "model.safetensors").write_bytes(weights(header, b"")), rule)
             for header, rule in [
-                (b"not json", r"model\.safetensors is no valid JSON"),
+                (b"not json", r"model\.safetensors is not valid JSON"),
                 (b"[]", r"model\.safetensors does not have the form of such a file"),
                 ({"a": {"shape": [1]}}, r"model\.safetensors .*a\.data_offsets: Field required"),
                 ({"a": 7}, r"model\.safetensors .*a: "),
@@ -160,7 +164,7 @@ def test_a_folder_that_must_not_or_cannot_be_loaded_is_told_with_the_remedy(spoi
                 ({"a": {"shape": ["x"], "data_offsets": [0, 0]}}, r"model\.safetensors .*a\.shape\.0: "),
             ]
         ),
-        (lambda f: (f / "tokenizer.json").write_text("{"), r"tokenizer\.json is no valid JSON"),
+        (lambda f: (f / "tokenizer.json").write_text("{"), r"tokenizer\.json is not valid JSON"),
         (lambda f: write(f / "tokenizer.json", []), r"tokenizer\.json does not have the form of such a file"),
         (lambda f: write(f / "tokenizer.json", {"model": {"vocab": {"a": "b"}}}), r"tokenizer\.json .*model\.vocab"),
         (lambda f: write(f / "tokenizer.json", {"added_tokens": [{}]}), r"tokenizer\.json .*added_tokens\.0\.id"),
@@ -201,10 +205,10 @@ def test_a_model_that_is_not_there_is_told_before_anything_runs(path, refused):
 @pytest.mark.parametrize("path", ["none/at/all", "/none", "data/own/examples", "$(rm -rf ~)", ""])
 def test_a_data_folder_that_is_not_there_is_told_before_anything_runs(path, refused, tmp_path, monkeypatch):
     monkeypatch.setattr("helpers.paths.ROOT", tmp_path / "clone")
-    refused(preflight.PreflightError, "no data folder .*; give yours by --set", preflight.source_files, path)
+    refused(preflight.PreflightError, "no data folder .*; name yours with --set", preflight.source_files, path)
 
 
 @pytest.mark.parametrize("gigabytes", [1e9, 1e300])
 def test_a_disk_without_room_is_told_before_anything_runs(gigabytes, refused, tmp_path):
-    rule = "GB free, this profile asks for .* Free some room"
+    rule = "GB free, this profile asks for .* Free some space"
     refused(preflight.PreflightError, rule, preflight.check_room, tmp_path / "not" / "yet", gigabytes)

@@ -83,7 +83,7 @@ def test_a_notebook_that_is_missing_is_told(refused, tmp_path):
 )
 def test_a_kernel_of_another_language_is_refused(metadata, refused, tmp_path):
     path = notebook(tmp_path / "a.ipynb", GOOD, **metadata)
-    rule = "is written for a kernel of the language .*; only Python notebooks are run.*Change Kernel"
+    rule = "is written for a kernel of the language .*; only Python notebooks can be run.*Change Kernel"
     refused(NotebookError, rule, check_parameters, path, ["seed"])
 
 

@@ -335,8 +335,8 @@ def seeds(target: str) -> list[bytes]:
 
 def _rows() -> list[bytes]:
     question = Question(
-        domain="d", question_id="q", question_type=1, category="c", class_id="a", question="What?", options=list("abcd"),
-        answer=0, picture=None, split="test",
+        domain="d", question_id="q", question_type=1, category="c", class_id="a", question="What?",
+        options=list("abcd"), answer=0, picture=None, split="test",
     )  # fmt: skip
     text = ClassText(
         class_id="a", name="A", domain="d", look="l", background="b", wording=0, writer="w", picture=None

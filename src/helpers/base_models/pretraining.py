@@ -20,7 +20,8 @@ from torch.overrides import TorchFunctionMode
 from transformers import get_cosine_schedule_with_warmup
 
 from helpers.base_models.curriculum import Curriculum, Exercise
-from helpers.evaluation.protocols import Prompt, Reader
+from helpers.evaluation.prompts import Prompt
+from helpers.evaluation.reader import Reader
 from helpers.models.batches import Tensors, assistant, training_batch, user
 
 KNOWS_BFLOAT16 = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -84,6 +84,15 @@ class Parameters:
         """The settings that were requested, one row per setting: its value, its source and its meaning."""
         return pd.DataFrame(self._shown).set_index("setting")
 
+    def shown(self) -> Any:
+        """`table` for a notebook: whole sentences, on the left."""
+        left = {"text-align": "left"}
+        return (
+            self.table()
+            .style.set_properties(**left)
+            .set_table_styles([{"selector": "th", "props": [("text-align", "left")]}])
+        )
+
     def variant(self, *earlier: str) -> str:
         """The name of this run's settings: as given, or what differs from the profile; ``main`` if nothing does.
 

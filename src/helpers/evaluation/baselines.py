@@ -1,7 +1,7 @@
-"""What someone scores who does not look: rows like a model's, so that the same tables hold them.
+"""Baselines that do not look at the image. Their rows are like a model's, so the same tables can hold them.
 
-Chance needs no rows: a quarter. The longest and the most frequent option need no model; ``option_only`` asks a model
-how likely it finds each option by itself, without question or picture. `helpers.evaluation.clip` has another.
+Chance needs no rows: it is a quarter. The longest and the most frequent option need no model. ``option_only`` asks a
+model how likely each option is by itself, without question or image. `helpers.evaluation.clip` has another baseline.
 """
 
 import random
@@ -20,12 +20,12 @@ NOTHING = Prompt("")
 
 
 def longest_option(questions: Sequence[Question], domain: str) -> list[ReadAnswer]:
-    """The option with the most letters; a tie is drawn, the same each time."""
+    """The option with the most characters; a tie is broken at random, reproducibly."""
     return _blind("longest_option", questions, domain, len)
 
 
 def most_frequent_option(questions: Sequence[Question], domain: str) -> list[ReadAnswer]:
-    """The option that most questions offer; a tie is drawn, the same each time."""
+    """The option that occurs in the most questions; a tie is broken at random, reproducibly."""
     frequency = Counter(option for question in questions for option in question.options)
     return _blind("most_frequent_option", questions, domain, frequency.__getitem__)
 
@@ -36,7 +36,7 @@ def _blind(mode: str, questions: Sequence[Question], domain: str, score: Callabl
 
 
 def option_only(reader: Reader, questions: Sequence[Question], run: Mapping[str, Any]) -> list[ReadAnswer]:
-    """The option that the model finds most likely as an answer to nothing; ``run``: the model's own columns."""
+    """The option that the model finds most likely after an empty prompt; ``run``: the model's own columns."""
     found = reader.likelihoods([NOTHING] * len(questions), [q.sentences() for q in questions], "option alone")
     fixed = {**run, "answering": "option_only", "protocol": "option_likelihood"}
     fixed |= {"dataset_hash": questions_hash(questions)}
@@ -44,7 +44,7 @@ def option_only(reader: Reader, questions: Sequence[Question], run: Mapping[str,
 
 
 def baseline_run(mode: str, domain: str, questions: Sequence[Question]) -> dict[str, Any]:
-    """The run's columns of a baseline without a model, asked all ``questions``."""
+    """The run's columns for a baseline without a model that is asked all ``questions``."""
     named = {"model": MODEL, "domain": domain, "mode": mode, "variant": "main", "seed": 0}
     return named | {"answering": "direct", "protocol": "option_score", "dataset_hash": questions_hash(questions)}
 

@@ -2,9 +2,9 @@
 
     python -m helpers.evaluation.clip train OUTPUT_DIR
 
-Any CLIP or SigLIP checkpoint compares the picture with the sentences that describe each option; the option whose
-sentences fit best on average is taken. For the demo there is a tiny CLIP of the drawn world, which the command above
-trains from scratch on random looks and their descriptions. Like the other base models it has met no class of the test.
+Any CLIP or SigLIP checkpoint compares the image with the sentences that describe each option and takes the option whose
+sentences fit best on average. For the demo there is a tiny CLIP of the drawn world. The command above trains it from
+scratch on random appearances and their descriptions. Like the other base models, it has seen no class of the test.
 """
 
 import argparse
@@ -30,7 +30,7 @@ TOKENIZER_FROM = DATA / "models" / "tiny-qwen2-vl"
 
 @dataclass
 class Comparer:
-    """A contrastive model: how well sentences fit pictures."""
+    """A contrastive model: how well sentences fit images."""
 
     model: Any
     processor: Any
@@ -38,7 +38,7 @@ class Comparer:
 
     @torch.inference_mode()
     def pictures(self, pictures: Sequence[Any]) -> torch.Tensor:
-        """pictures x width, of length 1."""
+        """images x width, of length 1."""
         found = []
         for start in range(0, len(pictures), self.batch_size):
             shown = self.processor.image_processor(
@@ -49,7 +49,7 @@ class Comparer:
 
     @torch.inference_mode()
     def sentences(self, sentences: Sequence[str]) -> torch.Tensor:
-        """sentences x width, of length 1. SigLIP was trained with padding to full length, unmasked, and needs it."""
+        """sentences x width, of length 1. SigLIP needs what it was trained with: padding to full length, unmasked."""
         siglip = self.model.config.model_type.startswith("siglip")
         found = []
         for start in range(0, len(sentences), self.batch_size):
@@ -89,9 +89,9 @@ def by_description(
     domain: str,
     max_pixels: int | None = None,
 ) -> list[ReadAnswer]:
-    """A row for each question with a picture. ``looks``: descriptions by option, as `looks_by_option` gives them.
+    """A row for each question with an image. ``looks``: descriptions by option, as `looks_by_option` gives them.
 
-    An option without a description, such as a value of a fact, is compared by its answer sentence.
+    An option without a description, such as the value of a fact, is represented by its answer sentence.
     """
     from helpers.images import open_picture
 
@@ -112,7 +112,7 @@ def by_description(
 
 
 def looks_by_option(texts: Iterable[ClassText]) -> dict[str, str]:
-    """Each class's first description, by what an option may call it: its name, with or without "the"."""
+    """Each class's first description, by the names an option may use: with or without "the"."""
     found: dict[str, str] = {}
     for text in texts:
         for option in (text.name, text.name.removeprefix("the ")):
@@ -128,14 +128,18 @@ def _descriptors(option: str, sentence: str, looks: Mapping[str, str]) -> list[s
 
 
 def tiny_clip(seed: int = 0) -> Comparer:
-    """Untrained: 16 patches of 14 pixels, and the tokenizer of the demo's other models."""
+    """An untrained CLIP with 16 patches of 14 pixels and the tokenizer of the demo's other models."""
+    from tokenizers.processors import TemplateProcessing
     from transformers import CLIPConfig, CLIPModel, CLIPProcessor, PreTrainedTokenizerFast
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(TOKENIZER_FROM)
-    # CLIP takes a sentence's features at its last token. <|im_end|> has number 2, which transformers treats as the
-    # mark of an old checkpoint with another rule, so another of the special tokens ends a sentence here.
-    tokenizer = _ending_with(tokenizer, "<|im_start|>")
+    # CLIP takes a sentence's features at its end token. <|im_end|> has id 2, which transformers treats as the mark of
+    # an old checkpoint with a different rule, so another special token ends a sentence here.
+    end, tokenizer.model_max_length = "<|im_start|>", 96
+    special = [(end, tokenizer.convert_tokens_to_ids(end))]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(f"$A {end}", special_tokens=special)
+    tokenizer.eos_token = end
     size = {"height": 56, "width": 56}
     pictures = CLIPImageProcessorPil(size=size, crop_size=size, do_center_crop=False)
     shared = dict(hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4)
@@ -149,21 +153,10 @@ def tiny_clip(seed: int = 0) -> Comparer:
     return Comparer(CLIPModel(config), CLIPProcessor(pictures, tokenizer))
 
 
-def _ending_with(tokenizer: Any, end: str) -> Any:
-    from tokenizers.processors import TemplateProcessing
-
-    number = tokenizer.convert_tokens_to_ids(end)
-    ending = TemplateProcessing(single=f"$A {end}", pair=None, special_tokens=[(end, number)])
-    tokenizer.backend_tokenizer.post_processor = ending
-    tokenizer.eos_token = end
-    tokenizer.model_max_length = 96
-    return tokenizer
-
-
 def lessons(domains: Sequence[str], batch_size: int, seed: int) -> Iterator[tuple[list[Any], list[str]]]:
-    """Endless batches of pictures and descriptions of random looks.
+    """Endless batches of images of random appearances, and their descriptions.
 
-    Half of the descriptions are whole, half a single sentence, since that is what classification compares.
+    Half of the descriptions are complete, half are a single sentence, since classification compares single sentences.
     """
     from helpers.synthetic.drawing import draw
     from helpers.synthetic.looks import VOCABULARIES
@@ -212,9 +205,9 @@ pipeline_tag: zero-shot-image-classification
 
 # {name}
 
-`CLIPModel` with {parameters:.2f} million parameters, trained from scratch on random looks of this project's drawn world
-and their descriptions by `python -m helpers.evaluation.clip train`. It knows that world and nothing else, and no
-class of the demo's tests by name.
+`CLIPModel` with {parameters:.2f} million parameters, trained from scratch by `python -m helpers.evaluation.clip train`
+on random appearances from this project's drawn world and their descriptions. It knows that world and nothing else, and
+no class of the demo's tests by name.
 
 {steps} steps of {batch} pairs, {minutes:.1f} minutes on one CPU core; mean loss of the last tenth {loss:.2f}, where
 chance is {chance:.2f}. Weights are stored in float16.

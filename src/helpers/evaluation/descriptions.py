@@ -1,9 +1,9 @@
-"""What the untuned model says of a picture, written once and used by every run that rests on it.
+"""The untuned model's descriptions of images, written once and used by every run that needs them.
 
-With the adapter off, all adapters of a base model are that base model. What its own evaluation wrote is therefore what
-the evaluation of each adapter would write again, token by token, in every mode, seed and variant; writing is the slow
-part of describing first. A file of descriptions says how it was made, and is used only where the same would be made
-now: same base model, precision and length. A description is found again by the question and the picture's pixels.
+With the adapter off, every tuned model is its base model. So the evaluation of each adapter would repeat the base
+model's descriptions token by token, in every mode, seed and variant, and writing is the slow part of this strategy. A
+file of descriptions records how it was made, and is used only if the same would be made now: same base model, precision
+and length. A description is looked up by the question and the image's pixels.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from helpers.paths import atomic_write
 
 
 class Description(NamedTuple):
-    """A reply, and its share of the time that the batches took it was written in."""
+    """A reply, and its share of the time that its batches took."""
 
     text: str
     tokens: int
@@ -29,10 +29,10 @@ class Description(NamedTuple):
 
 @dataclass
 class Descriptions:
-    """Descriptions by what was asked and shown. ``made_by``: plain values that tell ways of making them apart.
+    """Descriptions by question and image. ``made_by``: plain values that say how they are made.
 
-    ``taken_seconds`` is what those that were found here took when they were written: a run that is spared their time
-    still rests on it.
+    ``taken_seconds``: how long the descriptions that were looked up took when they were written. A run that is spared
+    this time still depends on it.
     """
 
     made_by: dict[str, Any] = field(default_factory=dict)
@@ -41,9 +41,9 @@ class Descriptions:
     _used: dict[str, Description] = field(default_factory=dict)
 
     def read(self, path: str | Path) -> int:
-        """Take over a file's descriptions if they were made in the same way; how many that were.
+        """Take over a file's descriptions if they were made the same way; returns how many.
 
-        Raises ``ValueError`` with file and line for what is no file of descriptions.
+        Raises ``ValueError``, naming the file, if it is not a file of descriptions.
         """
         path = Path(path)
         lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line]
@@ -63,7 +63,7 @@ class Descriptions:
         return len(found)
 
     def write(self, path: str | Path) -> None:
-        """Write what was used, all or nothing; times go beside it, so that the same run writes the same file."""
+        """Write the descriptions used, all or nothing. Times go into a second file: this one is reproducible."""
         used = dict(sorted(self._used.items()))
         with atomic_write(times_of(path)) as temporary:
             temporary.write_text(json.dumps({asked: d.seconds for asked, d in used.items()}) + "\n", encoding="utf-8")
@@ -73,7 +73,7 @@ class Descriptions:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def of(self, reader: Reader, prompts: Sequence[Prompt]) -> list[Reply]:
-        """The untuned model's reply to each prompt: looked up, or written now."""
+        """The untuned model's reply to each prompt, looked up or written now."""
         names = [_name(prompt) for prompt in prompts]
         missing = {name: prompt for name, prompt in zip(names, prompts, strict=True) if name not in self._known}
         self._write_missing(reader, missing)
@@ -94,11 +94,11 @@ class Descriptions:
 
 
 def times_of(path: str | Path) -> Path:
-    """Where the seconds that each description took lie, beside a file of descriptions."""
+    """The file, beside a file of descriptions, with the seconds that each of them took."""
     return Path(path).with_suffix(".seconds.json")
 
 
 def _name(prompt: Prompt) -> str:
-    """A hash of the text and of the pixels as they are shown."""
+    """A hash of the text and of the pixels as shown."""
     pixels = content_key(prompt.source.open()) if prompt.source else ""
     return hashlib.blake2b(f"{pixels}\n{prompt.text}".encode(), digest_size=16).hexdigest()

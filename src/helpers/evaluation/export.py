@@ -1,14 +1,14 @@
-"""The questions in the forms of three other evaluation tools, so that others can ask them of their models.
+"""The questions in the formats of three other evaluation tools, so that others can put them to their models.
 
     python -m helpers.evaluation.export vlmevalkit DATASET_DIR OUT.tsv
     python -m helpers.evaluation.export lmms-eval DATASET_DIR OUT_DIR
     python -m helpers.evaluation.export lm-eval DATASET_DIR OUT_DIR
 
-VLMEvalKit (github.com/open-compass/VLMEvalKit, docs/en/Development.md) reads one TSV: index, question, A to D, answer,
-category, picture in base64. Put it into its data folder; a name that it does not know is a lettered test of its own.
+VLMEvalKit (github.com/open-compass/VLMEvalKit, docs/en/Development.md) reads a single TSV: index, question, A to D,
+answer, category, image in base64. Put it into its data folder; an unknown name counts as a multiple-choice test.
 lmms-eval (github.com/EvolvingLMMs-Lab/lmms-eval, docs/task_guide.md) reads a task: a YAML, its functions, and rows.
-lm-evaluation-harness (github.com/EleutherAI/lm-evaluation-harness, docs/new_task_guide.md) reads a task of much the
-same form, for its runner ``hf-multimodal``: ``lm_eval run --include_path OUT_DIR --tasks NAME --apply_chat_template``.
+lm-evaluation-harness (github.com/EleutherAI/lm-evaluation-harness, docs/new_task_guide.md) reads a very similar task,
+for its runner ``hf-multimodal``: ``lm_eval run --include_path OUT_DIR --tasks NAME --apply_chat_template``.
 """
 
 import argparse
@@ -26,24 +26,16 @@ from helpers.paths import atomic_write
 from helpers.schemas import LETTER_TOKENS, OPTION_LETTERS, Question, read_questions
 
 TSV_COLUMNS = (
-    "index",
-    "question",
-    *OPTION_LETTERS,
-    "answer",
-    "category",
-    "split",
-    "question_id",
-    "question_type",
-    "image",
+    *("index", "question", *OPTION_LETTERS, "answer", "category", "split", "question_id", "question_type", "image"),
 )
 MISSING = ("", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "<NA>", "-nan", "-NaN")
 
 
 def write_vlmevalkit(path: str | Path, questions: Sequence[Question], folder: str | Path) -> Path:
-    """One row a question. A picture is written once; further rows name the index of the row that has it.
+    """One row per question. An image is written once; later rows give the index of the row that has it.
 
-    Raises ``ValueError`` for a question without picture, which the tool would pass over, and for an option such as
-    "None", which it would read as missing.
+    Raises ``ValueError`` for a question without an image, which the tool would skip, and for an option such as "None",
+    which it would read as missing.
     """
     for question in questions:
         _check(question)
@@ -56,9 +48,7 @@ def write_vlmevalkit(path: str | Path, questions: Sequence[Question], folder: st
 
 def _check(question: Question) -> None:
     if question.picture is None:
-        raise ValueError(
-            f"question {question.question_id!r} has no picture; the tool passes over such rows: leave it out"
-        )
+        raise ValueError(f"question {question.question_id!r} has no image; the tool skips such rows: leave it out")
     if missing := [option for option in question.options if option in MISSING]:
         raise ValueError(
             f"question {question.question_id!r}: option {missing[0]!r} would be read as no option; reword it"
@@ -84,7 +74,7 @@ def _tsv_rows(questions: Sequence[Question], folder: Path) -> Iterator[dict[str,
 
 
 def _png(path: Path) -> bytes:
-    """The picture as this project opens it: transparency on white, a camera's rotation applied."""
+    """The image as this project opens it: transparency on white, the camera's rotation applied."""
     buffer = io.BytesIO()
     open_picture(path).save(buffer, "PNG")
     return buffer.getvalue()
@@ -94,14 +84,14 @@ def write_lmms_eval(
     folder: str | Path, questions: Sequence[Question], source: str | Path, task: str, prompts: str = "evaluation"
 ) -> Path:
     """A task folder for lmms-eval; see `_write_task`."""
-    return _write_task(folder, questions, source, task, LMMS_TASK, LMMS_FUNCTIONS, prompts)
+    return _write_task(folder, questions, source, task, LMMS_TASK, LMMS_TEXT, prompts)
 
 
 def write_lm_eval(
     folder: str | Path, questions: Sequence[Question], source: str | Path, task: str, prompts: str = "evaluation"
 ) -> Path:
     """A task folder for lm-evaluation-harness; see `_write_task`."""
-    return _write_task(folder, questions, source, task, LM_EVAL_TASK, LM_EVAL_FUNCTIONS, prompts)
+    return _write_task(folder, questions, source, task, LM_EVAL_TASK, LM_EVAL_TEXT, prompts)
 
 
 def _write_task(
@@ -110,14 +100,13 @@ def _write_task(
     source: str | Path,
     task: str,
     form: str,
-    functions: str,
+    to_text: str,
     prompts: str,
 ) -> Path:
-    """``<task>.yaml``, ``utils.py``, ``questions.jsonl`` and the pictures. Returns the YAML's path.
+    """Write ``<task>.yaml``, ``utils.py``, ``questions.jsonl`` and the images; returns the YAML's path.
 
-    The prompt and the reading of the reply are those of protocol ``letter``; ``prompts`` is what the setting
-    evaluation.prompts says. Paths of rows and pictures are absolute in the YAML, as the tools want them: write it anew
-    where it is to be used.
+    Prompts and the reading of replies follow the protocol ``letter``; ``prompts`` is as in the setting
+    evaluation.prompts. The YAML holds absolute paths, as the tools require: export again on the machine that uses it.
     """
     folder, asking = Path(folder).resolve(), evaluation_prompts(prompts)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
@@ -127,7 +116,7 @@ def _write_task(
     with atomic_write(folder / "questions.jsonl") as temporary, temporary.open("w", encoding="utf-8") as file:
         for question in questions:
             file.write(json.dumps(_task_row(question, names, asking), ensure_ascii=False) + "\n")
-    (folder / "utils.py").write_text(functions + READING, encoding="utf-8")
+    (folder / "utils.py").write_text(FUNCTIONS + to_text, encoding="utf-8")
     path = folder / f"{task}.yaml"
     filled = form.format(task=json.dumps(task), rows=json.dumps(str(folder / "questions.jsonl")), tokens=LETTER_TOKENS)
     path.write_text(filled, encoding="utf-8")
@@ -140,53 +129,39 @@ def _task_row(question: Question, names: dict[str, str], asking: EvaluationPromp
     return {**kept, "answer": OPTION_LETTERS[question.answer], "image": names.get(question.picture or "")}
 
 
-LMMS_TASK = """dataset_path: json
-dataset_kwargs:
-  data_files:
-    test: {rows}
-task: {task}
-test_split: test
-output_type: generate_until
-doc_to_visual: !function utils.doc_to_visual
-doc_to_text: !function utils.doc_to_text
-doc_to_target: answer
-process_results: !function utils.process_results
-generation_kwargs:
-  max_new_tokens: {tokens}
-  temperature: 0
-  do_sample: false
-metric_list:
-  - metric: accuracy
-    aggregation: mean
-    higher_is_better: true
-metadata:
-  - version: 1.0
-"""
-
-LM_EVAL_TASK = """task: {task}
+TASK = """task: {task}
 dataset_path: json
 dataset_kwargs:
   data_files:
     test: {rows}
 test_split: test
 output_type: generate_until
-doc_to_image: !function utils.doc_to_image
 doc_to_text: !function utils.doc_to_text
 doc_to_target: answer
 process_results: !function utils.process_results
-generation_kwargs:
-  until: []
-  max_gen_toks: {tokens}
-  do_sample: false
 metric_list:
   - metric: accuracy
     aggregation: mean
     higher_is_better: true
+generation_kwargs:
+  do_sample: false
+"""
+
+LMMS_TASK = f"""{TASK}  max_new_tokens: {{tokens}}
+  temperature: 0
+doc_to_visual: !function utils.images_of
+metadata:
+  - version: 1.0
+"""
+
+LM_EVAL_TASK = f"""{TASK}  until: []
+  max_gen_toks: {{tokens}}
+doc_to_image: !function utils.images_of
 metadata:
   version: 1.0
 """
 
-LMMS_FUNCTIONS = '''"""Functions of the task beside this file: anything but a bare letter is wrong."""
+FUNCTIONS = '''"""Functions of the task beside this file: anything but a bare letter is wrong."""
 
 import re
 from pathlib import Path
@@ -194,35 +169,23 @@ from pathlib import Path
 from PIL import Image
 
 
-def doc_to_visual(doc):
+def images_of(doc):
     return [Image.open(Path(__file__).parent / doc["image"]).convert("RGB")] if doc["image"] else []
 
-
-def doc_to_text(doc, lmms_eval_specific_kwargs=None):
-    return doc["prompt"]
-'''
-
-LM_EVAL_FUNCTIONS = '''"""Functions of the task beside this file: anything but a bare letter is wrong."""
-
-import re
-from pathlib import Path
-
-from PIL import Image
-
-
-def doc_to_image(doc):
-    return [Image.open(Path(__file__).parent / doc["image"]).convert("RGB")] if doc["image"] else []
-
-
-def doc_to_text(doc):
-    return "<image>" * bool(doc["image"]) + doc["prompt"]
-'''
-
-READING = """
 
 def process_results(doc, results):
     found = re.fullmatch(r"\\(?([ABCD])[.):]?", results[0].strip())
     return {"accuracy": float(found is not None and found[1] == doc["answer"])}
+
+
+'''
+
+LMMS_TEXT = """def doc_to_text(doc, lmms_eval_specific_kwargs=None):
+    return doc["prompt"]
+"""
+
+LM_EVAL_TEXT = """def doc_to_text(doc):
+    return "<image>" * bool(doc["image"]) + doc["prompt"]
 """
 
 
@@ -234,9 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("form", choices=("vlmevalkit", *TASKS))
     parser.add_argument("dataset", type=Path, help="a folder with questions.jsonl, as notebook 02 writes it")
-    parser.add_argument("output", type=Path, help="vlmevalkit: the TSV; else the task's folder, named as the task")
+    parser.add_argument("output", type=Path, help="vlmevalkit: the TSV; else the task's folder, which names the task")
     parser.add_argument(
-        "--prompts", default="evaluation", help="a task: how it asks, as in the setting evaluation.prompts"
+        "--prompts", default="evaluation", help="prompts of a task, as in the setting evaluation.prompts"
     )
     parser.add_argument("--split", default="test", choices=("test", "dev"))
     given = parser.parse_args(arguments)

@@ -1,8 +1,8 @@
-"""Many texts in one pass: texts with the same beginning share it, as branches of a tree share a trunk.
+"""Many texts in one pass: texts with the same beginning share it, as the branches of a tree share a trunk.
 
-The four options of a question follow the same prompt, the questions of a picture follow the same picture, and options
-often begin alike. Laid flat, with a mask that lets each token see its own branch down to the root, a tree goes through
-the model once, and each branch meets exactly what it would have met alone (tree attention, as in arXiv 2305.09781).
+The four options of a question follow the same prompt, the questions about an image follow the same image, and options
+often begin alike. A flattened tree, with a mask that lets each token see its own branch back to the root, goes through
+the model once. Each branch sees exactly what it would have seen alone (tree attention, as in arXiv 2305.09781).
 """
 
 from collections.abc import Hashable, Iterable, Sequence
@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-LARGEST = 4  # times its first prompt: a tree's mask is the square of its size
+LARGEST = 4  # times the first prompt: a tree's mask grows with the square of its size
 
 
 @dataclass
 class Tree:
-    """Tokens in an order in which a parent precedes its children. ``parents[0]`` is -1; ``depths`` count from 0."""
+    """Tokens, ordered so that parents precede children. ``parents[0]`` is -1; ``depths`` count from 0."""
 
-    key: Hashable = None  # of the picture, which all branches begin with
+    key: Hashable = None  # of the image with which all branches begin
     tokens: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Tree:
     _children: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def grow(self, tokens: Iterable[int], at: int = -1) -> list[int]:
-        """The nodes of ``tokens``, following node ``at``; nodes that are there already are used again."""
+        """The nodes of ``tokens`` after node ``at``; existing nodes are reused."""
         path = []
         for token in tokens:
             if (found := self._children.get((at, token))) is None:
@@ -38,7 +38,7 @@ class Tree:
         return path
 
     def common(self, tokens: Sequence[int], at: int = -1) -> int:
-        """How many of ``tokens``, following node ``at``, are there already."""
+        """How many of ``tokens`` already exist after node ``at``."""
         for count, token in enumerate(tokens):
             if (found := self._children.get((at, token))) is None:
                 return count
@@ -46,11 +46,11 @@ class Tree:
         return len(tokens)
 
     def welcomes(self, prompt: Sequence[int], answers: Sequence[Sequence[int]], hidden_size: int) -> bool:
-        """Whether to read a prompt with its answers here costs less than alone.
+        """Whether reading a prompt and its answers in this tree costs less than alone.
 
-        Here its common beginning is free, but each of its other tokens meets, in attention, all other branches in vain.
-        A pair of tokens in attention costs a layer about 1 / hidden size of a token in everything else: a sixth of
-        that by operations, the rest for masks and softmax (measured with the demo's models).
+        In the tree the common beginning is free, but attention computes each of its other tokens against all other
+        branches in vain. Per layer, a pair of tokens in attention costs about 1 / hidden size of what a token costs
+        elsewhere: a sixth of that in operations, the rest in masks and softmax (measured with the demo's models).
         """
         shared, alone = self.common(prompt), Tree()
         end = alone.grow(prompt)[-1]
@@ -61,7 +61,7 @@ class Tree:
         return pairs <= hidden_size * shared and size + own - shared <= LARGEST * self.first
 
     def sees(self, size: int) -> np.ndarray:
-        """size x size, true where a token (row) sees another; padding sees itself alone."""
+        """size x size, true where a token (row) sees another; padding sees only itself."""
         seen = np.eye(size, dtype=bool)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
@@ -71,8 +71,8 @@ class Tree:
 
 @dataclass(frozen=True)
 class Branch:
-    """Where an answer lies: its tokens' nodes in a tree, after the prompt's last one, ``end``. A token's probability is
-    read at its parent.
+    """The place of an answer: its nodes in a tree, after the prompt's last node, ``end``. A token's probability is read
+    at its parent.
     """
 
     tree: int
@@ -86,11 +86,10 @@ def plant(
     keys: Sequence[Hashable],
     hidden_size: int,
 ) -> tuple[list[Tree], list[list[Branch]]]:
-    """Trees for prompts with the same key, where that saves work, and for each prompt the branches of its answers.
+    """Trees of prompts with the same key, where sharing saves work, and for each prompt the branches of its answers.
 
-    A prompt whose key is None stands alone. ``hidden_size``: of the model, see `Tree.welcomes`.
-
-    Prompts are taken in order of key and tokens, so that those with a long common beginning meet.
+    A prompt with key None gets its own tree. ``hidden_size``: the model's, see `Tree.welcomes`. Prompts are taken in
+    the order of key and tokens, so that those with a long common beginning are neighbours.
     """
     trees: list[Tree] = []
     branches: list[list[Branch]] = [[] for _ in prompts]

@@ -1,7 +1,7 @@
-"""What a model is asked: a text, and perhaps a picture, which is opened only when the model has to look at it.
+"""What a model is asked: a text, and possibly an image, which is opened only when the model has to see it.
 
-A run holds hundreds of prompts; it never holds their pictures. What is done to a picture before it is shown (the states
-of `helpers.schemas.ShownAs`) is part of how it is opened.
+A run holds hundreds of prompts, but never their images. Changes to an image before it is shown (the states of
+`helpers.schemas.ShownAs`) are made when it is opened.
 """
 
 import hashlib
@@ -17,13 +17,13 @@ from helpers.images import open_picture
 from helpers.models.batches import ChatMessage, user
 from helpers.schemas import Question
 
-GREY = (128, 128, 128)  # no colour of the drawn world, and close to the mean that processors subtract
-MASKED_SHARE = 0.5  # of width and of height: the region that guidance takes away
+GREY = (128, 128, 128)  # not a colour of the drawn world, and close to the mean that processors subtract
+MASKED_SHARE = 0.5  # of width and of height: the region that guidance hides
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture file as it will be shown; ``change`` is a key of `CHANGES`."""
+    """An image file as it will be shown; ``change`` is a key of `CHANGES`."""
 
     path: Path
     max_pixels: int | None = None
@@ -31,17 +31,17 @@ class Shown:
 
     @property
     def key(self) -> str:
-        """What tells this picture from every other within a run."""
+        """What distinguishes this image from every other image in a run."""
         return f"{self.change}|{self.max_pixels}|{self.path}"
 
     def open(self) -> Image.Image:
-        """The picture; raises as `helpers.images.open_picture` does."""
+        """The image; raises the same errors as `helpers.images.open_picture`."""
         return CHANGES[self.change](open_picture(self.path, self.max_pixels))
 
 
 @dataclass(frozen=True)
 class Held:
-    """A picture in memory, such as one that was just drawn."""
+    """An image in memory, such as one that was just drawn."""
 
     picture: Image.Image
 
@@ -72,17 +72,17 @@ class Prompt:
 
     @property
     def source(self) -> Shown | Held | None:
-        """The picture with its key."""
+        """The image with its key."""
         return Held(self.picture) if isinstance(self.picture, Image.Image) else self.picture
 
 
 def blank(picture: Image.Image) -> Image.Image:
-    """A mid-grey picture of the same size: as many picture tokens, and nothing in them."""
+    """A mid-grey image of the same size: as many image tokens, with no content."""
     return Image.new("RGB", picture.size, GREY)
 
 
 def without_centre(picture: Image.Image) -> Image.Image:
-    """The picture with its middle greyed out (contrastive region guidance, arXiv 2403.02325)."""
+    """The image with its centre greyed out (contrastive region guidance, arXiv 2403.02325)."""
     (width, height), hidden = picture.size, picture.copy()
     left, top = round(width * (1 - MASKED_SHARE) / 2), round(height * (1 - MASKED_SHARE) / 2)
     hidden.paste(GREY, (left, top, width - left, height - top))
@@ -97,11 +97,11 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def other_pictures(questions: Sequence[Question], seed: int = 0) -> dict[str, str]:
-    """For each picture that of another class, each picture once.
+    """For each image, an image of another class; each image is used once.
 
-    Classes are put in random order and the pictures, class by class, moved on by the size of the largest class: nobody
-    keeps a picture of the own class. A question without class counts as a class of its picture's own. Raises
-    ``ValueError`` if a class has more than half of all pictures, as then no such exchange exists.
+    Classes are put in random order, and the images, listed class by class, are shifted by the size of the largest
+    class. So none is paired with its own class. The image of a question without a class counts as a class of its own.
+    Raises ``ValueError`` if a class has more than half of all images, since then no such exchange exists.
     """
     classes: dict[str, list[str]] = {}
     for picture, name in dict.fromkeys((q.picture, q.class_id or q.picture) for q in questions if q.picture):
@@ -111,7 +111,7 @@ def other_pictures(questions: Sequence[Question], seed: int = 0) -> dict[str, st
     largest = max(map(len, classes.values()), default=0)
     if 2 * largest > len(pictures):
         raise ValueError(
-            f"image 'other' needs a picture of another class for each: one class has {largest} of {len(pictures)} "
-            "pictures; ask about more classes"
+            f"image 'other' needs an image of another class for each: one class has {largest} of {len(pictures)} "
+            "images; ask about more classes"
         )
     return dict(zip(pictures, [*pictures[largest:], *pictures[:largest]], strict=True))

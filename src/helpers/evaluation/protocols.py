@@ -1,15 +1,15 @@
-"""How a model's answer to a four-option question is read. The protocol is a parameter and is saved with every row.
+"""How a model's answer to a four-option question is read. The protocol is a parameter and is saved in every row.
 
 - ``option_likelihood``: the option whose sentence the model finds most likely after the question, by the sum of the log
-  probabilities of its tokens, end of turn included. ``option_likelihood_normalised``: by their mean, so that a long
-  option is not held against itself.
-- ``letter``: the options are listed as A to D and the model writes at most three tokens; anything but a bare letter is
-  wrong (the K-VISCUIT authors' protocol). Nothing is drawn at random in its place.
-- ``letter_likelihood``: the same prompt, but only the four letters are compared, each one token, as what comes next.
+  probabilities of its tokens, including the end of turn. ``option_likelihood_normalised``: by their mean, so that long
+  options are not at a disadvantage.
+- ``letter``: the options are listed as A to D, and the model writes at most three tokens. Anything but a bare letter is
+  wrong (the K-VISCUIT authors' protocol); it is not replaced by a random choice.
+- ``letter_likelihood``: the same prompt, but only the likelihoods of the four letters are compared, each one token.
 
-With ``circular`` a lettered question is asked in its four rotations and is right only if it is right in all of them
-(CircularEval, arXiv 2307.06281). Options that are scored as sentences have no order: nothing changes for them.
-Of equal scores the option listed first is taken, so that a model with no preference is not right in every rotation.
+With ``circular`` a lettered question is asked in its four rotations, and counts as right only if it is right in all of
+them (CircularEval, arXiv 2307.06281). Options that are scored as sentences have no order, so nothing changes for them.
+Among equal scores the option listed first is taken, so a model without a preference is not right in every rotation.
 """
 
 import re
@@ -27,7 +27,7 @@ LETTERED = ("letter", "letter_likelihood")
 LIKELIHOODS = ("option_likelihood", "option_likelihood_normalised", "letter_likelihood")
 PROTOCOLS = get_args(Protocol)
 
-_Options = Sequence[Sequence[str]]  # of each prompt four
+_Options = Sequence[Sequence[str]]  # four per prompt
 Scores = list[list[float]]  # one question: rotations x options, options in the question's own order
 
 
@@ -35,7 +35,7 @@ Scores = list[list[float]]  # one question: rotations x options, options in the 
 class Choice:
     """What was read from the model: scores or a reply, and the option (None = unreadable).
 
-    ``columns``: what a protocol saves beside that.
+    ``columns``: further columns that a protocol saves.
     """
 
     scores: list[float] | None
@@ -56,12 +56,12 @@ def choose_option(
     guidance: float = 0.0,
     asking: EvaluationPrompts | None = None,
 ) -> list[Choice]:
-    """A choice for each prompt. ``options``: as sentences, or as they are listed behind their letters (`LETTERED`).
+    """A choice for each prompt. ``options``: as sentences, or as listed after their letters (`LETTERED`).
 
-    ``against``: the same prompts with their middle hidden. An option's score is then ``1 + guidance`` times its score
-    less ``guidance`` times that without the middle (contrastive region guidance, arXiv 2403.02325, by option).
-    ``asking``: how options are listed; None: as `data/prompts/evaluation.yaml` has it.
-    Raises ``ValueError`` if a written letter is to be guided: a reply has no scores.
+    ``against``: the same prompts with the centre of the image hidden. An option's score is then ``1 + guidance`` times
+    its score minus ``guidance`` times its score without the centre (contrastive region guidance, arXiv 2403.02325, per
+    option). ``asking``: how options are listed; None: as in `data/prompts/evaluation.yaml`. Raises ``ValueError`` for
+    guidance of protocol "letter": a reply has no scores.
     """
     asking = asking or evaluation_prompts()
     if protocol == "letter":
@@ -80,7 +80,7 @@ def choose_option(
 
 
 def guided(whole: Scores, hidden: Scores, guidance: float) -> Scores:
-    """What speaks for an option because of the region that was hidden counts more."""
+    """The scores, with more weight on what the hidden region contributes to each option."""
     return [
         [(1 + guidance) * w - guidance * h for w, h in zip(one, other, strict=True)]
         for one, other in zip(whole, hidden, strict=True)
@@ -88,17 +88,17 @@ def guided(whole: Scores, hidden: Scores, guidance: float) -> Scores:
 
 
 def rotations(options: Sequence[str], circular: bool) -> list[list[str]]:
-    """The options as they are, or moved on by 0, 1, 2 and 3 places."""
+    """The options as they are, or rotated by 0, 1, 2 and 3 places."""
     return [[*options[by:], *options[:by]] for by in range(4 if circular else 1)]
 
 
 def right_in_all(parsed: Sequence[int | None], answer: int) -> int | None:
-    """The right option if every rotation gave it; else the first that was something else (None: it was unreadable)."""
+    """The right option if every rotation gave it; otherwise the first different one (None: unreadable)."""
     return next((option for option in parsed if option != answer), answer)
 
 
 def _likeliest(rotated: Scores, answer: int, circular: bool, listed: bool, columns: dict[str, Any]) -> Choice:
-    orders = [[(place + by * listed) % 4 for place in range(4)] for by in range(len(rotated))]  # options by their place
+    orders = [[(place + by * listed) % 4 for place in range(4)] for by in range(len(rotated))]  # options by place
     each = [max(order, key=scores.__getitem__) for order, scores in zip(orders, rotated, strict=True)]
     if not circular:
         return Choice(rotated[0], None, each[0], columns=columns)
@@ -144,14 +144,14 @@ def _rotated_prompts(
 
 
 def _unrotated(place: int | None, by: int) -> int | None:
-    """Which option stood at a place after all were moved on."""
+    """The option at a place after rotation by ``by``."""
     return None if place is None else (place + by) % 4
 
 
 def _letter_scores(
     reader: Reader, asked: Sequence[Sequence[Prompt]], circular: bool
 ) -> tuple[list[Scores], list[dict[str, Any]]]:
-    """Log probabilities of the letter tokens, and the choice by the letters' other form, with or without a space."""
+    """Log probabilities of the letter tokens, and the choice by the letters' other form (with or without a space)."""
     forms = letter_forms(reader)
     ends = [tokens for form in forms for tokens in form.tokens]
     flat = [prompt for several in asked for prompt in several]
@@ -163,7 +163,7 @@ def _letter_scores(
             [[row[start + (o - by) % 4] for o in range(4)] for by, row in enumerate(last)]
             for start in (0, 4)[: len(forms)]
         ]
-        # Of one rotation alone it would not be comparable with what is right in all of them
+        # A choice from one rotation would not be comparable with one that holds in all of them
         other = None if circular or len(forms) < 2 else max(range(4), key=ordered[1][0].__getitem__)
         scores.append(ordered[0])
         columns.append({"letter_form": forms[0].text, "alternative_parsed": other})
@@ -172,16 +172,16 @@ def _letter_scores(
 
 @dataclass(frozen=True)
 class LetterForm:
-    """The four letters as tokens; all but the last token of each are the same."""
+    """The four letters as tokens; only the last token of each differs."""
 
-    text: str  # of the first, such as " A"
+    text: str  # of the first letter, such as " A"
     tokens: list[list[int]]
 
 
 def letter_forms(reader: Reader) -> list[LetterForm]:
-    """The form that the chat template leads to, then the other (with or without a space before), if it is one token.
+    """The form in the chat template, then the other form (with or without a space before), if it is one token.
 
-    Raises ``ValueError`` if the template's letters do not differ in exactly one token: they could not be compared.
+    Raises ``ValueError`` if the template's letters do not differ in exactly one token, since they cannot be compared.
     """
     whole = [reader.continuation(letter) for letter in OPTION_LETTERS]
     shared = next((i for i, four in enumerate(zip(*whole, strict=False)) if len(set(four)) > 1), 0)
@@ -207,15 +207,3 @@ def read_letter(reply: str) -> int | None:
     """The option of a bare letter ("B", "B.", "(B)"); None for anything else."""
     found = re.fullmatch(r"\(?([ABCD])[.):]?", reply.strip())
     return OPTION_LETTERS.index(found[1]) if found else None
-
-
-__all__ = [
-    "LETTERED",
-    "LIKELIHOODS",
-    "PROTOCOLS",
-    "Choice",
-    "Prompt",
-    "Reader",
-    "choose_option",
-    "read_letter",
-]

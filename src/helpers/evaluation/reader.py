@@ -1,8 +1,8 @@
-"""A model in use for answering: how likely it finds answers, and what it writes.
+"""A model that answers questions: how likely it finds given answers, and what it writes itself.
 
-Likelihoods come from trees of tokens (`helpers.evaluation.prefix_trees`): one pass for all that is asked about a
-picture, whose features come from a cache. The numbers are those of one pass a question and option, to which the tests
-hold them.
+Likelihoods come from trees of tokens (`helpers.evaluation.prefix_trees`): one pass covers everything that is asked
+about an image, whose features come from a cache. The numbers equal those of one pass per question and option; tests
+check this.
 """
 
 import math
@@ -24,23 +24,23 @@ from helpers.models.unpacking import Unpack, unpacked_weights
 from helpers.models.vision_cache import FeatureCache, Features, adapts_pictures
 from helpers.workflow.progress import Ticker
 
-TOKENS_AT_ONCE = 768  # read on a CPU, padding included: what layers hand on stays in its cache, and less is padded
-LONG = 400  # tokens of a row: on a CPU the fused kernel of attention pays from somewhere between 150 and 600
+TOKENS_AT_ONCE = 768  # per pass on a CPU, padding included: activations stay in its cache, and there is less padding
+LONG = 400  # tokens per row: on a CPU the fused attention kernel pays off above some length between 150 and 600
 LOGITS_AT_ONCE = 2**25  # numbers; 128 MB in float32
-OBJECTIONS = (  # settings of a model's own generation under which the likeliest token is not always taken
+OBJECTIONS = (  # generation settings with which a model does not always take the likeliest token
     *("repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "num_beams", "sequence_bias"),
     *("min_length", "min_new_tokens", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids"),
     *("forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty", "penalty_alpha"),
 )
 ANSWERS_AT_ONCE = 8
-WITHOUT_PICTURES = 4  # times as many prompts are written to at once: they are short, and a step costs the same
-CHUNK = 8  # batches whose features are held together; lengths are sorted within
+WITHOUT_PICTURES = 4  # times as many prompts per batch: they are short, and a step costs the same
+CHUNK = 8  # batches whose features are held at the same time and whose lengths are sorted together
 
 TokenLists = Sequence[Sequence[Sequence[int]]]  # prompts x answers x tokens
 
 
 class Likelihood(NamedTuple):
-    """Of one answer: the sum of its tokens' log probabilities, end of turn included, and how many they are."""
+    """An answer's log probability, summed over its tokens including the end of turn, and their number."""
 
     total: float
     tokens: int
@@ -51,7 +51,7 @@ class Likelihood(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What was written, without special tokens or surrounding space, and how many tokens that took."""
+    """The text written, without special tokens and surrounding space, and its number of tokens."""
 
     text: str
     tokens: int
@@ -59,10 +59,10 @@ class Reply(NamedTuple):
 
 @dataclass
 class Reader:
-    """A model with its processor. ``batch_size``: so many pictures, with all that is asked of them, at once
-    (read on a CPU: at most).
+    """A model with its processor. ``batch_size``: images per batch, each with everything that is asked about it (an
+    upper limit when reading on a CPU).
 
-    Where there is room (``unpack``) frozen weights are unpacked once, as in training (`helpers.models.unpacking`).
+    If they fit (``unpack``), frozen weights are unpacked once, as in training (`helpers.models.unpacking`).
     """
 
     model: Any
@@ -78,16 +78,16 @@ class Reader:
     def likelihoods(
         self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], what: str
     ) -> list[list[Likelihood]]:
-        """For each prompt the likelihood of each of its answers."""
+        """For each prompt, the likelihood of each of its answers."""
         ends = self._continued(answer for several in answers for answer in several)
         tokens = [[ends[answer] for answer in several] for several in answers]
         each = self.log_probabilities(prompts, tokens, what)
         return [[Likelihood(sum(one), len(one)) for one in several] for several in each]
 
     def log_probabilities(self, prompts: Sequence[Prompt], answers: TokenLists, what: str) -> list[list[list[float]]]:
-        """For each prompt and answer, given as the tokens that follow it, each answer token's log probability.
+        """For each prompt and each answer, given as tokens, the log probability of each of the answer's tokens.
 
-        The same answer to the same prompt is read once, as where many questions are asked without their pictures.
+        The same answer to the same prompt is read only once, for example when questions are asked without their images.
         """
         asked, wanted = _distinct(prompts, answers)
         found: dict[tuple[Any, ...], list[float]] = {}
@@ -106,11 +106,11 @@ class Reader:
         ]
 
     def write(self, prompts: Sequence[Prompt], what: str, max_new_tokens: int | None = None) -> list[str]:
-        """The model's replies in words; see `replies`."""
+        """The texts of the model's replies; see `replies`."""
         return [reply.text for reply in self.replies(prompts, what, max_new_tokens)]
 
     def replies(self, prompts: Sequence[Prompt], what: str, max_new_tokens: int | None = None) -> list[Reply]:
-        """The model's greedy replies. The same prompt gets the same reply, and is asked once."""
+        """The model's greedy replies. A repeated prompt is asked once."""
         distinct = {_identity(prompt): prompt for prompt in prompts}
         asked = list(distinct.values())
         told: dict[tuple[str, str], Reply] = {}
@@ -125,7 +125,7 @@ class Reader:
 
     @contextmanager
     def untuned(self) -> Iterator[None]:
-        """The base model: the tuned one with its adapter off; an untuned model has none to turn off."""
+        """Within the block, the base model: the tuned model with its adapter off, if it has one."""
         before, self.state = self.state, "base"
         try:
             with self.model.disable_adapter() if hasattr(self.model, "disable_adapter") else nullcontext():
@@ -134,14 +134,14 @@ class Reader:
             self.state = before
 
     def continuation(self, answer: str) -> list[int]:
-        """The tokens that the chat template makes of an answer, its end of turn included.
+        """The tokens of an answer in the chat template, including the end of turn.
 
-        They follow the prompt's last piece, which the template writes and which is the same after every question.
+        They follow the prompt's last part, which the template writes and which is the same after every question.
         """
         return self._continued([answer])[answer]
 
     def _continued(self, answers: Iterable[str]) -> dict[str, list[int]]:
-        """`continuation` of these answers and of earlier ones, a batch of new ones at a time."""
+        """`continuation` by answer, for these and earlier answers; new ones are tokenised in batches."""
         new, asked = [answer for answer in dict.fromkeys(answers) if answer not in self._continuations], [user("x")]
         for begin in range(0, len(new), self.batch_size):
             some = new[begin : begin + self.batch_size]
@@ -160,7 +160,7 @@ class Reader:
     # ---- tokens ------------------------------------------------------------------------------------------------------
 
     def _chunks(self, prompts: Sequence[Prompt]) -> Iterator[list[int]]:
-        """Prompts a few batches at a time, those of like beginning together: memory does not grow with their number."""
+        """The prompts in chunks of a few batches, sorted by beginning: memory does not grow with their number."""
         order = sorted(range(len(prompts)), key=lambda i: _identity(prompts[i]))
         step = CHUNK * self.batch_size
         yield from (order[start : start + step] for start in range(0, len(order), step))
@@ -171,16 +171,14 @@ class Reader:
         return self.features.of(self.model, self.processor, sources, state)
 
     def _tokens(self, prompts: Sequence[Prompt], seen: dict[str, Features]) -> list[list[int]]:
-        """Each prompt's tokens, the picture's place taken by as many as it has features."""
+        """Each prompt's tokens, with one image token for each of the image's features."""
         texts = prompt_texts(self.processor, [[prompt.message] for prompt in prompts])
         place = self.picture_token
         rows = []
         for prompt, ids in zip(prompts, self.processor.tokenizer(texts)["input_ids"], strict=True):
             expected = int(prompt.source is not None)
             if ids.count(place) != expected:
-                raise ValueError(
-                    f"{ids.count(place)} picture tokens in a prompt with {expected} pictures: {prompt.text!r}"
-                )
+                raise ValueError(f"{ids.count(place)} image tokens in a prompt with {expected} images: {prompt.text!r}")
             if prompt.source:
                 at = ids.index(place)
                 ids = [*ids[:at], *[place] * len(seen[prompt.source.key].embeddings), *ids[at + 1 :]]
@@ -189,7 +187,7 @@ class Reader:
 
     @property
     def picture_token(self) -> int:
-        """Where a picture's features go."""
+        """The token that an image's features replace."""
         return int(self.processor.image_token_id)
 
     @property
@@ -210,9 +208,9 @@ class Reader:
         return [[[values[b.tree][node] for node in b.nodes] for b in several] for several in branches]
 
     def _passes(self, sizes: Sequence[int]) -> Iterator[list[int]]:
-        """Which trees, given by their sizes, go through the model together: those of like size, a batch at most.
+        """Which trees go through the model together, by their sizes: trees of similar size, at most a batch.
 
-        On a CPU also no more than `TOKENS_AT_ONCE`; a tree that is larger goes alone.
+        On a CPU also at most `TOKENS_AT_ONCE` tokens; a larger tree goes alone.
         """
         most = TOKENS_AT_ONCE if plain_model(self.model).device.type == "cpu" else math.inf
         rows: list[int] = []
@@ -226,7 +224,7 @@ class Reader:
 
     @torch.inference_mode()
     def _read(self, trees: Sequence[Tree], seen: dict[str, Features]) -> list[dict[int, float]]:
-        """One pass: for each tree the log probability of each node of an answer, given its parent's branch."""
+        """One pass: for each tree, the log probability of each node of an answer, given the branch before it."""
         size = max(len(tree.tokens) for tree in trees)
         visible = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).to(plain_model(self.model).device)
         hidden = self._pass(self._embedded(trees, size, seen), visible, self._positions(trees, size, seen))
@@ -249,7 +247,7 @@ class Reader:
         return found.last_hidden_state
 
     def _attention(self, size: int) -> AbstractContextManager[None]:
-        """Within the block the language model reads `LONG` rows by torch's fused kernel; on a GPU it always does."""
+        """Within the block, rows of at least `LONG` tokens use torch's fused kernel, as they always do on a GPU."""
         if size < LONG:
             return nullcontext()
         return attention(plain_model(self.model).config.get_text_config(), "sdpa")
@@ -269,7 +267,7 @@ class Reader:
     def _positions(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
         """trees x size, or 3 x trees x size in families with positions in time, height and width.
 
-        A token's position follows from its depth alone, as all branches begin with the same picture.
+        A token's position depends only on its depth, since all branches begin with the same image.
         """
         base = plain_model(self.model)
         depths = torch.zeros(len(trees), size, dtype=torch.long)
@@ -280,14 +278,14 @@ class Reader:
         axes = depths.expand(3, -1, -1).clone()
         for row, tree in enumerate(trees):
             if tree.key:
-                begun = self._beginning(tree, seen[str(tree.key)])  # 3 x tokens up to the picture's last
+                begun = self._beginning(tree, seen[str(tree.key)])  # 3 x tokens up to the image's last
                 after = depths[row] - begun.shape[1] + begun.max() + 1
                 inside = depths[row] < begun.shape[1]
                 axes[:, row] = torch.where(inside, begun[:, depths[row].clamp(max=begun.shape[1] - 1)], after)
         return axes.to(base.device)
 
     def _beginning(self, tree: Tree, features: Features) -> torch.Tensor:
-        """The model's own positions for a prompt up to the end of its picture."""
+        """The model's own positions in a prompt up to the end of its image."""
         assert features.grid is not None
         start = tree.tokens.index(self.picture_token)
         end = start + len(features.embeddings)
@@ -300,7 +298,7 @@ class Reader:
         return self._begun[key]
 
     def _scored(self, trees: Sequence[Tree], hidden: torch.Tensor) -> list[dict[int, float]]:
-        """Logits only where an answer's token follows; each such place is computed once."""
+        """Log probabilities of the answers' nodes. Logits are computed once per place that an answer token follows."""
         nodes = [(row, node) for row, tree in enumerate(trees) for node in sorted(tree.scored)]
         places = {place: i for i, place in enumerate(dict.fromkeys((r, trees[r].parents[n]) for r, n in nodes))}
         rows, parents = torch.tensor(list(places)).T.to(hidden.device)
@@ -313,7 +311,7 @@ class Reader:
         return found
 
     def _log_softmax_at(self, hidden: torch.Tensor, which: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """The log probability of ``tokens`` at the places ``which``, a slice of places at a time."""
+        """The log probability of ``tokens`` at the places ``which``, computed slice by slice."""
         head = plain_model(self.model).get_output_embeddings()
         values = torch.empty(len(tokens))
         step = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
@@ -324,11 +322,11 @@ class Reader:
         return values
 
     # ---- adapters that put learned tokens before the prompt (prompt tuning) ------------------------------------------
-    # Their own forward pass lays out positions and masks, so texts go through it whole, as in training. That is slow.
+    # Their own forward pass sets positions and masks, so whole texts go through it, as in training. This is slow.
 
     @torch.inference_mode()
     def _one_by_one(self, prompts: Sequence[Prompt], answers: TokenLists) -> list[list[list[float]]]:
-        """For each prompt one pass of its answers."""
+        """One pass per prompt, with all its answers."""
         seen = self._seen(prompts)
         found: list[list[list[float]]] = []
         for prompt, tokens, several in zip(prompts, self._tokens(prompts, seen), answers, strict=True):
@@ -341,7 +339,7 @@ class Reader:
     def _written_by_passes(
         self, prompts: Sequence[Prompt], rows: list[list[int]], max_new_tokens: int, seen: dict[str, Features]
     ) -> list[Reply]:
-        """Greedy, a pass for each token, which ``rows``, the prompts' tokens, grow by."""
+        """Greedy replies, one pass per token. ``rows``, the prompts' tokens, grow by the reply."""
         ends = self._end_tokens()
         starts, going = [len(row) for row in rows], list(range(len(rows)))
         for _ in range(max_new_tokens):
@@ -355,23 +353,23 @@ class Reader:
     def _full_pass(
         self, prompts: Sequence[Prompt], rows: Sequence[Sequence[int]], seen: dict[str, Features]
     ) -> torch.Tensor:
-        """Logits, rows x longest x vocabulary, of whole texts, padded on the right; learned tokens left out."""
+        """Logits of whole texts, rows x longest x vocabulary, padded on the right, without the learned tokens."""
         longest, device = max(map(len, rows)), plain_model(self.model).device
         ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
         mask = (torch.arange(longest)[None] < torch.tensor([len(row) for row in rows])[:, None]).long().to(device)
         pictures = self._given_pictures(prompts, ids, seen)
-        plain_model(self.model).model.rope_deltas = None  # left over from the batch before
+        plain_model(self.model).model.rope_deltas = None  # left over from the previous batch
         return self.model(input_ids=ids, attention_mask=mask, **pictures).logits[:, -longest:].float()
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
     def _written(self, prompts: Sequence[Prompt], most: int) -> Iterator[tuple[list[int], list[Reply]]]:
-        """Some of the prompts, by their places, and the replies to them, until all are answered.
+        """Yields indices of some prompts with the replies to them, until all are answered.
 
-        Prompts on one picture are written to as branches of one tree; where each picture is asked about once, the
-        library's own generation does as well.
+        Prompts about the same image are branches of one tree. If each image is asked about only once, the library's own
+        generation is as good.
         """
-        seen = self._seen(prompts)  # of all of them: a picture's prompts may fall into several batches
+        seen = self._seen(prompts)  # for all prompts: those of one image may be in several batches
         rows, passes = self._tokens(prompts, seen), learns_a_prompt(self.model, self.state)
         if not passes and self._is_plainly_greedy():
             keys = [prompt.source.key if prompt.source else None for prompt in prompts]
@@ -387,7 +385,7 @@ class Reader:
             yield batch, write([prompts[i] for i in batch], [rows[i] for i in batch], most, seen)
 
     def _is_plainly_greedy(self) -> bool:
-        """Whether the library's greedy generation takes the likeliest token, as it does unless a model objects."""
+        """Whether the library's greedy generation takes the likeliest token, which a model's settings may prevent."""
         config = getattr(self.model, "generation_config", None)
         return all(getattr(config, name, None) in (None, 0, 1, [], {}) for name in OBJECTIONS)
 
@@ -409,9 +407,9 @@ class Reader:
     def _grown(
         self, trees: Sequence[Tree], ends: Sequence[list[int]], most: int, seen: dict[str, Features]
     ) -> list[list[list[int]]]:
-        """For each tree and each of its prompts, given by their last nodes, the tokens that follow greedily.
+        """For each tree and each of its prompts, given by its last node, the tokens that follow greedily.
 
-        All of a tree's branches grow by a token a pass; each sees its own branch of the tree and what it has written.
+        All branches of a tree grow by one token per pass; each sees its own branch and what it has written.
         """
         base = plain_model(self.model)
         size, width = max(len(tree.tokens) for tree in trees), max(map(len, ends))
@@ -449,14 +447,14 @@ class Reader:
         return self._replies(tokens[:, padded["input_ids"].shape[1] :].tolist())
 
     def _replies(self, rows: Sequence[list[int]]) -> list[Reply]:
-        """What was written up to the end of the turn; what follows is padding."""
+        """The replies up to the end of the turn; the rest is padding."""
         ends = self._end_tokens()
         own = [row[: _turn(row, ends)] for row in rows]
         texts = self.processor.tokenizer.batch_decode(own, skip_special_tokens=True)
         return [Reply(text.strip(), len(tokens)) for text, tokens in zip(texts, own, strict=True)]
 
     def _given_pictures(self, prompts: Sequence[Prompt], ids: torch.Tensor, seen: dict[str, Features]) -> Tensors:
-        """What a family's forward pass takes beside tokens: the tower's output, which it then does not compute."""
+        """The tower's output, as the forward pass takes it besides the tokens, so that it is not computed again."""
         shown = [seen[prompt.source.key] for prompt in prompts if prompt.source]
         if not shown:
             return {}
@@ -475,12 +473,12 @@ class Reader:
 
 
 def learns_a_prompt(model: Any, state: str) -> bool:
-    """Whether an adapter puts tokens of its own before the prompt."""
+    """Whether an adapter puts learned tokens before the prompt."""
     return state != "base" and bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
 
 
 def _distinct(prompts: Sequence[Prompt], answers: TokenLists) -> tuple[list[Prompt], list[list[list[int]]]]:
-    """Each prompt with its distinct answers, a few at a time, those that begin alike together."""
+    """Each prompt with its distinct answers, a few at a time, sorted so that those with a common beginning meet."""
     shown = {_identity(prompt): prompt for prompt in prompts}
     wanted: dict[tuple[str, str], set[tuple[int, ...]]] = {identity: set() for identity in shown}
     for prompt, several in zip(prompts, answers, strict=True):
@@ -499,5 +497,5 @@ def _identity(prompt: Prompt) -> tuple[str, str]:
 
 
 def _turn(tokens: list[int], ends: set[int]) -> int:
-    """How many tokens were written, the one that ends the turn included."""
+    """How many tokens were written, including the one that ends the turn."""
     return next((i for i, token in enumerate(tokens, start=1) if token in ends), len(tokens))

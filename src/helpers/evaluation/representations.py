@@ -1,10 +1,10 @@
-"""Where pictures and words meet: how alike a model represents a class seen and a class described, layer by layer.
+"""Where images and words meet: how similarly a model represents a class seen and a class described, layer by layer.
 
-Each class is shown twice, once as a picture and once as its description, under the same question ("What is this
-called?"). What the model holds at the last position of the prompt, from which it would begin to answer, is compared
-between the two by centred kernel alignment (CKA, arXiv 1905.00414): 1 = the classes lie in the same way, 0 = nothing
-in common. The estimate is the unbiased one (Song et al. 2012, JMLR 13, 1393-1434); the plain one is far above 0 for
-unrelated data as soon as the dimension exceeds the number of classes.
+Each class is shown twice, as an image and as its description, with the same question ("What is this called?"). The
+hidden states at the last position of the prompt, from which the answer would begin, are compared by centred kernel
+alignment (CKA, arXiv 1905.00414): 1 = the classes are arranged alike, 0 = nothing in common. The estimator is the
+unbiased one (Song et al. 2012, JMLR 13, 1393-1434): the plain one is far above 0 for unrelated data as soon as the
+dimension exceeds the number of classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ from helpers.evaluation.strategies import naming_question
 from helpers.models.batches import encode, prompt_texts
 from helpers.schemas import Question
 
-FEWEST = 4  # classes that the unbiased estimate needs
+FEWEST = 4  # classes that the unbiased estimator needs
 
 
 def unbiased_hsic(one: np.ndarray, other: np.ndarray) -> float:
-    """Hilbert-Schmidt independence criterion of two kernel matrices (n x n, n >= 4); their diagonals do not count."""
+    """Hilbert-Schmidt independence criterion of two kernel matrices (n x n, n >= 4); the diagonals are ignored."""
     n = len(one)
     k, m = (matrix * (1 - np.eye(n)) for matrix in (one, other))
     whole = (k * m).sum() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 * (k.sum(0) @ m.sum(0)) / (n - 2)
@@ -34,9 +34,9 @@ def unbiased_hsic(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def linear_cka(one: np.ndarray, other: np.ndarray) -> float:
-    """CKA of two sets of representations (n x d and n x e, the same n things in the same order), linear kernels.
+    """CKA with linear kernels of two sets of representations (n x d and n x e: the same n things in the same order).
 
-    Below 0 by chance where there is nothing in common. Raises ``ValueError`` for fewer than four things.
+    It can fall below 0 by chance if they have nothing in common. Raises ``ValueError`` for fewer than four things.
     """
     if len(one) != len(other) or len(one) < FEWEST:
         raise ValueError(f"{len(one)} and {len(other)} things; CKA needs the same ones twice, at least {FEWEST}")
@@ -68,11 +68,11 @@ def seen_and_described(
     max_pixels: int | None,
     asking: EvaluationPrompts | None = None,
 ) -> pandas.DataFrame:
-    """CKA by layer between pictures and descriptions of the classes, and with the descriptions of other classes.
+    """CKA by layer between images and descriptions of the classes, and with the descriptions of other classes.
 
-    ``questions``: the first Type-1 question of each class gives its picture; ``looks``: description by class;
-    ``asking``: how they are asked for their names, None: as `data/prompts/evaluation.yaml` has it. Columns: layer (0 =
-    embeddings), cka, cka_shuffled (what chance gives), classes. No row where fewer than four classes have both.
+    ``questions``: the first Type-1 question of each class supplies its image. ``looks``: descriptions by class.
+    ``asking``: how the name is asked for; None: as in `data/prompts/evaluation.yaml`. Columns: layer (0 = embeddings),
+    cka, cka_shuffled (the level of chance), classes. No rows if fewer than four classes have both.
     """
     first = {q.class_id: q for q in reversed(questions) if q.question_type == 1 and q.picture and q.class_id in looks}
     if len(first) < FEWEST:

@@ -1,4 +1,4 @@
-"""One evaluation run: a model, perhaps with an adapter, answers a set of questions; every answer becomes a row."""
+"""One evaluation run: a model, with or without an adapter, answers questions; every answer becomes a row."""
 
 import json
 import time
@@ -20,10 +20,10 @@ Timing = dict[str, float | int]
 
 
 class Answers(NamedTuple):
-    """Rows, and what each way of answering took: by "answering/protocol/image" seconds, questions, new tokens.
+    """Rows, and what each strategy cost: seconds, questions and new tokens by "answering/protocol/image".
 
-    Time is not in the rows, so that the same run writes the same rows. The seconds of a description count in every
-    protocol that rests on it, also where it was written by an earlier run: each would have needed it alone.
+    Times are not in the rows, so that the same run writes the same rows. The seconds of a description count in every
+    protocol that uses it, even if an earlier run wrote it: on its own, each protocol would need it.
     """
 
     rows: list[ReadAnswer]
@@ -33,7 +33,7 @@ class Answers(NamedTuple):
 def load_reader(
     model_path: str | Path, adapter_dir: str | Path | None, settings: Evaluation, four_bit: bool = True
 ) -> Reader:
-    """The model as it was trained, base weights in 4 bit (``four_bit``); without an adapter the untuned base."""
+    """The model as it was trained, with base weights in 4 bit if ``four_bit``; without an adapter the untuned base."""
     from helpers.models.loading import load_model, load_processor
 
     model, _ = load_model(model_path, settings.dtype, four_bit)
@@ -49,7 +49,7 @@ def load_reader(
 def untuned_descriptions(
     model_path: str | Path, settings: Evaluation, four_bit: bool, earlier: str | Path | None = None
 ) -> Descriptions:
-    """Descriptions as this evaluation's untuned model writes them; an ``earlier`` file's, if made in this way."""
+    """Descriptions by this evaluation's untuned model; those of an ``earlier`` file, if it was made the same way."""
     made_by = {"model": str(portable(model_path)), "four_bit": four_bit, "dtype": settings.dtype}
     descriptions = Descriptions({**made_by, "max_new_tokens": settings.max_new_tokens})
     if earlier is not None:
@@ -67,11 +67,11 @@ def answer_rows(
     looks: Mapping[str, str] | None = None,
     untuned: Descriptions | None = None,
 ) -> Answers:
-    """All questions, with the picture in each state, in all ways of answering and by all protocols of the settings.
+    """All questions, with the image in each state, by all prompting strategies and protocols of the settings.
 
     ``run``: model, domain, mode, variant, seed. ``looks``: each class's description, for image "described".
-    ``untuned``: what the untuned model wrote before, for answering "describe"; None: nothing yet. What does not go
-    together (`answering.impossible`) is left out; if nothing is left, a ``ValueError`` says why.
+    ``untuned``: what the untuned model wrote earlier, for answering "describe"; None: nothing yet. Combinations that do
+    not go together (`strategies.impossible`) are left out; raises ``ValueError``, with the reasons, if none is left.
     """
     asking = evaluation_prompts(settings.prompts)
     exam = Exam(questions, Path(folder), settings.max_pixels, looks or {}, settings.guidance, settings.circular, asking)
@@ -88,13 +88,17 @@ def answer_rows(
                 begin = time.perf_counter()
                 found = protocol_rows(reader, exam, image, answering, protocol, words)
                 seconds = writing + time.perf_counter() - begin
-                timings[f"{answering}/{protocol}/{image}"] = _timing(found, seconds)
+                timings[f"{answering}/{protocol}/{image}"] = {
+                    "seconds": round(seconds, 3),
+                    "questions": len(found),
+                    "new_tokens": sum(row["new_tokens"] for row in found),
+                }
                 rows.extend({**run, "dataset_hash": asked, **row} for row in found)
     return Answers(rows, timings)
 
 
 def _asked(image: str, settings: Evaluation) -> dict[str, list[str]]:
-    """For each way of answering the protocols that go with the image."""
+    """For each prompting strategy, the protocols that go with the image state."""
     tried = {(a, p): impossible(image, a, p) for a in settings.answering for p in settings.protocols}
     if tried and all(tried.values()):
         raise ValueError(f"nothing can be asked with image {image!r}: {'; '.join(filter(None, tried.values()))}")
@@ -105,13 +109,8 @@ def _asked(image: str, settings: Evaluation) -> dict[str, list[str]]:
     return possible
 
 
-def _timing(rows: Sequence[ReadAnswer], seconds: float) -> Timing:
-    new_tokens = sum(row["new_tokens"] for row in rows)
-    return {"seconds": round(seconds, 3), "questions": len(rows), "new_tokens": new_tokens}
-
-
 def retention_rows(reader: Reader, folder: str | Path, settings: Evaluation, run: Mapping[str, Any]) -> Answers | None:
-    """What the model could do before training, asked directly with the picture; None without ``retention.jsonl``."""
+    """Questions on what the model knew before training, asked directly with the image; None without their file."""
     from helpers.schemas import read_questions
 
     file = Path(folder) / "retention.jsonl"
@@ -122,38 +121,21 @@ def retention_rows(reader: Reader, folder: str | Path, settings: Evaluation, run
 
 
 def read_looks(folder: str | Path) -> dict[str, str]:
-    """Each class's description, the first of several, from ``texts.jsonl``, which notebook 02 leaves there."""
+    """Each class's first description, from the ``texts.jsonl`` that notebook 02 writes."""
     from helpers.schemas import read_texts
 
     file = Path(folder) / "texts.jsonl"
     if not file.is_file():
-        raise FileNotFoundError(f"{folder}: no texts.jsonl, where descriptions would be; run notebook 02")
+        raise FileNotFoundError(f"{folder}: no texts.jsonl, which holds the descriptions; run notebook 02")
     return {text.class_id: text.look for text in reversed(read_texts(file))}
 
 
 def write_answers(path: str | Path, rows: Iterable[ReadAnswer]) -> None:
-    """Write the rows as JSON lines, all or nothing; each must be an `AnswerRow`, without a field more."""
+    """Write the rows as JSON lines, all or nothing; each must be an `AnswerRow` without further fields."""
     write_rows(path, (AnswerRow.model_validate(row, extra="forbid") for row in rows))
 
 
 def write_timings(path: str | Path, timings: Mapping[str, Timing]) -> None:
-    """Write what each way of answering took."""
+    """Write what each prompting strategy cost."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(timings, indent=2) + "\n", encoding="utf-8")
-
-
-def example_answers(rows: Sequence[ReadAnswer], count: int = 4) -> list[dict[str, Any]]:
-    """A few rows in words, for looking at: what was asked, chosen and right."""
-    step = max(1, len(rows) // count)
-    return [
-        {
-            "question": row["question_id"],
-            "image": row["image"],
-            "answering": row["answering"],
-            "own words": row["description"],
-            "named": row["named"],
-            "chosen": None if row["parsed"] is None else row["options"][row["parsed"]],
-            "right": row["options"][row["answer"]],
-        }
-        for row in rows[::step][:count]
-    ]

@@ -1,16 +1,16 @@
-"""Ways of answering a question about a picture, and what is shown in the picture's place.
+"""Prompting strategies for questions about an image, and what is shown in place of the image.
 
-**direct**: the picture and the question go in, an option comes out.
+**direct**: the model gets image and question, and chooses an option.
 
-**describe** (this project's addition to the paper): the model first writes what it sees. For recognition (Type 1) it is
-then asked the question about its own words, without the picture. For knowledge (Type 2) it also writes the name that
-follows from its words, and is asked about that name. A model that learnt a class from text alone meets, in its own
-description, the kind of input that it learnt from. The description is the untuned model's (adapter off) in
-``describe``, the tuned one's in ``describe_tuned``.
+**describe** (this project's addition to the paper): the model first describes what it sees. For recognition (Type 1) it
+is then asked about its own description, without the image. For knowledge (Type 2) it also concludes a name from the
+description, and is asked about that name. A model that has learnt a class from text alone then finds, in its own
+description, the kind of input that it learnt from. In ``describe`` the untuned model (adapter off) writes the
+description, in ``describe_tuned`` the tuned one.
 
-What is shown: the picture (``with``), nothing (``without``), grey of the same size (``blank``), the picture of another
-class (``other``), the class's training description in words (``described``), or the picture with its middle weighed
-against the rest (``guided``). The last two are asked directly only: there is nothing left to describe.
+What is shown: the image (``with``), nothing (``without``), grey of the same size (``blank``), an image of another class
+(``other``), the class's training description in words (``described``), or the image, with its centre weighted against
+the rest (``guided``). The last two are only asked directly, since there is nothing to describe.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, get_args
 
 from helpers.config.prompts import EvaluationPrompts, evaluation_prompts, of_domain
 from helpers.evaluation.descriptions import Descriptions
-from helpers.evaluation.prompts import Prompt, Shown, other_pictures
+from helpers.evaluation.prompts import CHANGES, Prompt, Shown, other_pictures
 from helpers.evaluation.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose_option
 from helpers.evaluation.reader import Reader, Reply
 from helpers.schemas import Question, ShownAs
@@ -36,7 +36,7 @@ DIRECT_ONLY = ("described", "guided")
 
 
 class Words(NamedTuple):
-    """The model's own description, the name that it led to, and how many tokens both took."""
+    """The model's own description, the name concluded from it, and the number of tokens of both."""
 
     description: str | None = None
     named: str | None = None
@@ -45,7 +45,7 @@ class Words(NamedTuple):
 
 @dataclass(frozen=True)
 class Exam:
-    """Some questions and what they are asked with.
+    """Some questions, and what is needed to ask them.
 
     ``looks``: for image "described", each class's description. ``guidance``: for image "guided".
     """
@@ -60,7 +60,7 @@ class Exam:
 
 
 def check_strategies(image: str, answering: str, protocol: str) -> None:
-    """Raise ``ValueError`` for a value that is none of those known, and for a combination that means nothing."""
+    """Raise ``ValueError`` for an unknown value or a meaningless combination."""
     for name, value, known in (
         ("answering", answering, ANSWERING),
         ("protocol", protocol, PROTOCOLS),
@@ -73,11 +73,11 @@ def check_strategies(image: str, answering: str, protocol: str) -> None:
 
 
 def impossible(image: str, answering: str, protocol: str) -> str | None:
-    """Why an image, a way of answering and a protocol do not go together; None if they do."""
+    """Why an image state, a prompting strategy and a protocol do not go together; None if they do."""
     if image in DIRECT_ONLY and answering != "direct":
-        return f"image {image!r} is asked directly only, not with answering {answering!r}"
+        return f"image {image!r} is only asked directly, not with answering {answering!r}"
     if image == "guided" and protocol not in LIKELIHOODS:
-        return f"image 'guided' weighs scores, which protocol {protocol!r} has none of; use {', '.join(LIKELIHOODS)}"
+        return f"image 'guided' weights scores, and protocol {protocol!r} has none; use {', '.join(LIKELIHOODS)}"
     return None
 
 
@@ -89,9 +89,9 @@ def answer_all(reader: Reader, exam: Exam, image: str, answering: str, protocol:
 
 
 def own_words(reader: Reader, exam: Exam, image: str, answering: str, untuned: Descriptions) -> list[Words]:
-    """What the model writes before it is asked; for answering "direct" nothing. A picture is described once.
+    """What the model writes before it is asked; nothing for answering "direct". Each image is described once.
 
-    ``untuned``: the untuned model's descriptions so far; those that are missing are added.
+    ``untuned``: the untuned model's descriptions so far; missing ones are added.
     """
     if answering == "direct":
         return [Words()] * len(exam.questions)
@@ -104,7 +104,7 @@ def own_words(reader: Reader, exam: Exam, image: str, answering: str, untuned: D
 
 
 def _named(reader: Reader, exam: Exam, described: Sequence[Reply]) -> list[Words]:
-    """For Type 2 also the name that the model concludes from its description."""
+    """The descriptions and, for Type 2, the names that the model concludes from them."""
     to_name = {i: naming_question(q, exam.prompts) for i, q in enumerate(exam.questions) if q.question_type == 2}
     prompts = [Prompt(exam.prompts.about(described[i].text, question)) for i, question in to_name.items()]
     names = dict(zip(to_name, reader.replies(prompts, "name", NAME_TOKENS), strict=True))
@@ -123,7 +123,7 @@ def protocol_rows(
     questions = exam.questions
     prompts = _prompts(exam, image, answering, words)
     options = [q.options if protocol in LETTERED else q.sentences() for q in questions]
-    against = _shown_prompts(exam, "without_centre") if image == "guided" else None
+    against = _prompts(exam, "without_centre", "direct", words) if image == "guided" else None
     answers = [q.answer for q in questions]
     choices = choose_option(
         protocol, reader, prompts, options, answers, exam.circular, against, exam.guidance, exam.prompts
@@ -140,9 +140,9 @@ def protocol_rows(
 def scored_prompts(
     exam: Exam, image: str, answering: str, protocol: str, words: Sequence[Words] | None = None
 ) -> list[Prompt]:
-    """What the model reads of each question before its answer is scored, options listed where the protocol lists them.
+    """The prompt before each answer that is scored, with options if the protocol lists them.
 
-    ``words``: what `own_words` gave, for the ways of answering that rest on it.
+    ``words``: the result of `own_words`, for the strategies that need it.
     """
     prompts = _prompts(exam, image, answering, words or [Words()] * len(exam.questions))
     if protocol not in LETTERED:
@@ -165,30 +165,23 @@ def _look(exam: Exam, question: Question) -> str:
     if question.class_id is None or question.class_id not in exam.looks:
         raise ValueError(
             f"question {question.question_id!r}: class {question.class_id!r} has no description, and image 'described' "
-            f"shows one in the picture's place ({len(exam.looks)} classes have one); write it, or leave 'described' out"
+            f"shows one in place of the image ({len(exam.looks)} classes have one); write it, or leave out 'described'"
         )
     return exam.looks[question.class_id]
 
 
 def _shown(exam: Exam, image: str) -> list[Shown | None]:
-    """What each question is asked with; a question without a picture stays without."""
+    """The image for each question; None for a question without one."""
     if image == "without":
         return [None] * len(exam.questions)
     others = other_pictures(exam.questions) if image == "other" else {}
-    change = "blank" if image == "blank" else "none"
+    change = image if image in CHANGES else "none"
     pictures = [others.get(q.picture or "", q.picture) for q in exam.questions]
     return [Shown(exam.folder / picture, exam.max_pixels, change) if picture else None for picture in pictures]
 
 
-def _shown_prompts(exam: Exam, change: str) -> list[Prompt]:
-    return [
-        Prompt(q.question, Shown(exam.folder / q.picture, exam.max_pixels, change) if q.picture else None)
-        for q in exam.questions
-    ]
-
-
 def naming_question(question: Question, prompts: EvaluationPrompts) -> str:
-    """How one asks for a thing's name, in the question's domain."""
+    """The question for a thing's name, in this question's domain."""
     return of_domain(prompts.naming, question.domain)
 
 
@@ -199,7 +192,7 @@ def read_name(reply: str) -> str | None:
 
 
 def _question_on_words(exam: Exam, question: Question, words: Words) -> str:
-    """The question without its picture: about the description, or about the name that it led to."""
+    """The question without its image: about the description, or about the name concluded from it."""
     description, name = words.description, words.named
     if question.question_type == 1 or not name:
         return exam.prompts.about(description, question.question)
@@ -209,7 +202,7 @@ def _question_on_words(exam: Exam, question: Question, words: Words) -> str:
 
 
 def row(question: Question, prompt: Prompt, choice: Choice) -> ReadAnswer:
-    """The part of an `AnswerRow` that any answer has, a baseline's too."""
+    """The part of an `AnswerRow` that every answer has, including a baseline's."""
     return {
         "question_id": question.question_id,
         "question_type": question.question_type,

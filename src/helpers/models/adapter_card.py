@@ -1,4 +1,4 @@
-"""The model card of an adapter: what it is, what it was trained on and at what cost, and how to use it."""
+"""The model card of an adapter: what it is, what it was trained on, what that cost, and how to use it."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
 def write_adapter_card(folder: str | Path, model: Any, settings: Training, resources: dict[str, Any]) -> Path:
-    """Write ``README.md`` beside an adapter's tensors, in place of peft's empty form, and ``training.json``."""
+    """Write ``training.json`` beside an adapter's tensors, and ``README.md`` in place of peft's empty form."""
     with atomic_write(Path(folder) / "training.json") as temporary:
         quantisation = getattr(model.config, "quantization_config", None)
         trained = settings.model_dump() | {"quantisation": quantisation.to_dict() if quantisation else None}
@@ -25,7 +25,7 @@ def write_adapter_card(folder: str | Path, model: Any, settings: Training, resou
 
 
 def revision_of(model: Any) -> dict[str, str]:
-    """Which revision a base model from the hub was, as the hub resolved it; nothing for a local folder."""
+    """The revision of a base model from the hub, as the hub resolved it; empty for a local folder."""
     revision = getattr(model.config, "_commit_hash", None)
     return {"base_revision": revision} if revision else {}
 
@@ -40,8 +40,8 @@ tags: [{settings.method}]
 
 # Adapter of `{base}`
 
-Trained with method `{settings.method}` on {resources["samples"]} samples ({resources["tokens"]} tokens, of which the
-loss was taken on {resources["supervised_tokens"]}), in {resources["steps"]} steps. The vision tower was frozen and
+Trained with method `{settings.method}` on {resources["samples"]} samples ({resources["tokens"]} tokens, of which
+{resources["supervised_tokens"]} entered the loss), in {resources["steps"]} steps. The vision tower was frozen and was
 called {resources["vision_tower_calls"]} times.
 
 ## Use
@@ -54,7 +54,7 @@ model, family = load_model("{base}", dtype="{settings.dtype}", four_bit={setting
 model = load_adapter(model, "FOLDER OF THIS FILE")  # fails on any missing or unexpected tensor
 ```
 
-A checkpoint of its own, for other programs: `python -m helpers.models.export merge FOLDER OUT`.
+To make a standalone checkpoint for other programs: `python -m helpers.models.export merge FOLDER OUT`.
 
 ## Settings
 

@@ -1,4 +1,4 @@
-"""What is trained on a frozen model, by method of `settings.training`: add, save, load, check, take off.
+"""What is trained on a frozen model, by method of `settings.training`: add, save, load, check, remove.
 
 | method | trained |
 |---|---|
@@ -7,7 +7,7 @@
 | prompt_tuning | vectors before the text (arXiv 2104.08691), nothing in the model |
 | projector | the projector alone |
 
-All are peft's, in its layout on disk. Where adapters sit is the family's (`Family.linear_layers`).
+All are peft's, in its layout on disk. The family says which layers get adapters (`Family.linear_layers`).
 """
 
 import json
@@ -23,29 +23,30 @@ from peft.utils import ModulesToSaveWrapper
 from safetensors import safe_open
 from transformers import BitsAndBytesConfig
 
-from helpers.config.training import LORA_TARGETS, Training
+from helpers.config.training import Training
 from helpers.models.family import Family
 from helpers.models.loading import quantised_layers, tower_modules
 from helpers.models.registry import family_of_model
 from helpers.workflow.provenance import portable
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+GROUPS = ("language_model", "projector", "vision_tower", "other")  # parts that a parameter may belong to
 
 
 def add_adapter(model: Any, family: Family, method: Training | PeftConfig, seed: int) -> PeftModel:
-    """Wrap a frozen model by the method of the settings, or by a configuration of peft's that one wrote oneself.
+    """Wrap a frozen model with the settings' method, or with a custom configuration of peft's.
 
-    The tower runs without autograd from here on: frozen, it would otherwise keep activations that nobody needs.
-    Raises ``ValueError`` where the settings' method does not fit how the base was loaded.
+    From here on the tower runs without autograd. It is frozen, and would otherwise keep activations that nobody needs.
+    Raises ``ValueError`` if the settings' method does not fit the way the base was loaded.
     """
     if isinstance(method, Training):
         _check_method(model, method)
     config = adapter_config(family, method) if isinstance(method, Training) else method
     if isinstance(method, Training) and method.method in ("qlora", "lora"):
         check_targets(model, family, method.lora_targets)
-    torch.manual_seed(seed)  # the first matrix of LoRA and the vectors of a prompt are random
+    torch.manual_seed(seed)  # LoRA's first matrix and the vectors of a prompt are random
     tuned = get_peft_model(model, config)
-    named = tuned.active_peft_config  # the saved adapter names its base: from the root, not as a folder of this machine
+    named = tuned.active_peft_config  # an adapter names its base: relative to the root, not to this machine
     named.base_model_name_or_path = portable(named.base_model_name_or_path)
     if getattr(config, "target_modules", None) == _carrier(family):
         for name, parameter in tuned.named_parameters():
@@ -57,7 +58,7 @@ def add_adapter(model: Any, family: Family, method: Training | PeftConfig, seed:
 
 
 def check_targets(model: Any, family: Family, names: Sequence[str]) -> None:
-    """Raise ``ValueError`` for a name that no linear layer of the language model has: peft passes it over."""
+    """Raise ``ValueError`` for a name that no linear layer of the language model has: peft would ignore it."""
     there = {
         name.rpartition(".")[2]
         for name, module in model.get_submodule(family.language_model).named_modules()
@@ -80,20 +81,14 @@ def _check_method(model: Any, settings: Training) -> None:
 def add_lora(
     model: Any, family: Family, rank: int, alpha: int, dropout: float, projector: bool, seed: int
 ) -> PeftModel:
-    """LoRA on every linear layer of the language model; ``projector``: trained beside it."""
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=family.linear_layers(*LORA_TARGETS),
-        modules_to_save=[family.projector_name] if projector else None,
-        task_type="CAUSAL_LM",
-    )
-    return add_adapter(model, family, config, seed)
+    """LoRA on every linear layer of the language model; ``projector``: train the projector as well."""
+    lora = {"lora_rank": rank, "lora_alpha": alpha, "lora_dropout": dropout}
+    settings = Training.model_validate({"method": "lora", **lora, "train_projector": projector})
+    return add_adapter(model, family, adapter_config(family, settings), seed)
 
 
 def adapter_config(family: Family, settings: Training) -> PeftConfig:
-    """peft's configuration of the settings' method. Where adapters sit is the family's (`Family.linear_layers`)."""
+    """peft's configuration of the settings' method."""
     beside = [family.projector_name] if settings.train_projector else None
     if settings.method == "prompt_tuning":
         return PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=settings.prompt_tokens)
@@ -103,7 +98,7 @@ def adapter_config(family: Family, settings: Training) -> PeftConfig:
             task_type="CAUSAL_LM", target_modules=targets, feedforward_modules=inner, modules_to_save=beside
         )
     if settings.method == "projector":
-        # peft wants one layer at least: it gets one of rank 1, which begins as zero and is frozen (`add_adapter`)
+        # peft requires at least one layer: it gets one of rank 1, which starts at zero and is frozen (`add_adapter`)
         alone, beside = _carrier(family), [family.projector_name]
         return LoraConfig(r=1, lora_alpha=1, target_modules=alone, modules_to_save=beside, task_type="CAUSAL_LM")
     return LoraConfig(
@@ -121,16 +116,16 @@ def _carrier(family: Family) -> str:
 
 
 def _prepare_prompt(tuned: PeftModel, family: Family) -> None:
-    """A trained prompt lengthens the input, of which only the family knows what that means for its positions."""
+    """A trained prompt lengthens the input. Only the family knows what that means for positions."""
     if tuned.active_peft_config.is_prompt_learning:
-        # peft drops the positions that `generate` makes and says so each time; the family's hook makes the right ones
+        # peft drops the positions of `generate` and warns each time; the family's hook computes the right ones
         warnings.filterwarnings("ignore", message="Position ids are not supported for parameter efficient tuning")
         model: Any = tuned.get_base_model().model
         model.register_forward_pre_hook(family.positions_behind_prompt, with_kwargs=True)
 
 
 def remove_adapter(tuned: PeftModel, family: Family) -> Any:
-    """The base model as it was before `add_adapter`, for another adapter on the same load."""
+    """The base model as it was before `add_adapter`, so that it can take another adapter without being reloaded."""
     model: Any = tuned.get_base_model()
     for name, module in list(model.named_modules()):
         original = None
@@ -153,7 +148,7 @@ def remove_adapter(tuned: PeftModel, family: Family) -> Any:
 
 def trainable_groups(model: Any, family: Family) -> dict[str, int]:
     """Trainable parameters by group: language_model, projector, vision_tower, other. The last two must be 0."""
-    counts = dict.fromkeys(("language_model", "projector", "vision_tower", "other"), 0)
+    counts = dict.fromkeys(GROUPS, 0)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             counts[group_of(name, family)] += parameter.numel()
@@ -161,8 +156,8 @@ def trainable_groups(model: Any, family: Family) -> dict[str, int]:
 
 
 def gradient_norms(model: Any, family: Family) -> dict[str, float]:
-    """The norm of all gradients of a group together, by the groups of `trainable_groups`; 0 where there are none."""
-    squares = dict.fromkeys(("language_model", "projector", "vision_tower", "other"), 0.0)
+    """The norm of the gradients of each group of `trainable_groups`; 0 if there are none."""
+    squares = dict.fromkeys(GROUPS, 0.0)
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
             squares[group_of(name, family)] += float(parameter.grad.float().pow(2).sum())
@@ -170,7 +165,7 @@ def gradient_norms(model: Any, family: Family) -> dict[str, float]:
 
 
 def group_of(name: str, family: Family) -> str:
-    """To which part a parameter belongs. The projector comes first, as it may lie inside the tower's module."""
+    """The group of a parameter. The projector comes first, since it may be inside the tower's module."""
     for group in ("projector", "vision_tower", "language_model"):
         if f"{getattr(family, group)}." in name:
             return group
@@ -180,14 +175,14 @@ def group_of(name: str, family: Family) -> str:
 def load_adapter(model: Any, folder: str | Path) -> PeftModel:
     """Put a saved adapter on its base model, for scoring.
 
-    Raises ``FileNotFoundError`` for an incomplete folder and ``RuntimeError`` if a tensor of the file did not arrive in
-    the model or a part of the model has none in the file: such an adapter loads without a word and does nothing.
+    Raises ``FileNotFoundError`` for an incomplete folder. Raises ``RuntimeError`` if a tensor of the file is not in the
+    model, or a part of the model has no tensor in the file: such an adapter loads silently and does nothing.
     """
     folder = Path(folder)
     if missing := [name for name in ADAPTER_FILES if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder}: no {', '.join(missing)}; expected an adapter saved by the fine-tuning")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error, below
+        warnings.filterwarnings("ignore", message="Found missing adapter keys")  # checked below, and an error there
         tuned = PeftModel.from_pretrained(model, str(folder))
     check_adapter(tuned, folder)
     _prepare_prompt(tuned, family_of_model(tuned))
@@ -195,8 +190,8 @@ def load_adapter(model: Any, folder: str | Path) -> PeftModel:
 
 
 def quantisation_of(adapter: str | Path) -> bool | BitsAndBytesConfig:
-    """How the base was quantised that an adapter was trained on, by its ``training.json``: False, True (as `nf4` has
-    it), or the configuration itself. An adapter without that file was trained in 4 bit.
+    """How an adapter's base model was quantised, from its ``training.json``: False, True (as by `nf4`), or the
+    configuration itself. An adapter without that file was trained in 4 bit.
     """
     path = Path(adapter) / "training.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"method": "qlora"}
@@ -206,7 +201,7 @@ def quantisation_of(adapter: str | Path) -> bool | BitsAndBytesConfig:
 
 
 def check_adapter(model: PeftModel, folder: Path) -> None:
-    """Compare names and values of the file with what the model now holds."""
+    """Compare names and values in the file with those in the model."""
     from peft import get_peft_model_state_dict
 
     loaded = get_peft_model_state_dict(model)

@@ -1,4 +1,4 @@
-"""Which function a model, or a part of it, computes attention with."""
+"""The function that a model, or a part of it, computes attention with."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Any
 
 @contextmanager
 def attention(config: Any, name: str) -> Iterator[None]:
-    """Within the block the part of a model with this configuration attends by what transformers knows by that name."""
+    """Within the block, the part of a model with this configuration uses the attention function of that name."""
     before = config._attn_implementation
     config._attn_implementation = name
     try:

@@ -1,7 +1,7 @@
-"""From conversations to tensors: the one place where text, pictures and labels become a model's input.
+"""From conversations to tensors: the one place where text, images and labels become a model's input.
 
-Used alike by pre-training, fine-tuning and scoring, for every family. Nothing is ever truncated: a cut through the
-picture tokens would leave a model that sees half a picture and says nothing.
+Pre-training, fine-tuning and scoring all use it, for every family. Nothing is ever truncated: a cut through the image
+tokens would silently show the model half an image.
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
-LOGIT_ROWS = 1024  # logits held at a time: 0.6 GB in float32 for Qwen2-VL's 152,000 words
-IGNORED = -100  # the label that cross-entropy passes over
+LOGIT_ROWS = 1024  # rows of logits held at a time: 0.6 GB in float32 for Qwen2-VL's 152,000 words
+IGNORED = -100  # the label that cross-entropy ignores
 ChatMessage = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
-PICTURE_KEYS = ("pixel_values", "image_grid_thw", "image_sizes")  # whatever a family's processor makes of pictures
+PICTURE_KEYS = ("pixel_values", "image_grid_thw", "image_sizes")  # what the families' processors make of images
 
 
 def user(text: str, picture: bool = False) -> ChatMessage:
-    """A user's turn; the picture, if any, comes before the text, as both families' templates have it."""
+    """A user's turn; the image, if any, comes before the text, as in both families' templates."""
     parts: list[dict[str, str]] = [{"type": "image"}] if picture else []
     return {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
 
@@ -31,11 +31,11 @@ def assistant(text: str) -> ChatMessage:
 def training_batch(
     processor: Any, conversations: Sequence[Sequence[ChatMessage]], pictures: Sequence[Image | None], max_length: int
 ) -> Tensors:
-    """Input and labels of a batch of conversations, each ending in the assistant's answer; loss on that answer only.
+    """Input and labels of a batch of conversations, each ending in the assistant's answer; only the answer has labels.
 
-    Labels are found by the length of the prompt: the template's own assistant mask is all zeros where there is a
-    picture (transformers#46559). Right-padded. Keys: ``input_ids``, ``attention_mask``, ``labels`` (all batch x
-    length), and whatever the family's processor adds for pictures; a batch of text alone has no picture key at all.
+    Labels are found from the length of the prompt: the template's own assistant mask is all zeros if there is an
+    image (transformers#46559). Right-padded. Keys: ``input_ids``, ``attention_mask``, ``labels`` (all batch x
+    length), and whatever the family's processor adds for images; a text-only batch has no image key at all.
     Raises ``ValueError`` for a sample longer than ``max_length`` tokens.
     """
     chats = [processor.apply_chat_template(list(c), tokenize=False) for c in conversations]
@@ -56,11 +56,11 @@ def training_batch(
 
 
 def packed_batch(samples: Sequence[Tensors]) -> dict[str, Any]:
-    """Samples, each encoded by `training_batch` alone and with its ``positions``, one after the other in one row.
+    """Samples in a single row, one after another. Each is encoded by `training_batch` alone and has its ``positions``.
 
-    Keys: ``input_ids`` and ``labels`` (1 x tokens), ``position_ids`` (axes x 1 x tokens, or 1 x tokens where a model
-    has one axis), ``supervised`` (indices of the tokens from which a label is predicted), ``lengths`` (of the samples,
-    plain numbers), and the pictures' tensors joined along their first axis.
+    Keys: ``input_ids`` and ``labels`` (1 x tokens), ``position_ids`` (axes x 1 x tokens, or 1 x tokens for a model with
+    one axis), ``supervised`` (indices of the tokens from which a label is predicted), ``lengths`` (of the samples,
+    plain numbers), and the images' tensors, joined along their first axis.
     """
     positions = torch.cat([sample["positions"] for sample in samples], dim=-1)  # axes x tokens
     labels = torch.cat([sample["labels"] for sample in samples], dim=1)
@@ -76,26 +76,26 @@ def packed_batch(samples: Sequence[Tensors]) -> dict[str, Any]:
 
 
 def _tiles(tensor: torch.Tensor) -> torch.Tensor:
-    """LLaVA's pictures are 1 x tiles x colours x height x width; the tiles of all pictures are joined."""
+    """LLaVA's images are 1 x tiles x colours x height x width; the tiles of all images are joined."""
     return tensor.flatten(0, 1) if tensor.ndim == 5 else tensor
 
 
 def prompt_texts(processor: Any, conversations: Sequence[Sequence[ChatMessage]]) -> list[str]:
-    """The conversations as text, up to the point where the assistant begins."""
+    """The conversations as text, up to the beginning of the assistant's turn."""
     return [processor.apply_chat_template(list(c), tokenize=False, add_generation_prompt=True) for c in conversations]
 
 
 def encode(
     processor: Any, texts: Sequence[str], pictures: Sequence[Image | None], padding_side: str = "right"
 ) -> Tensors:
-    """Tokens, mask and picture tensors; padded on the right for reading, on the left for writing."""
+    """Tokens, mask and image tensors; padded on the right for reading, on the left for writing."""
     seen = [picture for picture in pictures if picture is not None]
     images = {"images": seen} if seen else {}
     return dict(processor(text=list(texts), **images, padding=True, padding_side=padding_side, return_tensors="pt"))
 
 
 def _answer_length(tokenizer: Any, chat: str, prompt: str) -> int:
-    """How many of the chat's tokens lie after the prompt. Picture tokens are in the prompt, so they cancel out."""
+    """How many of the chat's tokens follow the prompt. Image tokens are in the prompt, so they cancel out."""
     whole, start = tokenizer(chat)["input_ids"], tokenizer(prompt)["input_ids"]
     if whole[: len(start)] != start:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""Is a checkpoint folder whole, safe and of one piece? Asked before gigabytes are read, answered from headers alone.
+"""Is a checkpoint folder complete, safe and consistent? Checked before gigabytes are read, from headers alone.
 
-Only safetensors are loaded, and no code from a checkpoint is run. Of each file the header is read: names, shapes, and
-how long the file has to be.
+Only safetensors are loaded, and no code from a checkpoint is run. The header of each file gives names, shapes and the
+length that the file must have.
 """
 
 import struct
@@ -14,14 +14,14 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
-MAY_NAME_CODE = (  # files in which `auto_map` names a class of the checkpoint's own
+MAY_NAME_CODE = (  # files in which `auto_map` may name a class in the checkpoint
     *("config.json", "tokenizer_config.json", "processor_config.json"),
     *("preprocessor_config.json", "video_preprocessor_config.json"),
 )
 
 
 class Tensor(BaseModel):
-    """What a header says of one tensor; ``data_offsets`` in bytes, counted from the header's end."""
+    """What a header says about one tensor; ``data_offsets`` in bytes from the end of the header."""
 
     shape: list[NonNegativeInt]
     data_offsets: Annotated[list[NonNegativeInt], Field(min_length=2, max_length=2)]
@@ -38,7 +38,7 @@ class _Words(BaseModel):
 
 
 class _Config(_Words):
-    """What is looked at of config.json and its like."""
+    """The fields of config.json and similar files that are checked."""
 
     auto_map: Any = None
     architectures: list[str] | None = None
@@ -50,7 +50,7 @@ class _Index(BaseModel):
 
 
 class _Vocabulary(BaseModel):
-    vocab: dict[str, NonNegativeInt] | list[Any] = Field(default_factory=list)  # token and id, or tokens in order
+    vocab: dict[str, NonNegativeInt] | list[Any] = Field(default_factory=list)  # ids by token, or tokens in order
 
 
 class _Token(BaseModel):
@@ -67,7 +67,7 @@ CheckpointPart = TypeVar("CheckpointPart")
 
 
 def check_checkpoint(folder: str | Path, model_class: str | None = None) -> None:
-    """Raise ``FileNotFoundError`` for what is missing and ``ValueError`` for what must not or cannot be loaded."""
+    """Raise ``FileNotFoundError`` for a missing file and ``ValueError`` for one that must not or cannot be loaded."""
     folder = Path(folder)
     config = _config(folder)
     named = config.architectures or []
@@ -83,14 +83,14 @@ def checkpoint_bytes(folder: str | Path) -> int:
 
 
 def _read(path: Path, form: type[CheckpointPart], content: bytes | None = None) -> CheckpointPart:
-    """A small JSON file, or the part of one given as ``content``, in the form that is expected of it."""
+    """A small JSON file, or ``content`` from it, validated as the form."""
     try:
         return TypeAdapter(form).validate_json(path.read_bytes() if content is None else content)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, fault["loc"]))[:200]
         what = f"{where}: {fault['msg']}" if where else fault["msg"]
-        kind = "is no valid JSON" if fault["type"] == "json_invalid" else "does not have the form of such a file"
+        kind = "is not valid JSON" if fault["type"] == "json_invalid" else "does not have the form of such a file"
         raise ValueError(f"{path} {kind} ({what}); download it again") from None
 
 
@@ -108,20 +108,20 @@ def _config(folder: Path) -> _Config:
 
 
 def _tensors(folder: Path) -> Header:
-    """All tensors of the folder by name, from the headers of its files."""
+    """All tensors in the folder by name, from the headers of its files."""
     found: Header = {}
     for file in _weight_files(folder):
         found |= read_header(file)
     if (folder / INDEX).is_file() and (absent := sorted(set(_weight_map(folder)) - set(found))):
         raise ValueError(
-            f"{folder}: {len(absent)} tensors of {INDEX} are in none of its files, e.g. {absent[0]}; "
+            f"{folder}: {len(absent)} tensors listed in {INDEX} are in none of its files, e.g. {absent[0]}; "
             "download the checkpoint again"
         )
     return found
 
 
 def _weight_map(folder: Path) -> dict[str, str]:
-    """Which file each tensor is in. A name that leads elsewhere is refused; a link is not: the hub's cache has them."""
+    """The file of each tensor. A name that leads elsewhere is refused, a link is not: the hub's cache uses links."""
     listed = _read(folder / INDEX, _Index).weight_map
     for name in listed.values():
         if not name.endswith(".safetensors") or set(name) & set("/\\\0") or len(name.encode()) > 255:
@@ -151,13 +151,13 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def read_header(file: Path) -> Header:
-    """A safetensors file's tensors by name. Raises ``ValueError`` if the file is longer or shorter than it says."""
+    """A safetensors file's tensors by name. Raises ``ValueError`` if the file does not have the length it states."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         first = stream.read(8)
         length = struct.unpack("<Q", first)[0] if len(first) == 8 else size
         if length > min(size - 8, LONGEST_HEADER):
-            raise ValueError(f"{file}: cut short or no safetensors file ({size} bytes); download it again")
+            raise ValueError(f"{file}: truncated, or not a safetensors file ({size} bytes); download it again")
         content = stream.read(length)
     header = _read(file, _Header, content).__pydantic_extra__
     end = 8 + length + max((tensor.data_offsets[1] for tensor in header.values()), default=0)
@@ -167,7 +167,7 @@ def read_header(file: Path) -> Header:
 
 
 def _check_vocabulary(folder: Path, config: _Config, tensors: Header) -> None:
-    """Every token of the tokenizer needs a row in the embedding, and the embedding the size of the config."""
+    """Every token of the tokenizer needs a row in the embedding, and the embedding needs the size in the config."""
     rows = next((tensor.shape[0] for name, tensor in tensors.items() if _is_embedding(name, tensor)), None)
     stated = (config.text_config or config).vocab_size
     if rows is not None and stated is not None and rows != stated:

@@ -3,12 +3,12 @@
     python -m helpers.models.export merge ADAPTER OUT [--base MODEL] [--dtype bfloat16]
     python -m helpers.models.export quantise MODEL OUT [--dtype bfloat16]
 
-**merge**, for programs that know nothing of adapters. LoRA is added to the weights that it was trained
-on: for qlora these are the NF4-rounded ones, unpacked, so the merged model writes what the trained one wrote. A trained
-projector takes the place of the old one. Prompts cannot be merged.
+**merge** is for programs that do not support adapters. LoRA is added to the weights that it was trained on. For qlora
+these are the unpacked NF4-rounded weights, so the merged model writes what the trained one wrote. A trained projector
+replaces the original. Prompts cannot be merged.
 
-**quantise**, so that later runs read a third of the bytes and quantise nothing: for a 7B model about 5.5 GB in place of
-15. `load_model` takes the folder like any other and gives the same model, bit by bit. ``dtype`` is the one that the
+**quantise** lets later runs read a third of the bytes and skip quantisation: about 5.5 GB instead of 15 for a 7B model.
+`load_model` takes the folder like any other and returns the same model, bit by bit. ``dtype`` is the precision that the
 runs compute in: tower, projector, head and embedding are saved in it.
 """
 
@@ -30,15 +30,17 @@ from helpers.paths import resolve
 
 
 def merge(adapter: str | Path, out: str | Path, base: str | Path | None = None, dtype: str = "float32") -> Path:
-    """Write the merged model and its processor to ``out``; reloads it and fails on any missing or unexpected tensor.
+    """Write the merged model and its processor to ``out``, reload it, and fail on any missing or unexpected tensor.
 
-    ``base``: None takes the one named in the adapter. Raises ``ValueError`` for a kind of adapter that does not merge.
+    ``base`` None: the base model named in the adapter. Raises ``ValueError`` for a kind of adapter that cannot merge.
     """
     settings = json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))
     if settings["peft_type"] not in ("LORA", "IA3"):
-        raise ValueError(f"{adapter}: a {settings['peft_type']} adapter is no change of weights and cannot be merged")
+        raise ValueError(
+            f"{adapter}: a {settings['peft_type']} adapter does not change weights, so it cannot be merged"
+        )
     named = settings["base_model_name_or_path"]
-    path = base or (resolve(named) if resolve(named).is_dir() else named)  # else of the hub
+    path = base or (resolve(named) if resolve(named).is_dir() else named)  # else on the hub
     model = plain_weights(*load_model(path, "float32", four_bit=quantisation_of(adapter)))
     merged = _merged(load_adapter(model, adapter)).to(DTYPES[dtype])
     merged.save_pretrained(out)
@@ -48,7 +50,7 @@ def merge(adapter: str | Path, out: str | Path, base: str | Path | None = None, 
 
 
 def plain_weights(model: Any, family: Family) -> Any:
-    """The model with its 4-bit layers as ordinary ones that hold the same rounded weights."""
+    """The model with its 4-bit layers replaced by ordinary ones that hold the same rounded weights."""
     import bitsandbytes
 
     for name, layer in list(model.named_modules()):
@@ -73,7 +75,7 @@ def _plain(layer: Any) -> torch.nn.Linear:
 
 
 def _merged(tuned: Any) -> Any:
-    """The base model with the adapter in its weights; a trained projector in the place of its original."""
+    """The base model with the adapter merged into its weights and a trained projector in place of the original."""
     model = tuned.get_base_model()
     for name, module in list(model.named_modules()):
         parent, _, last = name.rpartition(".")
@@ -87,7 +89,7 @@ def _merged(tuned: Any) -> Any:
 
 
 def check_merged(folder: str | Path, dtype: str = "float32") -> None:
-    """Load the folder as a stranger would. Raises ``ValueError`` for a missing tensor, and for one that is too many."""
+    """Load the folder as any other program would. Raises ``ValueError`` for a missing or unexpected tensor."""
     import transformers
 
     family = family_of(folder)
@@ -98,7 +100,7 @@ def check_merged(folder: str | Path, dtype: str = "float32") -> None:
 
 
 def save_quantised(path: str | Path, out: str | Path, dtype: str = "bfloat16") -> Path:
-    """Quantise a checkpoint and write it, processor included, to ``out``."""
+    """Quantise a checkpoint and write it to ``out``, with its processor."""
     model, _ = load_model(path, dtype)
     model.save_pretrained(out)
     load_processor(path).save_pretrained(out)

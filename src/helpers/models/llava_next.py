@@ -1,4 +1,4 @@
-"""LLaVA-NeXT, called LLaVA-1.6 by its authors: a CLIP tower over the picture and its tiles, an MLP projector."""
+"""LLaVA-NeXT, which its authors call LLaVA-1.6: a CLIP tower over the image and its tiles, and an MLP projector."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from helpers.models.family import Family, Memory
 
 
 def _load_processor(path: str) -> LlavaNextProcessor:
-    """The library's processor, its image half in PIL."""
+    """The library's processor, with its image part in PIL."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
@@ -21,17 +21,17 @@ def _load_processor(path: str) -> LlavaNextProcessor:
 
 
 def _positions(_: Any, sample: Tensors) -> torch.Tensor:
-    """1 x length: the place in the text; picture tokens are counted like words."""
+    """1 x length: the position in the text; image tokens count like words."""
     return torch.arange(sample["input_ids"].shape[1]).unsqueeze(0)
 
 
 def _positions_behind_prompt(_: Any, arguments: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Nothing to do: rotary positions are relative, and here a picture's tokens are counted like words."""
+    """Nothing to do: rotary positions are relative, and image tokens count like words."""
     return arguments, keywords
 
 
 def _cached_tower(tower: Any, memory: Memory) -> Any:
-    """The tower's forward pass by way of ``memory``, tile by tile; of its layers only the one that is asked for."""
+    """The tower's forward pass, cached in ``memory`` tile by tile; it keeps only the requested layers."""
     whole = tower.forward
 
     def forward(pixel_values: torch.Tensor, output_hidden_states: Any = -2, **_: Any) -> BaseModelOutputWithPooling:

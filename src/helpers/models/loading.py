@@ -1,7 +1,7 @@
-"""Load a checkpoint of any known family, for training in 4 bit or for scoring, and count what its tower does.
+"""Load a checkpoint of any known family, for training in 4 bit or for scoring, and count its tower's calls.
 
-The same code loads the demo's tiny models and the 7B ones: a folder or a hub id, safetensors only, no remote code; or,
-for a rehearsal, a folder that asks for random weights (`helpers.models.random_weights`).
+The same code loads the demo's tiny models and the 7B ones: a folder or a hub id, safetensors only, no remote code. For
+a rehearsal it takes a folder that asks for random weights (`helpers.models.random_weights`).
 """
 
 from collections.abc import Iterator
@@ -20,8 +20,6 @@ from helpers.models.random_weights import MARK, bytes_in_files, is_random, rando
 from helpers.models.registry import config_of, family_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
 LARGEST_ON_CPU = 4_000_000_000  # bytes of weights on disk
 
 
@@ -40,10 +38,10 @@ def load_model(
 ) -> tuple[Any, Family]:
     """Model (frozen, in evaluation mode) and family.
 
-    ``four_bit``: `nf4` for the language model's linear layers, or a configuration of one's own for them; tower,
+    ``four_bit``: True quantises the language model's linear layers with `nf4`; a configuration replaces `nf4`. Tower,
     projector and head stay in ``dtype``. A folder saved by `helpers.models.export` is in 4 bit already. Raises
-    ``ValueError`` for an unknown dtype, a checkpoint that cannot be used or a machine that cannot use it,
-    ``FileNotFoundError`` for what is missing, ``RuntimeError`` if the wrong layers came out quantised.
+    ``ValueError`` for an unknown dtype, an unusable checkpoint or a machine that cannot run it, ``FileNotFoundError``
+    for a missing file, ``RuntimeError`` if the wrong layers were quantised.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; known: {', '.join(DTYPES)}")
@@ -51,15 +49,15 @@ def load_model(
     if Path(path).is_dir() and not is_random(path):
         check_checkpoint(path, family.model_class)
     check_machine(path, dtype, bool(four_bit))
-    # cuDNN's attention, torch's first choice on Hopper, plans anew for each new length (pytorch #155958), and there are
-    # many: on an H200 a step at 7B on text alone took 0.69 s with it and 0.43 s without.
+    # cuDNN's attention, torch's first choice on Hopper, builds a new plan for each new length (pytorch #155958), and
+    # lengths vary a lot: on an H200 a text-only step at 7B took 0.69 s with it and 0.43 s without.
     torch.backends.cuda.enable_cudnn_sdp(False)
     return _loaded(path, family, dtype, four_bit), family
 
 
 def _loaded(path: str | Path, family: Family, dtype: str, four_bit: bool | BitsAndBytesConfig) -> Any:
     drawn = is_random(path)
-    transformers.utils.logging.disable_progress_bar()  # a bar of carriage returns, unreadable in a log
+    transformers.utils.logging.disable_progress_bar()  # its carriage returns make a log unreadable
     stored = is_quantised(path)
     if stored and not four_bit:
         raise ValueError(f"{path}: its weights are in 4 bit; full precision needs the checkpoint that it was made from")
@@ -78,13 +76,13 @@ def _loaded(path: str | Path, family: Family, dtype: str, four_bit: bool | BitsA
         use_safetensors=True,
         trust_remote_code=False,
         output_loading_info=True,
-        # On a CPU, at the demo's lengths, plain attention beats the fused kernel, whose backward pass is slow there.
+        # On a CPU, at the demo's lengths, plain attention beats the fused kernel, whose backward pass is slow.
         attn_implementation="sdpa" if device().type == "cuda" else "eager",
     )
     _check_report(path, report)
     if drawn:
-        model.name_or_path = model.config.name_or_path = str(path)  # what an adapter's card names
-        delattr(model.config, MARK)  # saved, it has tensors like any other
+        model.name_or_path = model.config.name_or_path = str(path)  # an adapter's card names it
+        delattr(model.config, MARK)  # once saved, it has tensors like any other
     if four_bit:
         check_quantisation(model, family)
         _keep_weights_as_trained(model)
@@ -97,13 +95,13 @@ def is_quantised(path: str | Path) -> bool:
 
 
 def check_machine(path: str | Path, dtype: str, four_bit: bool) -> None:
-    """Raise ``ValueError`` where this machine cannot do what is asked, with the way out."""
+    """Raise ``ValueError``, with a remedy, if this machine cannot do what is asked."""
     if device().type == "cpu":
         size = bytes_in_files(path) if is_random(path) else checkpoint_bytes(path)
         if four_bit and size > LARGEST_ON_CPU:
             raise ValueError(
                 f"{path}: {size / 1e9:.0f} GB of weights and no CUDA device: bitsandbytes would take days. Run on a "
-                "GPU (`nvidia-smi` and a CUDA build of torch have to find it), or use the demo's models"
+                "GPU (`nvidia-smi` and a CUDA build of torch must find it), or use the demo's models"
             )
         return
     if dtype == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -125,7 +123,7 @@ def _bitsandbytes_has_cuda() -> bool:
 
 
 def _check_report(path: str | Path, report: dict[str, Any]) -> None:
-    """What was not in the files would be random numbers, with a warning at most."""
+    """A tensor that is not in the files would be random, with a warning at most."""
     for what in ("missing_keys", "mismatched_keys"):
         if names := sorted(map(str, report.get(what) or ())):
             raise ValueError(
@@ -135,7 +133,7 @@ def _check_report(path: str | Path, report: dict[str, Any]) -> None:
 
 
 def nf4(family: Family, dtype: str) -> BitsAndBytesConfig:
-    """4-bit NormalFloat with double quantisation (QLoRA, arXiv 2305.14314); tower, projector and head stay as they are."""
+    """4-bit NormalFloat with double quantisation (QLoRA, arXiv 2305.14314); tower, projector and head are left out."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -152,7 +150,7 @@ def _four_bit_modules(model: Any) -> dict[str, Any]:
 
 
 def linear_layers(model: Any, family: Family) -> dict[str, torch.nn.Linear]:
-    """The language model's linear layers, which QLoRA has in 4 bit."""
+    """The language model's linear layers, which QLoRA keeps in 4 bit."""
     modules = model.get_submodule(family.language_model).named_modules(prefix=family.language_model)
     return {name: module for name, module in modules if isinstance(module, torch.nn.Linear)}
 
@@ -163,16 +161,17 @@ def quantised_layers(model: Any) -> list[str]:
 
 
 def _keep_weights_as_trained(model: Any) -> None:
-    """On a CPU that knows bfloat16, bitsandbytes 0.50.2 repacks a layer at its first use outside training, and rounds
-    its scales to bfloat16 for good: logits move by hundredths, and differ between CPUs. Training and answering are to
-    use the same weights everywhere.
+    """Stop bitsandbytes from rounding scales, so that training and answering use the same weights everywhere.
+
+    On a CPU with bfloat16, version 0.50.2 repacks a layer at its first use outside training and rounds its scales to
+    bfloat16 permanently. Logits then change by hundredths, and differ between CPUs.
     """
     for module in _four_bit_modules(model).values():
         module.support_avx512bf16_for_cpu = False
 
 
 def check_quantisation(model: Any, family: Family) -> None:
-    """All linear layers of the language model in 4 bit, and no other: a wrong skip list fails silently otherwise."""
+    """Raise unless exactly the language model's linear layers are in 4 bit: a wrong skip list fails silently."""
     inside, found = set(linear_layers(model, family)), set(quantised_layers(model))
     if found != inside:
         wrong = sorted(found ^ inside)
@@ -183,7 +182,7 @@ def check_quantisation(model: Any, family: Family) -> None:
 
 
 def tower_modules(model: Any, family: Family) -> list[torch.nn.Module]:
-    """The frozen tower's modules, as called in a forward pass; lists of blocks are opened."""
+    """The frozen tower's modules, as called in a forward pass; a list of blocks gives its blocks."""
     found: list[torch.nn.Module] = []
     for path in family.frozen:
         module = plain_model(model).get_submodule(path)
@@ -193,7 +192,7 @@ def tower_modules(model: Any, family: Family) -> list[torch.nn.Module]:
 
 @dataclass
 class TowerCalls:
-    """Counts how often the vision tower ran: ``calls`` grows by one for each forward pass through it."""
+    """Counts the vision tower's forward passes in ``calls``."""
 
     calls: int = 0
 
@@ -203,7 +202,7 @@ class TowerCalls:
 
 @contextmanager
 def counted_tower(model: Any, family: Family) -> Iterator[TowerCalls]:
-    """Count the tower's calls within the block; one whose features were looked up instead is none."""
+    """Count the tower's calls within the block; features from a cache are not a call."""
     counter = TowerCalls()
     handle = plain_model(model).get_submodule(family.tower_entry).register_forward_pre_hook(counter)
     try:

@@ -12,7 +12,7 @@ from helpers.models.family import Family, Memory
 
 
 class Qwen2VLPictureProcessor(Qwen2VLProcessor):
-    """The library's processor without its video half, which needs torchvision; pictures go through PIL everywhere."""
+    """The library's processor without its video part, which needs torchvision; images always go through PIL."""
 
     def __init__(
         self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **kwargs: Any
@@ -20,12 +20,12 @@ class Qwen2VLPictureProcessor(Qwen2VLProcessor):
         super().__init__(image_processor, tokenizer, None, chat_template=chat_template, **kwargs)
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
-        """The pictures' settings also in a file of their own, where the library's class finds those of videos too."""
+        """Save the image settings in a file of their own too: there the library's class looks for video settings."""
         self.image_processor.save_pretrained(save_directory)
         return super().save_pretrained(save_directory, push_to_hub, **kwargs)
 
 
-Qwen2VLPictureProcessor.__name__ = Qwen2VLProcessor.__name__  # it is saved, and other programs know the library's alone
+Qwen2VLPictureProcessor.__name__ = Qwen2VLProcessor.__name__  # saved under the name that other programs know
 
 
 def _load_processor(path: str) -> Qwen2VLPictureProcessor:
@@ -38,7 +38,7 @@ def _load_processor(path: str) -> Qwen2VLPictureProcessor:
 
 
 def _positions(model: Any, sample: Tensors) -> torch.Tensor:
-    """4 x length: the place in the text, then time, height and width (multimodal RoPE), which in text are the same."""
+    """4 x length: the position in the text, then time, height and width (multimodal RoPE), equal within text."""
     length = sample["input_ids"].shape[1]
     place = torch.arange(length).expand(4, length)
     if "image_grid_thw" not in sample:
@@ -49,17 +49,17 @@ def _positions(model: Any, sample: Tensors) -> torch.Tensor:
 
 
 def _positions_behind_prompt(model: Any, arguments: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Three axes also where peft hands over embeddings in place of tokens, for which the model counts words alone."""
+    """Three axes even if peft passes embeddings instead of tokens, for which the model would count only words."""
     past = keywords.get("past_key_values")
     seen = past.get_seq_length() if past is not None else 0
     if seen:
         length = 1 if keywords.get("input_ids") is None else keywords["input_ids"].shape[1]
-        mask = keywords.get("attention_mask")  # None where nothing is padded
+        mask = keywords.get("attention_mask")  # None if nothing is padded
         ahead = torch.arange(seen, seen + length, device=model.device).unsqueeze(0)
         place = ahead if mask is None else mask.long().cumsum(dim=1)[:, -length:] - 1  # batch x length
         place = place if model.rope_deltas is None else place + model.rope_deltas.to(place.device)
         return arguments, {**keywords, "position_ids": place.expand(3, *place.shape)}
-    model.rope_deltas = None  # of whatever was written before
+    model.rope_deltas = None  # left over from the text before
     embedded, grid = keywords.get("inputs_embeds"), keywords.get("image_grid_thw")
     if embedded is None or grid is None:
         return arguments, keywords
@@ -76,7 +76,7 @@ def _positions_behind_prompt(model: Any, arguments: Any, keywords: dict[str, Any
 
 
 def _cached_tower(tower: Any, memory: Memory) -> Any:
-    """The tower's forward pass with everything before the projector by way of ``memory``, picture by picture."""
+    """The tower's forward pass, with everything before the projector cached in ``memory``, image by image."""
     whole = tower.forward
 
     def forward(hidden_states: torch.Tensor, grid_thw: torch.Tensor, **_: Any) -> BaseModelOutputWithPooling:

@@ -1,15 +1,15 @@
-"""Models of true shape with random weights, loaded like any checkpoint: for a rehearsal before anything is downloaded.
+"""Models of full size with random weights, loaded like any checkpoint: for a rehearsal before anything is downloaded.
 
     python -m helpers.models.random_weights SOURCE OUT
-    python -m helpers.models.random_weights            makes the folders in data/models/rehearse anew
+    python -m helpers.models.random_weights            rebuilds the folders in data/models/rehearse
 
-A folder whose ``config.json`` says ``"random_weights": true`` has no tensors: they are drawn while the model is loaded,
-one at a time and where it will be used, through the same code of `transformers` and bitsandbytes that would read them
-from a file. So a 7B model never lies anywhere in full precision. Such a model costs what a real one costs and knows
-nothing: what is said of it is time and memory, never accuracy.
+A folder whose ``config.json`` says ``"random_weights": true`` has no tensors. They are drawn while the model is loaded,
+one at a time and on the device where it will run, through the same code of `transformers` and bitsandbytes that would
+read them from a file. So a 7B model never exists in full precision. Such a model costs what a real one costs and knows
+nothing: it shows time and memory, never accuracy.
 
 The folders in ``data/models/rehearse`` come with the project. Their tokenizers are stand-ins (`stand_in`), as those of
-the 7B models are not ours to ship: pictures are cut into exactly as many tokens as with the real ones, words not quite.
+the 7B models are not ours to ship: images are cut into exactly as many tokens as with the real ones, words not quite.
 The first command makes such a folder from a model folder or hub id of which configuration and tokenizer are there (a
 few MB), and then words are cut as the real model cuts them.
 """
@@ -37,13 +37,13 @@ def is_random(path: str | Path) -> bool:
 
 
 class RandomTensor:
-    """A tensor that is drawn when it is asked for, as a slice of a safetensors file is read when it is asked for."""
+    """A tensor that is drawn when requested, as a slice of a safetensors file is read when requested."""
 
     def __init__(self, name: str, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> None:
         self.name, self.shape, self.dtype, self.device = name, shape, dtype, device
 
     def __getitem__(self, _: Any) -> torch.Tensor:
-        """The whole tensor, the same each time: as at the start of a training from scratch."""
+        """The whole tensor, the same each time, as at the start of training from scratch."""
         if self.name.endswith(".bias"):
             return torch.zeros(self.shape, dtype=self.dtype, device=self.device)
         if len(self.shape) == 1 and self.name.endswith(".weight"):  # a norm's
@@ -63,7 +63,7 @@ def on_meta(path: str | Path) -> Any:
 
 
 def random_state(path: str | Path, dtype: torch.dtype, device: torch.device) -> dict[str, RandomTensor]:
-    """What `from_pretrained` takes as ``state_dict``: all tensors of the architecture, none of them made yet."""
+    """A ``state_dict`` for `from_pretrained`: all tensors of the architecture, none of them drawn yet."""
     tensors = on_meta(path).state_dict()
     return {name: RandomTensor(name, tensor.shape, dtype, device) for name, tensor in tensors.items()}
 
@@ -74,7 +74,7 @@ def bytes_in_files(path: str | Path) -> int:
 
 
 def make_folder(source: str | Path, out: str | Path) -> Path:
-    """A folder for a rehearsal: a model folder's or hub id's configuration, marked, and its processor; no weights."""
+    """Make a folder for a rehearsal: the marked configuration and the processor of a model; no weights."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(str(source), trust_remote_code=False).to_dict()
@@ -90,11 +90,11 @@ def write_config(folder: str | Path, config: dict[str, Any]) -> Path:
 
 
 def stand_in(config: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Configuration and processor for an architecture whose tokenizer is not at hand.
+    """Configuration and processor for an architecture whose tokenizer is not available.
 
-    Pictures are treated as the published processors do: Qwen2-VL at its own resolution, 28 x 28 pixels a token;
-    LLaVA-NeXT as one picture of 336 pixels and up to four tiles. Words are cut by the tokenizer of the project's tiny
-    models, so the ids of the special tokens are that tokenizer's; the embedding keeps its true size.
+    Images are treated as by the published processors: for Qwen2-VL at native resolution, 28 x 28 pixels per token; for
+    LLaVA-NeXT as one image of 336 pixels and up to four tiles. The tokenizer is that of the project's tiny models, so
+    the special tokens have its ids; the embedding keeps its true size.
     """
     from transformers import AutoTokenizer, LlavaNextProcessor
     from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
@@ -135,11 +135,11 @@ def stand_in(config: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     return {**config, **ids, "text_config": {**config["text_config"], **ends}}, processor
 
 
-QWEN2_VL_SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"  # as the 7B model's template has it
+QWEN2_VL_SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"  # as in the 7B model's template
 
 
 def shrunk(config: dict[str, Any]) -> dict[str, Any]:
-    """The architecture with two narrow layers a part: same pictures, same tokens, same code, for two CPU cores."""
+    """The architecture with two narrow layers per part: same images, tokens and code, but fit for two CPU cores."""
     qwen = config["model_type"] == "qwen2_vl"
     text = {
         "vocab_size": 2048,
@@ -160,7 +160,7 @@ def shrunk(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_stand_ins(out: Path = STAND_IN_FOLDERS) -> Iterator[Path]:
-    """The folders that come with the project, two an architecture of `CONFIGS`: of true size and shrunk."""
+    """Make the folders that come with the project, two per architecture of `CONFIGS`: full size and shrunk."""
     for path in sorted(CONFIGS.glob("*.json")):
         config = json.loads(path.read_text(encoding="utf-8"))
         for name, variant in ((path.stem, config), (f"{path.stem}-shrunk", shrunk(config))):
@@ -170,7 +170,7 @@ def write_stand_ins(out: Path = STAND_IN_FOLDERS) -> Iterator[Path]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """``SOURCE OUT``: one folder; nothing: those that come with the project. Prints what it made."""
+    """With ``SOURCE OUT``, make one folder; without, those that come with the project. Prints what was made."""
     parser = argparse.ArgumentParser(
         prog="python -m helpers.models.random_weights",
         description="Make a folder for a rehearsal from a model's configuration; without arguments: the project's own.",
@@ -178,8 +178,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("source", metavar="SOURCE", nargs="?", help="model folder or hub id; its weights are not read")
     parser.add_argument("out", metavar="OUT", nargs="?", type=Path, help="the folder to make")
     given = parser.parse_args(arguments)
-    if given.source and not given.out:  # else the project's own folders would be made anew, which nobody asked for
-        parser.error(f"SOURCE is {given.source}, and OUT is missing: name the folder to make, too")
+    if given.source and not given.out:  # else the project's own folders would be rebuilt
+        parser.error(f"SOURCE is {given.source}, and OUT is missing: also name the folder to make")
     print(*([make_folder(given.source, given.out)] if given.source else write_stand_ins()), sep="\n")
 
 

@@ -1,4 +1,4 @@
-"""Which families of vision-language models there are. A new one is a module that makes a `Family`, and its name here."""
+"""The known families of vision-language models. A new one is a module that defines a `Family`, listed here."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from helpers.models.qwen2_vl import QWEN2_VL
 
 
 def families() -> dict[str, Family]:
-    """By model type."""
+    """The families by model type."""
     return {family.model_type: family for family in (QWEN2_VL, LLAVA_NEXT)}
 
 
@@ -20,11 +20,19 @@ def family_of_model(model: Any) -> Family:
 
 
 def family_of(model_path: str | Path) -> Family:
-    """The family of a checkpoint folder or hub id, by its config's ``model_type``.
+    """The family of a checkpoint folder or hub id, by the ``model_type`` in its config.
 
     Raises ``FileNotFoundError`` for a folder without ``config.json`` and ``ValueError`` for an unknown architecture.
     """
-    model_type, known = _model_type(model_path), families()
+    known = families()
+    if (Path(model_path) / "config.json").is_file():
+        model_type = config_of(model_path).get("model_type", "")
+    elif Path(model_path).is_absolute() or Path(model_path).is_dir():
+        raise FileNotFoundError(f"{model_path}: no config.json; expected a model folder in the Hugging Face layout")
+    else:
+        from transformers import AutoConfig
+
+        model_type = AutoConfig.from_pretrained(str(model_path), trust_remote_code=False).model_type
     if model_type not in known:
         raise ValueError(
             f"{model_path}: model_type is {model_type!r}; known: {', '.join(known)}. "
@@ -34,16 +42,6 @@ def family_of(model_path: str | Path) -> Family:
 
 
 def config_of(model_path: str | Path) -> dict[str, Any]:
-    """What a folder's ``config.json`` says; nothing where there is none, as of a hub id."""
+    """The content of a folder's ``config.json``; empty if there is none, as for a hub id."""
     config = Path(model_path) / "config.json"
     return json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-
-
-def _model_type(model_path: str | Path) -> str:
-    if (Path(model_path) / "config.json").is_file():
-        return config_of(model_path).get("model_type", "")
-    if Path(model_path).is_absolute() or Path(model_path).is_dir():
-        raise FileNotFoundError(f"{model_path}: no config.json; expected a model folder in the Hugging Face layout")
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(str(model_path), trust_remote_code=False).model_type

@@ -1,13 +1,13 @@
-"""Will a 7B run fit a card, and how long will it take? Asked before 15 GB of weights are downloaded.
+"""Will a 7B run fit on a GPU, and how long will it take? Answered before 15 GB of weights are downloaded.
 
-    ./run_all.sh rehearse                                        the estimate, then measured trainings, then the verdict
+    ./run_all.sh rehearse                                         estimate, then measured trainings, then verdict
     python -m helpers.models.rehearsal estimate [--batch 4] ...   the estimate alone, on any machine
-    python -m helpers.models.rehearsal verdict runs/rehearse      the verdict on trainings that have been measured
+    python -m helpers.models.rehearsal verdict runs/rehearse      the verdict on measured trainings
 
 The estimate builds the model on torch's meta device: all shapes, no numbers. Parameters, 4-bit layers and LoRA's size
-are counted there and are exact; bytes of activations come from a formula. The measured trainings are notebooks 01 to 03
-and 06 on the profile `rehearse`, whose models have the true architecture and random weights
-(`helpers.models.random_weights`): they cost what real ones cost, and nothing is said of accuracy.
+are counted there and are exact; the memory of activations comes from a formula. The measured trainings are notebooks 01
+to 03 and 06 on the profile `rehearse`, whose models have the true architecture and random weights
+(`helpers.models.random_weights`): they cost what real ones cost, and say nothing about accuracy.
 """
 
 import argparse
@@ -35,38 +35,38 @@ from helpers.models.unpacking import unpacked_bytes
 from helpers.paths import atomic_write, resolve
 
 GB = 1e9
-NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight, its share of an 8-bit scale of 64, and of a scale of 256 scales
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # per weight: 4 bits, an 8-bit scale per 64, a float32 per 256 scales
 CARDS = {"12 GB": 12, "16 GB": 16, "24 GB": 24, "40 GB": 40, "80 GB": 80, "141 GB": 141}
-ROOM = 1.2  # GB that CUDA, the driver and fragments take
+ROOM = 1.2  # GB for CUDA, the driver and fragmentation
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a step is asked to hold."""
+    """What a step has to hold."""
 
     rank: int
     batch: int
-    tokens: int  # text tokens of a sample
-    picture_tokens: int  # of its picture, 0 for text-only
+    tokens: int  # text tokens per sample
+    picture_tokens: int  # image tokens per sample, 0 for text-only
     checkpointing: bool
-    unpacked: bool = False  # the 4-bit weights once for all steps; "auto" does so only where there is room to spare
+    unpacked: bool = False  # 4-bit weights unpacked once for all steps; "auto" does so only if they fit
 
 
 def architectures() -> list[str]:
-    """The names of the architectures that come with the project, in their true size."""
+    """The names of the full-size architectures that come with the project."""
     return sorted(
         f.name for f in STAND_IN_FOLDERS.iterdir() if (f / "config.json").is_file() and not f.name.endswith("-shrunk")
     )
 
 
 def shapes_only(path: str | Path) -> tuple[Any, Family]:
-    """The architecture of a folder without numbers, and its family."""
+    """The architecture in a folder, without numbers, and its family."""
     return architecture(path).requires_grad_(False), family_of(path)
 
 
 @cache
 def counts(path: Path, rank: int) -> tuple[dict[str, int], Any]:
-    """An architecture's parameters, those in 4 bit, 4-bit layers, trained parameters; and its text configuration."""
+    """An architecture's counts (parameters, those in 4 bit, 4-bit layers, trained ones) and its text configuration."""
     model, family = shapes_only(path)
     layers = linear_layers(model, family)
     parameters = sum(p.numel() for p in model.parameters())
@@ -78,7 +78,7 @@ def counts(path: Path, rank: int) -> tuple[dict[str, int], Any]:
 
 
 def estimate(path: str | Path, load: Load) -> dict[str, float]:
-    """GB by purpose, for training in bfloat16 with 8-bit optimiser states; counts are under their own names."""
+    """GB by purpose, for training in bfloat16 with 8-bit optimiser states; also the counts, under their own names."""
     found, text = counts(Path(path), load.rank)
     parts = {
         "base": (found["in_four_bit"] * NF4_BYTES + (found["parameters"] - found["in_four_bit"]) * 2) / GB,
@@ -94,10 +94,10 @@ def estimate(path: str | Path, load: Load) -> dict[str, float]:
 
 
 def _activations(text: Any, load: Load) -> float:
-    """Bytes kept for the backward pass. A layer keeps inputs of norms, products, LoRA's and the MLP's three tensors.
+    """Bytes kept for the backward pass: per layer, the inputs of norms, products and LoRA, and the MLP's three tensors.
 
-    In bfloat16 that is about 16 hidden widths and 8 feed-forward widths of bytes a token, and with checkpointing the
-    layer's input alone, beside one whole layer that is being recomputed.
+    In bfloat16 that is about 16 hidden widths and 4 feed-forward widths per token, of 2 bytes each. With checkpointing
+    it is only each layer's input, and one whole layer that is being recomputed.
     """
     tokens = load.batch * (load.tokens + load.picture_tokens)
     whole = tokens * (2 * 16 * text.hidden_size + 2 * 4 * text.intermediate_size)
@@ -106,12 +106,12 @@ def _activations(text: Any, load: Load) -> float:
 
 
 def smallest_card(total: float) -> str:
-    """The smallest usual card that holds so many GB."""
-    return next((card for card, size in CARDS.items() if size >= total), "none of the usual cards")
+    """The smallest common card that holds this many GB."""
+    return next((card for card, size in CARDS.items() if size >= total), "none of the common cards")
 
 
 def tokens_of_picture(path: str | Path, side: int) -> int:
-    """How many tokens a square picture becomes, by the model's own processor."""
+    """How many tokens the model's own processor makes of a square image."""
     from PIL import Image
 
     from helpers.models.batches import encode, prompt_texts, user
@@ -130,7 +130,7 @@ def card() -> tuple[str, float] | None:
 
 
 def loads(profile: Profile, path: str | Path, tokens: int) -> Iterator[tuple[str, Load]]:
-    """What each mode of a profile asks a step to hold, for a text of so many tokens."""
+    """What a step has to hold in each mode of a profile, for a text of this many tokens."""
     training = profile.training
     for mode in profile.modes:
         seen = 0 if mode == "text_only" else tokens_of_picture(path, profile.data.picture_size)
@@ -138,14 +138,14 @@ def loads(profile: Profile, path: str | Path, tokens: int) -> Iterator[tuple[str
 
 
 def look_ahead(profile: Profile, tokens: int = 300) -> list[str]:
-    """A line a model and mode; raises ``ValueError`` where no run of the profile can work on this machine."""
+    """One line per model and mode; raises ``ValueError`` if no run of the profile can work on this machine."""
     lines, at_hand, fits = [], card(), False
     for model in profile.models.values():
         path = resolve(model.path)
         small = 2 * counts(path, profile.training.lora_rank)[0]["parameters"] <= LARGEST_ON_CPU
         for mode, load in loads(profile, path, tokens):
             total = estimate(path, load)["total"]
-            needed = f"{model.display}, {mode}: about {total:.1f} GB, smallest usual card {smallest_card(total)}"
+            needed = f"{model.display}, {mode}: about {total:.1f} GB, smallest common card {smallest_card(total)}"
             if at_hand is None:
                 fits |= small
                 lines.append(f"{needed}; no GPU here{', small enough for the CPU' if small else ''}")
@@ -156,14 +156,14 @@ def look_ahead(profile: Profile, tokens: int = 300) -> list[str]:
         where = f"on {at_hand[0]}" if at_hand else "without a CUDA device"
         raise ValueError(
             "\n".join(lines) + f"\nnothing of profile {profile.name} can run {where}: use a machine with a larger GPU, "
-            "lower training.batch_size, set training.gradient_checkpointing=true, or see the same code at work on a "
-            "CPU with `./run_all.sh rehearse --profile rehearse_small`"
+            "lower training.batch_size, set training.gradient_checkpointing=true, or try the same code on a CPU with "
+            "`./run_all.sh rehearse --profile rehearse_small`"
         )
     return lines
 
 
 def measured(run: Path) -> list[dict[str, Any]]:
-    """A row a training below ``run``: its speed, its peak memory, and what the profile `paper` would take at it."""
+    """One row per training below ``run``: speed, peak memory, and how long the profile `paper` would take."""
     files = sorted((run / "training").rglob("resources.json"))
     if not files:
         raise FileNotFoundError(f"{run}: no training/**/resources.json; run ./run_all.sh rehearse first")
@@ -185,19 +185,19 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
         "peak_memory_gb": round(record["peak_memory_mb"] / 1000, 2),
         "smallest_card": "" if reserved is None else smallest_card(reserved / 1000 + ROOM),
         "paper_minutes": None if peak is None else round(_paper_samples() / (record["samples"] / seconds) / 60, 1),
-        "accuracy": None,  # of random weights there is none
+        "accuracy": None,  # random weights have none
         "hardware": record.get("hardware", platform.machine()),
     }
 
 
 def _paper_samples() -> int:
-    """Samples that a training of the profile `paper` goes through: 237 keywords, each reading direction, all epochs."""
+    """Samples in one training of the profile `paper`: 237 keywords, all reading directions, all epochs."""
     paper = load_profile("paper")
     return 237 * paper.data.wordings_per_class * len(paper.build.directions) * paper.training.epochs
 
 
 def rehearsal_verdict(run: Path) -> list[str]:
-    """Write ``results/rehearsal.csv`` and say in a line a training what was measured."""
+    """Write ``results/rehearsal.csv``; returns one line per training with its measurements."""
     import pandas
 
     from helpers.workflow.provenance import now, package_versions
@@ -206,34 +206,34 @@ def rehearsal_verdict(run: Path) -> list[str]:
     versions = json.dumps(package_versions(("torch", "transformers", "peft", "bitsandbytes")))
     with atomic_write(run / "results" / "rehearsal.csv") as temporary:
         pandas.DataFrame(rows).assign(versions=versions, date=now()).to_csv(temporary, index=False)
-    return [_said(row) for row in rows]
+    return [_described(row) for row in rows]
 
 
-def _said(row: dict[str, Any]) -> str:
-    said = (
+def _described(row: dict[str, Any]) -> str:
+    speed = (
         f"{row['model']}, {row['mode']}: {row['samples']} samples in {row['seconds']} s "
         f"({row['tokens_per_second']:.0f} tokens/s, {row['tflop_per_second']} TFLOP/s); "
     )
     if row["peak_gpu_gb"] is None:
-        return f"{said}peak {row['peak_memory_gb']} GB of main memory; no GPU, so no verdict on the profile paper"
+        return f"{speed}peak {row['peak_memory_gb']} GB of main memory; no GPU, so no verdict on the profile paper"
     return (
-        f"{said}peak {row['peak_gpu_gb']} GB allocated, {row['peak_gpu_reserved_gb']} GB reserved: a card of "
+        f"{speed}peak {row['peak_gpu_gb']} GB allocated, {row['peak_gpu_reserved_gb']} GB reserved: a card of "
         f"{row['smallest_card']} would do; one training of profile paper at this speed: {row['paper_minutes']} min"
     )
 
 
 def print_estimate(path: Path, load: Load) -> None:
-    """GB by purpose, and the card that they need."""
+    """Print GB by purpose, and the card needed."""
     print(f"{path.name}, estimated:")
     numbers = estimate(path, load)
     for part, value in numbers.items():
         counted = part in ("parameters", "in_four_bit", "linear4bit", "trained")
         print(f"  {part:12} {value:14,.0f}" if counted else f"  {part:12} {value:14.2f} GB")
-    print(f"  smallest usual card: {smallest_card(numbers['total'])}")
+    print(f"  smallest common card: {smallest_card(numbers['total'])}")
 
 
 def main(given: argparse.Namespace) -> None:
-    """Print what was asked for."""
+    """Carry out a command and print its result."""
     if given.what == "estimate":
         step = (given.rank, given.batch, given.tokens, given.picture_tokens)
         load = Load(*step, given.checkpointing, given.unpack_weights)
@@ -263,7 +263,7 @@ def arguments() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="can a profile run on this machine?")
     check.add_argument("profile")
     check.add_argument("--set", default="", help="settings that differ from the profile's, as KEY=VALUE KEY=VALUE")
-    after = commands.add_parser("verdict", help="on trainings that have been measured")
+    after = commands.add_parser("verdict", help="on measured trainings")
     after.add_argument("run", help="the profile's folder, such as runs/rehearse")
     return parser
 

@@ -1,11 +1,11 @@
-"""Frozen weights unpacked once for many steps: the NF4-rounded values stay the same, and a layer makes fewer products.
+"""Frozen weights unpacked once for many steps: same NF4-rounded values, fewer matrix products per layer.
 
-bitsandbytes unpacks a 4-bit weight anew in each forward and backward pass, and peft adds its adapter by two thin
-products, a scaling, a copy and an addition. Within `unpacked_weights` the frozen weight is unpacked once, and then
+bitsandbytes unpacks a 4-bit weight in every forward and backward pass, and peft adds its adapter with two thin
+products, a scaling, a copy and an addition. Within `unpacked_weights` the frozen weight is unpacked once. Then:
 
-- in float32 without dropout the adapter is added to it, anew for each training step, and one product is left;
-- else, as in bfloat16, where that sum would lose the adapter's small numbers, the second of the adapter's thin products
-  is added to the product with the frozen weight as it is made: nothing is copied, and less is rounded than by peft.
+- In float32 without dropout, the adapter is added to the weight, again in each training step, and one product is left.
+- Otherwise, as in bfloat16, that sum would lose the adapter's small numbers. Instead the adapter's second thin product
+  is accumulated into the product with the frozen weight: nothing is copied, and there is less rounding than in peft.
 
 The same code serves the demo's models on a CPU and 7B models on a GPU (QLoRA: arXiv 2305.14314). What is saved,
 quantised or counted does not change: modules and parameters stay as they were.
@@ -21,21 +21,21 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-Unpack: TypeAlias = bool | Literal["auto"]  # auto: where there is room, by estimate
+Unpack: TypeAlias = bool | Literal["auto"]  # auto: if it is estimated to fit
 
-CPU_ROOM = 400_000_000  # bytes: models of the demo's size. Larger ones are too slow on a CPU for this to matter
-GPU_MARGIN = 24_000_000_000  # bytes that stay free for activations, gradients and the optimiser: 7B needs 37 GB free
+CPU_ROOM = 400_000_000  # bytes, enough for models of the demo's size; larger ones are slow on a CPU in any case
+GPU_MARGIN = 24_000_000_000  # bytes kept free for activations, gradients and the optimiser: 7B needs 37 GB free
 
 
 class Unpacked(NamedTuple):
-    """How many layers compute with unpacked weights, and the bytes that this holds."""
+    """How many layers compute with unpacked weights, and the bytes that these take."""
 
     layers: int
     bytes: int
 
 
 class LowRankLinear(torch.autograd.Function):
-    """``x (W + s B A)^T + bias`` with gradients of x, A and B alone. W: out x in; A: r x in; B: out x r."""
+    """``x (W + s B A)^T + bias`` with gradients for x, A and B only. W: out x in; A: r x in; B: out x r."""
 
     @staticmethod
     def forward(ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scaling: float) -> torch.Tensor:
@@ -57,9 +57,9 @@ class LowRankLinear(torch.autograd.Function):
 
 
 class ThinProducts(torch.autograd.Function):
-    """``x W^T + bias + s (d A^T) B^T`` with gradients of x, d, A and B alone; d: x after dropout, None without.
+    """``x W^T + bias + s (d A^T) B^T`` with gradients for x, d, A and B only; d: x after dropout, None without.
 
-    A product is added to another as it is made. A and B, kept in float32, are multiplied in the precision of x.
+    The last product is accumulated into the first. A and B are kept in float32 and multiplied in the precision of x.
     """
 
     @staticmethod
@@ -92,11 +92,11 @@ class ThinProducts(torch.autograd.Function):
 
 @contextmanager
 def unpacked_weights(model: Any, unpack: Unpack = "auto") -> Iterator[Unpacked]:
-    """Within the block the 4-bit layers of a model, and its LoRA layers, compute as above; yields how many do.
+    """Within the block, the model's 4-bit and LoRA layers compute as described above; yields how many do.
 
-    ``unpack``: "auto" where the weights fit (`CPU_ROOM`; on a GPU what is free less `GPU_MARGIN`), True always, False
-    never. A layer that is not in a plain state (several active adapters, DoRA, trained biases) is left to peft, as is
-    any whose adapter has been merged. Within another such block nothing is left to do.
+    ``unpack``: "auto" if the weights fit (`CPU_ROOM`; on a GPU the free memory less `GPU_MARGIN`), True always, False
+    never. A layer that is not plain (several active adapters, DoRA, trained biases) is left to peft, and so is one
+    whose adapter has been merged. Within another such block there is nothing left to do.
     """
     layers = _chosen(_layers(model), unpack)
     try:
@@ -110,14 +110,14 @@ def unpacked_weights(model: Any, unpack: Unpack = "auto") -> Iterator[Unpacked]:
 
 
 def unpacked_bytes(weights: int, dtype: torch.dtype, four_bit: bool = True) -> int:
-    """Memory that so many weights take beside those loaded: unpacked if they are in 4 bit, in float32 also the sums."""
+    """Extra memory for this many weights: unpacked if they are in 4 bit, and in float32 also the sums."""
     return weights * dtype.itemsize * (four_bit + (dtype == torch.float32))
 
 
 def products(model: Any, unpack: Unpack = "auto") -> dict[str, int]:
-    """The products of a forward pass through a linear layer, in words, and how many layers make them so.
+    """The products in a forward pass of a linear layer, in words, and how many layers compute them that way.
 
-    Of the 4-bit and LoRA layers of a model, in training or not as it is, for the block that is yet to begin.
+    For the model's 4-bit and LoRA layers in its current mode (training or not), as within `unpacked_weights`.
     """
     layers = _layers(model)
     chosen = _chosen(layers, unpack)
@@ -125,7 +125,7 @@ def products(model: Any, unpack: Unpack = "auto") -> dict[str, int]:
 
 
 def unpacked(weight: Any) -> torch.Tensor:
-    """A frozen weight, out x in, in the precision it computes in; a 4-bit one is unpacked as bitsandbytes does it."""
+    """A frozen weight, out x in, in the precision it computes in; a 4-bit weight is unpacked by bitsandbytes."""
     import bitsandbytes
 
     state = getattr(weight, "quant_state", None)
@@ -133,7 +133,7 @@ def unpacked(weight: Any) -> torch.Tensor:
 
 
 def _layers(model: Any) -> "list[_Layer]":
-    """LoRA layers, and 4-bit layers that are in no adapter's layer."""
+    """LoRA layers, and 4-bit layers outside any adapter's layer."""
     from bitsandbytes.nn import Linear4bit
     from peft.tuners.lora import LoraLayer
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -146,7 +146,7 @@ def _layers(model: Any) -> "list[_Layer]":
 
 
 def _chosen(layers: "list[_Layer]", unpack: Unpack) -> "list[_Layer]":
-    """Those that will compute with unpacked weights: all that can, or none."""
+    """The layers that will compute with unpacked weights: all that can, or none."""
     layers = [layer for layer in layers if layer.is_plain] if unpack is not False else []
     room = _room(layers[0].base.weight.device) if layers and unpack == "auto" else math.inf
     return layers if sum(layer.bytes for layer in layers) <= room else []
@@ -161,7 +161,7 @@ def _room(device: torch.device) -> int:
 
 
 class _Layer:
-    """A linear layer's other forward pass; what the layer is not in a plain state for is left to its own."""
+    """A linear layer's alternative forward pass; it falls back on the layer's own if the layer is not plain."""
 
     weight: torch.Tensor  # out x in
 
@@ -170,17 +170,15 @@ class _Layer:
         self.base = module.base_layer if adapters else module
         state = getattr(self.base.weight, "quant_state", None)
         self.four_bit, self.dtype = state is not None, (state or self.base.weight).dtype
-        self.state: tuple[int, int, float] | None = None  # of A, B and scaling, for which `adapted` holds
+        self.state: tuple[int, int, float] | None = None  # of A, B and scaling, for which `adapted` is valid
 
     @property
     def is_plain(self) -> bool:
-        """Whether the layer does no more than products in one precision, and is not replaced already."""
+        """Whether the layer only computes products, in one precision, and has not been replaced already."""
         module, bias = self.module, self.base.bias
-        if (
-            "forward" in vars(module)
-            or not self.dtype.is_floating_point
-            or (bias is not None and bias.dtype != self.dtype)
-        ):
+        if "forward" in vars(module) or not self.dtype.is_floating_point:
+            return False
+        if bias is not None and bias.dtype != self.dtype:
             return False
         if self.four_bit and self.base.compute_dtype not in (None, self.dtype):
             return False
@@ -192,14 +190,14 @@ class _Layer:
 
     @property
     def is_summed(self) -> bool:
-        """Whether the adapter is added to the weight: where that loses nothing and both get the same input."""
+        """Whether the adapter is added to the weight: only if that loses nothing and both get the same input."""
         (name,) = self.adapters
         if _drops(self.module.lora_dropout[name]):
             return False
         return self.dtype == self.module.lora_A[name].weight.dtype == torch.float32
 
     def in_words(self, once: bool) -> str:
-        """The layer's products."""
+        """The layer's products in words."""
         frozen = "frozen NF4 weight unpacked once" if self.four_bit else "frozen weight"
         if once and self.adapters and self.is_summed:
             return f"{frozen}, adapter added, one product"

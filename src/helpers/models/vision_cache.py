@@ -1,8 +1,8 @@
-"""What a vision tower makes of a picture, computed once: `TowerFeatures` in training, `FeatureCache` in scoring.
+"""The vision tower's features of an image, computed once: `TowerFeatures` in training, `FeatureCache` in scoring.
 
-They are two, as they keep different things. In training the projector learns, so what lies before it is kept, known by
-the pixels that a batch brings along, for later runs too. In scoring nothing learns: what lies behind the projector is
-kept, known by the picture's name, so that a picture that was seen is not even opened again.
+There are two because they keep different things. In training the projector learns, so the features before it are kept,
+keyed by the pixels in a batch, and later runs can use them too. In scoring nothing learns: the features after the
+projector are kept, keyed by the image's name, so that a known image is not even opened again.
 """
 
 import hashlib
@@ -23,15 +23,15 @@ PICTURES_AT_ONCE = 32
 
 
 class TowerFeatures:
-    """Replaces the tower's forward pass within the block; ``folder`` None: kept in memory, as long as this object.
+    """Replaces the tower's forward pass within the block. ``folder`` None: features stay in memory, in this object.
 
         with TowerFeatures(model, family, folder):
             train()
 
-    The tower is asked only for pictures that it has not seen; the projector behind it always computes. A picture is
-    known by the hash of its pixels as the processor made them, and the folder is one of the tower's weights and
-    precision: features of another size, normalisation or model are never found. ``computed`` and ``remembered`` count
-    pictures (in LLaVA tiles). Not for a tower that is trained: its features are computed without gradients.
+    The tower runs only for images that it has not seen; the projector after it always runs. An image is identified by
+    the hash of its pixels as the processor produced them, and the folder by the tower's weights and precision. So
+    features of a different size, normalisation or model are never found. ``computed`` and ``remembered`` count images
+    (for LLaVA: tiles). Not for a tower that is trained: its features are computed without gradients.
     """
 
     def __init__(self, model: Any, family: Family, folder: str | Path | None = None) -> None:
@@ -43,12 +43,12 @@ class TowerFeatures:
 
     @property
     def computed_share(self) -> float:
-        """How many of the pictures asked for went through the tower; 1 where none was asked for."""
+        """The share of the requested images that went through the tower; 1 if none was requested."""
         asked = self.computed + self.remembered
         return self.computed / asked if asked else 1.0
 
     def __enter__(self) -> Self:
-        self.before = self.tower.__dict__.get("forward")  # an earlier wrapper, such as the one without gradients
+        self.before = self.tower.__dict__.get("forward")  # an earlier wrapper, such as the one that disables gradients
         self.tower.forward = self.family.cached_tower(self.tower, self)
         return self
 
@@ -65,7 +65,7 @@ class TowerFeatures:
         shapes: Sequence[tuple[int, ...]],
         compute: Callable[[list[int]], list[torch.Tensor]],
     ) -> list[torch.Tensor]:
-        """The features of each picture, on the pictures' device; ``compute`` gets the places of those not known."""
+        """The features of each image, on the images' device; ``compute`` gets the indices of unknown images."""
         keys = [_key(picture, shape) for picture, shape in zip(pictures, shapes, strict=True)]
         found = {key: self._read(key) for key in set(keys)}
         missing = [place for key, place in {key: i for i, key in enumerate(keys)}.items() if found[key] is None]
@@ -100,7 +100,7 @@ class TowerFeatures:
             save_file({"features": kept}, temporary)
 
     def _model_hash(self) -> str:
-        """Sixteen digits of the weights without the projector; some seconds for a 7B model, and only with a folder."""
+        """Sixteen hex digits of the weights without the projector. For a 7B model this takes some seconds."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.tower.state_dict().items()):
             if not f".{name}".startswith(self.projector):
@@ -118,19 +118,19 @@ def _bytes(tensor: torch.Tensor) -> bytes:
 
 
 class _Picture(Protocol):
-    """A picture that is opened only when the model has to look at it."""
+    """An image that is opened only when the model has to look at it."""
 
     @property
     def key(self) -> str:
-        """What tells it from every other of a run."""
+        """What distinguishes it from every other image of a run."""
 
     def open(self) -> Any:
-        """The picture itself."""
+        """The image itself."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """``embeddings``: picture tokens x the language model's hidden size. ``grid``: (1, 3) where a family has one."""
+    """``embeddings``: image tokens x the language model's hidden size. ``grid``: (1, 3) where a family has one."""
 
     embeddings: torch.Tensor
     grid: torch.Tensor | None = None
@@ -138,18 +138,18 @@ class Features:
 
 @dataclass
 class FeatureCache:
-    """Features by picture and by ``state`` of the model: an adapter may have trained the projector too.
+    """Features by image and by ``state`` of the model: an adapter may have trained the projector too.
 
-    Questions, rotations, protocols and ways of answering differ in text alone, so a picture's features are the same in
+    Questions, rotations, protocols and prompting strategies differ only in text, so an image's features are the same in
     all of them. Kept in memory up to a limit; the longest unused are dropped first.
     """
 
     limit_mb: float = 512
-    computed: int = 0  # pictures that went through the tower
+    computed: int = 0  # images that went through the tower
     _held: OrderedDict[tuple[str, str], Features] = field(default_factory=OrderedDict)
 
     def of(self, model: Any, processor: Any, pictures: Iterable[_Picture], state: str) -> dict[str, Features]:
-        """Features of the pictures, by their key."""
+        """Features of the images, by their key."""
         wanted = {picture.key: picture for picture in pictures}
         found = {key: self._held[key, state] for key in wanted if (key, state) in self._held}
         missing = [key for key in wanted if key not in found]
@@ -169,7 +169,7 @@ class FeatureCache:
 
 @torch.inference_mode()
 def picture_features(model: Any, processor: Any, pictures: list[Any]) -> list[Features]:
-    """One pass of some pictures through processor, tower and projector."""
+    """The features of some images, in one pass through processor, tower and projector."""
     base = plain_model(model)
     made = processor.image_processor(images=pictures, return_tensors="pt")
     given = {name: made[name].to(base.device) for name in PICTURE_KEYS if name in made}
@@ -179,7 +179,7 @@ def picture_features(model: Any, processor: Any, pictures: list[Any]) -> list[Fe
 
 
 def adapts_pictures(model: Any) -> bool:
-    """Whether an adapter changes anything outside the language model, so that features differ with it on and off."""
+    """Whether an adapter changes anything outside the language model, so that features depend on it."""
     if not hasattr(model, "get_base_model"):
         return False
     names = [name for name, _ in plain_model(model).named_modules() if "language_model" not in name]

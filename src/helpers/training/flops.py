@@ -1,18 +1,18 @@
-"""How much work a training was: samples, tokens of each kind, and floating-point operations, beside what it cost.
+"""The work done in a training: samples, tokens of each kind, and floating-point operations.
 
-Operations are counted by the usual rule (Kaplan et al., arXiv 2001.08361, appendix of it: 2 operations a weight and
-token forward, 2 for the gradient of the activations, 2 for that of the weights), as far as each part needs them:
+Operations are counted by the usual rule (Kaplan et al., arXiv 2001.08361, appendix): per weight and token, 2 forward, 2
+for the gradient of the activations, 2 for the gradient of the weights. Each part needs only some of them:
 
 | part | forward | gradient of activations | gradient of weights |
 |---|---|---|---|
 | language model, frozen weights | 2 | 2: the adapters below need it | 0 |
 | adapters | 2 | 2 | 2 |
-| projector, where trained | 2 | 0: nothing below it learns | 2 |
+| projector, if trained | 2 | 0: nothing below it learns | 2 |
 | vision tower | 2 | 0 | 0 |
 
-Left out: attention's own products (small beside the weights at these lengths), normalisation, the optimiser, the
-unpacking of 4-bit weights, and gradient checkpointing (not used). So it is an estimate, good to compare two ways of
-training one model. Weights of an embedding table are looked up, not multiplied, and not counted.
+Left out: attention's own products (small compared to the weights at these lengths), normalisation, the optimiser, the
+unpacking of 4-bit weights, and gradient checkpointing (not used). So this is an estimate, good for comparing two ways
+of training the same model. An embedding table is looked up, not multiplied, so its weights are not counted.
 """
 
 import math
@@ -23,7 +23,7 @@ from helpers.models.adapters import group_of
 from helpers.models.batches import IGNORED
 from helpers.models.family import Family
 
-FORWARD = BACK_ACTIVATIONS = BACK_WEIGHTS = 2  # operations a weight and token
+FORWARD = BACK_ACTIVATIONS = BACK_WEIGHTS = 2  # operations per weight and token
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Weights:
 
 
 def training_flops(weights: Weights, text_tokens: int, image_tokens: int, patches: int) -> dict[str, int]:
-    """Operations of a training, in all (``flops``) and by what they were done for.
+    """Operations of a training, in total (``flops``) and by purpose.
 
-    ``image_tokens`` came through the projector; ``patches`` is how many positions the tower worked on. By hand: 10
-    frozen weights and 1 of an adapter, 3 text tokens: 3 x (10 x 4 + 1 x 6) = 138.
+    ``image_tokens``: tokens from the projector. ``patches``: positions that the tower processed. By hand: 10 frozen
+    weights, 1 weight of an adapter and 3 text tokens give 3 x (10 x 4 + 1 x 6) = 138.
     """
     language = weights.language_model * (FORWARD + BACK_ACTIVATIONS)
     token = language + weights.adapters * (FORWARD + BACK_ACTIVATIONS + BACK_WEIGHTS)
@@ -55,17 +55,17 @@ def training_flops(weights: Weights, text_tokens: int, image_tokens: int, patche
 
 
 def weights_of(model: Any, family: Family) -> Weights:
-    """Count the matrices of a (peft) model. A 4-bit weight counts by its true shape, not by its packed bytes."""
+    """Count the matrices of a (peft) model. A 4-bit weight counts with its true shape, not with its packed bytes."""
     counts = {"language_model": 0, "adapters": 0, "projector": 0, "vision_tower": 0}
     trained = False
     named = dict(model.named_parameters())
-    head_is_table = not any("lm_head" in name for name in named)  # tied: one matrix, looked up and multiplied
+    head_is_table = not any("lm_head" in name for name in named)  # tied: one matrix that is looked up and multiplied
     for name, parameter in named.items():
         looked_up = "embed" in name.split(".")[-2] and not (head_is_table and "embed_tokens" in name)
         if looked_up or "original_module" in name or len(_shape(parameter)) < 2:
             continue
         part = group_of(name, family)
-        if part not in ("projector", "vision_tower"):  # a head outside all parts is language
+        if part not in ("projector", "vision_tower"):  # a head outside all parts belongs to the language model
             part = "adapters" if parameter.requires_grad else "language_model"
         counts[part] += math.prod(_shape(parameter))
         trained |= part == "projector" and parameter.requires_grad
@@ -78,10 +78,10 @@ def _shape(parameter: Any) -> tuple[int, ...]:
 
 
 class Traffic:
-    """Counts what goes through a model, batch by batch: plain batches, and those in one row (`packed_batch`).
+    """Counts what goes through a model, batch by batch: plain batches and packed ones (`packed_batch`).
 
-    Sums stay on the device until `record`, so that counting waits for nothing. ``patches`` are those that the batches
-    bring along; where the tower's features are kept (`TowerFeatures`), it works on fewer.
+    Sums stay on the device until `record`, so counting never has to wait. ``patches`` counts those in the batches; with
+    cached features (`TowerFeatures`) the tower processes fewer.
     """
 
     NAMES = ("tokens", "image_tokens", "supervised_tokens")
@@ -100,7 +100,7 @@ class Traffic:
         self.sums.append([part.sum() for part in (tokens, seen, batch["labels"] != IGNORED)])
         self.samples += len(batch.get("lengths", ids))
         if (pixels := batch.get("pixel_values")) is not None:
-            # Qwen2-VL's processor has cut the pictures into rows of patches; LLaVA-NeXT's hands over whole tiles
+            # Qwen2-VL's processor cuts images into rows of patches; LLaVA-NeXT's passes whole tiles
             self.patches += len(pixels) if pixels.dim() == 2 else pixels.numel() // (3 * self.patch**2)
 
     def record(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What a run cost: time, peak memory, energy and carbon (Figure 2 of the paper), altogether and by phase.
+"""What a run cost: time, peak memory, energy and carbon (Figure 2 of the paper), in total and by phase.
 
     with Meter() as meter:
         with meter.phase("train"):
@@ -7,9 +7,9 @@
             save()
     record = meter.record(of="train")
 
-Energy comes from codecarbon (offline: no network, nothing written), and is in most places an estimate; what it rests
-on is recorded with it. Read `Meter` before comparing numbers of two machines. `helpers.training.flops` counts what was
-done for it; `benchmarks/bench_meter.py` says what the measuring itself costs.
+Energy comes from codecarbon (offline: no network, nothing written). On most machines it is an estimate; its basis is
+recorded with it. Read `Meter` before comparing numbers from two machines. `helpers.training.flops` counts the work that
+was done. `benchmarks/bench_meter.py` measures the cost of the measurement itself.
 """
 
 import logging
@@ -31,33 +31,33 @@ from helpers.paths import atomic_write
 from helpers.workflow.provenance import hardware
 
 MB = 1_000_000  # bytes
-MEMORY_SAMPLES = 20  # a second; one costs a few microseconds
-POWER_SECONDS = 2.0  # at least, between two readings of the energy
-READING_SHARE = 0.005  # of a core's time, at most: codecarbon looks at all processes, 5 to 50 ms a reading
+MEMORY_SAMPLES = 20  # per second; each takes a few microseconds
+POWER_SECONDS = 2.0  # minimum between two readings of the energy
+READING_SHARE = 0.005  # maximum share of a core's time: codecarbon scans all processes, 5 to 50 ms per reading
 IDLE_SECONDS = 0.5
-OUTSIDE = "other"  # the phase of what lies in no phase
+OUTSIDE = "other"  # the phase of everything outside a phase
 
 
 @dataclass(frozen=True)
 class MeterInterval:
-    """What happened between two readings. Energies are None where codecarbon failed; GPU bytes where none was used."""
+    """What happened between two readings. Energies are None if codecarbon failed, GPU bytes if no GPU was used."""
 
     phase: str
     end: float  # seconds since the block began
     seconds: float
     cpu_seconds: float
-    metered_seconds: float  # what the energies stand for: a reading comes a little after the cut that it belongs to
+    metered_seconds: float  # covered by the energies: a reading comes slightly after the end of its interval
     cpu_wh: float | None
     ram_wh: float | None
     gpu_wh: float | None
-    process_bytes: int  # the most within the interval
+    process_bytes: int  # peak within the interval
     gpu_bytes: int | None  # at its end
     gpu_reserved_bytes: int | None  # at its end
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Sums since the tracker started, in Wh and in grams of CO2 equivalent, and when it last looked."""
+    """Sums since the tracker started, in Wh and in grams of CO2 equivalent, and the time of its last reading."""
 
     at: float
     cpu_wh: float
@@ -67,24 +67,25 @@ class Reading:
 
 
 class Meter:
-    """Measures the block that it is used with.
+    """Measures the block in which it is used.
 
-    Seconds: wall clock, and processor time of this process. The energy tracker needs 1 to 5 s to find out what hardware
-    there is; it is started before the clock and stopped after it.
+    Seconds: wall clock, and processor time of this process. The energy tracker needs 1 to 5 s to detect the hardware;
+    it is started before the clock and stopped after it.
 
-    Memory: the most physical memory (RSS) that the process held during the block, everything loaded before included. It
-    is sampled, because the kernel's own peak (``ru_maxrss``) never falls: it would report the loading of a checkpoint,
-    or a run earlier in the same process, as the memory of every later one. Where torch has used a GPU, also the most
-    that torch had allocated and reserved there; ``peak_memory_mb`` is then the allocated one, else the process's.
+    Memory: the peak of physical memory (RSS) that the process held during the block, including everything loaded
+    before. It is sampled, because the kernel's own peak (``ru_maxrss``) never falls: the loading of a checkpoint, or an
+    earlier run in the same process, would count as the memory of every later run. If torch has used a GPU, also the
+    peaks that torch allocated and reserved there; ``peak_memory_mb`` is then the allocated peak, otherwise the
+    process's.
 
-    Energy: CPU + RAM + GPU, each with its mode. RAPL measures the CPU where it may be read; otherwise codecarbon
-    multiplies the CPU's rated power (TDP) with the load that this process and its children put on it. RAM has no meter
-    and is estimated: at demo size a constant 10 W, more than a small CPU takes, so look at the parts. RAPL and a GPU's
-    counter measure the whole device: nothing else should run there, and a GPU that others use is warned of. The idle
-    baseline is the power in the ``idle_seconds`` before the block, and how busy the machine was with other work.
+    Energy: CPU + RAM + GPU, each with its mode. RAPL measures the CPU if it is readable. Otherwise codecarbon
+    multiplies the CPU's rated power (TDP) by the load from this process and its children. RAM has no meter and is
+    estimated: at demo size as a constant 10 W, more than a small CPU uses, so look at the parts. RAPL and a GPU's
+    counter measure the whole device, so nothing else should run there; a shared GPU causes a warning. The idle baseline
+    is the power during the ``idle_seconds`` before the block, with the load from other work.
 
-    Carbon: energy times the average intensity of ``country``'s electricity (ISO code), from codecarbon's tables. It is
-    where the number is *said* to be made, not where a cloud's machine stands.
+    Carbon: energy times the average carbon intensity of ``country``'s electricity (ISO code), from codecarbon's tables.
+    The country is a setting: nobody checks where a cloud's machine is.
 
     Raises ``RuntimeError`` on entry if codecarbon cannot start: better before a training than after it.
     """
@@ -95,12 +96,12 @@ class Meter:
 
     def __enter__(self) -> Self:
         self._tracker = _start_tracker(self._country)
-        self._begun_with = read_tracker(self._tracker)  # the first reading takes half a second, for its tables
+        self._begun_with = read_tracker(self._tracker)  # the first reading takes half a second to load tables
         self._shared = gpu_neighbours()
         if self._shared:
             warnings.warn(
                 f"{self._shared} other process(es) use the GPU: its energy is the whole device's, theirs included. "
-                "Run alone there to compare costs",
+                "Run alone on it to compare costs",
                 stacklevel=2,
             )
         self._idle = self._baseline()
@@ -120,7 +121,7 @@ class Meter:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Charge the block to a phase of that name; a name used again adds to it. Phases do not nest."""
+        """Charge the block to the phase of that name; using a name again adds to it. Phases do not nest."""
         if self._sampler.phase != OUTSIDE:
             raise RuntimeError(f"phase {name!r} begins inside {self._sampler.phase!r}; end that one first")
         self._sampler.enter(name)
@@ -130,9 +131,9 @@ class Meter:
             self._sampler.enter(OUTSIDE)
 
     def record(self, of: str | None = None) -> dict[str, Any]:
-        """What was measured, in plain values; the headline numbers are those of phase ``of``, or of the whole block.
+        """The measurements as plain values; the headline numbers are those of phase ``of``, or of the whole block.
 
-        Raises ``RuntimeError`` before the block has ended and ``ValueError`` for a phase that there was not.
+        Raises ``RuntimeError`` before the block has ended and ``ValueError`` for an unknown phase.
         """
         intervals = self._intervals()
         phases = list(dict.fromkeys(interval.phase for interval in intervals))
@@ -146,11 +147,11 @@ class Meter:
         }
 
     def samples(self) -> list[dict[str, Any]]:
-        """Power (W) and memory (MB) over time: one row every two seconds or so, and one at each change of phase."""
+        """Power (W) and memory (MB) over time: one row about every two seconds, and one at each change of phase."""
         return [_sample(interval) for interval in self._intervals() if interval.metered_seconds > 0]
 
     def write_samples(self, path: str | Path) -> Path:
-        """Write `samples` as a parquet file: some 40 bytes a row."""
+        """Write `samples` as a parquet file, about 40 bytes per row."""
         import pandas
 
         rows = pandas.DataFrame(self.samples())
@@ -162,7 +163,9 @@ class Meter:
 
     def _intervals(self) -> list[MeterInterval]:
         if not self._finished:
-            raise RuntimeError("nothing was measured yet: leave the `with Meter()` block before asking for its record")
+            raise RuntimeError(
+                "nothing has been measured yet: leave the `with Meter()` block before asking for its record"
+            )
         return self._sampler.intervals
 
     def _costs(self, intervals: Sequence[MeterInterval], phase: str | None = None) -> dict[str, Any]:
@@ -200,7 +203,7 @@ class Meter:
         }
 
     def _carbon_per_wh(self) -> float | None:
-        """Grams a watt-hour, from the tracker's own sums: the tables are codecarbon's."""
+        """Grams per watt-hour, from the tracker's own sums, which use codecarbon's tables."""
         used = self._last or self._begun_with
         energy = used.cpu_wh + used.ram_wh + used.gpu_wh if used else 0
         return used.carbon_g / energy if used and energy else None
@@ -208,7 +211,7 @@ class Meter:
     def _baseline(self) -> dict[str, Any] | None:
         if not self._idle_seconds:
             return None
-        psutil.cpu_percent()  # starts its own interval
+        psutil.cpu_percent()  # starts its interval
         before, begin = read_tracker(self._tracker), time.perf_counter()
         time.sleep(self._idle_seconds)
         after, seconds = read_tracker(self._tracker), time.perf_counter() - begin
@@ -221,7 +224,7 @@ class Meter:
 
 
 def total(intervals: Sequence[MeterInterval], part: str) -> float | None:
-    """Sum of one of the energies, None if it is unknown for any interval."""
+    """The sum of one of the energies; None if it is unknown for any interval."""
     values = [getattr(interval, part) for interval in intervals]
     return None if None in values else sum(values)
 
@@ -244,10 +247,10 @@ def _sample(interval: MeterInterval) -> dict[str, Any]:
 
 
 class Resident:
-    """How much physical memory (RSS) this process holds, asked for twenty times a second.
+    """The physical memory (RSS) of this process, read twenty times per second.
 
-    On Linux one read of a file that stays open. psutil opens it anew each time; each of its system calls lets go of the
-    interpreter's lock, and each time that this thread wants it back, the one that computes is held up.
+    On Linux this is one read of a file that stays open. psutil reopens it each time. Each of its system calls releases
+    the interpreter's lock, and whenever this thread takes it back, the computing thread is held up.
     """
 
     def __init__(self) -> None:
@@ -256,22 +259,23 @@ class Resident:
         self._page, self._process = os.sysconf("SC_PAGE_SIZE") if there else 0, psutil.Process()
 
     def bytes(self) -> int:
-        """Right now."""
+        """The current value."""
         if self._file is None:
             return self._process.memory_info().rss
         return int(os.pread(self._file, 64, 0).split()[1]) * self._page
 
     def close(self) -> None:
-        """Give the file back; nothing can be asked for after it."""
+        """Close the file; nothing can be read afterwards."""
         if self._file is not None:
             os.close(self._file)
 
 
 class _Sampler(threading.Thread):
-    """Cuts the time into intervals: `POWER_SECONDS`, longer where a reading is dear, shorter where the phase changes.
+    """Divides the time into intervals of `POWER_SECONDS`: longer if readings are expensive, shorter if the phase
+    changes.
 
-    It alone drives the tracker, under a lock: with a scheduler of codecarbon's own beside it, a reading at the end of a
-    phase could count the same second twice.
+    It alone drives the tracker, under a lock. If codecarbon's scheduler ran as well, a reading at the end of a phase
+    could count the same second twice.
     """
 
     def __init__(self, tracker: Any) -> None:
@@ -299,7 +303,7 @@ class _Sampler(threading.Thread):
                     self._close()
 
     def enter(self, phase: str) -> None:
-        """Close the interval, and go on in another phase."""
+        """Close the interval, and continue in another phase."""
         with self._lock:
             self._close()
             self._keep_gpu_peaks()
@@ -314,7 +318,7 @@ class _Sampler(threading.Thread):
         self._resident.close()
 
     def gpu_peaks(self, phase: str | None) -> tuple[int | None, int | None]:
-        """Most bytes allocated and reserved, summed over the GPUs; of one phase, or the largest of all."""
+        """Peak bytes allocated and reserved, summed over the GPUs: of one phase, or the largest of all phases."""
         peaks = [peak for name, peak in self._gpu.items() if phase in (None, name)]
         return (max(p[0] for p in peaks), max(p[1] for p in peaks)) if peaks else (None, None)
 
@@ -359,7 +363,7 @@ def _difference(before: Reading | None, after: Reading | None) -> dict[str, Any]
 
 
 def _on_gpus(question: str) -> int | None:
-    """The answer of ``torch.cuda`` to a question about bytes, summed over the GPUs; None where torch uses none."""
+    """The bytes that this function of ``torch.cuda`` returns, summed over the GPUs; None if torch uses no GPU."""
     cuda = _cuda_in_use()
     return sum(getattr(cuda, question)(device) for device in range(cuda.device_count())) if cuda else None
 
@@ -371,22 +375,22 @@ def _reset_gpu_peaks() -> None:
 
 
 def _cuda_in_use() -> Any | None:
-    """``torch.cuda`` if this process has used it. Looked up, not imported: an import would cost seconds."""
+    """``torch.cuda`` if this process has used it. Looked up, not imported: an import would take seconds."""
     torch = sys.modules.get("torch")
     return torch.cuda if torch and torch.cuda.is_initialized() else None
 
 
 def gpu_neighbours() -> int | None:
-    """How many other processes compute on this machine's NVIDIA GPUs; None where there is none to ask.
+    """How many other processes compute on this machine's NVIDIA GPUs; None if there is no GPU.
 
-    In a container the driver may know this process by another number. A single process there, while torch is using the
-    GPU here, is therefore taken for this one.
+    In a container the driver may know this process by a different id. So if torch uses the GPU here and this process is
+    not listed, one of the listed processes is taken to be this one.
     """
     try:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # no such package, no driver, no GPU: the library has an exception of its own for each
+    except Exception:  # no package, no driver or no GPU: each raises a different exception
         return None
     handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
     found = {process.pid for handle in handles for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)}
@@ -395,27 +399,27 @@ def gpu_neighbours() -> int | None:
 
 
 def _start_tracker(country: str) -> Any:
-    """A started tracker of codecarbon, which swallows its own exceptions: whether it has started has to be asked."""
+    """A started tracker of codecarbon. It swallows its own exceptions, so this checks that it has started."""
     from codecarbon import OfflineEmissionsTracker
     from codecarbon.input import DataSource
 
     if country not in DataSource().get_global_energy_mix_data():
         raise ValueError(f"country is {country!r}; it must be an ISO code of three letters, such as 'KOR'")
-    logging.getLogger("codecarbon").setLevel(logging.ERROR)  # `log_level` below comes too late for the first messages
+    logging.getLogger("codecarbon").setLevel(logging.ERROR)  # `log_level` below is too late for the first messages
     tracker = OfflineEmissionsTracker(
         country_iso_code=country,
-        output_methods=[],  # nothing to a file, nothing to a server
+        output_methods=[],  # no file, no server
         emissions_endpoint=None,
-        measure_power_secs=1_000_000,  # never by itself: `_Sampler` asks
-        tracking_mode="process",  # two runs at once must not each be charged with both
-        allow_multiple_runs=True,  # otherwise a lock file makes the second run measure nothing
+        measure_power_secs=1_000_000,  # never on its own: `_Sampler` asks
+        tracking_mode="process",  # of two simultaneous runs, neither is charged with both
+        allow_multiple_runs=True,  # otherwise a lock file stops the second run from measuring
         log_level="error",
     )
     tracker.start()
     if getattr(tracker, "_start_time", None) is None:
         raise RuntimeError("codecarbon did not start; its own message is above. Try `codecarbon detect` in a shell")
-    # Beside what it is asked for it looks at all processes once a second, which costs more than all else. Only a GPU
-    # without a counter of its energy gains by that: the processor's load is that since the last look, however long ago
+    # On its own it also scans all processes once per second, which costs more than everything else. Only a GPU without
+    # an energy counter benefits: the processor's load always covers the time since the last reading, however long ago
     monitor = getattr(tracker, "_scheduler_monitor_power", None)
     if monitor is not None and "power" not in _gpu_mode(tracker._hardware):
         monitor.stop()
@@ -423,8 +427,8 @@ def _start_tracker(country: str) -> Any:
 
 
 def read_tracker(tracker: Any) -> Reading | None:
-    """The tracker's sums now; None if codecarbon failed on the way, which must not cost the run."""
-    carbon = tracker.flush()  # it swallows its exceptions and then returns nothing
+    """The tracker's current sums; None if codecarbon has failed, which must not end the run."""
+    carbon = tracker.flush()  # returns None after an exception that it has swallowed
     if carbon is None:
         return None
     return Reading(
@@ -437,7 +441,7 @@ def read_tracker(tracker: Any) -> Reading | None:
 
 
 def energy_modes(devices: Sequence[Any]) -> dict[str, str]:
-    """How codecarbon gets at each component's energy, from its hardware objects: measured (by what) or estimated."""
+    """How codecarbon gets each component's energy, from its hardware objects: measured (by what) or estimated."""
     kinds = {"intel_rapl": "measured (RAPL)", "cpu_load": "estimated (TDP)", "constant": "estimated (TDP)"}
     modes = [device._mode for device in devices if hasattr(device, "_mode")]
     cpu = kinds.get(modes[0], f"measured ({modes[0]})") if modes else "estimated (TDP)"
@@ -445,7 +449,7 @@ def energy_modes(devices: Sequence[Any]) -> dict[str, str]:
 
 
 def _gpu_mode(devices: Sequence[Any]) -> str:
-    """By the GPUs' own counters of energy; or, where one has none, by its power each time that it is looked at."""
+    """By the GPUs' own energy counters or, if a GPU has none, by its power at each reading."""
     groups = [device for device in devices if type(device).__name__ == "GPU"]
     if not groups:
         return "none"
@@ -455,6 +459,6 @@ def _gpu_mode(devices: Sequence[Any]) -> str:
 
 
 def energy_source(modes: dict[str, str]) -> str:
-    """The modes in the words of a figure's axis; RAM is always an estimate, so it is not repeated there."""
+    """The modes as text for a figure's axis; RAM is always an estimate, so it is left out."""
     how = "its own counter" if "counter" in modes["gpu"] else "its power, sampled"
     return f"{modes['cpu']}; GPU measured ({how})" if modes["gpu"] != "none" else modes["cpu"]

@@ -1,8 +1,8 @@
-"""One training step without padding and without logits that nobody needs; the same loss and gradients as the plain one.
+"""A training step without padding and without unneeded logits, with the same loss and gradients as the plain step.
 
-The samples of a batch lie one after the other in a single row. Linear layers and norms see each token once and no
-padding; attention looks at each sample by itself; every sample counts its positions from its own start (in Qwen2-VL
-along three axes). The head computes logits only where a label follows.
+The samples of a batch form a single row, one after another. Linear layers and norms see each token once and no padding.
+Attention treats each sample separately. Each sample counts its positions from its own start (in Qwen2-VL along three
+axes). The head computes logits only where a label follows.
 """
 
 from collections.abc import Sequence
@@ -49,12 +49,12 @@ AttentionInterface.register(ATTENTION, attend_sample_by_sample)
 
 
 def attention_by_sample(model: Any, family: Family) -> AbstractContextManager[None]:
-    """Within the block the language model takes packed rows, and only those."""
+    """Within the block the language model accepts only packed rows."""
     return attention(plain_model(model).get_submodule(family.language_model).config, ATTENTION)
 
 
 def packed_loss(model: Any, batch: dict[str, Any]) -> torch.Tensor:
-    """Sum of the cross-entropies at a packed batch's labels; within `attention_by_sample`."""
+    """The sum of cross-entropy over a packed batch's labels; call it within `attention_by_sample`."""
     whole = plain_model(model)
     pictures = {name: batch[name] for name in PICTURE_KEYS if name in batch}
     features = {"image": whole.model.get_image_features(**pictures, return_dict=True)} if pictures else None
@@ -65,14 +65,14 @@ def packed_loss(model: Any, batch: dict[str, Any]) -> torch.Tensor:
         use_cache=False,
         lengths=batch["lengths"],
     ).last_hidden_state[0]  # tokens x hidden
-    before = batch["supervised"]  # a label is predicted from the token before it
+    before = batch["supervised"]  # each label is predicted from the token before it
     return summed_cross_entropy(hidden[before], whole.lm_head, batch["labels"][0, before + 1])
 
 
 def summed_cross_entropy(hidden: torch.Tensor, head: Any, targets: torch.Tensor) -> torch.Tensor:
-    """Of ``head(hidden)`` (rows x words) at the targets, `LOGIT_ROWS` rows at a time, recomputed in the backward pass.
+    """The sum for ``head(hidden)`` (rows x words), `LOGIT_ROWS` rows at a time, recomputed in the backward pass.
 
-    On a GPU with the package liger-kernel installed its fused kernel is used, which holds no logits at all.
+    On a GPU, if the package liger-kernel is installed, its fused kernel is used, which never stores the logits.
     """
     if hidden.device.type == "cuda" and find_spec("liger_kernel"):
         from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss

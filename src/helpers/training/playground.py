@@ -1,6 +1,6 @@
-"""Small experiments by hand: train on a few texts in seconds, and ask the result about some images.
+"""Small experiments by hand: train on a few texts in seconds, and ask the tuned model about some images.
 
-For notebook 00. Nothing here is reported anywhere: a few classes and one seed say how the thing works, not how well.
+For notebook 00. None of this is reported: a few classes and one seed show how the method works, not how well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ from helpers.training.trainer import finetune
 
 
 def edited(text: ClassText, replacements: Mapping[str, str]) -> ClassText:
-    """The text with words of its look replaced.
+    """The text with words of its description of the appearance replaced.
 
-    Raises ``ValueError`` for a word that is not there: the edit would silently do nothing.
+    Raises ``ValueError`` for a word that does not occur, since the edit would silently do nothing.
     """
     look = text.look
     if missing := [word for word in replacements if word not in look]:
-        raise ValueError(f"the look of {text.name} does not have {', '.join(missing)}; it reads: {look!r}")
+        raise ValueError(f"the description of {text.name} does not contain {', '.join(missing)}; it reads: {look!r}")
     for word, new in replacements.items():
         look = look.replace(word, new)
     return text.model_copy(update={"look": look})
@@ -37,7 +37,7 @@ def edited(text: ClassText, replacements: Mapping[str, str]) -> ClassText:
 def retrain(
     model_path: str | Path, texts: Sequence[ClassText], output: Path, build: Build, training: Training, seed: int
 ) -> Any:
-    """Train a fresh adapter on the texts alone; returns the tuned model, ready to answer."""
+    """Train a new adapter on the texts alone; returns the tuned model, ready to answer."""
     model, family = load_model(model_path, training.dtype, training.four_bit)
     tuned = add_adapter(model, family, training, seed)
     samples = list(build_samples(texts, "text_only", build))
@@ -48,7 +48,7 @@ def retrain(
 def ask(
     model: Any, model_path: str | Path, questions: Sequence[Question], folder: Path, settings: Evaluation
 ) -> pd.DataFrame:
-    """The model's answers, one row per question and way of asking, as in the files of answers."""
+    """The model's answers, one row per question, prompting strategy and protocol, as in the files of answers."""
     reader = Reader(
         model, load_processor(model_path), settings.batch_size, settings.max_new_tokens, unpack=settings.unpack_weights
     )

@@ -1,6 +1,6 @@
-"""Trackers of a training's losses: the Trainer's own, none unless a profile names some under `training.report_to`.
+"""Trackers of the training loss: the Trainer's own, and only those that a profile names under `training.report_to`.
 
-Keys and addresses come from the environment alone (`WANDB_API_KEY`, `MLFLOW_TRACKING_URI`), never from a profile. The
+Keys and addresses come only from the environment (`WANDB_API_KEY`, `MLFLOW_TRACKING_URI`), never from a profile. The
 packages are not among this project's requirements.
 """
 
@@ -19,7 +19,7 @@ def check_trackers(names: Sequence[str], environment: Mapping[str, str] = os.env
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise PreflightError(
-                f"training.report_to names {name}, which is not installed; `pip install {name}`, or take it out"
+                f"training.report_to names {name}, which is not installed; `pip install {name}`, or remove it there"
             )
     offline = environment.get("WANDB_MODE") in ("offline", "disabled")
     if "wandb" in names and not offline and not environment.get("WANDB_API_KEY"):
@@ -29,7 +29,7 @@ def check_trackers(names: Sequence[str], environment: Mapping[str, str] = os.env
 
 
 def chosen_trackers(names: Sequence[str], output_dir: Path) -> list[str] | str:
-    """What the Trainer is told; TensorBoard's files go below ``output_dir``, unless its own variable says where to."""
+    """The Trainer's ``report_to``. TensorBoard's files go below ``output_dir``, unless its own variable is set."""
     check_trackers(names)
     if "tensorboard" in names:
         os.environ.setdefault(TRACKER_FOLDERS, str(output_dir / "tensorboard"))

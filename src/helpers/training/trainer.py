@@ -1,9 +1,9 @@
 """Fine-tuning of one model on one data set: the trainer, its settings, and what it reports.
 
-The loop is the Trainer of `transformers`; here are the pieces it is given. A text-only step makes no vision-tower call,
-with no dummy picture: `helpers.models.batches` adds no picture key to a batch without pictures, and the model skips its tower.
-With ``packing`` (the default) a step spends nothing on padding and computes logits only where there is a label
-(`helpers.training.packing`); without it, it is the library's own step, which the tests compare with.
+The loop is the Trainer of `transformers`; this module holds the parts it is given. A text-only step does not call the
+vision tower, and needs no dummy image: `helpers.models.batches` adds no image key to a batch without images, so the
+model skips its tower. With ``packing`` (the default) a step spends nothing on padding and computes logits only where
+there is a label (`helpers.training.packing`). Without it, the step is the library's own, and the tests compare the two.
 """
 
 import hashlib
@@ -39,39 +39,33 @@ from helpers.training.meter import Meter
 from helpers.training.packing import attention_by_sample, packed_loss
 from helpers.workflow.progress import Ticker
 
-MAX_LENGTH = 4096  # tokens; a sample beyond it is an error, never cut
-KEPT_BYTES = 2_000_000_000  # of encoded samples in memory; beyond it a picture is opened anew in each epoch
+MAX_LENGTH = 4096  # tokens; a longer sample is an error and is never truncated
+KEPT_BYTES = 2_000_000_000  # of encoded samples in memory; further images are reopened in each epoch
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """A sample as the model gets it."""
+    """A sample in the form the model gets."""
 
     messages: list[ChatMessage]
     picture: Path | None
 
 
-class Conversations(torch.utils.data.Dataset[Any]):
-    """Training samples of one file, by index; pictures are opened when a batch is made, not before."""
+class Conversations(list[Conversation]):
+    """The training samples of one file; an image is opened only when its batch is made."""
 
     def __init__(self, samples: Sequence[Sample], folder: str | Path) -> None:
-        self.conversations = [
+        super().__init__(
             Conversation(
                 messages=[message.model_dump() for message in sample.messages],
                 picture=Path(folder) / sample.pictures[0] if sample.pictures else None,
             )
             for sample in samples
-        ]
-
-    def __len__(self) -> int:
-        return len(self.conversations)
-
-    def __getitem__(self, index: int) -> Conversation:
-        return self.conversations[index]
+        )
 
 
 class Collator:
-    """Makes batches out of conversations."""
+    """Makes batches from conversations."""
 
     def __init__(self, processor: Any, max_pixels: int | None) -> None:
         self.processor, self.max_pixels = processor, max_pixels
@@ -82,7 +76,7 @@ class Collator:
 
 
 class PackedCollator:
-    """Makes batches in one row out of conversations; each is opened and encoded once and then kept."""
+    """Makes packed batches (one row each) from conversations; each conversation is encoded once and then kept."""
 
     def __init__(self, processor: Any, max_pixels: int | None, model: Any, family: Family) -> None:
         self.plain = Collator(processor, max_pixels)
@@ -94,7 +88,7 @@ class PackedCollator:
         return packed_batch([self.encoded(conversation) for conversation in conversations])
 
     def encoded(self, conversation: Conversation) -> Tensors:
-        """A conversation's tensors; conversations are told apart as objects, of which the data set has one each."""
+        """A conversation's tensors, kept by the identity of the object: the data set holds each exactly once."""
         if (kept := self.kept.get(id(conversation))) is not None:
             return kept
         sample = self.plain([conversation])
@@ -109,17 +103,17 @@ class PackedCollator:
 
 
 class CountingTrainer(Trainer):
-    """The library's Trainer; it counts what it trains on, and knows batches in one row.
+    """The library's Trainer, which also counts what it trains on and accepts packed batches.
 
-    It does not look through all modules several times a step for the few parameters that are trained, which with the
-    demo's models took a fifth of the time: see also `still_training`.
+    It does not search all modules several times per step for the few trained parameters, which with the demo's models
+    took a fifth of the time. See also `still_training`.
     """
 
     counter: Traffic
     trained: list[torch.nn.Parameter]
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Not counted: the library's guess knows neither adapters nor frozen towers."""
+        """Not counted: the library's estimate ignores adapters and frozen towers."""
         return 0
 
     def _clip_grad_norm(self, model: Any) -> Any:
@@ -128,7 +122,7 @@ class CountingTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The mean over the labels of all batches of a step, as the library has it."""
+        """The mean over the labels of all batches of a step, as in the library."""
         self.counter.add(inputs)
         if "lengths" not in inputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
@@ -139,7 +133,7 @@ class CountingTrainer(Trainer):
 
 
 def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures: bool = False) -> TrainingArguments:
-    """The settings in the Trainer's words, as notebook 03 writes them out; ``pictures``: whether the samples have any."""
+    """The settings as the Trainer's arguments, as in notebook 03. ``pictures``: whether any sample has an image."""
     return TrainingArguments(
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps or -1,
@@ -147,7 +141,7 @@ def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures:
         gradient_accumulation_steps=settings.gradient_accumulation,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=settings.warmup_share,  # below 1 the Trainer takes it as a share
+        warmup_steps=settings.warmup_share,  # a value below 1 is a share of all steps
         optim=check_optimizer(settings.optimizer or default_optimizer()),
         weight_decay=settings.weight_decay,
         max_grad_norm=1.0,
@@ -159,21 +153,21 @@ def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures:
 
 
 def check_optimizer(name: str) -> str:
-    """The name; ``ValueError`` for one of bitsandbytes' optimisers, which run on a GPU alone, where there is none."""
+    """The name. Raises ``ValueError`` for one of bitsandbytes' optimisers, which need a GPU, if there is none."""
     if ("8bit" in name or "paged" in name) and not torch.cuda.is_available():
         raise ValueError(
-            f"optimizer {name} runs on a GPU alone, and none was found: use adamw_torch or adamw_torch_fused"
+            f"optimizer {name} runs only on a GPU, and none was found: use adamw_torch or adamw_torch_fused"
         )
     return name
 
 
 def default_optimizer() -> str:
-    """Paged 8-bit states save memory where there is a GPU; bitsandbytes has no such optimiser for a CPU."""
+    """Paged 8-bit states save memory on a GPU; bitsandbytes has no such optimiser for a CPU."""
     return "paged_adamw_8bit" if torch.cuda.is_available() else "adamw_torch_fused"
 
 
 def bookkeeping(settings: Training, output_dir: Path, pictures: bool = False) -> dict[str, Any]:
-    """What the Trainer has to be told besides: where it runs, what it saves and says, and what it recomputes."""
+    """The Trainer's other arguments: where it runs, what it saves and logs, and what it recomputes."""
     checkpointed = settings.checkpointed(pictures)
     return {
         "output_dir": str(output_dir),
@@ -182,7 +176,7 @@ def bookkeeping(settings: Training, output_dir: Path, pictures: bool = False) ->
         "save_steps": settings.checkpoint_steps,
         "save_total_limit": 1,
         "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # else a loss that is no number is recorded as the mean of those before
+        "logging_nan_inf_filter": False,  # else a loss of NaN is logged as the mean of earlier ones
         "report_to": trackers.chosen_trackers(settings.report_to, output_dir.parent),
         "disable_tqdm": True,
         "remove_unused_columns": False,
@@ -193,7 +187,7 @@ def bookkeeping(settings: Training, output_dir: Path, pictures: bool = False) ->
 
 
 class ProgressLine(TrainerCallback):
-    """A line of progress every few seconds, with the last loss."""
+    """A progress line every few seconds, with the last loss."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.ticker = Ticker("step", state.max_steps, state.global_step)
@@ -204,9 +198,9 @@ class ProgressLine(TrainerCallback):
 
 
 class FiniteLoss(TrainerCallback):
-    """Ends a training at the first loss or norm of gradients that is no number.
+    """Ends a training at the first loss or gradient norm that is not finite.
 
-    The Trainer logs a step before it saves a checkpoint: none holds what came of such a one.
+    The Trainer logs a step before it saves a checkpoint, so no checkpoint contains the damage.
     """
 
     WATCHED: ClassVar = {"loss": "loss", "grad_norm": "norm of the gradients"}
@@ -222,7 +216,7 @@ class FiniteLoss(TrainerCallback):
 
 @dataclass(frozen=True)
 class Result:
-    """One run's cost and its losses by step."""
+    """A run's costs, and its losses by step."""
 
     resources: dict[str, Any]
     losses: pandas.DataFrame
@@ -242,27 +236,30 @@ def finetune(
 ) -> Result:
     """Train ``model`` (a peft model) on the samples and save the adapter to ``output_dir/adapter``.
 
-    ``arguments``: the Trainer's own, in place of `trainer_arguments`. Goes on from the last checkpoint of the same run,
-    if one was left in ``output_dir/checkpoints``; those of other settings, arguments or samples are left alone. ``folder`` is where the samples' pictures lie. ``features_dir``: where
-    ``tower_cache`` keeps the tower's features for later runs; None: in memory, for this one. Costs are those of the
-    training itself, without loading and saving. Raises ``RuntimeError`` if memory runs out or the loss is no number.
+    ``folder``: where the samples' images are. ``features_dir``: where ``tower_cache`` keeps the tower's features for
+    later runs; None: in memory, for this run. ``arguments``: the Trainer's own, instead of `trainer_arguments`.
+
+    Resumes from the last checkpoint of the same run in ``output_dir/checkpoints``, if there is one; checkpoints of
+    other settings, arguments or samples are ignored. Costs are those of the training itself, without loading and
+    saving. Raises ``RuntimeError`` if memory runs out or the loss is not finite.
     """
     output = Path(output_dir)
     pictures = any(sample.pictures for sample in samples)
     arguments = arguments or trainer_arguments(settings, output / "checkpoints", seed, pictures)
     checkpoints = output / "checkpoints" / fingerprint(model, samples, settings, arguments)
     arguments = replace(arguments, output_dir=str(checkpoints))
+    plain = Collator(processor, settings.max_pixels)
     packed = settings.packing and not model.active_peft_config.is_prompt_learning
     trainer = CountingTrainer(
         model=model,
         args=arguments,
         train_dataset=Conversations(samples, folder),
-        data_collator=_collator(model, family, processor, settings, packed),
+        data_collator=PackedCollator(processor, settings.max_pixels, model, family) if packed else plain,
         callbacks=[FiniteLoss(), ProgressLine()],
     )
     trainer.counter = Traffic(model.config)
     trainer.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    trainer.remove_callback(PrinterCallback)  # it prints every step; ProgressLine prints one every few seconds
+    trainer.remove_callback(PrinterCallback)  # it prints every step; ProgressLine prints every few seconds
     checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
     cached = TowerFeatures(model, family, features_dir) if settings.tower_cache else None
     with ExitStack() as stack:
@@ -294,29 +291,25 @@ def finetune(
     }
     meter.write_samples(output / "resources.parquet")
     write_adapter_card(output / "adapter", model, settings, resources)
-    return Result(resources=resources, losses=_losses(trainer))
-
-
-def _collator(model: Any, family: Family, processor: Any, settings: Training, packed: bool) -> Any:
-    if packed:
-        return PackedCollator(processor, settings.max_pixels, model, family)
-    return Collator(processor, settings.max_pixels)
+    losses = pandas.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
+    return Result(resources=resources, losses=losses[["step", "loss", "grad_norm", "learning_rate"]])
 
 
 @contextmanager
 def still_training(model: Any, trained: Sequence[torch.nn.Parameter]) -> Iterator[None]:
-    """Within the block the model is in training mode, and to ask for it again, as the Trainer does each step, is free.
+    """Within the block the model is in training mode, and switching to it again, as the Trainer does each step, is
+    free.
 
-    So is forgetting the gradients, of which only ``trained`` parameters have any.
+    Clearing the gradients only touches the ``trained`` parameters, since no other has any.
     """
 
-    def forget(set_to_none: bool = True) -> None:
+    def clear(set_to_none: bool = True) -> None:
         for parameter in trained:
             parameter.grad = None
 
     model.train()
     model.train = lambda mode=True: model
-    model.zero_grad = forget
+    model.zero_grad = clear
     try:
         yield
     finally:
@@ -331,13 +324,13 @@ def _trained(trainer: Trainer, checkpoint: str | None, settings: Training) -> An
             f"the GPU's memory ran out with training.batch_size={settings.batch_size}, "
             f"max_pixels={settings.max_pixels}, gradient_checkpointing={settings.gradient_checkpointing}: halve the "
             f"batch size and double gradient_accumulation ({settings.gradient_accumulation}), set "
-            "gradient_checkpointing to true, or lower max_pixels; then run again, it goes on from its last checkpoint. "
+            "gradient_checkpointing to true, or lower max_pixels; then run again: it resumes from its last checkpoint. "
             f"`python -m helpers.models.rehearsal` estimates what fits. ({str(error).splitlines()[0]})"
         ) from error
 
 
 def fingerprint(model: Any, samples: Sequence[Sample], settings: Training, arguments: TrainingArguments) -> str:
-    """Twelve hex digits that differ between runs that must not go on from each other's checkpoints."""
+    """Twelve hex digits that differ between runs that must not resume from each other's checkpoints."""
     places = ("output_dir", "logging_dir", "run_name")
     parts = [
         model.config.to_json_string(),
@@ -349,18 +342,13 @@ def fingerprint(model: Any, samples: Sequence[Sample], settings: Training, argum
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def _losses(trainer: Trainer) -> pandas.DataFrame:
-    rows = [entry for entry in trainer.state.log_history if "loss" in entry]
-    return pandas.DataFrame(rows)[["step", "loss", "grad_norm", "learning_rate"]]
-
-
 def write_results(output_dir: str | Path, result: Result, **run: Any) -> dict[str, Any]:
-    """Write ``losses.csv`` and ``resources.json`` (the run's names first); returns what the latter holds."""
+    """Write ``losses.csv`` and ``resources.json`` (the run's names first); returns the content of the latter."""
     output = Path(output_dir)
     resources = {**run, **result.resources}
     with atomic_write(output / "losses.csv") as temporary:
         result.losses.to_csv(temporary, index=False)
     with atomic_write(output / "resources.json") as temporary:
         temporary.write_text(json.dumps(resources, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(output / "checkpoints", ignore_errors=True)  # nothing is left to go on from
+    shutil.rmtree(output / "checkpoints", ignore_errors=True)  # the run is complete, so there is nothing to resume
     return resources

@@ -1,1 +1,1 @@
-"""Running notebooks: execution, warm starts, manifests, and the check that results are still those of their inputs."""
+"""Running notebooks: execution, warm starts, manifests, and the check that results still match their inputs."""

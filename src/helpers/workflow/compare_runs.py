@@ -1,15 +1,15 @@
 """Did a run come out the same again? `python -m helpers.workflow.compare_runs runs/demo elsewhere/demo [--tolerance 2]`
 
-Same commit, machine and seeds: every table, answer, sample, adapter and figure has the same bytes. What measures the
-machine (seconds, memory, energy: `MEASURED`) is set aside, and so are records with dates and paths (manifests,
-sidecars, executed notebooks, logs). Exit status: 0 the same, 1 not, 2 nothing to compare.
+With the same commit, machine and seeds, every table, answer, sample, adapter and figure has the same bytes.
+Measurements of the machine (seconds, memory, energy: `MEASURED`) are ignored, and so are records with dates and paths
+(manifests, sidecars, executed notebooks, logs). Exit status: 0 the same, 1 not the same, 2 nothing to compare.
 
-Another machine computes sums in another order. Its models then are like those of another seed, and no file is the same.
-``--tolerance POINTS`` compares accuracies instead: every cell of Tables 1 and 2 within so many percentage points, and
-whatever does not come out of a model (samples, questions, descriptions) to the byte.
+A different machine adds numbers in a different order. Its models then differ like those of another seed, and no file is
+the same. ``--tolerance POINTS`` compares accuracies instead: every cell of Tables 1 and 2 must agree within this many
+percentage points. Whatever does not come from a model (samples, questions, descriptions) must still agree to the byte.
 
-Another version of this code may write other files from the same science. ``--answers`` compares answer by answer,
-whatever file a row stands in: the option that was chosen, what was written, and the scores within `LIKELIHOOD`.
+A different version of this code may write different files from the same science. ``--answers`` compares answer by
+answer, whichever file a row is in: the chosen option, the text written, and the scores within `LIKELIHOOD`.
 """
 
 import argparse
@@ -22,24 +22,24 @@ from typing import Any
 import pandas as pd
 
 _KINDS = (".csv", ".jsonl", ".parquet", ".safetensors", ".png", ".pdf")
-RECORDS = {"notebooks", "logs", "report", "checkpoints", "features"}  # folders of what has dates, or is scratch
-MEASURED = (  # columns and causes, by what their names hold
+RECORDS = {"notebooks", "logs", "report", "checkpoints", "features"}  # folders of scratch files and of files with dates
+MEASURED = (  # parts of the names of columns and causes
     *("seconds", "memory", "_mb", "_wh", "_w", "carbon", "hardware", "energy", "idle", "machine"),
 )
-MEASURED_FILES = {"phases", "resources_time"}  # nothing else is in them
-OF_COSTS = {  # figures that draw it
+MEASURED_FILES = {"phases", "resources_time"}  # they hold nothing else
+OF_COSTS = {  # figures of measurements
     *("figure2", "figure2_column", "resources_tradeoff", "resources_saving", "resources_time", "answering"),
 }
-BEFORE_A_MODEL = {"data", "datasets"}  # folders of what no model has made
+BEFORE_A_MODEL = {"data", "datasets"}  # folders of files that come from no model
 _TABLES = ("table1", "table2")
 ACCURACIES = ("type1", "type2", "overall")
-LIKELIHOOD = 1e-4  # by which the same score may differ between two versions of the code
+LIKELIHOOD = 1e-4  # largest difference of a score between two versions of the code
 ANSWER_KEY = ("model", "domain", "mode", "variant", "seed", "image", "answering", "protocol", "question_id")
 SAID = ("options", "parsed", "reply", "description", "named")
 
 
 def files_of(run: Path) -> dict[str, Path]:
-    """What can be the same again, by its path within the run."""
+    """The files that can be compared, by their path within the run."""
     found = {path.relative_to(run): path for path in sorted(run.rglob("*")) if path.suffix in _KINDS and path.is_file()}
     return {
         inside.as_posix(): path
@@ -54,7 +54,7 @@ def _is_measured(inside: Path) -> bool:
 
 
 def differing_files(first: Path, second: Path) -> list[str]:
-    """What is not the same in two runs, one line each; empty where everything is."""
+    """The differences between two runs, one line each; empty if there are none."""
     here, there = files_of(first), files_of(second)
     return [line for name in sorted(here.keys() | there.keys()) for line in _compared(name, here, there)]
 
@@ -67,7 +67,7 @@ def _compared(name: str, here: dict[str, Path], there: dict[str, Path]) -> Itera
 
 
 def content(path: Path) -> bytes:
-    """A file's bytes; a table's without what measures the machine."""
+    """A file's bytes; of a table, without the measurements of the machine."""
     if path.suffix != ".csv":
         return path.read_bytes()
     try:
@@ -77,7 +77,7 @@ def content(path: Path) -> bytes:
     measured = [column for column in table.columns if _names_a_measure(column)]
     if not measured and "cause" not in table.columns:
         return path.read_bytes()
-    if "cause" in table.columns:  # a row a cause or a cost
+    if "cause" in table.columns:  # one row per cause or cost
         table = table[~table["cause"].map(_names_a_measure)]
     return table.drop(columns=measured).to_csv(index=False).encode()
 
@@ -87,7 +87,7 @@ def _names_a_measure(name: str) -> bool:
 
 
 def beyond(first: Path, second: Path, points: float) -> list[str]:
-    """Where two machines' runs are further apart than so many percentage points, one line each."""
+    """Where two machines' runs differ by more than ``points`` percentage points, one line each."""
     here, there = files_of(first), files_of(second)
     before = sorted(name for name in here.keys() | there.keys() if Path(name).parts[0] in BEFORE_A_MODEL)
     lines = [line for name in before for line in _compared(name, here, there)]
@@ -113,7 +113,7 @@ def _apart(name: str, here: pd.DataFrame, there: pd.DataFrame, points: float) ->
 
 
 def differing_answers(first: Path, second: Path) -> tuple[int, list[str]]:
-    """How many answers both runs have, and where they differ, one line each: also an answer that only one has."""
+    """How many answers both runs have, and the differences, one line each, including answers that only one run has."""
     here, there = _answers(first), _answers(second)
     lines = [f"only in the {'second' if key in there else 'first'}: {'/'.join(key)}" for key in here.keys() ^ there]
     for key in here.keys() & there.keys():
@@ -132,14 +132,14 @@ def _answers(run: Path) -> dict[tuple[str, ...], dict[str, Any]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print what differs; the exit status is said at the top of this file."""
+    """Print the differences. For the exit status see the top of this file."""
     parser = argparse.ArgumentParser(
         prog="python -m helpers.workflow.compare_runs", description="Is a run the same again?"
     )
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
-    parser.add_argument("--tolerance", type=float, metavar="POINTS", help="of another machine: compare accuracies")
-    parser.add_argument("--answers", action="store_true", help="of another version: compare answer by answer")
+    parser.add_argument("--tolerance", type=float, metavar="POINTS", help="different machines: compare accuracies")
+    parser.add_argument("--answers", action="store_true", help="different versions: compare answer by answer")
     given = parser.parse_args(arguments)
     if given.answers:
         count, lines = differing_answers(given.first, given.second)
@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if given.tolerance is None:
         lines = differing_files(given.first, given.second)
-        said = f"{len(compared) - len(lines)} of {len(compared)} files are the same, byte by byte, measures set aside"
+        said = f"{len(compared) - len(lines)} of {len(compared)} files are the same, byte by byte, measurements ignored"
     else:
         lines = beyond(given.first, given.second, given.tolerance)
         said = f"{len(lines)} differences beyond {given.tolerance:g} points"

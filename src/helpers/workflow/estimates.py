@@ -1,14 +1,14 @@
-"""What the runs of a grid will cost, from those of the same profile that are finished.
+"""What the runs of a grid will cost, estimated from the finished runs of the same profile.
 
-Of each step the median over its finished runs counts. A file that is there counts as finished; whether it is still up
-to date is Snakemake's to say, so the plan can be too low by what has changed.
+The cost of a step is the median over its finished runs. A run counts as finished if its file exists. Only Snakemake
+knows whether the file is up to date, so the estimate can be too low by whatever has changed.
 """
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from helpers.workflow.progress import duration
 
@@ -21,14 +21,14 @@ class Named(Protocol):
 
     @property
     def mode(self) -> str:
-        """How it is trained; base: not."""
+        """The training mode; "base" is not trained."""
 
     def name(self, step: str) -> str:
-        """Where the step's result lies."""
+        """The folder of the step's result."""
 
 
 def steps(runs: Sequence[Named]) -> dict[str, list[str]]:
-    """The names of each step's results, each once."""
+    """The names of each step's results, without repetition."""
     found = {
         "training": [run.name("training") for run in runs if run.mode != "base"],
         "evaluation": [run.name("evaluation") for run in runs],
@@ -37,40 +37,32 @@ def steps(runs: Sequence[Named]) -> dict[str, list[str]]:
 
 
 def cost_estimate(run: Path, wanted: dict[str, list[str]], minutes: float | None) -> str:
-    """Two lines: what is there, and what the rest costs. ``minutes`` of one training, where none is finished."""
+    """Two lines: what is finished, and what the rest costs. ``minutes``: of one training, used if none is finished."""
     missing = {s: [n for n in names if not (run / s / n / RESULT[s]).is_file()] for s, names in wanted.items()}
     count, left = sum(map(len, wanted.values())), sum(map(len, missing.values()))
     if not left:
         return f"  finished: all {count} notebooks"
-    fallback = {"training": None if minutes is None else 60 * minutes}
-    seconds = _sum({s: len(names) * _or(_seconds(run, s), fallback.get(s)) for s, names in missing.items() if names})
-    energy = _sum(
-        {s: len(names) * _or(_energy(run), None) for s, names in missing.items() if s == "training" and names}
-    )
-    size = _sum({s: len(names) * _or(_bytes(run, s), None) for s, names in missing.items() if names})
+    todo = {step: len(names) for step, names in missing.items() if names}
+    seconds = {step: _seconds(run, step) for step in todo}
+    if seconds.get("training", 0) is None and minutes is not None:
+        seconds["training"] = 60 * minutes
+    energy = {"training": _energy(run)} if "training" in todo else {}
+    size = {step: _bytes(run, step) for step in todo}
     return (
         f"  finished: {count - left} of {count} notebooks\n"
-        f"  the other {left}: {_known(seconds, duration)} one after the other; energy of the training"
-        f" {_known(energy, '{:.2g} Wh'.format)}; disk {_known(size, lambda value: f'{value / 1e6:.3g} MB')}"
+        f"  the other {left}: {_total(todo, seconds, duration)} one after the other; energy of the training"
+        f" {_total(todo, energy, '{:.2g} Wh'.format)}; disk"
+        f" {_total(todo, size, lambda value: f'{value / 1e6:.3g} MB')}"
     )
 
 
-def _or(value: float | None, fallback: float | None) -> float:
-    return next((each for each in (value, fallback) if each is not None), float("nan"))
-
-
-def _sum(parts: dict[str, float]) -> tuple[float, list[str]]:
-    """The sum of what is known, and the steps that are not."""
-    unknown = [step for step, value in parts.items() if value != value]
-    known = sum(value for value in parts.values() if value == value)
-    return known, ["*"] if unknown and len(unknown) == len(parts) else unknown
-
-
-def _known(found: tuple[float, list[str]], write: Any) -> str:
-    value, unknown = found
-    if unknown == ["*"]:
+def _total(counts: dict[str, int], each: dict[str, float | None], write: Callable[[float], str]) -> str:
+    """The known costs of all steps together, and which steps have no known cost."""
+    known = [counts[step] * cost for step, cost in each.items() if cost is not None]
+    unknown = [step for step, cost in each.items() if cost is None]
+    if unknown and not known:
         return _UNKNOWN
-    return f"about {write(value)}" + (f" and {', '.join(unknown)}, which is {_UNKNOWN}" if unknown else "")
+    return f"about {write(sum(known))}" + (f" and {', '.join(unknown)}, which is {_UNKNOWN}" if unknown else "")
 
 
 def _seconds(run: Path, step: str) -> float | None:

@@ -1,10 +1,10 @@
 """Run one notebook: `python -m helpers.workflow.execute NOTEBOOK OUTPUT --log LOG --parameters '{"seed": 0}'`.
 
-papermill does the work. Around it: the parameters and the kernel are checked first; the executed copy appears under its
-name only when it is complete; what the notebook prints goes to a log, with a sign of life on the terminal; a failure
-says in one line which notebook, which cell, what and where to read on; and a manifest says what was run on what
-(`helpers.workflow.manifest`). Executed copies are made to be shown: folders of this machine, names and keys are taken
-out before they are written (`helpers.workflow.redact`). Log and terminal, which nobody publishes, only lose keys.
+papermill does the work. This module adds the rest. Parameters and kernel are checked first. The executed copy gets its
+name only when it is complete. The notebook's output goes to a log, and its progress to the terminal. A failure is
+reported in one line: notebook, cell, reason, log. A manifest records what was run on what
+(`helpers.workflow.manifest`). Executed copies are meant to be published, so keys and this machine's folders and names
+are removed before they are written (`helpers.workflow.redact`). Log and terminal stay private and lose only keys.
 """
 
 import argparse
@@ -31,43 +31,39 @@ from helpers.workflow.manifest import RunRecord
 from helpers.workflow.redact import Redactor, name_key, scrub
 from helpers.workflow.warm import client
 
-PROGRESS = "progress:"  # a notebook prints lines that start so
-PROGRESS_SECONDS = 10  # at most one such line in so many seconds reaches the terminal
+PROGRESS = "progress:"  # what a notebook's progress lines start with
+PROGRESS_SECONDS = 10  # the terminal shows at most one progress line per interval
 _BAR = 20  # characters
 DONE = ".done"  # beside the counter of runs that have started
 THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
 )
-
-
-# The C library gives freed memory back at once and asks for it again a moment later, page by page: a tenth of an
-# evaluation's time. With half a GB of patience it keeps it; peaks stay the same. Other C libraries pass these over.
+# By default glibc returns freed memory at once and requests it again a moment later, page by page, which takes a tenth
+# of an evaluation's time. With a threshold of half a GB it keeps the memory; peaks do not change. Other C libraries
+# ignore these variables.
 KEPT_MEMORY = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
 
 
 class NotebookFailed(RuntimeError):
-    """A notebook that stopped before its end; the message is the line for the user."""
+    """A notebook that stopped before its end. The message is the line shown to the user."""
 
 
 class Log:
-    """The file that papermill writes a notebook's output to, keys taken out; lines that report progress also go to the
-    terminal. It writes whole lines, as a key may come in two pieces; `close` writes what is left.
+    """The file that papermill writes a notebook's output to, without keys. Progress lines also go to the terminal.
+
+    Only whole lines are written, since a key may arrive in two pieces. `close` writes the remainder.
     """
 
     def __init__(self, file: IO[str], terminal: IO[str], label: str) -> None:
         self.file, self.terminal, self.label = file, terminal, label
         self.unfinished, self.redact = "", Redactor()
-        self.reported = time.monotonic()  # a step shorter than the interval reports nothing
+        self.reported = time.monotonic()  # a run shorter than the interval reports nothing
 
     def write(self, text: str) -> None:
         *lines, self.unfinished = re.split(r"(?<=[\n\r])", self.unfinished + text)
-        said = self.redact("".join(lines))
-        self.file.write(said)
-        if reports := [line for line in said.splitlines() if line.startswith(PROGRESS)]:
+        clean = self.redact("".join(lines))
+        self.file.write(clean)
+        if reports := [line for line in clean.splitlines() if line.startswith(PROGRESS)]:
             self._report(reports[-1].removeprefix(PROGRESS).strip())
 
     def close(self) -> None:
@@ -85,7 +81,7 @@ class Log:
 
 
 def with_bar(message: str) -> str:
-    """A message with the bar that its first `done/total` stands for, e.g. ``[#####---------------] step 10/40``."""
+    """The message with a bar for its first `done/total`, e.g. ``[#####---------------] step 10/40``."""
     counts = re.search(r"(\d+)\s*/\s*(\d+)", message)
     if not counts or not int(counts[2]):
         return message
@@ -96,9 +92,9 @@ def with_bar(message: str) -> str:
 def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any], label: str, threads: int) -> None:
     """Run `notebook` from the repository root and keep the executed copy as `output`.
 
-    Raises `NotebookError` or `PreflightError` before anything runs, `NotebookFailed` when a cell fails or the kernel
-    dies; the cells that did run are then kept beside `output`, with the suffix `.failed.ipynb`. Either way the copy
-    has a manifest beside it.
+    Raises `NotebookError` or `PreflightError` before anything runs. Raises `NotebookFailed` when a cell fails or the
+    kernel dies; the cells that did run are then kept beside `output`, with the suffix `.failed.ipynb`. Either way a
+    manifest is written beside the copy.
     """
     notebooks.check_parameters(notebook, parameters)
     preflight.check_kernel()
@@ -114,31 +110,28 @@ def execute(notebook: Path, output: Path, log: Path, parameters: dict[str, Any],
         started, kills = time.monotonic(), failures.memory_kills()
         print(f"{label} started", file=terminal, flush=True)
         try:
-            with closing(Log(file, terminal, label)) as said:
-                _run_papermill(notebook, running, parameters, said)
-        except Exception as error:
+            with closing(Log(file, terminal, label)) as output_log:
+                _run_papermill(notebook, running, parameters, output_log)
+        except (Exception, KeyboardInterrupt) as error:
             _keep(running, failed)
             kind, reason = _reason(error, kills)
             line = Redactor()(_line(reason, notebook, failed, log))
-            record.finish(1, line, kind)
+            record.finish(_status(error), line, kind)
+            if isinstance(error, KeyboardInterrupt):
+                raise
             raise NotebookFailed(line) from error
-        except KeyboardInterrupt as error:
-            _keep(running, failed)
-            kind, reason = failures.of_interrupt(error)
-            record.finish(_status(error), _line(reason, notebook, failed, log), kind)
-            raise
         try:
             _keep(running, output)
             record.finish(0)
         except (OSError, KeyboardInterrupt):
-            output.unlink(missing_ok=True)  # a copy without its manifest would be taken for a run that has ended
+            output.unlink(missing_ok=True)  # a copy without its manifest would look like a finished run
             raise
         failed.unlink(missing_ok=True)
         print(f"{label} {time.monotonic() - started:.0f} s{_whole()}", file=terminal, flush=True)
 
 
 def key_variables(parameters: Any) -> Iterator[str]:
-    """The environment variables that a notebook's parameters name as those of keys (`helpers.config.writer`)."""
+    """The environment variables that hold keys, as named in a notebook's parameters (`helpers.config.writer`)."""
     for name, value in parameters.items() if isinstance(parameters, Mapping) else ():
         if str(name).endswith("key_variable") and isinstance(value, str):
             yield value
@@ -146,14 +139,14 @@ def key_variables(parameters: Any) -> Iterator[str]:
 
 
 def kernel_environment(threads: int) -> dict[str, str]:
-    """What the kernel inherits: its share of the cores, the package, and silence about what nobody can act on."""
+    """What the kernel inherits: its share of the cores, the path to the package, no warnings that nobody can act on."""
     source = str(paths.ROOT / "src")
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", source)]
     return {
         **os.environ,
         **dict.fromkeys(THREAD_VARIABLES, str(threads)),
         **dict.fromkeys(KEPT_MEMORY, str(2**29)),
-        "TOKENIZERS_PARALLELISM": "false",  # its threads would come on top of the share
+        "TOKENIZERS_PARALLELISM": "false",  # its threads would exceed the share
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "PYTHONPATH": os.pathsep.join([source, *others]),
     }
@@ -161,9 +154,9 @@ def kernel_environment(threads: int) -> dict[str, str]:
 
 @contextmanager
 def _output_to(log: Path) -> Iterator[tuple[IO[str], IO[str]]]:
-    """Send everything that this process and the kernel print to `log`; yield it and a handle on the terminal.
+    """Send everything that this process and the kernel print to `log`; yield the log and a handle on the terminal.
 
-    On the level of file descriptors, so that native libraries and a crashing kernel's last words are caught as well.
+    This works on file descriptors, so output of native libraries and of a crashing kernel is caught as well.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -183,17 +176,17 @@ def _output_to(log: Path) -> Iterator[tuple[IO[str], IO[str]]]:
 
 
 def _redact_file(log: Path) -> None:
-    """Once more and as a whole: native code writes past `Log`, and a key may go over several lines."""
-    said = log.read_bytes().decode(errors="surrogateescape")
-    if (clean := Redactor()(said)) != said:
+    """Redact the whole log once more: native code bypasses `Log`, and a key may span several lines."""
+    text = log.read_bytes().decode(errors="surrogateescape")
+    if (clean := Redactor()(text)) != text:
         log.write_bytes(clean.encode(errors="surrogateescape"))
 
 
 class _CleanCopy:
-    """Papermill's way to its output: it saves after each cell, so what a killed run leaves is as clean as the rest."""
+    """Papermill's writer, with redaction. It saves after each cell, so even a killed run leaves a clean copy."""
 
     def __init__(self) -> None:
-        self._cell = functools.lru_cache(128)(lambda text: scrub(json.loads(text)))  # most are as at the last save
+        self._cell = functools.lru_cache(128)(lambda text: scrub(json.loads(text)))  # most cells have not changed
 
     def write(self, text: str, path: str) -> None:
         notebook = json.loads(text)
@@ -206,7 +199,7 @@ class _CleanCopy:
 
 
 def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log: Log) -> None:
-    # jsonschema compiles a grammar of web addresses that no notebook needs, at 0.9 s an import: spare it
+    # With this package jsonschema compiles a grammar of web addresses, which takes 0.9 s and which no notebook needs
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
     from papermill.iorw import papermill_io
@@ -217,10 +210,10 @@ def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log
 
     kernel.use(notebook)
     papermill_io.register(str(output), _CleanCopy())
-    logger.setLevel("ERROR")  # its warnings are about parameters, which were checked more strictly before
-    # Sockets in a short-lived folder of our own instead of TCP ports: two kernels that start at once cannot take the
-    # same one, and nobody else on the machine can listen. The prefix `ip` is needed: the library's own is a name in the
-    # working folder, which all kernels would share.
+    logger.setLevel("ERROR")  # it warns about parameters, which have been checked more strictly already
+    # Sockets in a private temporary folder instead of TCP ports: two kernels that start at once cannot collide, and
+    # nobody else on the machine can listen. `ip` must be set: the library's default is a name in the working folder,
+    # which all kernels would share.
     with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
         os.environ["JUPYTER_RUNTIME_DIR"] = folder
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/socket"}})
@@ -235,18 +228,20 @@ def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log
             stderr_file=log,
             cwd=str(paths.ROOT),
             config=sockets,
-            extra_arguments=["--IPKernelApp.log_level=50"],  # else each regular end is logged as an interruption
+            extra_arguments=["--IPKernelApp.log_level=50"],  # else each normal exit is logged as an interruption
         )
 
 
 def _keep(running: Path, kept: Path) -> None:
-    """Give the executed copy its name."""
-    if running.is_file():  # not when papermill stopped before its first save
+    """Rename the running copy, if papermill has saved one."""
+    if running.is_file():
         running.replace(kept)
 
 
-def _reason(error: Exception, kills: int) -> tuple[str, str]:
-    """Kind of a failure and what happened; the traceback goes to the log. ``kills`` as counted before the run."""
+def _reason(error: BaseException, kills: int) -> tuple[str, str]:
+    """The kind of a failure and what happened; a traceback goes to the log. ``kills``: as counted before the run."""
+    if isinstance(error, KeyboardInterrupt):
+        return failures.of_interrupt(error)
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError, strip_color
 
@@ -262,12 +257,12 @@ def _reason(error: Exception, kills: int) -> tuple[str, str]:
 
 
 def _line(reason: str, notebook: Path, failed: Path, log: Path) -> str:
-    """A failure as one line: notebook, cell, what happened, log, partial copy."""
+    """A failure in one line: notebook, cell, reason, log, partial copy."""
     return f"FAILED {notebook}, {_last_cell(failed)}: {reason}; log: {log}; partial copy: {failed}"
 
 
 def _last_cell(executed: Path) -> str:
-    """The last cell that was begun, counted as in the notebook that was given, i.e. without papermill's own cells."""
+    """The last cell that was started, numbered as in the source notebook, i.e. without papermill's own cells."""
     cells = json.loads(executed.read_text(encoding="utf-8"))["cells"] if executed.is_file() else []
     own = {"injected-parameters", "papermill-error-cell-tag"}
     cells = [cell for cell in cells if not own & set(cell["metadata"].get("tags", []))]
@@ -279,7 +274,7 @@ def _last_cell(executed: Path) -> str:
 
 
 def _position() -> str:
-    """``[ 3/20] `` where the workflow counts its runs (a shared file grows by one byte a run), nothing elsewhere."""
+    """``[ 3/20] `` where the workflow counts its runs (a shared file grows by one byte per run); otherwise nothing."""
     counter, total = os.environ.get("RUN_COUNTER"), os.environ.get("RUN_TOTAL")
     if not counter or not total:
         return ""
@@ -289,7 +284,7 @@ def _position() -> str:
 
 
 def _whole() -> str:
-    """How far the whole workflow is, with the time left if its other runs take as long; nothing outside of one."""
+    """Progress of the whole workflow, with the time left if the other runs take as long; nothing outside a workflow."""
     counter, total, began = (os.environ.get(name) for name in ("RUN_COUNTER", "RUN_TOTAL", "RUN_BEGAN"))
     if not counter or not total or not began:
         return ""
@@ -301,7 +296,7 @@ def _whole() -> str:
 
 
 def _read_parameters(text: str) -> dict[str, Any]:
-    """Parameters from JSON or YAML, given directly or as a file. JSON is tried first: YAML takes 1e-05 for a word."""
+    """Parameters from JSON or YAML, given directly or as a file. JSON comes first: YAML reads 1e-05 as a string."""
     content = Path(text).read_text(encoding="utf-8") if text.endswith((".json", ".yaml", ".yml")) else text
     try:
         parameters = json.loads(content)
@@ -318,14 +313,16 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("notebook", type=Path)
     parser.add_argument("output", type=Path, help="where the executed copy goes")
-    parser.add_argument("-y", "--parameters", default="{}", help="JSON or YAML, or a file that ends in .json or .yaml")
+    parser.add_argument("-y", "--parameters", default="{}", help="JSON or YAML, or a file ending in .json or .yaml")
     parser.add_argument("--log", type=Path, help="default: OUTPUT with the suffix .log")
-    parser.add_argument("--label", help="how the terminal calls this run; default: the notebook's name")
+    parser.add_argument("--label", help="name of this run on the terminal; default: the notebook's name")
     parser.add_argument("--threads", type=int, default=1, help="for the kernel's numerical libraries (default 1)")
     return parser.parse_args(arguments)
 
 
-def _status(error: KeyboardInterrupt) -> int:
+def _status(error: BaseException) -> int:
+    if not isinstance(error, KeyboardInterrupt):
+        return 1
     return 128 + (signal.SIGTERM if isinstance(error, failures.Terminated) else signal.SIGINT)
 
 
@@ -334,7 +331,7 @@ def _terminate(*_: object) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 failed or refused; 130 interrupted and 143 terminated, as a shell has it."""
+    """Exit status: 0 done, 1 failed or refused, 130 interrupted, 143 terminated (as in a shell)."""
     given = _options(arguments)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
@@ -346,12 +343,12 @@ def main(arguments: list[str] | None = None) -> int:
         execute(given.notebook, given.output, log, parameters, label, given.threads)
     except (NotebookFailed, notebooks.NotebookError, preflight.PreflightError) as error:
         return _failed(str(error))
-    except OSError as error:  # of what this process writes itself: copy, manifest, log
-        return _failed(f"FAILED {given.notebook}: {error}; see to that disk or folder, and run the same again")
+    except OSError as error:  # raised by this process's own writing of copy, manifest or log
+        return _failed(f"FAILED {given.notebook}: {error}; check that disk or folder, then run again")
     except KeyboardInterrupt as error:
         print(f"{label} interrupted", file=sys.stderr)
         return _status(error)
-    except Exception:  # a fault of this program, whose traceback may repeat what the notebook or a parameter said
+    except Exception:  # a bug in this program; its traceback may quote the notebook or a parameter
         return _failed(traceback.format_exc())
     return 0
 
@@ -362,7 +359,7 @@ def _failed(message: str) -> int:
 
 
 def command() -> int:
-    """`main`, in a copy of a process that has the imports behind it where there is one (`helpers.workflow.warm`)."""
+    """`main`, in a fork of a process that has done the imports, if there is one (`helpers.workflow.warm`)."""
     os.environ.update(kernel_environment(_options(None).threads))
     status = client.call("helpers.workflow.execute:main", sys.argv[1:])
     return main() if status is None else status

@@ -1,7 +1,7 @@
-"""The manifest of one executed notebook: what it was given, read, ran and made, when, where, and how it ended.
+"""The manifest of an executed notebook: its parameters, inputs, code and outputs, when and where it ran, how it ended.
 
-`helpers.workflow.execute` makes one for every run. Inputs and code are hashed beside the starting kernel, so that it costs no
-time, and not at the end: either could be edited while a long run goes on.
+`helpers.workflow.execute` makes one for every run. Inputs and code are hashed while the kernel starts, which costs no
+time. At the end it would be too late: either may be edited during a long run.
 """
 
 import ast
@@ -18,11 +18,11 @@ from helpers.paths import resolve
 from helpers.workflow import notebooks, provenance
 
 OUTPUT_FOLDERS = {"output_dir": ("",), "run_dir": ("results", "figures", "report")}  # the parameters that name them
-NO_RESULTS = {"checkpoints", "notebooks", "logs"}  # folders of scratch and of records
+NO_RESULTS = {"checkpoints", "notebooks", "logs"}  # folders of scratch files and records
 
 
 class RunRecord:
-    """Made before the kernel starts; `finish` writes the manifest when it has ended."""
+    """Created before the kernel starts; `finish` writes the manifest after it has ended."""
 
     def __init__(self, notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
         self.notebook, self.output, self.given = notebook, output, dict(parameters)
@@ -33,10 +33,10 @@ class RunRecord:
         self._start = self._pool.submit(self._at_start)
 
     def finish(self, status: int, error: str | None = None, failure: str | None = None) -> Path:
-        """Write the manifest beside the executed copy and, of a success, into the folder of its results.
+        """Write the manifest beside the executed copy and, after a success, into the folder of the results as well.
 
-        A failure's manifest has another name, since the results and the manifest of an earlier run may still be there;
-        ``failure`` is its kind (`helpers.workflow.failures`).
+        After a failure it gets a different name, since results and manifest of an earlier run may still be there.
+        ``failure``: the kind of failure (`helpers.workflow.failures`).
         """
         executed = self.output if status == 0 else self.output.with_suffix(".failed.ipynb")
         content = self._start.result() | {
@@ -63,11 +63,11 @@ class RunRecord:
 
     @property
     def path(self) -> Path:
-        """Where the manifest of a success lies."""
+        """Where the manifest of a successful run lies."""
         return self.output.with_suffix(provenance.MANIFEST_SUFFIX)
 
     def command(self) -> str:
-        """What makes the run again."""
+        """The command that repeats the run."""
         given = json.dumps(provenance.portable(self.given), sort_keys=True)
         words = [provenance.portable(path.resolve()) for path in (self.notebook, self.output)]
         return shlex.join(["python", "-m", "helpers.workflow.execute", *words, "--parameters", given])
@@ -81,8 +81,8 @@ class RunRecord:
         }
 
     def _made(self) -> Iterator[Path]:
-        """Files in the folders of results that were not there at the start, or were others. Their times alone would
-        not tell: a clock can be set back.
+        """Files in the folders of results that are new or have changed since the start. Times alone are not enough: a
+        clock can be set back.
         """
         return (file for file in self._results() if self._before.get(file) != _state(file))
 
@@ -91,37 +91,31 @@ class RunRecord:
             for part in parts if self.parameters.get(name) else ():
                 folder = resolve(self.parameters[name]) / part
                 files = (file for file in folder.rglob("*") if not NO_RESULTS & set(file.relative_to(folder).parts))
-                yield from (file for file in files if file.is_file() and not _is_bookkeeping(file))
-
-
-def _is_bookkeeping(file: Path) -> bool:
-    return file.name in provenance.BOOKKEEPING or file.name.startswith(".")
+                yield from (file for file in files if file.is_file() and not provenance.is_bookkeeping(file))
 
 
 def _state(file: Path) -> tuple[int, int, int]:
-    """Changes whenever a file is replaced, and nearly always when it is written over."""
+    """Differs whenever a file has been replaced, and nearly always when it has been overwritten."""
     found = file.stat()
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def default_parameters(notebook: Path) -> dict[str, Any]:
-    """What the notebook's cell of parameters assigns: plain values. Anything else in it is passed over."""
-    cells = [c["source"] for c in notebooks.code_cells(notebook) if notebooks.TAG in c["metadata"].get("tags", [])]
+    """The plain values that the notebook's parameters cell assigns. Anything else in it is ignored."""
     found: dict[str, Any] = {}
-    for statement in notebooks.parse(notebook, "\n".join(cells)).body:
-        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    for statement in notebooks.parse(notebook, "\n".join(notebooks.parameter_cells(notebook))).body:
         value = getattr(statement, "value", None)
-        for name in (target.id for target in targets if isinstance(target, ast.Name)):
-            with suppress(ValueError, TypeError):  # TypeError: a dict with a list as key
+        for name in notebooks.assigned(statement):
+            with suppress(ValueError, TypeError):  # TypeError: a list as a key of a dict
                 found[name] = ast.literal_eval(value) if value else None
-    return {name: value for name, value in found.items() if value is not ...}  # those are derived in the notebook
+    return {name: value for name, value in found.items() if value is not ...}  # `...`: derived in the notebook
 
 
 def inputs_of(parameters: Mapping[str, Any]) -> list[Path]:
-    """Files and folders that the parameters name and that are there, those of the outputs apart.
+    """Existing files and folders that the parameters name, except the outputs.
 
-    A value is taken for a path if it has a slash or a file's ending in it: a model's name, such as "qwen2_vl", could
-    otherwise be mistaken for a folder of that name.
+    A value counts as a path if it has a slash or a file suffix. Otherwise a model's name, such as "qwen2_vl", could be
+    mistaken for a folder of that name.
     """
     named = (text for name, value in parameters.items() if name not in OUTPUT_FOLDERS for text in _texts(value))
     found = (_found(text) for text in named if ("/" in text or Path(text).suffix) and len(text) < 1000)
@@ -131,11 +125,8 @@ def inputs_of(parameters: Mapping[str, Any]) -> list[Path]:
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
             yield from _texts(item)
 
 
@@ -143,5 +134,5 @@ def _found(text: str) -> Path | None:
     try:
         path = resolve(text)
         return path if path.exists() else None
-    except (OSError, ValueError, RuntimeError):  # not every text with a slash can be a path, nor every ~name a home
+    except (OSError, ValueError, RuntimeError):  # not every text with a slash is a path, nor every ~name a home folder
         return None

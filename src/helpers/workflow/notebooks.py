@@ -1,9 +1,9 @@
 """What a notebook declares and needs, read from its file without running it.
 
-papermill only warns when it is given a parameter that the notebook does not declare, and then runs for an hour with
-the default. Here that is an error, and the workflow asks about all notebooks before it starts the first. papermill's
-own inspection reads the parameters cell by regular expressions, which lose a line such as
-``rate: float = 0.1  # try rate = 0.3``; this one parses it.
+Given a parameter that the notebook does not declare, papermill only warns and then runs for an hour with the default.
+Here that is an error, and the workflow checks all notebooks before it starts the first. papermill's own inspection
+reads the parameters cell with regular expressions, which miss a line such as ``rate: float = 0.1  # try rate = 0.3``;
+this module parses it.
 """
 
 import ast
@@ -21,7 +21,7 @@ PACKAGE = "helpers"
 
 
 class NotebookError(ValueError):
-    """A notebook that cannot be run as asked; the message names the notebook, what is wrong and the remedy."""
+    """A notebook that cannot be run as asked. The message names the notebook, the fault and the remedy."""
 
 
 def code_cells(notebook: str | Path) -> list[dict[str, Any]]:
@@ -43,37 +43,38 @@ def code_cells(notebook: str | Path) -> list[dict[str, Any]]:
 
 
 def _check_language(notebook: str | Path, metadata: Any) -> None:
-    """Every notebook is run by this Python, whatever kernel it names; one of another language would fail in a cell."""
-    said = [_entry(metadata, "kernelspec", "language"), _entry(metadata, "language_info", "name")]
-    language = next((str(name) for name in said if name), "python")
+    """This Python runs every notebook, whatever kernel it names; one in another language would fail in a cell."""
+    named = [_entry(metadata, "kernelspec", "language"), _entry(metadata, "language_info", "name")]
+    language = next((str(name) for name in named if name), "python")
     if language.lower() not in ("python", "python3"):
         raise NotebookError(
-            f"{notebook} is written for a kernel of the language {language!r}; only Python notebooks are run. "
+            f"{notebook} is written for a kernel of the language {language!r}; only Python notebooks can be run. "
             "In JupyterLab: menu Kernel, Change Kernel, Python 3"
         )
 
 
 def _entry(metadata: Any, *keys: str) -> Any:
-    """What stands there in nested objects; None where there is no such thing."""
+    """The value at these keys of nested objects; None if there is none."""
     for key in keys:
         metadata = metadata.get(key) if isinstance(metadata, dict) else None
     return metadata
 
 
+def parameter_cells(notebook: str | Path) -> list[str]:
+    """The sources of the cells tagged `parameters`."""
+    tagged = ((cell["source"], _entry(cell, "metadata", "tags")) for cell in code_cells(notebook))
+    return [source for source, tags in tagged if isinstance(tags, list) and TAG in tags]
+
+
 def declared_parameters(notebook: str | Path) -> list[str]:
-    """Names assigned in the one cell tagged `parameters`, in their order."""
-    tagged = [cell["source"] for cell in code_cells(notebook) if TAG in _tags(cell)]
+    """Names assigned in the one cell tagged `parameters`, in order."""
+    tagged = parameter_cells(notebook)
     if len(tagged) != 1:
         raise NotebookError(
             f"{notebook} has {len(tagged)} cells tagged `{TAG}`; it needs exactly one, which assigns every parameter. "
-            "In JupyterLab: property inspector (the gear wheels), cell tags"
+            "In JupyterLab: property inspector (gear wheels), cell tags"
         )
-    return [name for statement in parse(notebook, tagged[0]).body for name in _assigned(statement)]
-
-
-def _tags(cell: dict[str, Any]) -> list[str]:
-    tags = _entry(cell, "metadata", "tags")
-    return tags if isinstance(tags, list) else []
+    return [name for statement in parse(notebook, tagged[0]).body for name in assigned(statement)]
 
 
 def check_parameters(notebook: str | Path, given: Iterable[str]) -> None:
@@ -87,34 +88,35 @@ def check_parameters(notebook: str | Path, given: Iterable[str]) -> None:
 
 
 def helper_files(notebooks: Iterable[str | Path]) -> dict[str, list[str]]:
-    """For each notebook the project's own modules that it imports, directly or not, as files relative to the root.
+    """For each notebook, the project's own modules that it imports, directly or not, as files relative to the root.
 
-    A change in one of them is a change of the notebook; a change in any other module is not.
+    A change in one of them counts as a change of the notebook; a change in any other module does not.
     """
-    graph = grimp.build_graph(PACKAGE, cache_dir=None)  # 40 files are parsed faster than a cache is checked
-    return {str(notebook): _files(_closure(graph, _imported(notebook))) for notebook in notebooks}
+    graph = grimp.build_graph(PACKAGE, cache_dir=None)  # parsing the package is faster than checking a cache
+    return {str(notebook): sorted(map(_file, _closure(graph, _imported(notebook)))) for notebook in notebooks}
 
 
 def parse(notebook: str | Path, source: str) -> ast.Module:
-    """Python in a cell; lines of IPython's own language (`%magic`, `!command`) are left out."""
+    """The Python in a cell, without IPython's own lines (`%magic`, `!command`)."""
     lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()]
     try:
         return ast.parse("\n".join(lines))
     except SyntaxError as error:
         raise NotebookError(f"{notebook}: syntax error in a cell: {error.msg}: {error.text}") from None
-    except (ValueError, MemoryError, RecursionError) as error:  # half a character; brackets or sums without end
+    except (ValueError, MemoryError, RecursionError) as error:  # half a character; brackets or sums nested too deeply
         raise NotebookError(
             f"{notebook}: a cell cannot be read as Python ({error or type(error).__name__}); correct it in JupyterLab"
         ) from None
 
 
-def _assigned(statement: ast.stmt) -> list[str]:
+def assigned(statement: ast.stmt) -> list[str]:
+    """The names that a statement assigns, one or several."""
     targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _imported(notebook: str | Path) -> set[str]:
-    """Dotted names of the package that the notebook imports. `from a import b` gives a and a.b: b may be a module."""
+    """The package's modules that the notebook imports. `from a import b` gives a and a.b, since b may be a module."""
     names: set[str] = set()
     for cell in code_cells(notebook):
         for node in ast.walk(parse(notebook, cell["source"])):
@@ -126,7 +128,7 @@ def _imported(notebook: str | Path) -> set[str]:
 
 
 def _closure(graph: grimp.ImportGraph, names: set[str]) -> set[str]:
-    """All modules that importing `names` runs: theirs, the packages they lie in, and what those import in turn."""
+    """All modules that importing `names` runs: these, their packages, and what they import in turn."""
     found: set[str] = set()
     waiting = names & graph.modules
     while waiting:
@@ -137,10 +139,8 @@ def _closure(graph: grimp.ImportGraph, names: set[str]) -> set[str]:
     return found
 
 
-def _files(modules: Iterable[str]) -> list[str]:
-    return sorted(_file(module).relative_to(paths.ROOT).as_posix() for module in modules)
-
-
-def _file(module: str) -> Path:
+def _file(module: str) -> str:
+    """The module's file, relative to the root."""
     base = paths.ROOT.joinpath("src", *module.split("."))
-    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+    file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+    return file.relative_to(paths.ROOT).as_posix()

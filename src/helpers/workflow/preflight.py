@@ -1,4 +1,4 @@
-"""What must be there before the first run starts: found missing an hour later, it would cost that hour."""
+"""Checks before the first run starts: something found missing an hour later would cost that hour."""
 
 import os
 import shutil
@@ -11,13 +11,13 @@ KERNEL = "python3"
 
 
 class PreflightError(RuntimeError):
-    """Something that a run needs is missing; the message says what and how to get it."""
+    """Something that a run needs is missing. The message says what it is and how to get it."""
 
 
 def model_files(path: str) -> list[str]:
-    """The files of a local model folder; none for a model on the hub, which is not ours to watch.
+    """The files of a local model folder; none for a model on the hub.
 
-    A path of the form `owner/name` that can be no folder here is taken for a hub name.
+    A path of the form `owner/name` that cannot be a local folder is taken to be a hub name.
     """
     folder = paths.resolve(path)
     if (folder / "config.json").is_file():
@@ -31,12 +31,12 @@ def model_files(path: str) -> list[str]:
 
 
 def source_files(path: str) -> list[str]:
-    """All files of a data source's folder; none for a data set on the hub."""
+    """All files in a data source's folder; none for a data set on the hub."""
     if paths.is_hub_id(path):
         return []
     if not path or not paths.resolve(path).is_dir():
         raise PreflightError(
-            f"no data folder {path}; give yours by --set domains.NAME.path=FOLDER, or correct the profile"
+            f"no data folder {path}; name yours with --set domains.NAME.path=FOLDER, or correct the profile"
         )
     return _files_in(path)
 
@@ -50,12 +50,12 @@ def check_room(folder: str | Path, needed_gb: float) -> None:
     if free < needed_gb:
         raise PreflightError(
             f"the disk of {folder} has {free:.1f} GB free, this profile asks for {needed_gb:g} GB (its disk_gb). "
-            "Free some room, or make runs/ a link to a larger disk"
+            "Free some space, or make runs/ a link to a larger disk"
         )
 
 
 def check_kernel(name: str = KERNEL) -> None:
-    """Raise if Jupyter has no such kernel, or one that starts another Python than this."""
+    """Raise if Jupyter has no such kernel, or if the kernel starts a different Python."""
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # a kernel in the home folder may belong to any Python
@@ -64,17 +64,13 @@ def check_kernel(name: str = KERNEL) -> None:
         command = KernelSpecManager().get_kernel_spec(name).argv
     except NoSuchKernel:
         raise PreflightError(f"Jupyter has no kernel {name!r} for this Python. {remedy}") from None
-    # `python` alone is replaced by the running interpreter; a full path may be left over from another environment
-    if command and Path(command[0]).is_absolute() and not _same_environment(command[0]):
-        raise PreflightError(f"the kernel {name!r} starts {command[0]}, another Python than this one. {remedy}")
-
-
-def _same_environment(python: str) -> bool:
-    return Path(python).parent == Path(sys.executable).parent
+    # a bare `python` is replaced by the running interpreter; a full path may belong to another environment
+    if command and Path(command[0]).is_absolute() and Path(command[0]).parent != Path(sys.executable).parent:
+        raise PreflightError(f"the kernel {name!r} starts {command[0]}, a different Python than this one. {remedy}")
 
 
 def _files_in(path: str) -> list[str]:
-    """Relative to the root where `path` is, so that a moved clone sees the same names; without hidden files."""
+    """Without hidden files; relative to the root if `path` is, so that a moved clone sees the same names."""
     folder = paths.resolve(path)
     files = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
     return sorted(str(Path(path) / file) for file in files if not any(part.startswith(".") for part in file.parts))

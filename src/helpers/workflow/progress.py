@@ -1,6 +1,6 @@
-"""One line of progress every few seconds, the same in a notebook, a terminal and a log file: no carriage returns.
+"""A progress line every few seconds, the same in a notebook, a terminal and a log file: no carriage returns.
 
-Lines begin with "progress: "; `helpers.workflow.execute` passes such lines on to the terminal while a notebook runs.
+Each line begins with "progress: "; `helpers.workflow.execute` passes it on to the terminal while a notebook runs.
 """
 
 import time
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 class Ticker:
     """Prints "progress: what 12/40, 31 s left" at most every ``SECONDS_BETWEEN`` seconds.
 
-    ``before``: how much of the total was done earlier, by a run that this one goes on from; it took no time here.
+    ``before``: how much of the total an earlier, resumed run has done. It took no time here.
     """
 
     def __init__(self, what: str, total: int, before: int = 0) -> None:
@@ -31,7 +31,7 @@ class Ticker:
 
 
 def duration(seconds: float) -> str:
-    """Such as "31 s", "4 min", "2 h 05 min": no finer than an estimate deserves."""
+    """For example "31 s", "4 min" or "2 h 05 min": no finer than an estimate deserves."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -39,7 +39,7 @@ def duration(seconds: float) -> str:
 
 
 def watched(items: Iterable[Item], what: str) -> Iterator[Item]:
-    """Iterate with a line of progress now and then; ``items`` must know its length."""
+    """Iterate with a progress line every few seconds; ``items`` must have a length."""
     total = len(items) if isinstance(items, Sized) else 0
     ticker = Ticker(what, total)
     for done, item in enumerate(items, start=1):

@@ -1,9 +1,9 @@
-"""Where a result comes from: parameters, code, versions, machine, seeds, hashes of what went in and what came out.
+"""Where a result comes from: parameters, code, versions, machine, seeds, and hashes of inputs and outputs.
 
-A *manifest* (JSON) belongs to one run of one notebook; `helpers.workflow.execute` writes it. A *sidecar* (JSON, `figure2.json`)
-belongs to one figure, and is written when the figure is saved. `helpers.workflow.verify` compares both with the files as they
-are now. They are meant to be published beside the results, so they name no host, no user, no key and no folder outside
-the project: see `helpers.workflow.redact`.
+A *manifest* (JSON) belongs to one run of one notebook; `helpers.workflow.execute` writes it. A *sidecar* (JSON, such as
+`figure2.json`) belongs to one figure and is written when the figure is saved. `helpers.workflow.verify` compares both
+with the current files. They are meant to be published beside the results, so they name no host, no user, no key and no
+folder outside the project: see `helpers.workflow.redact`.
 """
 
 import hashlib
@@ -23,24 +23,14 @@ from helpers.workflow.redact import scrub
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "numpy", "pandas", "pillow", "matplotlib", "codecarbon")
 LOCK = ROOT / "requirements.txt"
-MANIFEST = "HELPERS_MANIFEST"  # environment: where the manifest of the run in progress will lie
+MANIFEST = "HELPERS_MANIFEST"  # environment: where the manifest of the current run will lie
 MANIFEST_SUFFIX = ".manifest.json"  # beside an executed notebook
-BOOKKEEPING = {"manifest.json", ".DS_Store"}  # no part of a folder's contents
+BOOKKEEPING = {"manifest.json", ".DS_Store"}  # not part of a folder's contents
 STARTERS = "helpers.workflow.warm"
 
 
-def write_manifest(
-    folder: str | Path,
-    parameters: Mapping[str, Any],
-    inputs: Iterable[str | Path] = (),
-    seeds: Mapping[str, int] | None = None,
-) -> Path:
-    """Write ``manifest.json`` into the folder of a result."""
-    return write_json(Path(folder) / "manifest.json", manifest(parameters, inputs, seeds))
-
-
 def write_json(path: str | Path, content: Mapping[str, Any]) -> Path:
-    """Write a manifest or sidecar whole or not at all, without anything private in it."""
+    """Write a manifest or sidecar, all or nothing, without anything private."""
     text = json.dumps(scrub(content), indent=2, ensure_ascii=False)
     with atomic_write(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -50,7 +40,7 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> Path:
 def manifest(
     parameters: Mapping[str, Any], inputs: Iterable[str | Path] = (), seeds: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
-    """Parameters must be plain values. Inputs are files or folders, relative to the root; a missing one is an error."""
+    """Parameters must be plain values. Inputs are files or folders relative to the root; a missing one is an error."""
     return {
         "created": now(),
         "parameters": {name: portable(value) for name, value in parameters.items()},
@@ -66,12 +56,17 @@ def manifest(
 
 
 def now() -> str:
-    """This moment, UTC, to the second."""
+    """The current time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def is_bookkeeping(file: Path) -> bool:
+    """Whether a file belongs to the records or the system, not to the contents of its folder."""
+    return file.name in BOOKKEEPING or file.name.startswith(".")
+
+
 def hashes(files: Iterable[str | Path]) -> dict[str, str]:
-    """Hash of each file or folder by its path within the project, sorted."""
+    """The hash of each file or folder, by its path within the project, sorted."""
     return {portable(path): sha256(path) for path in sorted(set(map(resolve, files)))}
 
 
@@ -81,10 +76,11 @@ def sidecar_of(figure: str | Path) -> Path:
 
 
 def write_sidecar(folder: str | Path, name: str, inputs: Iterable[str | Path]) -> Path:
-    """Write ``name.json`` beside the files of a figure: their hashes, those of its inputs and of the code behind it.
+    """Write ``name.json`` beside the files of a figure, with the hashes of these files, of its inputs and of its code.
 
-    The code is every module of this package that is loaded in this process: what could have shaped the figure. It holds
-    no date and nothing of the machine, so that a figure drawn again from the same data has the same sidecar.
+    The code is every module of this package that this process has loaded, since any of them could have shaped the
+    figure. The sidecar holds no date and nothing about the machine: a figure redrawn from the same data gets the same
+    sidecar.
     """
     folder, inputs = Path(folder), list(inputs)
     files = [folder / f"{name}.{kind}" for kind in ("csv", "pdf", "png", "svg")]
@@ -102,20 +98,21 @@ def write_sidecar(folder: str | Path, name: str, inputs: Iterable[str | Path]) -
 
 
 def manifest_in_progress() -> str | None:
-    """Where the manifest of the notebook that runs here will lie, from the root; None outside of the workflow."""
+    """Where the manifest of the notebook running here will lie, relative to the root; None outside the workflow."""
     return os.environ.get(MANIFEST)
 
 
 def manifests_beside(files: Iterable[str | Path]) -> list[str]:
-    """The manifests of the runs that made some files, where they lie in the folders of their results; sorted."""
+    """The manifests in the folders of these files, sorted: those of the runs that made them."""
     found = {resolve(file).parent / "manifest.json" for file in files}
     return sorted(portable(path) for path in found if path.is_file())
 
 
 def loaded_code() -> list[Path]:
-    """Files of the modules of this package that this process has imported.
+    """Files of this package's modules that this process has imported.
 
-    Without those that only start processes, `helpers.workflow.warm`: they are there or not by the way that a kernel was started.
+    `helpers.workflow.warm` is left out: it only starts processes, and is loaded or not depending on how the kernel was
+    started.
     """
     package = ROOT / "src" / "helpers"
     found = {name: module for name, module in list(sys.modules.items()) if name.startswith("helpers")}
@@ -124,10 +121,10 @@ def loaded_code() -> list[Path]:
 
 
 def sha256(path: str | Path, of_file: Callable[[Path], str] | None = None) -> str:
-    """Hash of a file's bytes, or of a folder's names and files (but not their dates), in hexadecimal digits.
+    """Hash, in hexadecimal digits, of a file's bytes, or of a folder's file names and contents (but not their dates).
 
-    A manifest within a folder is not part of its contents: it has a date. ``of_file`` gives the hashes of a folder's
-    files where they are known already.
+    A manifest in a folder is not part of its contents, since it has a date. ``of_file``: hashes a file of a folder,
+    for callers that know some hashes already.
     """
     path, of_file = Path(path), of_file or sha256
     if path.is_dir():
@@ -139,7 +136,7 @@ def sha256(path: str | Path, of_file: Callable[[Path], str] | None = None) -> st
 
 
 def portable(value: Any) -> Any:
-    """The value with paths of this machine rewritten: relative to the root, or to a home folder without its name."""
+    """The value with absolute paths rewritten: relative to the root, or to ``~`` below the home folder."""
     if isinstance(value, Mapping):
         return {key: portable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -159,7 +156,7 @@ def _portable_path(path: Path) -> str:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit and whether tracked files differ from it; None where there is no git or no commit yet."""
+    """The commit, and whether tracked files differ from it; None without git or without a commit."""
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return None
@@ -175,7 +172,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str | None]:
-    """Installed versions, read without importing anything; None = not installed."""
+    """Installed versions, read without importing anything; None: not installed."""
     return {name: _version(name) for name in names}
 
 
@@ -187,7 +184,7 @@ def _version(name: str) -> str | None:
 
 
 def hardware() -> str:
-    """Such as "AMD EPYC, 2 cores, 2 threads used, no GPU". Threads and GPU as torch has them, where it is imported."""
+    """For example "AMD EPYC, 2 cores, 2 threads used, no GPU". Threads and GPU are torch's, if it is imported."""
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else os.environ.get("OMP_NUM_THREADS", cores())
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch else []
@@ -195,14 +192,14 @@ def hardware() -> str:
 
 
 def cores() -> int:
-    """Cores that this process may use, which in a container or on a cluster can be fewer than there are."""
+    """Cores that this process may use: in a container or on a cluster, possibly fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def cpu_model() -> str:
-    """The processor's name: Linux has it in /proc, elsewhere Python's guess has to do."""
+    """The processor's name: from /proc on Linux, elsewhere Python's guess."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -1,9 +1,8 @@
-r"""What must not be shown, and what stands in its place: keys, folders of this machine, names of host and user.
+r"""What must not be shown, and what replaces it: keys, folders of this machine, names of host and user.
 
-`scrub` is for what is published; `Redactor` takes out secrets alone, for a log or a terminal. A secret has many
-spellings: a library repeats a header as ``b'...\n'``, an address has it percent-encoded, basic authentication in
-base64. A text is therefore searched as it stands, and again as what it is an escaping of, level by level; what is found
-is replaced where it stands.
+`scrub` is for what is published. `Redactor` removes only secrets, for a log or a terminal. A secret has many spellings:
+a library repeats a header as ``b'...\n'``, an address has it percent-encoded, basic authentication in base64. A text is
+therefore searched as it is, and again unescaped, level by level. Whatever is found is replaced in the original text.
 """
 
 import base64
@@ -27,17 +26,15 @@ from helpers.paths import ROOT
 SECRET_NAME = re.compile(
     r"((KEYS?|TOKEN|SECRETS?|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(_|$)|_(PASS|PAT|PWD)$)", re.IGNORECASE
 )
-REDACTED = "HELPERS_REDACTED"  # environment: names of further variables that hold a key, whatever their names say
-LONG_SECRET = (
-    8  # characters; a shorter value is found in ordinary words, and is struck out only where it is known to be a key
-)
-SHORT_SECRET = 4  # a "key" of fewer characters protects nothing
+REDACTED = "HELPERS_REDACTED"  # environment: names of further variables that hold keys
+LONG_SECRET = 8  # characters; a shorter value occurs in ordinary words and is removed only if it is known to be a key
+SHORT_SECRET = 4  # characters; a shorter "key" protects nothing
 NO_KEYS = {"none", "null", "empty", "dummy", "ollama", "token", "test", "fake", "false", "true", "xxxx"}  # placeholders
-CUT = 16  # so many characters from either end of a key give it away where a message was shortened
-LEVELS = 5  # of escapings within escapings
+CUT = 16  # characters at either end that identify a key in a shortened message
+LEVELS = 5  # of nested escaping
 GENERIC_USERS = {"root", "user", "admin", "ubuntu", "debian", "runner", "jovyan", "nobody", "home", "mambauser"}
 _PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf"}  # in a notebook's outputs
-_LOGIN = re.compile(r"://([^\s:@/]*)(?::([^\s]*))?@")  # of an address: a proxy's, an index's, a database's
+_LOGIN = re.compile(r"://([^\s:@/]*)(?::([^\s]*))?@")  # in the address of a proxy, an index or a database
 _ESCAPE = re.compile(
     r"""(?P<bytes>(?:\\x[\da-fA-F]{2}|%[\da-fA-F]{2})+) | (?P<utf16>(?:\\u[\da-fA-F]{4})+)
     | \\U(?P<point>[\da-fA-F]{8}) | \\N\{(?P<name>[^{}]{1,99})\} | \\(?P<octal>[0-3][0-7]{2}) | \\(?P<one>[^\x1b])
@@ -47,26 +44,24 @@ _ESCAPE = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_START = re.compile(r"[\\%&'\"\x1b<\r\n]")  # of an escape; found ten times as fast
+_START = re.compile(r"[\\%&'\"\x1b<\r\n]")  # of an escape; ten times as fast as the whole pattern
 _ONE = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "0": "\0", "e": "\x1b"}
 _Span = tuple[int, int, str]
 _Substitution = tuple[re.Pattern[str], Mapping[str, str]]
 
 
 def secrets() -> dict[str, str]:
-    """Secret values in the environment, and what stands in their place, such as ``<HF_TOKEN>``.
+    """Secret values in the environment, and what replaces them, such as ``<HF_TOKEN>``.
 
-    Of at least `LONG_SECRET` characters: the values of variables whose name speaks of a key, token, secret, password or
-    credential, and what logs in within an address (a proxy's password). Of at least `SHORT_SECRET`: the values of the
-    variables that `name_key` was told of, unless they are placeholders such as "none".
+    With at least `LONG_SECRET` characters: values of variables named after a key, token, secret, password or
+    credential, and the login in an address (a proxy's password). With at least `SHORT_SECRET` characters: values of
+    variables registered with `name_key`, unless they are placeholders such as "none".
     """
     found: dict[str, str] = {}
     named = os.environ.get(REDACTED, "").split()
     for name, value in os.environ.items():
         for user, password in _LOGIN.findall(value):
-            login = (
-                [password, unquote(password), f"{user}:{password}"] if password else [user if len(user) > 15 else ""]
-            )
+            login = [password, unquote(password), f"{user}:{password}"] if password else [user] * (len(user) > 15)
             found |= {text: f"<{name}>" for text in login if len(text) >= LONG_SECRET}
         core = value.strip()
         key = name in named and len(core) >= SHORT_SECRET and core.lower() not in NO_KEYS
@@ -76,14 +71,14 @@ def secrets() -> dict[str, str]:
 
 
 def name_key(variable: str | None) -> None:
-    """From now on, here and in processes started from here, the value of this environment variable is a key."""
+    """Treat the value of this environment variable as a key, in this process and those that it starts from now on."""
     names = os.environ.get(REDACTED, "").split()
     if variable and variable not in names:
         os.environ[REDACTED] = " ".join([*names, variable])
 
 
 class Redactor:
-    """Call it with a text: secrets that the environment held when it was made are replaced, however they are spelt."""
+    """Call it with a text: replaces secrets that were in the environment at its creation, however they are spelt."""
 
     def __init__(self) -> None:
         self._needles = _needles(tuple(sorted(secrets().items())))
@@ -106,12 +101,12 @@ class Redactor:
 
 @dataclass(frozen=True)
 class _Needle:
-    """One form of a secret. ``part``, a piece of it, is found much faster than the pattern."""
+    """One form of a secret. ``part`` is a piece of it: searching for it is much faster than matching the pattern."""
 
     part: str
     pattern: re.Pattern[str]
     word: str
-    end_tells: str = ""  # the form, if its beginning or its end is enough
+    end_tells: str = ""  # the form, if its beginning or end is enough to identify it
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         if self.part in text:
@@ -132,9 +127,9 @@ def _needles(known: tuple[tuple[str, str], ...]) -> list[_Needle]:
 
 
 def _forms(value: str) -> set[str]:
-    """A secret, its parts between line breaks, typographic quotes and the like, and what they are escapings of.
+    """A secret, its parts between line breaks, typographic quotes and the like, and all of these unescaped.
 
-    Of the parts those of `LONG_SECRET` characters; where there is none, the longest.
+    Only parts of at least `LONG_SECRET` characters; if there are none, the longest part.
     """
     pieces = [part.strip(" \"'") for part in re.split(r"[^\x20-\x7e]+", value)]
     least = min(LONG_SECRET, max(SHORT_SECRET, *map(len, pieces)))
@@ -146,15 +141,15 @@ def _forms(value: str) -> set[str]:
 
 
 def _as_pattern(form: str) -> str:
-    """A short form is looked for as a whole word; blanks may have become other blanks, or the plus signs of a query."""
+    """A short form must be a whole word. Blanks may have become other blanks, or the plus signs of a query."""
     text = r"[\s+]+".join(map(re.escape, form.split()))
     return text if len(form) >= LONG_SECRET else rf"(?<![A-Za-z0-9]){text}(?![A-Za-z0-9])"
 
 
 def _codes(form: str) -> Iterator[str]:
-    """In hexadecimal digits, and in base64 after any text of basic or bearer authentication, in either alphabet.
+    """The form in hexadecimal digits, and in base64, in either alphabet, at any offset (basic authentication).
 
-    Of base64 that part which depends on the form alone, whatever stands before and after it.
+    In base64, only the part that does not depend on the text before or after the form.
     """
     raw = form.encode("utf-8", "surrogatepass")
     if len(form) >= LONG_SECRET:
@@ -167,14 +162,14 @@ def _codes(form: str) -> Iterator[str]:
 
 
 def _tells_by_its_end(form: str) -> bool:
-    """Long and mixed enough for its beginning or end to be nothing else; folders begin as other folders do."""
+    """Whether a form is long and varied enough for its beginning or end to identify it. A folder's does not."""
     ends = form[:CUT] + form[-CUT:]
     varied = min(len(set(form[:CUT])), len(set(form[-CUT:]))) >= LONG_SECRET
     return len(form) >= 3 * CUT // 2 and varied and not re.search(r"\s|^[~./]|://", ends)
 
 
 def _shortened(text: str, form: str) -> Iterator[tuple[int, int]]:
-    """Where at least `CUT` characters of either end of a form are."""
+    """Where at least `CUT` characters of either end of a form occur."""
     head, tail = form[:CUT], form[-CUT:]
     at = text.find(head)
     while at >= 0:
@@ -189,14 +184,14 @@ def _shortened(text: str, form: str) -> Iterator[tuple[int, int]]:
 
 
 def _alike(text: str, other: str) -> int:
-    """How many characters two texts begin with in common."""
+    """How many characters the two texts have in common at the beginning."""
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(text, other, strict=False)))
 
 
 def _unescaped(text: str) -> tuple[str, Callable[[int, int], tuple[int, int]]]:
-    """The text with each escape replaced by what it stands for, and a function from its spans to the original's."""
+    """The text with each escape replaced by its meaning, and a function from spans of it to spans of the original."""
     parts: list[str] = []
-    marks, at, length = [(0, 0, 0)], 0, 0  # where an escape begins and ends in the result, and ends in the original
+    marks, at, length = [(0, 0, 0)], 0, 0  # per escape: its start and end in the result, its end in the original
     starts = [0]
     for found in _escapes(text):
         meaning = _meaning(found)
@@ -227,7 +222,7 @@ def _escapes(text: str) -> Iterator[re.Match[str]]:
 
 
 def _meaning(found: re.Match[str]) -> str:
-    """What an escape stands for; itself where that is nothing."""
+    """What an escape stands for; the escape itself if it stands for nothing."""
     kind, text = found.lastgroup or "", found[found.lastgroup or 0]
     try:
         if kind == "bytes":
@@ -252,16 +247,12 @@ def _decoded(raw: bytes) -> str:
         return raw.decode("latin-1")
 
 
-def private_strings() -> dict[str, str]:
-    """What must not be published, and what stands in its place: `secrets`, folders of this machine, names.
+def machine_names() -> dict[str, str]:
+    """What must not be published of this machine, and what replaces it.
 
-    Folders: the repository's and the home folder. Names: the host's and the user's (unless it is a common one, such as
-    "root", which would be found in ordinary words).
+    Folders: the repository and the home folder. Names: host and user (except a common one, such as "root", which occurs
+    in ordinary words).
     """
-    return {**secrets(), **_machine()}
-
-
-def _machine() -> dict[str, str]:
     names = {host: "<host>" for host in {socket.gethostname(), socket.gethostname().split(".")[0]}}
     if (user := _user()) not in GENERIC_USERS:
         names[user] = "<user>"
@@ -273,16 +264,16 @@ def _machine() -> dict[str, str]:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # in a container the user may have no name
         return ""
 
 
 def scrub(value: Any) -> Any:
-    """The value with everything private replaced in the strings within it; pictures (base64) are left alone.
+    """The value with everything private replaced in all its strings; images (base64) are left alone.
 
-    A list of lines is one text, as a notebook keeps it: a secret may go over several of them.
+    A list of lines counts as one text, as in a notebook: a secret may span several of them.
     """
-    return _scrubbed(value, Redactor(), _whole_words(_machine()))
+    return _scrubbed(value, Redactor(), _whole_words(machine_names()))
 
 
 def _scrubbed(value: Any, redact: Redactor, names: _Substitution) -> Any:
@@ -304,9 +295,9 @@ def _scrubbed(value: Any, redact: Redactor, names: _Substitution) -> Any:
 
 
 def _whole_words(words: Mapping[str, str]) -> _Substitution:
-    """A pattern of names and folders, the longest first, and what replaces each.
+    """A pattern of names and folders, longest first, and what replaces each.
 
-    Only as whole words, since a host called "fern" is not in "ferns". A folder takes its slash with it.
+    Only whole words match: a host called "fern" is not in "ferns". A folder is replaced together with its slash.
     """
     inside = {f"{folder}/": "" if word == "." else f"{word}/" for folder, word in words.items() if word in {".", "~"}}
     everything = {**words, **inside}

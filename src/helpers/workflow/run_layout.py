@@ -1,7 +1,7 @@
-"""Which layout a run's folder has: a number in the file `.layout`, written by the workflow before its first notebook.
+"""The layout of a run's folder: a number in the file `.layout`, written by the workflow before its first notebook.
 
-Runs of another layout are refused as a whole. Read with today's paths they would be read in part, and a table of half a
-study looks like one of all of it.
+A run with a different layout is refused as a whole. With today's paths only part of it would be found, and a table of
+half a study looks like a table of all of it.
 """
 
 from pathlib import Path
@@ -9,18 +9,18 @@ from pathlib import Path
 from helpers.paths import RUNS, atomic_write, resolve
 from helpers.workflow.provenance import portable
 
-LAYOUT_VERSION = 2  # 1, without the file: answers with the picture withheld had a folder of their own, ablation
+LAYOUT_VERSION = 2  # 1 has no such file, and keeps answers without the image in a folder of their own, ablation
 MARKER = ".layout"
-_TRACES = (".lock", "notebooks", "ablation")  # what only the workflow leaves; a run made by hand has no layout to check
-_PASSING = {"logs", "report"}  # folders without results
+_TRACES = (".lock", "notebooks", "ablation")  # only the workflow leaves these; runs made by hand are not checked
+_NO_RESULTS = {"logs", "report"}
 
 
 class OldRunError(ValueError):
-    """A run of another layout; the message says which, and what to do."""
+    """A run with a different layout. The message says which, and what to do."""
 
 
 def check_layout(run: str | Path) -> None:
-    """Raise `OldRunError` where the folder holds a run of another layout; a new, empty or hand-made one passes."""
+    """Raise `OldRunError` if the folder holds a run with a different layout; a new, empty or hand-made one passes."""
     folder = resolve(run)
     marker = folder / MARKER
     found = marker.read_text(encoding="utf-8", errors="replace").strip() if marker.is_file() else ""
@@ -40,7 +40,7 @@ def check_layout(run: str | Path) -> None:
 
 
 def mark_layout(run: str | Path) -> Path:
-    """Write today's number into a run's folder, which is made as needed, after `check_layout`; returns the file."""
+    """Check the layout, then write the current number into a run's folder, created if needed; returns the file."""
     check_layout(run)
     marker = resolve(run) / MARKER
     if not marker.is_file() or marker.read_text(encoding="utf-8").strip() != str(LAYOUT_VERSION):
@@ -50,6 +50,6 @@ def mark_layout(run: str | Path) -> Path:
 
 
 def _has_results(folder: Path) -> bool:
-    """Whether any folder of the run but those of logs and pages has something in it."""
-    parts = (part for part in folder.glob("*") if part.is_dir() and part.name not in _PASSING)
+    """Whether any folder of the run, except logs and report, has something in it."""
+    parts = (part for part in folder.glob("*") if part.is_dir() and part.name not in _NO_RESULTS)
     return any(next(part.iterdir(), None) for part in parts)

@@ -1,13 +1,13 @@
-"""Are the results still those of their inputs? `python -m helpers.workflow.verify [runs/demo] [figures/demo]`
+"""Do the results still match their inputs? `python -m helpers.workflow.verify [runs/demo] [figures/demo]`
 
-Manifests (of executed notebooks) and sidecars (of figures) hold hashes of inputs, code and results. This computes them
-again and says of each result: ok; stale, and why; unrecorded, i.e. put into a run of the workflow by something else; or
-not checkable here, since its inputs are not in this clone. Exit status: 0 where nothing is stale or unrecorded, 1 where
-something is, 2 where nothing was found to check.
+Manifests (of executed notebooks) and sidecars (of figures) hold hashes of inputs, code and results. This module
+computes them again and gives each result a status. ok; stale, with the reasons; unrecorded: put into a run by something
+other than the workflow; not checkable: its inputs are not in this clone. Exit status: 0 if nothing is stale or
+unrecorded, 1 if something is, 2 if there was nothing to check.
 
-`--quick` hashes only files whose size, times or inode are others than when they were last hashed, and prints a line per
-fault. `--stale` prints the executed copies of what is stale, for Snakemake's `--forcerun`: a result that is older than
-what was made from it, as a restored backup is, looks finished to Snakemake.
+`--quick` hashes only files whose size, times or inode have changed since they were last hashed, and prints one line per
+fault. `--stale` prints the executed copies of stale results, for Snakemake's `--forcerun`. Snakemake cannot find them
+itself: a result older than what was made from it, such as a restored backup, looks finished to it.
 """
 
 import argparse
@@ -23,40 +23,40 @@ from helpers.workflow import provenance
 
 Status = Literal["ok", "stale", "unrecorded", "not checkable"]
 DEFAULT = ("runs/demo", "figures/demo")
-HASHES = ".hashes.json"  # in a run's folder: what `--quick` knows of its files
-_RESULTS = {".csv", ".json", ".jsonl", ".parquet", ".safetensors"}  # pictures are too many; a table names each
-_UNWATCHED = {"notebooks", "logs", "report", "features", "playground", "checkpoints"}  # records, caches, scratch
+HASHES = ".hashes.json"  # in a run's folder: the hashes that `--quick` knows
+_RESULTS = {".csv", ".json", ".jsonl", ".parquet", ".safetensors"}  # images are too many, and tables name each
+_UNWATCHED = {"notebooks", "logs", "report", "features", "playground", "checkpoints"}  # records, caches, scratch files
 _FAULTS: tuple[Status, ...] = ("stale", "unrecorded")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one manifest, one sidecar or one folder of unrecorded files; ``reasons``: of what is not ok."""
+    """The status of one manifest, one sidecar or one folder of unrecorded files; ``reasons``: why it is not ok."""
 
     source: str  # the manifest, sidecar or folder, relative to the root
     what: str  # the notebook or the figure
     status: Status
     reasons: tuple[str, ...]
-    makes: tuple[str, ...] = field(default=(), repr=False)  # files that it speaks for
-    needs: tuple[str, ...] = field(default=(), repr=False)  # files and folders that these were made from
-    executed: tuple[str, ...] = field(default=(), repr=False)  # the executed copy, of a manifest
-    main: bool = True  # whether the profile alone makes it, without a grid
+    makes: tuple[str, ...] = field(default=(), repr=False)  # the files that it covers
+    needs: tuple[str, ...] = field(default=(), repr=False)  # the files and folders they were made from
+    executed: tuple[str, ...] = field(default=(), repr=False)  # the executed copy, for a manifest
+    main: bool = True  # made by the profile itself, not by a grid
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """Why a file is not to be relied on: it, or something that it was made from, is stale or unrecorded."""
+    """Why a file cannot be relied on: it, or something that it was made from, is stale or unrecorded."""
 
     status: Literal["stale", "unrecorded"]
     reasons: tuple[str, ...]
 
 
 class Verified:
-    """What was found below some folders, and which files can be relied on."""
+    """The findings below some folders, and which files can be relied on."""
 
     def __init__(self, findings: Iterable[Finding], by_hand: bool) -> None:
         self.findings = tuple(findings)
-        self.by_hand = by_hand  # no notebook was run by the workflow: nothing is recorded
+        self.by_hand = by_hand  # the workflow ran no notebook, so nothing is recorded
         self._makers: dict[str, list[Finding]] = {}
         for finding in self.findings:
             for name in finding.makes:
@@ -69,9 +69,9 @@ class Verified:
         return [finding for finding in self.findings if finding.status in _FAULTS]
 
     def doubt(self, *files: str | Path) -> Doubt | None:
-        """Why some files cannot be relied on, whatever in the chain of what they were made from is at fault.
+        """Why some files cannot be relied on, with faults anywhere in the chain of what they were made from.
 
-        A published figure whose code alone has changed can: its numbers are still those of its runs.
+        A published figure can be relied on if only its code has changed: its numbers are still those of its runs.
         """
         reasons = [reason for file in files for reason in self._reasons(_name(resolve(file)))]
         if not reasons:
@@ -80,9 +80,9 @@ class Verified:
         return Doubt("unrecorded" if unrecorded else "stale", tuple(dict.fromkeys(reasons)))
 
     def _reasons(self, name: str) -> Mapping[str, None]:
-        """Of a file or folder, each reason once and in order, those from farther up the chain last."""
+        """The reasons against a file or folder, each once; those from farther up the chain come last."""
         if name not in self._doubts:
-            self._doubts[name] = {}  # what is made from itself ends here
+            self._doubts[name] = {}  # a cycle ends here
             found: dict[str, None] = {}
             for maker in self._makers.get(name, ()):
                 found |= dict.fromkeys(reason for reason in maker.reasons if _concerns(reason, name, maker))
@@ -100,7 +100,7 @@ _NO_RECORD = "no record of"
 
 
 def _concerns(reason: str, name: str, maker: Finding) -> bool:
-    """Whether a maker's reason is one to doubt this file: of its results a changed one says nothing of the others."""
+    """Whether a maker's reason casts doubt on this file: one changed result says nothing about the others."""
     kind, _, about = reason.partition(": ")
     if maker.status == "not checkable" or (
         kind.startswith("code") and not maker.source.endswith(provenance.MANIFEST_SUFFIX)
@@ -110,10 +110,10 @@ def _concerns(reason: str, name: str, maker: Finding) -> bool:
 
 
 def verify(folders: Iterable[str | Path], hash_of: Callable[[Path], str] = provenance.sha256) -> Verified:
-    """Check every manifest and sidecar below the folders, in the order of their paths; a report's copies left out.
+    """Check every manifest and sidecar below the folders, sorted by path, except copies in a report.
 
-    Within a run of the workflow its own manifest is left out too: it still is that of the run which this one replaces.
-    ``hash_of`` hashes a file.
+    During a run of the workflow, the run's own manifest is left out as well: it is still that of the previous run.
+    ``hash_of``: hashes a file.
     """
     tops = [*map(resolve, folders)]
     listed = {(file, file.relative_to(top)) for top in tops for file in top.rglob("*.json")}
@@ -125,7 +125,8 @@ def verify(folders: Iterable[str | Path], hash_of: Callable[[Path], str] = prove
     sidecars = {file: read for file in files if file not in manifests and "figure" in (read := _read(file))}
     manifests = {file: content for file, content in manifests.items() if content.get("exit") == 0}
     check = _Check(hash_of)
-    owners = _latest(manifests)
+    by_end = sorted(manifests.items(), key=lambda item: str(item[1].get("ended")))
+    owners = {result: file for file, content in by_end for result in content.get("outputs", {})}  # the last run's
     findings = [check.run(file, content, owners) for file, content in manifests.items()]
     findings += [check.figure(file, content) for file, content in sidecars.items()]
     if manifests:
@@ -142,30 +143,24 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _latest(manifests: Mapping[Path, Mapping[str, Any]]) -> dict[str, Path]:
-    """Which manifest speaks for a result: of several that claim it, the run that ended last."""
-    by_end = sorted(manifests.items(), key=lambda item: str(item[1].get("ended")))
-    return {result: file for file, content in by_end for result in content.get("outputs", {})}
-
-
 def _unrecorded(top: Path, recorded: Set[str]) -> Iterator[Finding]:
-    """Files of results in the folders of a run that no manifest or sidecar names, a finding per folder."""
+    """Result files in the folders of a run that no manifest or sidecar names, one finding per folder."""
     if top.is_relative_to(ROOT / "figures"):
         return
     by_folder: dict[str, list[str]] = {}
     for file in sorted(top.rglob("*")):
         inside = file.relative_to(top)
         watched = len(inside.parts) > 1 and not _UNWATCHED & set(inside.parts) and file.suffix in _RESULTS
-        known = file.name.startswith(".") or file.name in provenance.BOOKKEEPING or _name(file) in recorded
+        known = provenance.is_bookkeeping(file) or _name(file) in recorded
         if watched and not known and file.is_file():
             by_folder.setdefault(_name(file.parent), []).append(_name(file))
     for folder, names in by_folder.items():
         reasons = tuple(f"{_NO_RECORD}: {name}" for name in names)
-        yield Finding(folder, "made outside of the workflow", "unrecorded", reasons, makes=tuple(names))
+        yield Finding(folder, "made outside the workflow", "unrecorded", reasons, makes=tuple(names))
 
 
 class _Check:
-    """Compares records with what is there; many name the same inputs, so that each hash is computed once."""
+    """Compares records with the current files. Many records name the same inputs, so each hash is computed once."""
 
     def __init__(self, hash_of: Callable[[Path], str]) -> None:
         self._hash_of, self._known = hash_of, dict[str, str | None]()
@@ -202,12 +197,12 @@ class _Check:
         status: Status = "stale" if reasons else "not checkable" if gone else "ok"
         if not reasons and gone:
             lacking = sorted(name for name in gone if not (ROOT / name).exists())
-            reasons = [f"it was made from runs that are not in this clone: no {lacking[0]}"]
+            reasons = [f"made from runs that are not in this clone: no {lacking[0]}"]
         made_from = tuple(name for name in inputs if name not in gone)
         return Finding(_name(file), content["figure"], status, tuple(reasons), makes=tuple(beside), needs=made_from)
 
     def _differences(self, recorded: Mapping[str, str], kind: str) -> Iterator[str]:
-        """What is missing or has changed, in words."""
+        """What is missing or has changed, one line each."""
         for name, digest in recorded.items():
             now = self._hash_now(name)
             if now is None:
@@ -216,7 +211,7 @@ class _Check:
                 yield f"{kind} changed: {name}"
 
     def _hash_now(self, name: str) -> str | None:
-        """Hash of a file or folder as it is now; None where there is none."""
+        """The current hash of a file or folder; None if there is none."""
         if name not in self._known:
             path = (ROOT / name).resolve()
             whole = provenance.sha256(path, self._hash_of) if path.is_dir() else None
@@ -225,10 +220,10 @@ class _Check:
 
 
 def _not_of_this_clone(figure: Path, inputs: Iterable[str]) -> set[str]:
-    """Inputs of a figure that this clone never had: runs are not committed.
+    """Inputs of a figure that this clone never had, since runs are not committed.
 
-    A published figure that lacks some inputs, as that of three seeds does where one has been run, was made from other
-    runs than are here: also where a file has the name of one of its inputs, it is another.
+    If a published figure lacks some inputs (a figure of three seeds where one has been run), it was made from other
+    runs. Then even a file with the name of one of its inputs is a different file.
     """
     of_runs = {name for name in inputs if Path(name).parts[:1] == ("runs",)}
     published = not _name(figure).startswith("runs/")
@@ -245,10 +240,10 @@ def _name(path: Path) -> str:
 
 
 class KnownHashes:
-    """Hashes of files as they were last computed, trusted while a file's size, times and inode are the same.
+    """Hashes of files as last computed, trusted as long as a file's size, times and inode stay the same.
 
-    The time of the last change of its inode is among them, which no program can set: an older file put in place of a
-    newer one is seen, whatever date it bears.
+    One of the times is that of the last change of the inode, which no program can set. So an older file put in the
+    place of a newer one is noticed, whatever its date.
     """
 
     def __init__(self, run: str | Path) -> None:
@@ -265,14 +260,14 @@ class KnownHashes:
         return str(digest)
 
     def write(self) -> None:
-        """Keep what is known of the files that were asked for, where that is news."""
+        """Save the hashes of the files that were asked for, if any have changed."""
         if self._now != self._before:
             with atomic_write(self._file) as temporary:
                 temporary.write_text(json.dumps(self._now), encoding="utf-8")
 
 
 def verify_quickly(run: str | Path) -> Verified:
-    """As `verify` of one run, in seconds where little has changed since the last time."""
+    """Like `verify` for one run, but fast if little has changed since the last time."""
     known = KnownHashes(run)
     found = verify([run], known)
     if found.findings:
@@ -284,19 +279,19 @@ def verify_quickly(run: str | Path) -> Verified:
 
 
 def remedy(found: Verified, folder: str | Path) -> list[str]:
-    """What to do about what is stale or unrecorded below a run's folder, a sentence each; empty where nothing is."""
+    """What to do about stale and unrecorded results below a run's folder, one sentence each; empty without any."""
     stale = [finding for finding in found.faults if finding.status == "stale"]
-    said = [f"To make again what is stale: {_makes_again(resolve(folder), stale)}."] if stale else []
+    advice = [f"To rebuild what is stale: {_rebuild_command(resolve(folder), stale)}."] if stale else []
     if len(stale) < len(found.faults):
-        said.append(
+        advice.append(
             "Move what is unrecorded to a folder of its own, such as runs/lab, or delete it; "
-            "the workflow then makes again whatever of it belongs to the run."
+            "the workflow then rebuilds whatever belongs to the run."
         )
-    return said
+    return advice
 
 
-def _makes_again(folder: Path, stale: Iterable[Finding]) -> str:
-    """The commands that make what is stale in a run's folder or among published figures."""
+def _rebuild_command(folder: Path, stale: Iterable[Finding]) -> str:
+    """The commands that rebuild stale results in a run's folder or among published figures."""
     if not (PROFILES / f"{folder.name}.yaml").is_file():
         return "the command that made it"
     profile = "" if folder.name == "demo" else f" --profile {folder.name}"
@@ -307,41 +302,41 @@ def _makes_again(folder: Path, stale: Iterable[Finding]) -> str:
         copies = f"$(python -m helpers.workflow.verify {_name(folder)} --stale)"
         words = dict.fromkeys(["demo", *(["ablations"] if beyond else [])], copies)
     commands = (f"`./run_all.sh {word}{profile} -- --forcerun {forced}`" for word, forced in words.items())
-    return ", then ".join(commands) + ", with the settings (--set) of before"
+    return ", then ".join(commands) + ", with the same settings (--set) as before"
 
 
 def stale_copies(found: Verified, folders: Iterable[str | Path]) -> list[str]:
-    """The executed copies below the folders of what is stale: each is an output of the job that makes it again."""
+    """The executed copies of stale results below the folders: each is an output of the job that rebuilds it."""
     tops = [*map(resolve, folders)]
     names = [name for finding in found.faults if finding.status == "stale" for name in finding.executed]
     return [name for name in dict.fromkeys(names) if any((ROOT / name).resolve().is_relative_to(top) for top in tops)]
 
 
 def report(findings: Iterable[Finding]) -> str:
-    """The findings as lines: what is stale first, with every reason."""
-    order = {"stale": 0, "unrecorded": 1, "not checkable": 2, "ok": 3}
+    """The findings as lines, stale ones first, with every reason."""
+    order = ("stale", "unrecorded", "not checkable", "ok")
     lines = []
-    for finding in sorted(findings, key=lambda found: order[found.status]):
+    for finding in sorted(findings, key=lambda found: order.index(found.status)):
         lines.append(f"{finding.status}: {finding.what} ({finding.source})")
         lines += [f"    {reason}" for reason in finding.reasons]
     return "\n".join(lines)
 
 
 def in_a_line(finding: Finding) -> str:
-    """A finding with its first reason, and how many more there are."""
+    """A finding with its first reason, and the number of further reasons."""
     more = f" and {len(finding.reasons) - 1} more" if len(finding.reasons) > 1 else ""
     return f"{finding.status}: {finding.what} ({finding.source}): {finding.reasons[0]}{more}"
 
 
 def counted(found: Verified) -> str:
-    """How many results are in which state."""
+    """How many results have which status."""
     states: tuple[Status, ...] = ("ok", "stale", "unrecorded", "not checkable")
     counts = {state: sum(finding.status == state for finding in found.findings) for state in states}
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count or state in ("ok", "stale"))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print what was found; the exit status is said at the top of this file."""
+    """Print the findings. For the exit status see the top of this file."""
     given = _options(arguments)
     found = verify_quickly(given.folders[0]) if given.quick else verify(given.folders)
     if not found.findings:
@@ -368,9 +363,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         prog="python -m helpers.workflow.verify", description="Check results against their records."
     )
     parser.add_argument("folders", nargs="*", default=list(DEFAULT), help="default: %(default)s")
-    parser.add_argument("--quiet", action="store_true", help="leave out what is in order")
-    parser.add_argument("--quick", action="store_true", help="of one run: hash only what has changed; a line per fault")
-    parser.add_argument("--stale", action="store_true", help="print the executed copies of what is stale, no more")
+    parser.add_argument("--quiet", action="store_true", help="leave out what is ok")
+    parser.add_argument("--quick", action="store_true", help="one run: hash only changed files; one line per fault")
+    parser.add_argument("--stale", action="store_true", help="print only the executed copies of stale results")
     given = parser.parse_args(arguments)
     if given.quick and len(given.folders) > 1:
         parser.error(f"--quick takes one run's folder, not {len(given.folders)}, as in: --quick runs/demo")

@@ -1,8 +1,8 @@
-"""Starting the server of warm starts, and having it start a process. Standard library only: this has to be quick.
+"""Starting the warm-start server, and asking it for a process. Standard library only: this has to be quick.
 
-Without a server everything goes on as ever, in a new Python: by hand, on a cluster's nodes, on macOS (where a process
-with Apple's libraries in it must not fork), on machines with a GPU (where a library that looks for one while it is
-imported would spoil it for the forks; runs are long there, and a start matters little).
+Without a server, everything runs in a new Python as usual: by hand, on the nodes of a cluster, on macOS (where a
+process that has loaded Apple's libraries must not fork), and on machines with a GPU (a library that looks for the GPU
+while it is imported would make it unusable in the forks; runs are long there, so the start matters little).
 """
 
 import array
@@ -20,55 +20,46 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-VARIABLE = "WARM_START"  # the server's folder, for the runs of the workflow that started it; "off": start none
-GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, and any in WSL
+VARIABLE = "WARM_START"  # the server's folder, for the runs of its workflow; "off": start no server
+GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, and any GPU in WSL
 SOCKET = "socket"
 
 
-class Companion:
-    """A process that lives as long as this one: it ends when its standard input is closed, however that happens.
+class WarmServer:
+    """The warm-start server. It lives as long as this process: it ends when its standard input is closed.
 
-    It runs a module of the package, which gets a folder for its socket, ``folder``, and writes what it says to ``log``.
+    ``heavy``: import torch and what builds on it as well. The socket is in ``folder``; output goes to ``log``.
     """
 
-    def __init__(self, module: str, environment: Mapping[str, str], log: Path, *arguments: str) -> None:
-        self.folder = tempfile.mkdtemp(prefix=f"{module.split('.')[1]}-")  # readable by its owner alone
+    def __init__(self, environment: Mapping[str, str], heavy: bool, log: Path) -> None:
+        self.folder = tempfile.mkdtemp(prefix="warm-")  # readable only by its owner
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, self.folder, *arguments],
+                [sys.executable, "-m", "helpers.workflow.warm.server", self.folder, *(["--heavy"] if heavy else [])],
                 env=dict(environment),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # Ctrl-C is for the runs, which are told by their own terminal's side
+                start_new_session=True,  # Ctrl-C is meant for the runs, which receive it from the terminal
             )
 
     def stop(self) -> None:
-        """End it and what it has started."""
+        """End the server and everything it has started."""
         if self._process.stdin:
             self._process.stdin.close()
         self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class WarmServer(Companion):
-    """The server of warm starts."""
-
-    def __init__(self, environment: Mapping[str, str], heavy: bool, log: Path) -> None:
-        super().__init__("helpers.workflow.warm.server", environment, log, *(["--heavy"] if heavy else []))
-
-
 def can_serve() -> bool:
     """Whether forks of a warm process are safe on this machine, and wanted."""
-    wanted = os.environ.get(VARIABLE) != "off"
-    return (
-        wanted and sys.platform == "linux" and hasattr(os, "pidfd_open") and not any(Path(gpu).exists() for gpu in GPUS)
-    )
+    safe = sys.platform == "linux" and hasattr(os, "pidfd_open") and not any(Path(gpu).exists() for gpu in GPUS)
+    return safe and os.environ.get(VARIABLE) != "off"
 
 
 class Process:
-    """A forked process, with what `subprocess.Popen` offers for it. It is killed when this object's process dies."""
+    """A forked process with the interface of `subprocess.Popen`. It is killed when this object's process dies."""
 
     stdin = stdout = stderr = None
 
@@ -81,7 +72,7 @@ class Process:
         return self._look(0)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end; raises `subprocess.TimeoutExpired`."""
+        """Wait for it to end; raises `subprocess.TimeoutExpired`."""
         status = self._look(timeout)
         if status is None:
             raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
@@ -94,16 +85,16 @@ class Process:
                 answer = _receive(self._connection)
             except (BlockingIOError, TimeoutError):
                 return None
-            # A server that dies takes its forks along
+            # a server that dies takes its forks with it
             self.returncode = answer["status"] if answer else -signal.SIGKILL
             self._connection.close()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        """To the process and what it has started itself. By way of the server, which knows whether it still lives."""
+        """Signal the process and whatever it has started, through the server, which knows whether it is still alive."""
         if self.poll() is None:
             with suppress(OSError):  # the server has just ended
-                self._connection.sendall(_message({"signal": number}))
+                self._connection.sendall(encoded({"signal": number}))
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -117,32 +108,27 @@ class Process:
 def fork(
     function: str, arguments: Sequence[str], environment: Mapping[str, str], cwd: str, after: str | None = None
 ) -> Process | None:
-    """Have ``module:function`` called, or ``module`` run as by ``python -m``, in a fork of the server.
+    """Call ``module:function``, or run ``module`` as ``python -m`` does, in a fork of the server.
 
-    The fork has these arguments and this environment, as a command would have, and its output goes where this process's
-    goes. None where there is no server, or it refuses: then start a new Python.
+    The fork gets these arguments and this environment, and its output goes where this process's output goes. Returns
+    None if there is no server or if it refuses: then start a new Python.
 
-    The server refuses if the environment differs in what a library reads while it is imported, such as the number of
-    threads. It answers when it has finished the import that it is at, or that of the module ``after`` if this is among
-    those that it imports, so within seconds.
+    The server refuses if the environment differs in something that a library reads while it is imported, such as the
+    number of threads. It answers within seconds: after the import in progress, or after importing ``after`` if that is
+    among the modules it imports.
     """
     folder = os.environ.get(VARIABLE, "off")
     if folder == "off":
         return None
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    request: dict[str, Any] = {
-        "function": function,
-        "arguments": [*arguments],
-        "environment": dict(environment),
-        "cwd": cwd,
-    }
-    request["after"] = after
+    request: dict[str, Any] = {"function": function, "arguments": [*arguments], "cwd": cwd, "after": after}
+    request["environment"] = dict(environment)
     try:
         connection.connect(str(Path(folder) / SOCKET))
         with Path(os.devnull).open() as nothing:
             fds = array.array("i", [nothing.fileno(), 1, 2])
             connection.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
-        connection.sendall(_message(request))
+        connection.sendall(encoded(request))
         answer = _receive(connection)
     except OSError:
         answer = None
@@ -153,7 +139,7 @@ def fork(
 
 
 def call(function: str, arguments: Sequence[str]) -> int | None:
-    """Like `fork`, and wait: the exit status as a shell would have it, or None. Signals to end are passed on."""
+    """Like `fork`, then wait: the exit status as in a shell, or None. SIGINT and SIGTERM are passed on."""
     caught: list[int] = []
     before = {number: signal.signal(number, lambda given, _: caught.append(given)) for number in _TO_END}
     try:
@@ -178,16 +164,17 @@ def call(function: str, arguments: Sequence[str]) -> int | None:
 _TO_END = (signal.SIGINT, signal.SIGTERM)
 
 
-def _message(content: dict[str, Any]) -> bytes:
+def encoded(content: dict[str, Any]) -> bytes:
+    """A message between client and server: one line of JSON."""
     return json.dumps(content).encode() + b"\n"
 
 
 def _receive(connection: socket.socket) -> dict[str, Any] | None:
-    """One line; None at the end of the connection."""
+    """The next message; None at the end of the connection."""
     line = b""
     while not line.endswith(b"\n"):
         try:
-            piece = connection.recv(1)  # lines are short, and what follows is another message
+            piece = connection.recv(1)  # lines are short, and the next message must stay unread
         except ConnectionError:
             return None
         if not piece:
@@ -197,10 +184,10 @@ def _receive(connection: socket.socket) -> dict[str, Any] | None:
     return found
 
 
-def wait_until_ready(folder: str, seconds: float, name: str = SOCKET) -> None:
-    """Until the process of that folder listens on its socket, or raises `TimeoutError`."""
+def wait_until_ready(folder: str, seconds: float) -> None:
+    """Wait until the server of that folder listens on its socket; raises `TimeoutError` after ``seconds``."""
     end = time.monotonic() + seconds
-    while not (Path(folder) / name).exists():
+    while not (Path(folder) / SOCKET).exists():
         if time.monotonic() > end:
             raise TimeoutError(f"nobody listens in {folder} after {seconds:g} s")
         time.sleep(0.02)

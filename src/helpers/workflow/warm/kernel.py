@@ -1,4 +1,4 @@
-"""Jupyter kernels from the server of warm starts, by the library's own extension point, a kernel provisioner."""
+"""Jupyter kernels from the warm-start server, through Jupyter's own extension point, a kernel provisioner."""
 
 import os
 import re
@@ -15,29 +15,29 @@ from helpers.workflow.warm import client
 NAME = "warm-provisioner"
 LAUNCHER = "ipykernel_launcher"
 LARGE = re.compile(r"\btorch\b|\bhelpers\.playground\b")  # most notebooks that use torch print its version
-LAST = "peft"  # of what the server imports
+LAST = "peft"  # module that the server imports
 
 
 class WarmProvisioner(LocalProvisioner):
-    """Forks the kernel where there is a server, and starts it as ever where there is none."""
+    """Forks the kernel if there is a server; otherwise starts it as usual."""
 
-    after: str | None = None  # the last of the modules that the notebook waits for
-    status: int | None = None  # with which a kernel of this process has ended; negative: by that signal
+    after: str | None = None  # the module whose import the notebook waits for
+    status: int | None = None  # exit status of this process's kernel; negative: a signal
 
     async def poll(self) -> int | None:
-        """Its exit status, which is kept."""
+        """The kernel's exit status, which is kept."""
         status = await super().poll()
         if self.has_process and status is not None:
             WarmProvisioner.status = status
         return status
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        """Start the process."""
+        """Start the kernel's process."""
         process = self._forked(cmd, kwargs.get("env") or os.environ, str(kwargs.get("cwd") or Path.cwd()))
         if process is None:
             return await super().launch_kernel(cmd, **kwargs)
         self.process, self.pid = process, process.pid  # type: ignore[assignment]
-        self.pgid = None  # signals go through the process, to its whole group
+        self.pgid = None  # signals go through `process` to its whole group
         self.cwd = kwargs.get("cwd") or Path.cwd()
         return self.connection_info
 
@@ -49,17 +49,11 @@ class WarmProvisioner(LocalProvisioner):
 
 
 def use(notebook: Path) -> None:
-    """Let all kernels of this process be started so; they are for this notebook.
+    """Start all kernels of this process this way; they are for this notebook.
 
-    One that needs torch waits until the server has it: imported a second time beside it, it would come later still.
+    A notebook that needs torch waits until the server has imported it: importing it a second time would take longer.
     """
     WarmProvisioner.after = LAST if LARGE.search(notebook.read_text(encoding="utf-8")) else None
-    use_provisioner(WarmProvisioner)
-
-
-def use_provisioner(kind: type[WarmProvisioner]) -> None:
-    """Let all kernels of this process be started by that one."""
     factory = KernelProvisionerFactory.instance()
-    value = f"{kind.__module__}:{kind.__name__}"
-    factory.provisioners[NAME] = EntryPoint(NAME, value, factory.GROUP_NAME)
+    factory.provisioners[NAME] = EntryPoint(NAME, f"{__name__}:{WarmProvisioner.__name__}", factory.GROUP_NAME)
     factory.default_provisioner_name = NAME

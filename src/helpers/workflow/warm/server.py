@@ -1,9 +1,9 @@
-"""The process that forks: `python -m helpers.workflow.warm.server FOLDER`, started by `helpers.workflow.warm.client.Server`.
+"""The process that forks: `python -m helpers.workflow.warm.server FOLDER`, started by `client.WarmServer`.
 
-It has one thread and never computes anything, as locks and threads do not survive a fork; it checks that before each.
-It listens first and then imports, one library after the other; a request that comes in between gets a copy with what
-there is by then, or waits for the library that it names. A fork that has ended is reported to whoever asked for it; one
-whose asker has died is killed.
+It has a single thread and never computes anything, since locks and threads do not survive a fork; it checks this before
+each fork. It listens first and then imports one library after another. A request that arrives in between gets a fork
+with the libraries imported so far, or waits for the library that it names. When a fork ends, its client is told; when a
+client dies, its fork is killed.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from helpers.workflow.warm.client import SOCKET
+from helpers.workflow.warm.client import SOCKET, encoded
 
 LIGHT = """ipykernel.kernelapp ipykernel.ipkernel papermill pandas pyarrow.parquet yaml pydantic psutil PIL.Image
 matplotlib.figure matplotlib.backends.backend_agg scipy.stats""".split()
@@ -33,7 +33,7 @@ transformers.trainer transformers.models.auto.modeling_auto transformers.models.
 transformers.models.qwen2_vl.modeling_qwen2_vl transformers.models.qwen2_vl.processing_qwen2_vl
 transformers.models.llava_next.modeling_llava_next transformers.models.llava_next.processing_llava_next
 accelerate safetensors.torch bitsandbytes peft""".split()
-# What the libraries above read while they are imported, or Python and the C library when they start
+# Variables read by the libraries above while they are imported, or by Python and the C library when they start
 READ_AT_START = """PYTHON LD_ GLIBC_ MALLOC_ OMP_ GOMP_ KMP_ MKL_ OPENBLAS_ NUMEXPR_ VECLIB_ ARROW_ JE_ MPL HF_
 HUGGINGFACE_ TRANSFORMERS_ TORCH PYTORCH CUDA NVIDIA_ HIP_ ROCR_ BNB_ ACCELERATE_ USE_ IPYTHON JUPYTER_CONFIG""".split()
 PR_SET_PDEATHSIG = 1
@@ -44,7 +44,7 @@ Fork = tuple[ForkRequest, list[int]]
 
 
 class ForkServer:
-    """`serve` returns in each fork, with what that is to do; in the server itself it ends the process."""
+    """`serve` returns only in a fork, with what the fork has to do; the server itself exits at the end."""
 
     def __init__(self, folder: str) -> None:
         self.folder, self.started_with = folder, dict(os.environ)
@@ -55,11 +55,11 @@ class ForkServer:
         self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
         self.selector.register(sys.stdin.fileno(), selectors.EVENT_READ, self._leave)
         self.living: dict[socket.socket, int] = {}  # process ids
-        self.modules: list[str] = []  # still to be imported
+        self.modules: list[str] = []  # not yet imported
         self.waiting: list[tuple[socket.socket, ForkRequest, list[int]]] = []  # for one of them
 
     def serve(self, modules: list[str]) -> Fork:
-        """Import the modules one by one, and answer."""
+        """Import the modules one by one, and answer requests."""
         self.modules = modules
         while True:
             for key, _ in self.selector.select(0 if modules else None):
@@ -76,11 +76,11 @@ class ForkServer:
     def _import(self, name: str) -> None:
         try:
             importlib.import_module(name)
-        except Exception as error:  # a run that needs it will say so better
+        except Exception as error:  # a run that needs it will report it better
             print(f"not imported: {name}: {error}", flush=True)
 
     def _leave(self, _: Any) -> None:
-        """Whoever started this has ended: so do the forks, by themselves (`_die_with_parent`)."""
+        """The process that started this one has ended. The forks end by themselves (`_die_with_parent`)."""
         shutil.rmtree(self.folder, ignore_errors=True)
         os._exit(0)
 
@@ -90,7 +90,7 @@ class ForkServer:
         try:
             _, fds, _, _ = socket.recv_fds(connection, 1, 3)
             request = json.loads(connection.makefile("rb").readline())
-        except (OSError, ValueError):  # the asker has given up meanwhile
+        except (OSError, ValueError):  # the client has given up
             connection.close()
             return None
         if request.get("after") in self.modules:
@@ -107,7 +107,7 @@ class ForkServer:
             return None
         sys.stdout.flush()
         sys.stderr.flush()
-        gc.freeze()  # so that the fork's garbage collector does not copy every page by looking at it
+        gc.freeze()  # else the fork's garbage collector would touch, and so copy, every page
         pid = os.fork()
         if pid == 0:
             _die_with_parent()
@@ -138,8 +138,8 @@ class ForkServer:
         return None
 
     def _told(self, connection: socket.socket) -> None:
-        """A signal to pass on, or the end of who asked."""
-        if connection not in self.living:  # its fork's end was seen a moment ago, in the same look at all of them
+        """A signal to pass on, or the end of the client."""
+        if connection not in self.living:  # the end of its fork was handled in the same round
             return
         try:
             lines = connection.recv(4096).splitlines()
@@ -151,10 +151,10 @@ class ForkServer:
             self._signal(self.living[connection], number)
 
     def _signal(self, pid: int, number: int) -> None:
-        """To the whole group: it is not reaped yet, so the number is still its own."""
+        """Signal the whole group. The process has not been reaped, so its id is still its own."""
         try:
             os.killpg(pid, number)
-        except ProcessLookupError:  # it has not come to its setsid yet
+        except ProcessLookupError:  # it has not reached its setsid yet
             os.kill(pid, number)
 
     def _ended(self, connection: socket.socket, pidfd: int) -> None:
@@ -168,11 +168,11 @@ class ForkServer:
         connection.close()
 
     def _say(self, connection: socket.socket, content: dict[str, Any]) -> None:
-        with suppress(OSError):  # nobody listens any more; `_told` learns it too
-            connection.sendall(_line(content))
+        with suppress(OSError):  # the client is gone; `_told` will notice too
+            connection.sendall(encoded(content))
 
     def _forget(self) -> None:
-        """In a fork: let go of what is the server's."""
+        """In a fork: release what belongs to the server."""
         for key in [*self.selector.get_map().values()]:
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
@@ -185,7 +185,7 @@ class ForkServer:
 
 
 def become(request: ForkRequest, fds: list[int]) -> None:
-    """Make a fork what a new process with that request would be."""
+    """Turn a fork into what a new process with this request would be."""
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
         os.close(fd)
@@ -200,12 +200,12 @@ def become(request: ForkRequest, fds: list[int]) -> None:
     importlib.invalidate_caches()
     random.seed()
     if numpy := sys.modules.get("numpy"):
-        numpy.random.seed()  # else every fork would draw the same numbers where nobody has set a seed
+        numpy.random.seed()  # else all forks would draw the same numbers where no seed is set
     gc.enable()
 
 
 def _die_with_parent() -> None:
-    """Become the head of an own group, and be killed when the server ends."""
+    """Lead a new process group, and be killed when the server ends."""
     parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
@@ -218,22 +218,18 @@ def _close(fds: list[int]) -> None:
         os.close(fd)
 
 
-def _line(content: dict[str, Any]) -> bytes:
-    return json.dumps(content).encode() + b"\n"
-
-
 def main() -> None:
-    """Serve; in a fork, do what was asked for."""
+    """Serve; in a fork, carry out the request."""
     parser = argparse.ArgumentParser(prog="python -m helpers.workflow.warm.server", description=main.__doc__)
     parser.add_argument("folder")
-    parser.add_argument("--heavy", action="store_true", help="torch and what rests on it too")
+    parser.add_argument("--heavy", action="store_true", help="also import torch and what builds on it")
     given = parser.parse_args()
     server = ForkServer(given.folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as a kernel does, and as early
-    os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # pyarrow's allocator would start one
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as early as a kernel does
+    os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # pyarrow's allocator would start a thread
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # see helpers.workflow.execute
-    gc.disable()  # importing makes no garbage worth looking for
+    gc.disable()  # imports leave no garbage worth collecting
     request, fds = server.serve(LIGHT + (HEAVY if given.heavy else []))
     become(request, fds)
     module, _, function = request["function"].partition(":")
