@@ -290,7 +290,10 @@ def test_a_field_of_a_grid_that_does_not_fit_is_named(given, rule, refused):
         ({"axes": {"jobs.threads": [1, 2]}}, "varies jobs.threads; only fields of data, writer, build, training"),
         ({"set": {"models.qwen2_vl.path": "x"}}, "varies models.qwen2_vl.path; only fields of data"),
         ({"set": {"training": {"epochs": 1}}}, "varies training; only fields of data"),
-        ({"exclude": [{"sead": 0}]}, "exclude names sead, which no run here has; the fields are domain, mode, model, seed"),
+        (
+            {"exclude": [{"sead": 0}]},
+            "exclude names sead, which no run here has; the fields are domain, mode, model, s",
+        ),
         ({"exclude": [{}]}, "leaves no run"),
     ],
 )
