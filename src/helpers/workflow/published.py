@@ -1,8 +1,14 @@
 """The notebooks with their outputs, to read without running anything: `python -m helpers.workflow.published runs/demo`
 
+<<<<<<< HEAD
 One executed copy per notebook goes to `notebooks/executed/`; for a notebook that runs many times, that of `EXAMPLE`. A
 run need not have all of them: what is not there is left as it is. Images are scaled to the width at which they are
 shown, so that all copies together stay below `LARGEST_TOGETHER` bytes.
+=======
+One executed copy per notebook goes to `notebooks/executed/`. Of a notebook that runs many times, it is the run named in
+`EXAMPLE`. A run need not have all notebooks: copies of the missing ones are left as they are. Images are scaled down,
+so that all copies together stay below `LARGEST_TOGETHER` bytes.
+>>>>>>> english2
 """
 
 import argparse
@@ -20,15 +26,8 @@ from helpers.paths import MAIN, NOTEBOOKS, STEPS, Layout, atomic_write, resolve
 from helpers.workflow.notebooks import TAG
 
 EXECUTED = NOTEBOOKS / "executed"
-EXAMPLE = {
-    "model": "qwen2_vl",
-    "domain": "butterfly",
-    "mode": "text_only",
-    "variant": MAIN,
-    "seed": 0,
-    "grid": "controls",
-}
-WIDTH = 1260  # pixels: one and a half times what a notebook shows an image in
+EXAMPLE = {"model": "qwen2_vl", "domain": "butterfly", "mode": "text_only", "variant": MAIN, "seed": 0}
+WIDTH = 1260  # pixels: one and a half times the width at which a notebook shows an image
 LARGEST_TOGETHER = 6_000_000  # bytes of all copies together
 INJECTED = "injected-parameters"  # papermill's tag
 
@@ -37,7 +36,7 @@ def publish(run: Path, target: Path = EXECUTED) -> list[Path]:
     """Copy the executed notebooks that a run has; returns the copies."""
     layout, copies = Layout(run), []
     for step, made in STEPS.items():
-        names = EXAMPLE if step != "own_classes" else EXAMPLE | {"domain": "own"}
+        names = {**EXAMPLE, "grid": "controls", **({"domain": "own"} if step == "own_classes" else {})}
         executed = layout.executed(step, **names)
         if executed.is_file():
             content = json.loads(executed.read_text(encoding="utf-8"))
@@ -51,10 +50,10 @@ def publish(run: Path, target: Path = EXECUTED) -> list[Path]:
 
 
 def sources(notebook: Path) -> list[str]:
-    """What stands in a notebook's cells; parameters apart, which a run may have been given."""
+    """The sources of a notebook's cells, except parameters, which a run may override."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    own = [cell for cell in cells if not {TAG, INJECTED} & set(cell["metadata"].get("tags", []))]
-    return ["".join(cell["source"]) for cell in own]
+    tagged = {TAG, INJECTED}
+    return ["".join(cell["source"]) for cell in cells if not tagged & set(cell["metadata"].get("tags", []))]
 
 
 def _outputs(content: Any) -> Iterator[dict[str, Any]]:
@@ -63,7 +62,7 @@ def _outputs(content: Any) -> Iterator[dict[str, Any]]:
 
 
 def _smaller(png: str) -> str:
-    """The image, at most `WIDTH` pixels wide, in as few bytes as PNG takes without loss."""
+    """The image, at most `WIDTH` pixels wide, in as few bytes as a lossless PNG needs."""
     with Image.open(io.BytesIO(base64.b64decode(png))) as image:
         size = (WIDTH, round(image.height * WIDTH / image.width))
         shown = image.convert("RGB").resize(size, Image.Resampling.LANCZOS) if image.width > WIDTH else image.copy()
@@ -73,7 +72,7 @@ def _smaller(png: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 published, 1 too large together, 2 nothing to publish."""
+    """Exit status: 0 published, 1 copies too large in total, 2 nothing to publish."""
     parser = argparse.ArgumentParser(
         prog="python -m helpers.workflow.published", description="Publish executed copies."
     )
@@ -83,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not copies:
         print("no executed notebook in that run; run it first, as in: ./run_all.sh publish", file=sys.stderr)
         return 2
-    print(f"{len(copies)} notebooks with their outputs in notebooks/executed: {size / 1e6:.1f} MB together")
+    print(f"{len(copies)} notebooks with their outputs in notebooks/executed: {size / 1e6:.1f} MB in total")
     if size > LARGEST_TOGETHER:
         print(f"that is more than {LARGEST_TOGETHER / 1e6:.0f} MB: show fewer images, or smaller ones", file=sys.stderr)
     return int(size > LARGEST_TOGETHER)
