@@ -97,11 +97,7 @@ def test_an_unreadable_reply_is_read_as_wrong(tmp_path):
 @pytest.mark.parametrize(
     ("different", "said"),
     [
-<<<<<<< HEAD
         ({"parsed": None, "correct": True}, "jsonl:2: the row: correct is True; .* only if parsed equals answer"),
-=======
-        ({"parsed": None, "correct": True}, "jsonl:2: the row: correct is True; .* if and only if parsed equals a"),
->>>>>>> english2
         ({"correct": True}, "jsonl:2: the row: correct is True"),
         ({"parsed": 4}, r"jsonl:2: parsed: .* less than or equal to 3 \(it is 4\)"),
         ({"question_type": 3}, r"jsonl:2: question_type: .* 1 or 2 \(it is 3\)"),

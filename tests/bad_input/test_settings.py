@@ -292,11 +292,7 @@ def test_a_field_of_a_grid_that_does_not_fit_is_named(given, rule, refused):
         ({"set": {"training": {"epochs": 1}}}, "varies training; only fields of data"),
         (
             {"exclude": [{"sead": 0}]},
-<<<<<<< HEAD
             "exclude names sead, which no run here has; the fields are domain, mode, model, seed",
-=======
-            "exclude names sead, which no run here has; the fields are domain, mode, model, s",
->>>>>>> english2
         ),
         ({"exclude": [{}]}, "leaves no run"),
     ],

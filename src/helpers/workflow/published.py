@@ -1,14 +1,8 @@
 """The notebooks with their outputs, to read without running anything: `python -m helpers.workflow.published runs/demo`
 
-<<<<<<< HEAD
-One executed copy per notebook goes to `notebooks/executed/`; for a notebook that runs many times, that of `EXAMPLE`. A
-run need not have all of them: what is not there is left as it is. Images are scaled to the width at which they are
-shown, so that all copies together stay below `LARGEST_TOGETHER` bytes.
-=======
 One executed copy per notebook goes to `notebooks/executed/`. Of a notebook that runs many times, it is the run named in
 `EXAMPLE`. A run need not have all notebooks: copies of the missing ones are left as they are. Images are scaled down,
 so that all copies together stay below `LARGEST_TOGETHER` bytes.
->>>>>>> english2
 """
 
 import argparse
