@@ -84,6 +84,14 @@ def test_a_name_that_the_notebook_does_not_have_is_refused_with_the_nearest_one(
         Parameters({**space(seed=0, mode="base"), "In": ["", "seed: int = 0", cell]})
 
 
+def test_a_whole_group_of_settings_is_refused_with_how_one_of_them_is_given():
+    injected = "# Parameters\ntraining = {'max_steps': 2}\n"
+    with pytest.raises(
+        SettingsError, match=r"no parameter training.* Each setting is given by its own name.*-p lora_rank 4"
+    ):
+        Parameters({**space(seed=0, max_steps=...), "In": ["", injected]})
+
+
 def test_what_was_made_last_is_read_unless_a_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for age, name in enumerate(("build.shuffled=True", "main")):
