@@ -86,9 +86,7 @@ def test_a_name_that_the_notebook_does_not_have_is_refused_with_the_nearest_one(
 
 def test_a_whole_group_of_settings_is_refused_with_how_one_of_them_is_given():
     injected = "# Parameters\ntraining = {'max_steps': 2}\n"
-    with pytest.raises(
-        SettingsError, match=r"no parameter training.* Each setting is given by its own name.*-p lora_rank 4"
-    ):
+    with pytest.raises(SettingsError, match=r"no parameter training\. .* Set each by its own name.*-p lora_rank 4"):
         Parameters({**space(seed=0, max_steps=...), "In": ["", injected]})
 
 
