@@ -56,12 +56,13 @@ def _outputs(content: Any) -> Iterator[dict[str, Any]]:
 
 
 def _smaller(png: str) -> str:
-    """The image, at most `WIDTH` pixels wide, in as few bytes as a lossless PNG needs."""
+    """The image, at most `WIDTH` pixels wide and in 256 colours of its own: half the bytes, and no loss to see."""
     with Image.open(io.BytesIO(base64.b64decode(png))) as image:
         size = (WIDTH, round(image.height * WIDTH / image.width))
-        shown = image.convert("RGB").resize(size, Image.Resampling.LANCZOS) if image.width > WIDTH else image.copy()
+        shown = image.convert("RGB")
+    shown = shown.resize(size, Image.Resampling.LANCZOS) if shown.width > WIDTH else shown
     memory = io.BytesIO()
-    shown.save(memory, "PNG", optimize=True)
+    shown.quantize(256, dither=Image.Dither.NONE).save(memory, "PNG", optimize=True)
     return base64.b64encode(memory.getvalue()).decode("ascii")
 
 
