@@ -12,7 +12,9 @@ from helpers import paths
 from helpers.config import SettingsError
 from helpers.config.parameters import Parameters
 from helpers.config.training import Training
-from helpers.workflow import notebooks
+from helpers.results.output import output_of
+from helpers.workflow import notebooks, provenance
+from helpers.workflow.run_layout import mark_layout
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 TRAINED = "runs/lab/training/qwen2_vl/butterfly"
@@ -201,3 +203,16 @@ def test_a_line_of_the_method_can_be_changed_in_its_cell(chain, change, effect):
 def test_a_misspelt_parameter_stops_papermill_in_its_first_second(tmp_path):
     with pytest.raises(PapermillExecutionError, match=r"no parameter sede; did you mean seed\?"):
         run("03", tmp_path, sede=1)
+
+
+def test_to_look_at_a_run_of_the_workflow_writes_nothing_into_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(provenance.MANIFEST, raising=False)
+    theirs, mine = tmp_path / "runs/demo", tmp_path / "runs/lab"
+    for run in (theirs, mine):
+        run.mkdir(parents=True)
+    mark_layout(theirs)
+    assert output_of(mine) == mine and capsys.readouterr().out == ""
+    assert output_of(theirs) == mine and "stays as it is" in capsys.readouterr().out
+    monkeypatch.setenv(provenance.MANIFEST, "runs/demo/notebooks/paper.manifest.json")
+    assert output_of(theirs) == theirs  # the workflow's own
