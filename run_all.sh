@@ -402,4 +402,4 @@ main() {
     esac
 }
 
-main "$@"; exit # on one line: bash reads no further, so this file may be edited while it runs
+main "$@"
