@@ -72,15 +72,12 @@ try:
     VARIANTS = {name: profiles.replaced(PROFILE, changes, "the grid") for name, changes in OVERRIDES.items()}
     for settings in VARIANTS.values():
         training_prompts(settings.build.prompts), evaluation_prompts(settings.evaluation.prompts)
-except profiles.SettingsError as error:
+    check_layout(RUN)
+except (profiles.SettingsError, OldRunError) as error:
     raise WorkflowError(str(error))
 
 FACTS = [path.relative_to(ROOT).as_posix() for path in SOURCES["drawn"].tables.values()]
 REPORTED = "data/reported.csv"
-try:
-    check_layout(RUN)
-except OldRunError as error:
-    raise WorkflowError(str(error))
 LAYOUT = Layout(pathlib.Path(RUN))
 DISPLAYS = {name: model.display for name, model in PROFILE.models.items()}
 PUBLISHED = f"figures/{RUN.removeprefix('runs/')}"

@@ -26,6 +26,30 @@ def model_path(request):
     return DATA / "models" / request.param
 
 
+@pytest.fixture
+def base(model_path):
+    """A shipped base model in 4 bit, and its family."""
+    from helpers.models.loading import load_model
+
+    return load_model(model_path)
+
+
+@pytest.fixture
+def tuned(base):
+    """LoRA that has learnt something: its second matrices are not zero."""
+    import torch
+
+    from helpers.models.adapters import add_lora
+
+    model, family = base
+    tuned = add_lora(model, family, rank=4, alpha=8, dropout=0.0, projector=True, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02, generator=generator)
+    return tuned, family
+
+
 @pytest.fixture(scope="session")
 def build():
     """The settings of the demo's build."""

@@ -7,7 +7,6 @@ from peft.utils import get_peft_model_state_dict
 from helpers.config.profiles import load_profile
 from helpers.models.adapters import (
     add_adapter,
-    add_lora,
     load_adapter,
     quantisation_of,
     remove_adapter,
@@ -27,23 +26,6 @@ METHODS = ["qlora", "lora", "prompt_tuning", "ia3", "projector"]
 
 def settings(**changes):
     return SETTINGS.model_copy(update={"max_steps": 2, **changes})
-
-
-@pytest.fixture
-def base(model_path):
-    return load_model(model_path)
-
-
-@pytest.fixture
-def tuned(base):
-    """LoRA that has learnt something: its second matrices are not zero."""
-    model, family = base
-    tuned = add_lora(model, family, rank=4, alpha=8, dropout=0.0, projector=True, seed=0)
-    generator = torch.Generator().manual_seed(1)
-    for name, parameter in tuned.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.02, generator=generator)
-    return tuned, family
 
 
 def batches(tuned, processor, butterflies, mode, count=4):

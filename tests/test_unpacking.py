@@ -135,23 +135,6 @@ def test_dropout_is_drawn_as_by_peft(dtype):
         torch.testing.assert_close(ours, pefts, atol=scale * (1e-5 if dtype == torch.float32 else 1 / 64), rtol=2**-6)
 
 
-@pytest.fixture
-def base(model_path):
-    return load_model(model_path)
-
-
-@pytest.fixture
-def tuned(base):
-    """LoRA that has learnt something: its second matrices are not zero."""
-    model, family = base
-    tuned = add_lora(model, family, rank=4, alpha=8, dropout=0.0, projector=True, seed=0)
-    generator = torch.Generator().manual_seed(1)
-    for name, parameter in tuned.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.02, generator=generator)
-    return tuned, family
-
-
 def batch(model_path, butterflies, mode):
     conversations = Conversations(butterflies.samples[mode], butterflies.folder)
     return Collator(load_processor(model_path), None)([conversations[i] for i in range(4)])
