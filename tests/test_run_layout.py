@@ -27,7 +27,7 @@ def test_results_of_the_workflow_without_a_mark_are_old(tmp_path, trace):
     run = leave(tmp_path / "demo", trace, "evaluation/answers.jsonl")
     for refuse in (check_layout, mark_layout):
         with pytest.raises(
-            OldRunError, match=r"older version.*\.layout is missing; needed: 2.*mv .*demo_layout1.*rm -r"
+            OldRunError, match=r"older version.*\.layout is missing; needed: 3.*mv .*demo_layout1.*rm -r"
         ):
             refuse(run)
     assert not (run / MARKER).exists()

@@ -25,6 +25,10 @@ RENAMED = {
     "data.picture_size": "it is called data.image_size now",
     "writer.with_picture": "it is called writer.with_image now",
 }  # a former group.field: its new name, or what to do
+RENAMED_VALUES = {
+    "answering": {"describe": "describe_then_answer", "describe_tuned": "describe_then_answer_tuned"},
+    "parts": {"look": "appearance"},
+}  # by field: a former value and its new name
 SECRET = "writer"  # messages never repeat this group's values: a key may have been put there by mistake
 _SHORT = reprlib.Repr()  # shortens a value for a message, in depth and length, as a file can hold anything
 _SHORT.maxlist, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlevel = 5, 200, 200, 2
@@ -57,6 +61,9 @@ class Settings(BaseModel):
         kind = cls.model_fields[str(info.field_name)].annotation
         value = _from_text(value, kind)
         given = value if isinstance(value, list) else [value]
+        for old, new in RENAMED_VALUES.get(str(info.field_name), {}).items():
+            if old in given:
+                raise ValueError(f"{old!r} is called {new!r} now; write that")
         if any(isinstance(one, bool) for one in given) and _is_number(kind):
             raise ValueError("must be a number, not true or false (or, in YAML, yes, no, on, off)")
         return value

@@ -9,7 +9,9 @@ from pathlib import Path
 from helpers.paths import RUNS, atomic_write, resolve
 from helpers.workflow.provenance import portable
 
-LAYOUT_VERSION = 2  # 1 has no such file, and keeps answers without the image in a folder of their own, ablation
+LAYOUT_VERSION = (
+    3  # 1: no such file, answers without the image in a folder `ablation`; 2: rows have `picture` and `look`
+)
 MARKER = ".layout"
 _TRACES = (".lock", "notebooks", "ablation")  # only the workflow leaves these; runs made by hand are not checked
 _NO_RESULTS = {"logs", "report"}
