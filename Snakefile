@@ -81,6 +81,7 @@ REPORTED = "data/reported.csv"
 LAYOUT = Layout(pathlib.Path(RUN))
 DISPLAYS = {name: model.display for name, model in PROFILE.models.items()}
 PUBLISHED = f"figures/{RUN.removeprefix('runs/')}"
+OF_A_GRID = [*(f".{kind}" for kind in FIGURE_KINDS), "_findings.csv"]  # its figure, and what its rules rest on
 DRAWN = [f"{name}.{kind}" for step in ("ablation", "resources", "paper") for name in STEPS[step].figures for kind in FIGURE_KINDS]
 
 
@@ -111,6 +112,17 @@ def evaluated(name):
         return []
     base = dict(model=PROFILE.models, domain=PROFILE.domains, mode="base", seed=0)
     return expand(file("evaluation", name), **base, variant=MAIN) + trained("evaluation", name)
+
+
+def own_words(wildcards):
+    """What the untuned models wrote about a domain's images: in their answers."""
+    base = dict(model=PROFILE.models, domain=wildcards.domain, mode="base", seed=0)
+    return expand(file("evaluation", "answers.jsonl"), **base, variant=MAIN)
+
+
+def beside():
+    """The answers of every domain's baselines."""
+    return [] if PROFILE.rehearsal else expand(file("baselines", "answers.jsonl"), domain=PROFILE.domains)
 
 
 def of_grid(name, step, made):
@@ -285,6 +297,7 @@ def baselines_parameters(wildcards):
         "run_dir": RUN,
         "contrastive_model": PROFILE.contrastive_model,
         "model_paths": {name: model.path for name, model in PROFILE.models.items()},
+        "own_words": own_words(wildcards),
         "displays": DISPLAYS,
         **PROFILE.evaluation.model_dump(include={"batch_size", "max_new_tokens", "dtype", "max_pixels"}),
     }
@@ -299,7 +312,7 @@ PARAMETERS = {
     "evaluation": evaluation_parameters,
     "ablation": over_all_runs,
     "resources": resources_parameters,
-    "paper": lambda wildcards: over_all_runs(wildcards) | {"reported": REPORTED},
+    "paper": lambda wildcards: over_all_runs(wildcards) | {"reported": REPORTED, "baseline_files": beside()},
     "grid": grid_parameters,
     "own_classes": own_classes_parameters,
     "report": lambda wildcards: {"run_dir": RUN, "displays": DISPLAYS},
@@ -472,10 +485,12 @@ INPUTS = {
     },
     "paper": {
         "answers": evaluated("answers.jsonl"),
+        "baselines": beside(),
         "reported": REPORTED,
         "facts": FACTS,  # a class is drawn in Figure 1; which classes look alike
     },
     "baselines": {
+        "words": own_words,
         "questions": file("dataset", "questions.jsonl").replace("{variant}", MAIN),
         "images": IMAGES.replace("{variant}", MAIN),
         "models": [name for files in MODELS.values() for name in files],
@@ -579,9 +594,9 @@ rule all_grids:
 rule publish_grids:
     """Copy the grids' figures and tables to where they are committed; a grid may have drawn more than one."""
     input:
-        [f"{LAYOUT.folder('grid', grid=name)}/figures/{name}.{kind}" for name in GRIDS for kind in FIGURE_KINDS],
+        [f"{LAYOUT.folder('grid', grid=name)}/figures/{name}{kind}" for name in GRIDS for kind in OF_A_GRID],
     output:
-        [f"{PUBLISHED}/ablations/{name}.{kind}" for name in GRIDS for kind in FIGURE_KINDS],
+        [f"{PUBLISHED}/ablations/{name}{kind}" for name in GRIDS for kind in OF_A_GRID],
     params:
         folders=[f"{LAYOUT.folder('grid', grid=name)}/figures/" for name in GRIDS],
     shell:

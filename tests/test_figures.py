@@ -127,8 +127,9 @@ def test_an_unknown_key_stands_for_itself():
 
 
 def test_differing_numbers_of_questions_are_shown_as_a_range():
-    group = pd.DataFrame({"n_type1": [20, 40], "n_type2": [5, 5]})
-    assert [questions_said(group, kind) for kind in ("type1", "type2", "overall")] == ["20–40", "5", "25–45"]
+    group = pd.DataFrame({"n_type1": [20, 40, 60], "n_type2": [5, 5, 0]})
+    group = group.assign(type1=50.0, type2=[50.0, 50.0, None], overall=[50.0, 50.0, None])
+    assert [questions_said(group, kind) for kind in ("type1", "type2", "overall")] == ["20–60", "5", "25–45"]
 
 
 @pytest.mark.parametrize(("value", "said"), [(0.01234, "0.0123"), (9.5, "9.50"), (99.87, "99.9"), (12345.6, "12346")])

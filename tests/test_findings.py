@@ -1,83 +1,133 @@
-"""A finding follows its rule: hand-made tables of a grid, one relation each."""
+"""A finding follows its rule: answers made by hand, one relation each."""
 
 import pandas as pd
 import pytest
 
 from helpers.paths import ROOT
-from helpers.results.findings import RULES, Rule, findings
-from helpers.results.findings import judged as judged_as_checked
+from helpers.results.findings import RULES, findings
+from helpers.results.rules import Rule, contrast_table, decided, evidence, verdict_on
+from helpers.results.tables.files import rounded, write_csv
 from helpers.workflow.provenance import portable, write_sidecar
 from helpers.workflow.verify import verify
 
-COLUMNS = ["variant", "model", "domain", "mode", "image", "answering", "type1", "type1_low", "type1_high"]
+WORDS = ("holds", "holds in part", "does not hold", "open")
 
 
-def table(folder, *rows):
-    """Rows of (variant, answering, type1, low, high)."""
-    made = [[v, "qwen2_vl", "butterfly", "text_only", "with", a, *numbers] for v, a, *numbers in rows]
-    (folder / "grids/g").mkdir(parents=True)
-    pd.DataFrame(made, columns=COLUMNS).to_csv(folder / "grids/g/g.csv", index=False)
+def rows(right, n=200, start=0, **more):
+    """``n`` answers, each about a class of its own; those from ``start`` on are right, ``right`` of them."""
+    given = {"model": "m", "domain": "d", "mode": "text_only", "image": "with", "answering": "direct", "seed": 0}
+    given |= {"question_type": 1, "variant": "a", **more}
+    asked = [{"question_id": f"q{i}", "class_id": f"c{i}", "image_path": f"{i}.png"} for i in range(n)]
+    return pd.DataFrame([given | one | {"correct": start <= i < start + right} for i, one in enumerate(asked)])
 
 
-def judged(rule, folder):
-    return judged_as_checked(rule, folder, verify([folder]))
+def judged(relation, right, rival_right, overlap):
+    """``a`` against ``b``, which have ``overlap`` right answers in common."""
+    table = pd.concat([rows(right), rows(rival_right, start=right - overlap, variant="b")])
+    (row,) = decided(contrast_table([Rule("c", "g", {"variant": "a"}, relation, {"variant": "b"})], table)).to_dict(
+        "records"
+    )
+    assert row["difference"] == pytest.approx((right - rival_right) / 2)
+    return row["outcome"]
 
 
 @pytest.mark.parametrize(
-    ("relation", "verdict"),
+    ("relation", "outcome"),
+    [("above", "yes"), ("not below", "yes"), ("level with", "no"), ("not above", "no"), ("below", "no")],
+)
+def test_of_a_large_difference_the_better_side_is_above(relation, outcome):
+    assert judged(relation, 140, 80, 70) == outcome  # +30 points, the interval some 7 to either side
+
+
+@pytest.mark.parametrize(
+    ("relation", "outcome"),
+    [("above", "no"), ("not below", "yes"), ("level with", "yes"), ("not above", "yes"), ("below", "no")],
+)
+def test_of_a_small_difference_both_sides_are_level_by_the_margin(relation, outcome):
+    assert judged(relation, 102, 100, 98) == outcome  # +1 point, 6 of 200 questions differ
+
+
+@pytest.mark.parametrize("relation", ["above", "level with", "not above"])
+def test_what_the_questions_cannot_tell_is_open(relation):
+    assert judged(relation, 112, 96, 66) == "open"  # +8 points, 76 of 200 differ: about -1 to +17
+
+
+def test_that_two_intervals_overlap_decides_nothing():
+    # 53 and 60 %: Wilson's intervals overlap, yet of the 14 questions that differ all speak for one side
+    assert judged("above", 120, 106, 106) == "yes"
+
+
+def test_chance_is_level_with_a_quarter():
+    table = contrast_table([Rule("c", "g", {"variant": "a"}, "at chance")], rows(50))
+    assert decided(table)["outcome"].tolist() == ["yes"]
+    assert decided(contrast_table([Rule("c", "g", {"variant": "a"}, "at chance")], rows(100)))["outcome"].tolist() == [
+        "no"
+    ]
+    assert evidence(decided(table))[0].startswith("25.0\xa0%, +0.0 [")
+
+
+def test_p_values_are_corrected_over_the_whole_table():
+    # Eight questions that only one side got right: p = 2 / 2^8 = 0.8 %; as one of seven such rules it is 5.5 %
+    table = pd.concat([rows(100), rows(92, variant="b")])
+    rules = [Rule(f"c{i}", "g", {"variant": "a"}, "above", {"variant": "b"}) for i in range(7)]
+    assert decided(contrast_table(rules[:1], table))["outcome"].tolist() == ["yes"]
+    several = decided(contrast_table(rules, table))
+    assert several["p_holm"].tolist() == pytest.approx([7 * 2 / 2**8] * 7)
+    assert set(several["outcome"]) == {"no"}  # and a gain below the margin
+
+
+def test_sides_are_compared_within_their_way_of_asking_unless_the_rival_names_another():
+    first = {"answering": "describe_then_answer"}
+    table = pd.concat([rows(80), rows(180, **first), rows(120, variant="b", **first)])
+    within = contrast_table([Rule("c", "g", {"variant": "a"}, "above", {"variant": "b"})], table)
+    assert within[["answering", "accuracy", "against_accuracy"]].to_numpy().tolist() == [[*first.values(), 90, 60]]
+    across = contrast_table(
+        [Rule("c", "g", {"variant": "a", **first}, "above", {"variant": "a", "answering": "direct"})], table
+    )
+    assert across[["difference", "against"]].to_numpy().tolist() == [[50, "asked directly"]]
+
+
+def test_other_questions_are_not_compared():
+    table = pd.concat([rows(80), rows(80, n=100, variant="b")])
+    assert contrast_table([Rule("c", "g", {"variant": "a"}, "above", {"variant": "b"})], table).empty
+
+
+def test_an_old_ability_is_compared_on_its_own_answers():
+    kept = pd.concat([rows(98, n=100, category="visual"), rows(97, n=100, mode="base", category="visual")])
+    rule = Rule("c", "g", {"mode": "text_only"}, "not below", {"mode": "base"}, category="visual")
+    assert decided(contrast_table([rule], rows(0), kept))["outcome"].tolist() == ["yes"]
+    assert contrast_table([rule], rows(0)).empty
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "verdict"),
     [
-        ("above", "does not hold"),
-        ("not below", "holds"),
-        ("level with", "holds"),
-        ("not above", "holds"),
-        ("below", "does not hold"),
+        (["yes", "yes"], "holds"),
+        (["yes", "no"], "holds in part"),
+        (["no", "open"], "does not hold"),
+        (["open"], "open"),
+        ([], "not measured"),
     ],
 )
-def test_overlapping_intervals_are_level(tmp_path, relation, verdict):
-    table(tmp_path, ("a", "direct", 60, 53, 67), ("b", "direct", 66, 59, 72))
-    assert judged(Rule("", "g", {"variant": "a"}, relation, {"variant": "b"}), tmp_path).verdict == verdict
+def test_a_verdict_over_several_models(outcomes, verdict):
+    assert verdict_on(outcomes, WORDS) == verdict
 
 
-@pytest.mark.parametrize(
-    ("relation", "verdict"),
-    [("above", "does not hold"), ("not below", "does not hold"), ("level with", "does not hold"), ("below", "holds")],
-)
-def test_intervals_apart_are_not(tmp_path, relation, verdict):
-    table(tmp_path, ("a", "direct", 40, 33, 47), ("b", "direct", 66, 59, 72))
-    assert judged(Rule("", "g", {"variant": "a"}, relation, {"variant": "b"}), tmp_path).verdict == verdict
-
-
-def test_chance_has_to_lie_in_every_interval(tmp_path):
-    table(tmp_path, ("a", "direct", 26, 20, 33), ("a", "describe_then_answer", 40, 33, 47))
-    finding = judged(Rule("", "g", {"variant": "a"}, "at chance"), tmp_path)
-    assert finding.verdict == "holds in part"
-    assert finding.evidence[0] == "asked directly: 26.0\xa0% [20.0,\xa033.0]"
-    assert finding.file.endswith("grids/g/g.csv")
-
-
-def test_rows_are_compared_within_their_way_of_asking_unless_the_rival_names_another(tmp_path):
-    table(
-        tmp_path,
-        ("a", "direct", 40, 33, 47),
-        ("a", "describe_then_answer", 90, 85, 94),
-        ("b", "describe_then_answer", 60, 53, 67),
-    )
-    across = Rule("", "g", {"answering": "describe_then_answer"}, "above", {"answering": "direct", "variant": "a"})
-    assert judged(across, tmp_path).verdict == "holds"  # of a and of b: 85 and 53 are above 47
-    within = Rule("", "g", {"variant": "a"}, "above", {"variant": "b"})
-    assert judged(within, tmp_path).evidence == (
-        "describe, then answer: 90.0\xa0% [85.0,\xa094.0], compared with 60.0\xa0% [53.0,\xa067.0]",
+def publish(folder, right):
+    """The contrasts of a grid as notebook 08 leaves them."""
+    (folder / "ablations").mkdir(parents=True, exist_ok=True)
+    rules = [rule for rule in RULES if rule.grid == "controls"][:1]
+    write_csv(
+        rounded(contrast_table(rules, rows(right, variant="shuffled"))), folder / "ablations/controls_findings.csv"
     )
 
 
-def test_without_a_table_nothing_is_said(tmp_path):
+def test_findings_are_those_of_the_tables_there_are(tmp_path):
     assert {finding.verdict for finding in findings(tmp_path, verify([tmp_path]))} == {"not measured"}
-
-
-def test_a_table_without_the_rows_of_a_rule_measures_nothing(tmp_path):
-    table(tmp_path, ("a", "direct", 60, 53, 67))
-    finding = judged(Rule("", "g", {"variant": "a"}, "above", {"variant": "b"}), tmp_path)
-    assert (finding.verdict, finding.evidence) == ("not measured", ())
+    publish(tmp_path, 52)
+    found = findings(tmp_path, verify([tmp_path]))
+    assert [found[0].verdict, *{finding.verdict for finding in found[1:]}] == ["holds", "not measured"]
+    assert found[0].file.endswith("ablations/controls_findings.csv")
 
 
 def test_every_rule_speaks_of_rows_that_its_published_grid_has():
@@ -88,13 +138,12 @@ def test_every_rule_speaks_of_rows_that_its_published_grid_has():
 
 
 def test_a_table_that_is_no_longer_that_of_its_inputs_is_not_judged(tmp_path):
-    table(tmp_path, ("a", "direct", 26, 20, 33))
+    publish(tmp_path, 52)
     made_from = tmp_path / "answers.jsonl"
     made_from.write_text("1")
-    write_sidecar(tmp_path / "grids/g", "g", [made_from])
-    rule = Rule("", "g", {"variant": "a"}, "at chance")
-    assert judged(rule, tmp_path).verdict == "holds"
+    write_sidecar(tmp_path / "ablations", "controls_findings", [made_from])
+    assert findings(tmp_path, verify([tmp_path]))[0].verdict == "holds"
     made_from.write_text("2")
-    finding = judged(rule, tmp_path)
+    finding = findings(tmp_path, verify([tmp_path]))[0]
     assert finding.verdict == "not judged: stale"
     assert finding.evidence == (f"input changed: {portable(made_from)}",)  # why, and no number

@@ -23,7 +23,7 @@ from helpers.results.report.contents import GridOnPage, as_grid
 from helpers.results.report.executed import NO_WORDS, clean, with_words
 from helpers.results.report.page import _checked, build
 from helpers.results.tables.answers import read_answers
-from helpers.results.tables.files import write_csv
+from helpers.results.tables.files import rounded, write_csv
 from helpers.results.tables.paper import table1, table2
 from helpers.schemas import Question, write_questions
 from helpers.workflow import provenance
@@ -47,7 +47,7 @@ def asked():
             question_id=f"q{kind}-{number}",
             question_type=kind,
             category="drawn",
-            class_id="monarch",
+            class_id=f"class{number}",
             question=f"Which one is this? {EVIL}" if number == 0 else "Which one is this?",
             options=list(NAMES),
             answer=number % 4,
@@ -66,7 +66,7 @@ def answer_row(question, mode, image, number):
         **{"model": "qwen2_vl", "domain": "butterfly", "mode": mode, "variant": "main", "seed": 0, "image": image},
         **{"answering": "direct", "protocol": "option_likelihood", "question_id": question.question_id},
         **{"question_type": question.question_type, "category": "drawn", "image_path": question.image},
-        **{"class_id": "monarch", "prompt_hash": "0", "options": question.options, "answer": question.answer},
+        **{"class_id": question.class_id, "prompt_hash": "0", "options": question.options, "answer": question.answer},
         **{"scores": [0.0 if place == parsed else -2.0 for place in range(4)], "description": EVIL, "named": None},
         **{"reply": None, "parsed": parsed, "correct": correct, "new_tokens": 0},
     }
@@ -96,6 +96,8 @@ def _results(run):
     shown, withheld = (read_answers(sorted((run / part).rglob("answers.jsonl"))) for part in ("evaluation", "ablation"))
     write_csv(table1(shown), run / "results/table1.csv")
     write_csv(table2(shown, withheld), run / "results/table2.csv")
+    judged = claims.claims_table(pd.concat([shown, withheld]), shown[:0])
+    write_csv(rounded(judged), run / "results/claims.csv")
     costs = [
         {"model": "qwen2_vl", "domain": "butterfly", "mode": mode, "variant": "main", "seed": seed}
         | {"seconds": seconds + seed, "peak_memory_mb": 700.0, "energy_wh": seconds / 300}
@@ -219,8 +221,8 @@ def test_every_picture_has_words_and_every_table_heads(report):
 
 def test_the_numbers_are_those_of_the_tables(report):
     text = (report / "index.html").read_text(encoding="utf-8")
-    assert "75.0\xa0% [46.8,\xa091.1] when asked directly" in text  # 9 of 12, and Wilson's interval by hand
-    assert "25.0\xa0% [8.9,\xa053.2] when asked directly" in text
+    assert "trained on text alone scores 75.0\xa0% when asked directly" in text  # 9 of 12
+    assert "untuned, 25.0\xa0% when asked directly" in text
     assert "0.75 of the time" in text  # (60 + 61) / (80 + 81) = 0.7516
 
 
@@ -347,10 +349,10 @@ def test_a_claim_follows_its_rule(report, tmp_path):
     assert found["Text-only training takes less time"] == "reproduced"
     assert found["Text-only training takes less peak memory"] == "not reproduced"  # the same 700 MB
     assert found["The same, if the model describes the image first (ours)"] == "not measured"
-    assert found["Recognition depends on the image: without it, accuracy falls to chance (25 %)"] == "reproduced"
-    lift = "Training on text alone teaches recognition in images (asked directly)"
-    assert found[lift] == "not reproduced"  # 46.8 is below 53.2: twelve questions are too few
-    assert set(found.values()) <= {"reproduced", "partly reproduced", "not reproduced", "not measured"}
+    # 9 of 12 against 3: six questions that only one got right, so p = 2 / 2^6 before and 4 / 2^6 after Holm
+    assert found["Training on text alone teaches recognition in images, asked directly"] == "open"
+    assert found["Recognition depends on the image: without it, accuracy is at chance"] == "open"  # 3 of 12
+    assert set(found.values()) <= {"reproduced", "not reproduced", "open", "not measured"}
 
 
 def test_a_training_by_hand_heads_the_page_and_what_rests_on_it_is_not_judged(tmp_path):
@@ -366,7 +368,7 @@ def test_a_training_by_hand_heads_the_page_and_what_rests_on_it_is_not_judged(tm
     said = Page((page := build(run, checked)).read_text(encoding="utf-8"))
     assert [attributes["class"] for attributes in said.all("div") if attributes.get("role") == "alert"] == ["banner"]
     text = page.read_text(encoding="utf-8")
-    assert "0.75 of the time" not in text and "46.8,\xa091.1] when asked directly" not in text
+    assert "0.75 of the time" not in text and "75.0\xa0% when asked directly" not in text
     assert "Accuracies are stale, so none are quoted." in text and "Costs are stale, so none are quoted." in text
     assert "To rebuild what is stale: the command that made it" in text
     assert text.index('role="alert"') < text.index('id="abstract"')
@@ -378,7 +380,7 @@ def test_of_tables_only_those_in_doubt_are_not_judged(tmp_path):
     costs.write_text(costs.read_text().replace("60.0", "3.0"))
     found = {claim.claim: claim.verdict for claim in claims.claims(claims.read_tables(run, verify([run])))}
     assert found["Text-only training takes less time"] == "not judged: stale"
-    assert found["Recognition depends on the image: without it, accuracy falls to chance (25 %)"] == "reproduced"
+    assert found["Recognition depends on the image: without it, accuracy is at chance"] == "open"
 
 
 def test_what_nothing_recorded_is_named_on_the_page_and_not_judged(tmp_path):
@@ -398,11 +400,12 @@ def test_what_nothing_recorded_is_named_on_the_page_and_not_judged(tmp_path):
 def test_published_tables_that_were_changed_are_not_judged_in_reproduction_either(tmp_path, capsys):
     run = fabricate(tmp_path / "made_up")
     published = shutil.copytree(run / "figures", tmp_path / "published")
-    shutil.copy(run / "results/table1.csv", published)
-    provenance.write_sidecar(published, "table1", [])
+    for name in ("table1", "claims"):
+        shutil.copy(run / f"results/{name}.csv", published)
+        provenance.write_sidecar(published, name, [])
     assert claims.main([str(published)]) == 0
     assert "not judged" not in capsys.readouterr().out
-    (published / "table1.csv").write_text((published / "table1.csv").read_text().replace("75.0", "99.0"))
+    (published / "claims.csv").write_text((published / "claims.csv").read_text().replace("75.0", "99.0"))
     assert claims.main([str(published)]) == 1
     said = capsys.readouterr()
     assert "**not judged: stale** | file changed: " in said.out and "99.0" not in said.out

@@ -429,3 +429,55 @@ def test_the_option_alone_is_asked_with_nothing(exam):
     rows = baselines.option_only(reader, exam.questions, RUN)
     assert {(prompt.text, prompt.image) for prompt in reader.asked} == {("", None)}
     assert {(row["answering"], row["image"]) for row in rows} == {("option_only", "without")}
+
+
+def test_the_prior_is_the_option_that_the_texts_mention_most(butterflies):
+    texts = [t.model_copy(update={"background": "It lives in meadows."}) for t in butterflies.texts]
+    question = butterflies.questions[0].model_copy(
+        update={"question_type": 2, "options": ["caves", "meadows", "ponds", "roofs"], "answer": 0}
+    )
+    (row,) = baselines.prior([question], texts, "butterfly")
+    assert (row["parsed"], row["mode"], row["image"], row["correct"]) == (1, "prior", "without", False)
+
+
+def test_a_dictionary_names_the_class_whose_text_is_most_like_the_models_words(butterflies):
+    first, second = butterflies.texts[:2]
+    texts = [
+        first.model_copy(update={"name": "the Ant", "appearance": "It has red wings.", "background": "It eats figs."}),
+        second.model_copy(
+            update={"name": "the Bee", "appearance": "It has blue wings.", "background": "It eats kelp."}
+        ),
+    ]
+    asked = butterflies.questions[0].model_copy(update={"options": ["Ant", "Bee", "Cat", "Dog"], "answer": 1})
+    fact = asked.model_copy(update={"question_id": "f", "question_type": 2, "options": ["kelp", "figs", "hay", "oil"]})
+    words = {asked.question_id: "Its wings are blue.", "f": "Its wings are red."}
+    run = {"model": "m", "domain": "butterfly", "mode": "dictionary", "variant": "main", "seed": 0}
+    rows = baselines.dictionary([asked, fact], texts, words, run)
+    assert [row["options"][row["parsed"]] for row in rows] == ["Bee", "figs"]
+    assert baselines.dictionary([asked], texts, {}, run) == []
+
+
+def test_the_options_descriptions_are_told_in_the_prompt_beside_the_image(butterflies):
+    reader = Scripted("")
+    appearances = {text.name.removeprefix("the "): text.appearance for text in butterflies.texts}
+    asked = [q for q in butterflies.questions if q.question_type == 1][:2]
+    known = {option: f"{option} looks so." for q in asked for option in q.options} | appearances
+    rows = baselines.options_described(reader, [*asked, butterflies.questions[-1]], butterflies.folder, known, RUN)
+    assert len(rows) == 2 + all(option in known for option in butterflies.questions[-1].options)
+    prompt = reader.asked[0]
+    assert prompt.text.split("\n")[-1] == asked[0].question and prompt.image is not None
+    assert all(f"{option}: {known[option]}" in prompt.text for option in asked[0].options)
+
+
+def test_the_nearest_image_is_that_of_the_class_of_the_same_colours(tmp_path, butterflies):
+    from PIL import Image
+
+    colours = dict(zip("abcd", ("red", "green", "blue", "white"), strict=True))
+    for name, colour in colours.items():
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{name}.png")
+    Image.new("RGB", (8, 8), (10, 10, 240)).save(tmp_path / "asked.png")
+    texts = [butterflies.texts[0].model_copy(update={"name": name, "image": f"{name}.png"}) for name in colours]
+    question = butterflies.questions[0].model_copy(update={"options": list("abcd"), "answer": 2, "image": "asked.png"})
+    (row,) = baselines.nearest_image("nearest_pixels", baselines.pixels, [question], tmp_path, texts, "butterfly")
+    assert row["correct"] and row["mode"] == "nearest_pixels"
+    assert baselines.nearest_image("nearest_pixels", baselines.pixels, [question], tmp_path, texts[:3], "d") == []

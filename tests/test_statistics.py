@@ -13,8 +13,6 @@ from helpers.results.stats import (
     accuracy_table,
     agreement_table,
     bootstrap_table,
-    cluster_interval,
-    cluster_intervals,
     confusion_table,
     detectable_paired,
     detectable_unpaired,
@@ -24,6 +22,7 @@ from helpers.results.stats import (
     look_alike_table,
     mcnemar_exact,
     paired_table,
+    resampled_interval,
     seed_table,
     unreadable_table,
     wilson,
@@ -44,6 +43,7 @@ def rows(right: str, *, mode="text_only", seed=0, kind=1, unread="", **more):
             "question_id": [f"t{kind}-q{number}" for number in range(len(right))],
             "parsed": [None if mark == "x" else 0.0 for mark in unread.ljust(len(right))],
             "correct": [letter == "1" for letter in right],
+            "class_id": None,
             "image_path": [f"{number}.png" for number in range(len(right))],
             **more,
         }
@@ -200,57 +200,55 @@ def test_the_spread_over_seeds_is_their_sample_standard_deviation():
     assert math.isnan(seed_table(rows("10"), BY)["type1_sd"].iloc[0])
 
 
-def test_two_pictures_right_and_wrong_give_every_share_from_0_to_1():
-    # Of the four equally likely draws one has only the first picture, one only the second.
-    assert cluster_interval([1, 1, 0, 0], ["a", "a", "b", "b"], method="percentile") == (0, 1)
+def test_two_classes_right_and_wrong_give_every_share_from_0_to_1():
+    # Of the four equally likely draws one has only the first class, one only the second.
+    assert resampled_interval([1, 1, 0, 0], ["a", "a", "b", "b"]) == (0, 1)
 
 
-def test_three_pictures_one_of_them_wrong_give_the_quantiles_counted_by_hand():
-    # Of 27 equally likely draws 1 has no right picture, 6 have one, 12 two, 8 three: 3.7, 22, 44 and 30 %.
-    drawn = ([1, 1, 1, 1, 0, 0], ["a", "a", "b", "b", "c", "c"])
-    assert cluster_interval(*drawn, confidence=0.95, method="percentile") == (0, 1)  # 2.5 % lies within the first
-    assert cluster_interval(*drawn, confidence=0.9, method="percentile") == pytest.approx((1 / 3, 1))  # 5 % does not
+def test_four_classes_one_of_them_wrong_give_the_quantiles_counted_by_hand():
+    # Of 256 equally likely draws 81 have none of the wrong class, 108 one, 54 two, 12 three, 1 four: shares of 31.6,
+    # 42.2, 21.1, 4.7 and 0.4 %. So 2.5 % of the draws lie within three wrong, and more than 97.5 % reach all right.
+    assert resampled_interval([1, 1, 1, 0], list("abcd")) == (0.25, 1)
 
 
 def test_of_independent_questions_the_bootstrap_agrees_with_the_normal_interval():
     half = 1.96 * math.sqrt(0.5 * 0.5 / 400)
-    low, high = cluster_interval([0, 1] * 200, range(400))
+    low, high = resampled_interval([0, 1] * 200, range(400))
     assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=0.006)
 
 
-def test_questions_about_one_picture_count_as_one():
-    # 40 pictures with 10 questions each, all right or all wrong: as uncertain as 40 questions
-    values, images = np.repeat([0, 1] * 20, 10), np.repeat(range(40), 10)
-    low, high = cluster_interval(values, images)
+def test_questions_about_one_class_count_as_one():
+    # 40 classes with 10 questions each, all right or all wrong: as uncertain as 40 questions
+    values, classes = np.repeat([0, 1] * 20, 10), np.repeat(range(40), 10)
+    low, high = resampled_interval(values, classes)
     assert high - low == pytest.approx(2 * 1.96 * math.sqrt(0.25 / 40), abs=0.04)
-    assert (low, high) == cluster_interval(values, images)  # the draws have a fixed seed
+    assert (low, high) == resampled_interval(values, classes)  # the draws have a fixed seed
 
 
-def test_a_larger_picture_weighs_more():
-    assert cluster_interval([1, 1, 1], ["a", "b", "b"]) == (1, 1)
-    low, high = cluster_interval([1, 1, 1, 0] * 30, np.repeat(range(30), 4))
+def test_a_larger_class_weighs_more():
+    assert resampled_interval([1, 1, 1], ["a", "b", "b"]) == (1, 1)
+    low, high = resampled_interval([1, 1, 1, 0] * 30, np.repeat(range(30), 4))
     assert low == high == 0.75
 
 
-def test_samples_that_are_drawn_together_get_the_intervals_that_each_gets_alone():
-    # Thirds, as means over three seeds are: their sums must tie as exactly in a stack as alone
-    draw = np.random.default_rng(4)
-    means = draw.integers(0, 4, size=(6, 120)) / 3
-    images, uneven = np.repeat(range(40), 3), np.repeat(range(15), 8)
-    samples = [(row, images) for row in means[:4]] + [(means[4], uneven), (means[5], np.sqrt(range(120)) // 1)]
-    samples += [([1, 1], ["a", "b"]), ([0, 1], ["a", "a"])]
-    alone = [cluster_interval(*sample) for sample in samples]
-    np.testing.assert_array_equal(cluster_intervals(samples), alone)
-    assert len({*alone[:6]}) == 6 and alone[6] == (1, 1)
+def test_seeds_are_resampled_too():
+    # Two seeds, one always right, one always wrong: a quarter of the draws has only the one, a quarter only the other
+    classes, seeds = [*range(40)] * 2, np.repeat([0, 1], 40)
+    assert resampled_interval(np.repeat([0, 1], 40), classes, seeds) == (0, 1)
+    # and seeds that agree add nothing to what the classes leave open
+    once, twice = [0, 1] * 20, [0, 1] * 40
+    assert resampled_interval(twice, classes, seeds) == resampled_interval(once, range(40))
 
 
-def test_one_picture_has_no_interval():
-    assert all(map(math.isnan, cluster_interval([0, 1], ["a", "a"])))
+def test_one_class_has_no_interval():
+    assert all(map(math.isnan, resampled_interval([0, 1], ["a", "a"])))
 
 
-def test_a_question_without_a_picture_is_drawn_by_itself():
+def test_without_a_class_an_image_is_drawn_as_one_and_a_question_without_either_by_itself():
     table = bootstrap_table(rows("1100", image_path=["a", "a", None, None]), BY)
-    assert table["images_type1"].tolist() == [3]
+    assert table["classes_type1"].tolist() == [3]
+    table = bootstrap_table(rows("1100", class_id=["m", "m", "m", None]), BY)
+    assert table["classes_type1"].tolist() == [2]
     assert table["type1"].tolist() == [50]
     assert math.isnan(table["type2_low"].iloc[0])
 

@@ -19,7 +19,7 @@ from stub_tree import make_tree, snakemake
 SMALL = ["--config", "profile=small"]  # nine runs
 ALL_OF_SMALL = {"data": 1, "dataset": 1, "training": 1, "evaluation": 2}
 DRAWN_AGAIN = {"ablation": 1, "resources": 1, "paper": 1, "report": 1}
-ALL_OF_SMALL |= DRAWN_AGAIN
+ALL_OF_SMALL |= {"baselines": 1, **DRAWN_AGAIN}
 
 
 def plan(tree: Path, *arguments: str) -> dict[str, int]:
@@ -43,8 +43,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = make_tree(tmp_path_factory.mktemp("finished"))
     status, output = snakemake(tree, "--cores", "2", *SMALL)
     assert status == 0, output
-    assert "[1/9] 01_data_generation butterfly started" in output
-    assert "[9/9] 10_report" in output
+    assert "[ 1/10] 01_data_generation butterfly started" in output
+    assert "[10/10] 10_report" in output
     return tree
 
 
@@ -63,8 +63,8 @@ def change() -> Iterator[Callable[[Path, Callable[[str], str]], None]]:
         file.write_text(text)
 
 
-def test_one_seed_of_the_demo_is_28_runs_and_three_seeds_are_60(fresh):
-    one = {"data": 2, "dataset": 2, "training": 8, "evaluation": 12, **DRAWN_AGAIN}
+def test_one_seed_of_the_demo_is_30_runs_and_three_seeds_are_62(fresh):
+    one = {"data": 2, "dataset": 2, "training": 8, "evaluation": 12, "baselines": 2, **DRAWN_AGAIN}
     assert plan(fresh) == one
     assert plan(fresh, "--config", "seeds=0,1,2") == one | {"training": 24, "evaluation": 28}
 
@@ -90,13 +90,13 @@ def test_a_finished_training_leaves_no_checkpoints(finished):
     ("file", "made_anew"),
     [
         ("src/helpers/training/trainer.py", {"training": 1, "evaluation": 1, **DRAWN_AGAIN}),
-        ("src/helpers/results/figures/concept.py", {step: 1 for step in DRAWN_AGAIN}),
+        ("src/helpers/results/figures/concept.py", {"baselines": 1, **DRAWN_AGAIN}),
         ("src/helpers/workflow/execute.py", {}),
         ("data/butterflies.csv", ALL_OF_SMALL),
         ("data/models/tiny-qwen2-vl/config.json", ALL_OF_SMALL | {"data": 0, "dataset": 0}),
         (
             "runs/small/datasets/butterfly/main/text_only.jsonl",
-            ALL_OF_SMALL | {"data": 0, "dataset": 0, "evaluation": 1},
+            ALL_OF_SMALL | {"data": 0, "dataset": 0, "evaluation": 1, "baselines": 0},
         ),
     ],
 )
@@ -118,7 +118,7 @@ def test_the_page_alone_is_made_anew_from_whatever_is_there(finished, change):
 
 def test_an_evaluation_setting_trains_nothing_anew(finished, change):
     change(finished / "config/profiles/small.yaml", lambda text: text.replace("batch_size: 8", "batch_size: 3"))
-    assert plan(finished, *SMALL) == {"evaluation": 2, **DRAWN_AGAIN}
+    assert plan(finished, *SMALL) == {"evaluation": 2, "baselines": 1, **DRAWN_AGAIN}
 
 
 def test_a_setting_beside_the_profile_leaves_the_finished_run_alone(finished):

@@ -106,12 +106,16 @@ STEPS = {
     "paper": Step(
         "07_paper",
         tables=(
-            *("table1", "protocols", "bootstrap", "seeds", "differences", "paired", "unreadable"),
+            *("table1", "claims", "protocols", "bootstrap", "seeds", "differences", "paired", "unreadable"),
             *("categories", "classes", "confusions", "look_alikes", "comparison"),
         ),
-        figures=("figure1", "table1", "accuracy"),
+        figures=("figure1", "table1", "accuracy", "claims"),
     ),
-    "grid": Step("08_grid", "grids/{grid}", ("{grid}.csv", *(f"figures/{{grid}}.{kind}" for kind in FIGURE_KINDS))),
+    "grid": Step(
+        "08_grid",
+        "grids/{grid}",
+        ("{grid}.csv", *(f"figures/{{grid}}.{kind}" for kind in FIGURE_KINDS), "figures/{grid}_findings.csv"),
+    ),
     "own_classes": Step("09_own_classes", tables=("verdict",), figures=("verdict",)),
     "report": Step("10_report", "report", ("index.html",)),
     "baselines": Step("12_baselines", "baselines/{domain}", ("answers.jsonl", "baselines.csv")),

@@ -1,50 +1,20 @@
-"""What the ablations show: one rule per finding, judged on the tables of the grids (`config/grids/`, notebook 08).
+"""What the ablations show: one rule per finding, judged on the answers of the grids (`config/grids/`, notebook 08).
 
-Each rule names rows of one grid and what must hold for their Type-1 accuracy: Wilson's 95 % interval contains chance,
-lies above or below that of other rows, or overlaps it. A rule holds if this is true for every model, domain and
-prompting strategy of the grid. The rules were written before the numbers were known; a rule that fails stays.
+`helpers.results.rules` says when a rule holds. The rules were written before the numbers were known; a rule that fails
+stays. The differences of all grids are corrected together, as they are read together.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import pandas as pd
 
-from helpers.results.figures.style import label
-from helpers.results.stats.accuracy import CHANCE
+from helpers.results.rules import Claim, Rule, decided, evidence, verdict_on
 from helpers.workflow.provenance import portable
 from helpers.workflow.verify import Doubt, Verified
 
-Relation = Literal["at chance", "above", "below", "level with", "not above", "not below"]
-_WORDS = ("holds", "holds in part", "does not hold")
-WITHIN = ["model", "domain", "answering"]
+_WORDS = ("holds", "holds in part", "does not hold", "open")
 _SHOWN = 3  # reasons given for a table that is not judged
-
-
-@dataclass(frozen=True)
-class Rule:
-    """``subject`` and ``rival`` select rows by column values. Both must agree on the columns `WITHIN`."""
-
-    claim: str
-    grid: str
-    subject: Mapping[str, Any]
-    relation: Relation
-    rival: Mapping[str, Any] = field(default_factory=dict)
-    measure: str = "type1"
-    ways: tuple[str, ...] = ("direct", "describe_then_answer")  # the subject's prompting strategies
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim of the paper or a rule of ours, our verdict, the numbers behind it, and the file that they come from."""
-
-    claim: str
-    verdict: str
-    evidence: tuple[str, ...]
-    file: str
-
 
 TEXT, BOTH = {"mode": "text_only"}, {"mode": "image_text"}
 _SPEAKS = ("describe_then_answer",)
@@ -61,7 +31,7 @@ RULES = (
     ),
     Rule(
         "Appearance alone does as well as appearance and background",
-        "controls", {"variant": "look only"}, "not below", {"variant": "whole text"},
+        "controls", {"variant": "appearance only"}, "not below", {"variant": "whole text"},
     ),
     Rule(
         "The reversal curse: texts that only go from name to description leave recognition at chance",
@@ -85,8 +55,8 @@ RULES = (
     ),
     Rule(
         "Text-only training preserves what the model could see before (visual questions)",
-        "answering", {**TEXT, **_OWN, **_DIRECT}, "level with", {"mode": "base", **_OWN, **_DIRECT},
-        "retention_visual", ("direct",),
+        "answering", {**TEXT, **_OWN, **_DIRECT}, "not below", {"mode": "base", **_OWN, **_DIRECT},
+        ways=("direct",), category="visual",
     ),
     Rule("Less visual detail in the text means less recognition", "detail", {"x": 0.33}, "below", {"x": 1.0}),
     Rule(
@@ -127,22 +97,31 @@ RULES = (
 
 
 def findings(folder: Path, checked: Verified) -> list[Claim]:
-    """Every rule, judged on the grid tables in a run's folder or in a folder of published figures."""
-    return [judged(rule, folder, checked) for rule in RULES]
+    """Every rule, judged on the grids' contrasts in a run's folder or in a folder of published figures.
+
+    "not measured" without a table or matching rows; not judged if the table is stale or unrecorded.
+    """
+    files = {grid: _contrasts(folder, grid) for grid in dict.fromkeys(rule.grid for rule in RULES)}
+    doubts = {grid: doubt for grid, file in files.items() if file and (doubt := checked.doubt(file))}
+    read = [pd.read_csv(file) for grid, file in files.items() if file and grid not in doubts]
+    table = decided(pd.concat(read, ignore_index=True)) if read else pd.DataFrame(columns=["claim", "outcome"])
+    return [_judged(rule, files[rule.grid], doubts.get(rule.grid), table) for rule in RULES]
 
 
-def judged(rule: Rule, folder: Path, checked: Verified) -> Claim:
-    """One rule: "not measured" without a table or matching rows, not judged if the table is stale or unrecorded."""
-    places = (folder / "grids" / rule.grid / f"{rule.grid}.csv", folder / "ablations" / f"{rule.grid}.csv")
-    file = next((place for place in places if place.is_file()), None)
+def _contrasts(folder: Path, grid: str) -> Path | None:
+    """Where notebook 08 left the contrasts of a grid's rules: in the run, or published."""
+    name = f"{grid}_findings.csv"
+    places = (folder / "grids" / grid / "figures" / name, folder / "ablations" / name)
+    return next((place for place in places if place.is_file()), None)
+
+
+def _judged(rule: Rule, file: Path | None, doubt: Doubt | None, table: pd.DataFrame) -> Claim:
     if file is None:
         return Claim(rule.claim, "not measured", (), "")
-    if doubt := checked.doubt(file):
+    if doubt:
         return withheld(rule.claim, doubt, str(portable(file)))
-    compared = list(_compared(rule, pd.read_csv(file)))
-    outcomes = [_holds(rule, subject, rival) for _, subject, rival in compared]
-    evidence = tuple(_words(rule, *each) for each in compared)
-    return Claim(rule.claim, verdict_on(outcomes, _WORDS), evidence, str(portable(file)))
+    rows = table[table["claim"] == rule.claim]
+    return Claim(rule.claim, verdict_on(list(rows["outcome"]), _WORDS), evidence(rows), str(portable(file)))
 
 
 def withheld(claim: str, doubt: Doubt, file: str) -> Claim:
@@ -154,58 +133,3 @@ def reasons_shown(reasons: Sequence[str]) -> tuple[str, ...]:
     """The first reasons, and how many more there are."""
     more = len(reasons) - _SHOWN
     return (*reasons[:_SHOWN], *([f"and {more} more"] if more > 0 else []))
-
-
-def _compared(rule: Rule, table: pd.DataFrame) -> Iterator[tuple[str, Any, Any]]:
-    """Model, domain and strategy in words, the subject's row, and the rival's (None if the rule has no rival)."""
-    subjects = _chosen(table[table["answering"].isin(rule.ways)], rule.subject).dropna(subset=[rule.measure])
-    rivals = _chosen(table, rule.rival).dropna(subset=[rule.measure])
-    within = [column for column in WITHIN if column not in rule.rival]
-    varying = [column for column in WITHIN if subjects[column].nunique() > 1]
-    for _, subject in subjects.iterrows():
-        alike = rivals[(rivals[within] == subject[within]).all(axis="columns")]
-        where = ", ".join(label(str(subject[column])) for column in varying)
-        if not rule.rival:
-            yield where, subject, None
-        elif len(alike):
-            yield where, subject, alike.iloc[0]
-
-
-def _chosen(table: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
-    for column, value in values.items():
-        table = table[table[column] == value]
-    return table
-
-
-def _holds(rule: Rule, subject: Any, rival: Any) -> bool:
-    low, high = (subject[f"{rule.measure}_{end}"] for end in ("low", "high"))
-    if rule.relation == "at chance":
-        return bool(low <= CHANCE <= high)
-    other_low, other_high = (rival[f"{rule.measure}_{end}"] for end in ("low", "high"))
-    return bool(
-        {
-            "above": low > other_high,
-            "below": high < other_low,
-            "not above": low <= other_high,
-            "not below": high >= other_low,
-            "level with": low <= other_high and high >= other_low,
-        }[rule.relation]
-    )
-
-
-def _words(rule: Rule, where: str, subject: Any, rival: Any) -> str:
-    said = share(subject, rule.measure) + (f", compared with {share(rival, rule.measure)}" if rival is not None else "")
-    return f"{where}: {said}" if where else said
-
-
-def share(row: Any, measure: str) -> str:
-    """An accuracy with its interval, in percent."""
-    low, high = row[f"{measure}_low"], row[f"{measure}_high"]
-    return f"{row[measure]:.1f}\xa0% [{low:.1f},\xa0{high:.1f}]"  # no line break between number, unit and interval
-
-
-def verdict_on(outcomes: Sequence[bool], words: tuple[str, str, str]) -> str:
-    """The first word if all outcomes hold, the second if some do, the third if none does."""
-    if not len(outcomes):
-        return "not measured"
-    return words[0] if all(outcomes) else words[1] if any(outcomes) else words[2]

@@ -21,11 +21,10 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from helpers.results.figures.style import label
-from helpers.results.stats import combined_p_value, mcnemar_exact, seed_by_seed, wilson
+from helpers.results.stats import MARGIN, combined_p_value, mcnemar_exact, seed_by_seed, wilson
 from helpers.results.stats.power import ALPHA, POWER
 from helpers.results.tables import of_protocol, of_variant
 
-MARGIN = 10.0  # points that one would give up to need no images; a convention, so every caller can set it
 Z, Z_POWER = float(norm.ppf(1 - ALPHA / 2)), float(norm.ppf(POWER))
 MOST_QUESTIONS = 10_000  # above it, only "more than" is said
 TEXT, BASE, IMAGE = "text_only", "base", "image_text"

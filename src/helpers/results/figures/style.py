@@ -71,6 +71,17 @@ STYLE: Any = {
 }
 styled = mpl.rc_context(STYLE)  # decorates a drawing function; the style applies only inside it
 
+BASELINES = {
+    "options_described": "told the descriptions",
+    "dictionary": "dictionary of its words",
+    "contrastive": "CLIP by description",
+    "nearest_features": "nearest image, CLIP",
+    "nearest_pixels": "nearest image, pixels",
+    "prior": "prior of the texts",
+    "most_frequent_option": "commonest option",
+    "longest_option": "longest option",
+}  # modes of notebook 12, in words
+
 # Table keys in words. Model names come from the profile. A key without an entry stands for itself.
 LABELS = {
     "base": "untuned",
@@ -78,6 +89,9 @@ LABELS = {
     "image_text": "image + text",
     "hybrid": "hybrid",
     "printed": "printed text",
+    **BASELINES,
+    "baseline": "No model",
+    "option_only": "option alone",
     "direct": "asked directly",
     "describe_then_answer": "describe, then answer",
     "describe_then_answer_tuned": "describe (tuned), then answer",
@@ -92,6 +106,7 @@ LABELS = {
     "guided": "image, guided",
     "option_likelihood": "option likelihood",
     "option_likelihood_normalised": "length-normalised option likelihood",
+    "option_score": "likeness or count",
     "letter": "generated letter",
     "letter_likelihood": "letter likelihood",
 }
@@ -151,6 +166,9 @@ def values_of(table: pd.DataFrame, column: str) -> list[Any]:
 def questions_said(group: pd.DataFrame, kind: str) -> str:
     """The number of questions behind a group of accuracies: "200", or "116–200" if its rows differ."""
     counts = group["n_type1"] + group["n_type2"] if kind == "overall" else group[f"n_{kind}"]
+    counts = counts[group[kind].notna()]
+    if counts.empty:
+        return "0"
     return f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()}–{counts.max()}"
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.results.figures.style import SMALL, SOFT, label, notice, page, questions_said, styled, values_of
+from helpers.results.figures.style import BASELINES, SMALL, SOFT, label, notice, page, questions_said, styled, values_of
 
 # Inches.
 _LINE = 0.165  # from one line to the next
@@ -21,7 +21,11 @@ NUMBER = 0.27  # of the number alone
 _GAP = 0.12  # between the rules of two blocks
 
 MEASURES = ("type1", "type2", "overall")
-ASKED = {"describe_then_answer_tuned": "describe, tuned"}  # short, for a narrow column
+ASKED = {
+    "direct": "directly",
+    "describe_then_answer": "describing",
+    "describe_then_answer_tuned": "describing, tuned",
+}  # short, for a narrow column
 NOTE = (
     "Accuracy in percent (mean over the seeds), with Wilson’s 95\xa0% interval for n questions. "
     "Bold: the highest in its column within a group{where}. Chance: 25\xa0%.{protocol}"
@@ -156,7 +160,8 @@ def _line(
     mode, answering = line
     seeds = group.loc[(group["mode"] == mode) & (group["answering"] == answering), "seeds"].max()
     axes.text(LABELS_AT["mode"], at, label(mode), va="center")
-    axes.text(LABELS_AT["answering"], at, ASKED.get(answering, answering), va="center")
+    if mode not in BASELINES:  # whose names take both columns: they are asked in their own way
+        axes.text(LABELS_AT["answering"], at, ASKED.get(answering, label(answering)), va="center")
     axes.text(LABELS_AT["seeds"] + 0.13, at, str(seeds), ha="center", va="center")
     for column, cells in standing:
         best = cells[column.measure].max() if column.image == "with" else None

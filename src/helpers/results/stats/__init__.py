@@ -10,12 +10,15 @@ A *row* is one answer to one question (see `helpers.results.tables.read_answers`
 
 from helpers.results.stats.accuracy import accuracy_table, seed_table, unreadable_table, wilson
 from helpers.results.stats.agreement import agreement_table
-from helpers.results.stats.bootstrap import bootstrap_table, cluster_interval, cluster_intervals
+from helpers.results.stats.bootstrap import bootstrap_table, resampled_interval
 from helpers.results.stats.confusion import confusion_table, look_alike_table
 from helpers.results.stats.leakage import leakage_table
 from helpers.results.stats.paired import (
+    MARGIN,
     combined_p_value,
+    difference,
     difference_table,
+    from_chance,
     holm,
     mcnemar_exact,
     paired_table,
@@ -24,7 +27,8 @@ from helpers.results.stats.paired import (
 from helpers.results.stats.power import detectable_paired, detectable_unpaired
 
 __all__ = [
-    "accuracy_table", "agreement_table", "bootstrap_table", "cluster_interval", "cluster_intervals", "combined_p_value",
-    "confusion_table", "detectable_paired", "detectable_unpaired", "difference_table", "holm", "leakage_table",
-    "look_alike_table", "mcnemar_exact", "paired_table", "seed_by_seed", "seed_table", "unreadable_table", "wilson",
+    "MARGIN", "accuracy_table", "agreement_table", "bootstrap_table", "combined_p_value", "confusion_table",
+    "detectable_paired", "detectable_unpaired", "difference", "difference_table", "from_chance", "holm",
+    "leakage_table", "look_alike_table", "mcnemar_exact", "paired_table", "resampled_interval", "seed_by_seed",
+    "seed_table", "unreadable_table", "wilson",
 ]  # fmt: skip

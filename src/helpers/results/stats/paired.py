@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.results.stats.bootstrap import Resample, cluster_intervals, per_question
+from helpers.results.stats.accuracy import CHANCE
+from helpers.results.stats.bootstrap import class_of, resampled_interval
 from helpers.results.stats.power import detectable_paired
 
+MARGIN = 10.0  # points that one would give up to need no images: a convention, stated before anything was measured
 Pairs = Sequence[tuple[str, str]]
-COMPARED = ("seed", "question_id", "image_path", "correct")
+COMPARED = ("seed", "question_id", "class_id", "image_path", "correct")
 
 
 @dataclass(frozen=True)
@@ -91,25 +93,55 @@ DIFFERENCE_COLUMNS = (
 def difference_table(rows: pd.DataFrame, by: Sequence[str], pairs: Pairs, column: str = "mode") -> pd.DataFrame:
     """How many points the second value of each pair is above the first, per group and question type.
 
-    In points (percent): `difference` of the means over the seeds; `low` and `high` of its bootstrap interval over
-    images; `discordant`, the share of questions that only one of the two got right; `detectable`, the smallest
-    difference that these questions can show at that discordance (80 % power; nan: none). `p_value` is McNemar's; for
-    several seeds it is `combined_p_value`. `p_holm` is corrected over all rows of the table. If the two were asked
+    Columns as `difference` gives them, and `p_holm`, corrected over all rows of the table. If the two were asked
     different questions, only the accuracies and their difference are given.
     """
-    found: list[dict[str, Any]] = []
-    gains: dict[int, Resample] = {}  # by place in the table
-    for names, first, second in _compared(rows, [*by, "question_type"], pairs, column):
-        one, other = per_question(first), per_question(second)
-        if set(one.index) == set(other.index):
-            gains[len(found)] = other["correct"] - one["correct"].reindex(other.index), other["cluster"]
-            names |= _tests(first, second, len(other))
-        found.append(names | _difference(one, other) | {"seeds": second["seed"].nunique()})
-    for place, (low, high) in zip(gains, cluster_intervals(list(gains.values())), strict=True):
-        found[place] |= {"low": 100 * low, "high": 100 * high}
+    found = [
+        names | difference(first, second)
+        for names, first, second in _compared(rows, [*by, "question_type"], pairs, column)
+    ]
     columns = [*by, "question_type", *DIFFERENCE_COLUMNS]
     table = pd.DataFrame(found, columns=[name for name in columns if name != "p_holm"])
     return table.assign(p_holm=holm(table["p_value"]))[columns]
+
+
+def difference(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any]:
+    """How many points the second rows are above the first, on the same questions of one type; without them, no tests.
+
+    In points (percent): ``difference`` of the means over the seeds; ``low`` and ``high`` of its 95 % interval over
+    classes and seeds (`resampled_interval`); ``discordant``, the share of questions that only one of the two got right;
+    ``detectable``, the smallest difference that these questions can show at that discordance (80 % power; nan: none).
+    ``p_value`` is McNemar's; for several seeds it is `combined_p_value`.
+    """
+    accuracies = [100 * rows.groupby("question_id")["correct"].mean().mean() for rows in (first, second)]
+    found: dict[str, Any] = dict(zip(("accuracy_first", "accuracy_second"), accuracies, strict=True))
+    found |= {"difference": accuracies[1] - accuracies[0], "seeds": second["seed"].nunique()}
+    found["n"] = n = second["question_id"].nunique()
+    if set(first["question_id"]) != set(second["question_id"]):
+        return found
+    of = class_of(second.drop_duplicates("question_id")).set_axis(second["question_id"].drop_duplicates())
+    gains, tests = [], []
+    for seed, right, against in seed_by_seed(first, second):
+        gain = against.astype(int) - right.reindex(against.index).astype(int)
+        gains.append(pd.DataFrame({"gain": gain, "class": of.reindex(gain.index), "seed": seed}))
+        tests.append(mcnemar_exact(right, against))
+    if not tests:  # no common seed
+        return found
+    paired = pd.concat(gains)
+    discordant = float(np.mean([test.only_first + test.only_second for test in tests])) / n
+    found |= {"discordant": 100 * discordant, "detectable": 100 * detectable_paired(n, discordant)}
+    found["p_value"] = combined_p_value([test.p_value for test in tests])
+    low, high = resampled_interval(paired["gain"], paired["class"], paired["seed"])
+    return found | {"low": 100 * low, "high": 100 * high}
+
+
+def from_chance(rows: pd.DataFrame) -> dict[str, Any]:
+    """How many points the rows are above chance: the columns of `difference` that need no second set of answers."""
+    accuracy = 100 * rows.groupby("question_id")["correct"].mean().mean()
+    found = {"accuracy_first": CHANCE, "accuracy_second": accuracy, "difference": accuracy - CHANCE}
+    found |= {"n": rows["question_id"].nunique(), "seeds": rows["seed"].nunique()}
+    low, high = resampled_interval(rows["correct"], class_of(rows), rows["seed"])
+    return found | {"low": 100 * low - CHANCE, "high": 100 * high - CHANCE}
 
 
 def _compared(
@@ -138,19 +170,3 @@ def seed_by_seed(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[tuple[ob
 
 def _right(rows: pd.DataFrame) -> pd.Series:
     return rows.set_index("question_id")["correct"].astype(bool)
-
-
-def _difference(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, float]:
-    first, second = 100 * one["correct"].mean(), 100 * other["correct"].mean()
-    return {"n": len(other), "accuracy_first": first, "accuracy_second": second, "difference": second - first}
-
-
-def _tests(first: pd.DataFrame, second: pd.DataFrame, n: int) -> dict[str, float]:
-    """McNemar's test over the common seeds; empty if there are none."""
-    tests = [mcnemar_exact(right, against) for _, right, against in seed_by_seed(first, second)]
-    if not tests:
-        return {}
-    discordant = float(np.mean([test.only_first + test.only_second for test in tests])) / n
-    detectable = 100 * detectable_paired(n, discordant)
-    p_value = combined_p_value([test.p_value for test in tests])
-    return {"discordant": 100 * discordant, "detectable": detectable, "p_value": p_value}

@@ -24,7 +24,10 @@ from helpers.schemas import AnswerRow
 
 _Overrides = Mapping[str, Any]
 
-RETENTION_COLUMNS = ("model", "domain", "mode", "variant", "seed", "protocol", "category", "correct")
+RETENTION_COLUMNS = (
+    *("model", "domain", "mode", "variant", "seed", "protocol", "category", "correct"),
+    *("image", "answering", "question_type", "question_id", "class_id", "image_path"),
+)
 _KINDS = {"type1": 1, "type2": 2}
 DIFFERENCES = {
     "difference": "difference",
@@ -132,22 +135,24 @@ def grid_table(
     `rows` have one protocol per variant. A variant that is not in `variants` is named by its key.
     """
     known = {key: variants.get(key, Variant(key, key == MAIN)) for key in rows["variant"].unique()}
-    renamed = _renamed(rows, known)
+    named = renamed(rows, known)
     by = ["variant", "model", "domain", *facets, "mode", "image", "answering"]
-    table = accuracy_table(renamed, [*by, "protocol"])
-    tokens = renamed.groupby(by)["new_tokens"].mean().rename("tokens").reset_index()
+    table = accuracy_table(named, [*by, "protocol"])
+    tokens = named.groupby(by)["new_tokens"].mean().rename("tokens").reset_index()
     table = _joined(table, tokens, by)
-    for part in _differences(renamed, by, known):
+    for part in _differences(named, by, known):
         table = _joined(table, part, by)
     table = _joined(table, _training(rows, resources, known), _RUN)
-    table = _joined(table, _retained(_renamed(retention, known)), _RUN)
+    table = _joined(table, _retained(renamed(retention, known)), _RUN)
     return _arranged(table, known)
 
 
-def _renamed(rows: pd.DataFrame, known: Mapping[str, Variant]) -> pd.DataFrame:
-    """The rows with their variants' names in place of the keys."""
+def renamed(rows: pd.DataFrame, known: Mapping[str, Variant]) -> pd.DataFrame:
+    """The rows with their variants' names in place of the keys, and each variant's place ``x`` on a numeric axis."""
     names = {key: variant.name for key, variant in known.items()}
-    return rows.assign(variant=rows["variant"].map(lambda key: names.get(key, key)))
+    places = {key: variant.x for key, variant in known.items()}
+    keys = rows["variant"]
+    return rows.assign(variant=keys.map(lambda key: names.get(key, key)), x=keys.map(places))
 
 
 def _joined(table: pd.DataFrame, part: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

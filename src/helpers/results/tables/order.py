@@ -6,8 +6,16 @@ from helpers.domains import domain_labels
 
 _ORDER: dict[str, tuple[str, ...]] = {
     "model": ("qwen2_vl", "llava_next", "qwen2_vl_7b", "llava_next_7b"),
-    "mode": ("base", "text_only", "printed", "hybrid", "image_text"),
-    "answering": ("direct", "describe_then_answer", "describe_then_answer_tuned"),
+    "mode": (
+        "base",
+        "text_only",
+        "printed",
+        "hybrid",
+        "image_text",
+        *("options_described", "dictionary", "contrastive", "nearest_features", "nearest_pixels", "prior"),
+        *("most_frequent_option", "longest_option"),
+    ),
+    "answering": ("direct", "describe_then_answer", "describe_then_answer_tuned", "option_only"),
     "image": ("with", "guided", "described", "other", "blank", "without"),
 }
 _KEYS = ("model", "domain", "mode", "answering", "image")

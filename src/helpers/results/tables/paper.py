@@ -24,13 +24,17 @@ PAPER_NAMES = {
 }
 
 
-def table1(rows: pd.DataFrame, protocol: str | None = None) -> pd.DataFrame:
+def table1(rows: pd.DataFrame, protocol: str | None = None, baselines: pd.DataFrame | None = None) -> pd.DataFrame:
     """The paper's Table 1: accuracy with the image shown, one row per model, domain, mode and prompting strategy.
 
-    Only the unchanged profile counts (variant `main`), read by one protocol; None: the first in the rows.
+    Only the unchanged profile counts (variant `main`), read by one protocol; None: the first in the rows. The rows of
+    ``baselines`` (notebook 12) follow those of their model.
     """
     rows = of_protocol(of_variant(rows), protocol)
-    return _accuracies(rows[rows["image"] == "with"], (*GROUP, "protocol"))
+    rows = rows[rows["image"] == "with"]
+    if baselines is not None and len(baselines):
+        rows = pd.concat([rows, baselines], ignore_index=True)
+    return _accuracies(rows, (*GROUP, "protocol"))
 
 
 def table2(rows_with: pd.DataFrame, rows_without: pd.DataFrame, protocol: str | None = None) -> pd.DataFrame:
@@ -50,7 +54,11 @@ def table2(rows_with: pd.DataFrame, rows_without: pd.DataFrame, protocol: str | 
 
 
 def _accuracies(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    return in_order(accuracy_table(rows, by)).round(1)
+    table = in_order(accuracy_table(rows, by)).round(1)
+    asked_both = (table["n_type1"] > 0) & (table["n_type2"] > 0)
+    overall = ["overall", "overall_low", "overall_high"]
+    table[overall] = table[overall].where(asked_both | ~asked_both.any())  # one type alone is no overall beside both
+    return table
 
 
 def gains(table: pd.DataFrame, measure: str = "type1", over: str = "base", of: str = "text_only") -> pd.DataFrame:
