@@ -96,7 +96,7 @@ def copy(step):
 
 # Pictures are too many to be watched one by one. The notebook that put them there stands for them: its executed copy is
 # another one each time.
-PICTURES = copy("dataset")
+IMAGES = copy("dataset")
 
 
 def trained(step, name):
@@ -167,7 +167,7 @@ def adapter(wildcards):
 
 def descriptions(wildcards):
     """The untuned model's words, where a run describes pictures with it: from its own evaluation as the profile has it."""
-    if not all("describe" in s.answering for s in (VARIANTS[wildcards.variant].evaluation, PROFILE.evaluation)):
+    if not all("describe_then_answer" in s.answering for s in (VARIANTS[wildcards.variant].evaluation, PROFILE.evaluation)):
         return []
     made_by = {**wildcards, "mode": "base", "variant": MAIN, "seed": "0"}
     return [] if made_by == dict(wildcards) else file("evaluation", "descriptions.jsonl").format(**made_by)
@@ -269,7 +269,7 @@ def grid_parameters(wildcards):
         "output_dir": str(LAYOUT.folder("grid", grid=name)),
         "answer_files": of_grid(name, "evaluation", "answers.jsonl"),
         "resource_files": of_grid(name, "training", "resources.json"),
-        "images": [] if GRIDS[name].pictures else ["with"],
+        "images": [] if GRIDS[name].images else ["with"],
         "x": GRIDS[name].x,
         "variants": {run.key("evaluation"): run.overrides for run in GRID_RUNS[name]},
         "labels": {run.key("evaluation"): run.label for run in GRID_RUNS[name] if run.mode != "base"},
@@ -448,19 +448,19 @@ INPUTS = {
     "data": {"source": lambda wildcards: ORIGINS[wildcards.domain]},
     "dataset": {
         "data": of_run("data", made("data")),
-        "pictures": of_run("data", copy("data")),
+        "images": of_run("data", copy("data")),
         "prompts": lambda wildcards: prompts("build", wildcards),
     },
     "training": {
         "model": lambda wildcards: MODELS[wildcards.model],
         "samples": of_run("dataset", f"{LAYOUT.folder('dataset')}/{{mode}}.jsonl"),
-        "pictures": lambda wildcards: [] if wildcards.mode == "text_only" else earlier("dataset", PICTURES, wildcards),
+        "images": lambda wildcards: [] if wildcards.mode == "text_only" else earlier("dataset", IMAGES, wildcards),
     },
     "evaluation": {
         "model": lambda wildcards: MODELS[wildcards.model],
         "adapter": adapter,
         "questions": of_run("dataset", file("dataset", "questions.jsonl")),
-        "pictures": of_run("dataset", PICTURES),
+        "images": of_run("dataset", IMAGES),
         "descriptions": descriptions,
         "prompts": lambda wildcards: prompts("evaluation", wildcards),
     },
@@ -477,7 +477,7 @@ INPUTS = {
     },
     "baselines": {
         "questions": file("dataset", "questions.jsonl").replace("{variant}", MAIN),
-        "pictures": PICTURES.replace("{variant}", MAIN),
+        "images": IMAGES.replace("{variant}", MAIN),
         "models": [name for files in MODELS.values() for name in files],
         "contrastive": model_files(PROFILE.contrastive_model) if PROFILE.contrastive_model else [],
     },

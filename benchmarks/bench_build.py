@@ -32,10 +32,10 @@ from helpers.rows import RowFile
 from helpers.schemas import ClassText, Question, write_samples, write_texts
 from helpers.workflow.provenance import hardware, package_versions
 
-QUESTIONS, PICTURES, SIDE = 657, 237, 1_100  # as K-VISCUIT has; the side gives JPEGs of about 250 kB
+QUESTIONS, IMAGES, SIDE = 657, 237, 1_100  # as K-VISCUIT has; the side gives JPEGs of about 250 kB
 SETTINGS = Build(
     directions=["name_to_description", "description_to_name"],
-    parts=["look", "background"],
+    parts=["appearance", "background"],
     detail_share=0.8,
     shuffled=True,  # the most that a build does: the texts are read twice at once
     hybrid_share=0.5,
@@ -45,20 +45,20 @@ SETTINGS = Build(
 )
 
 
-def texts(number: int, picture: str | None = None) -> Iterator[ClassText]:
+def texts(number: int, image: str | None = None) -> Iterator[ClassText]:
     """Invented texts, about as long as written ones."""
     for i in range(number):
-        look = " ".join(f"Part {part} of it has colour {(i * 7 + part) % 1000}." for part in range(12))
+        appearance = " ".join(f"Part {part} of it has colour {(i * 7 + part) % 1000}." for part in range(12))
         background = " ".join(f"It was known to people of place {(i + part) % 500}." for part in range(8))
         yield ClassText(
             class_id=f"class_{i:06}",
             name=f"Name {i:06}",
             domain="invented",
-            look=look,
+            appearance=appearance,
             background=background,
             wording=0,
             writer="invented",
-            picture=picture and picture.format(i),
+            image=image and image.format(i),
         )
 
 
@@ -74,10 +74,10 @@ def build(folder: Path, number: int) -> tuple[int, Callable[[], object]]:
 
 def audited(folder: Path, number: int) -> tuple[int, Callable[[], object]]:
     """The same for the audit of so many questions."""
-    for i in range(PICTURES):
+    for i in range(IMAGES):
         photograph(folder / f"test{i}.jpg", i)
-        photograph(folder / f"train{i}.jpg", PICTURES + i)
-    write_texts(folder / "texts.jsonl", texts(PICTURES, "train{}.jpg"))
+        photograph(folder / f"train{i}.jpg", IMAGES + i)
+    write_texts(folder / "texts.jsonl", texts(IMAGES, "train{}.jpg"))
     file = RowFile(folder / "texts.jsonl", ClassText)
     questions = [question(i) for i in range(number)]
     return number, lambda: audit(questions, build_samples(file, "image_text", SETTINGS), folder, outside=True)
@@ -101,13 +101,13 @@ def question(i: int) -> Question:
     return Question(
         domain="invented",
         question_id=f"q{i}",
-        question_type=1 if i < PICTURES else 2,
+        question_type=1 if i < IMAGES else 2,
         category="invented",
-        class_id=f"class_{i % PICTURES:06}",
+        class_id=f"class_{i % IMAGES:06}",
         question=f"What do people of place {i} do with part {i % 12} of the thing in this picture?",
         options=[f"They take colour {(i * 13 + n) % 1000} to place {n}" for n in range(4)],
         answer=i % 4,
-        picture=f"test{i % PICTURES}.jpg",
+        image=f"test{i % IMAGES}.jpg",
         split="test",
     )
 

@@ -167,7 +167,7 @@ def scored(reader: Any, questions: Sequence[Any], folder: Path, protocol: str) -
     from helpers.evaluation.strategies import Exam, answer_all
 
     if protocol == "written":
-        prompts = [Prompt(q.question, Shown(folder / q.picture)) for q in questions]
+        prompts = [Prompt(q.question, Shown(folder / q.image)) for q in questions]
         replies = reader.replies(prompts, "question", WRITTEN_TOKENS)
         return [{"question_id": q.question_id, "found": [r.text]} for q, r in zip(questions, replies, strict=True)]
     image = "with" if protocol == "letter" else "without"
@@ -245,7 +245,7 @@ def exported(number: int, folder: Path, kind: str) -> Path:
     return tasks
 
 
-def with_pictures_of(size: int, model: Path, folder: Path) -> Path:
+def with_images_of(size: int, model: Path, folder: Path) -> Path:
     """The model's folder, by links, with a processor and configuration for pictures of that many pixels a side."""
     copy = folder / str(size) / model.name
     copy.mkdir(parents=True, exist_ok=True)
@@ -254,11 +254,11 @@ def with_pictures_of(size: int, model: Path, folder: Path) -> Path:
         (copy / file.name).symlink_to(file)
     for name in ("processor_config.json", "config.json"):
         content = json.loads((copy / name).read_text(encoding="utf-8"))
-        pictures = content.get("image_processor", content)
-        if "image_grid_pinpoints" in pictures:
-            pictures["image_grid_pinpoints"] = [[size, size]]
-        elif "longest_edge" in pictures.get("size", {}):
-            pictures["size"] = dict.fromkeys(pictures["size"], size * size)  # in this processor an area
+        images = content.get("image_processor", content)
+        if "image_grid_pinpoints" in images:
+            images["image_grid_pinpoints"] = [[size, size]]
+        elif "longest_edge" in images.get("size", {}):
+            images["size"] = dict.fromkeys(images["size"], size * size)  # in this processor an area
         (copy / name).unlink()
         (copy / name).write_text(json.dumps(content), encoding="utf-8")
     return copy
@@ -454,7 +454,7 @@ def main() -> None:
             for model in given.models:
                 path = Path(model).resolve()
                 if model in TINY:
-                    path = with_pictures_of(KINDS[kind][0], DATA / "models" / model, folder)
+                    path = with_images_of(KINDS[kind][0], DATA / "models" / model, folder)
                 add_likelihood_task(tasks, path, folder)
                 load = [str(given.batch), given.dtype]
                 for weights in given.weights:

@@ -29,7 +29,7 @@ from helpers.paths import resolve
 from helpers.results.tables import write_csv
 from helpers.workflow.provenance import hardware, package_versions
 
-PICTURES = 237  # of K-VISCUIT; it has 657 questions
+IMAGES = 237  # of K-VISCUIT; it has 657 questions
 TYPE_2 = 420
 GROUP = 100  # rows a row group, as `datasets` writes them for pictures
 
@@ -59,7 +59,7 @@ def circumstances() -> dict[str, str | None]:
 
 def in_own_process(row: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`measure` in a fresh interpreter, whose peak of memory is then the reader's own."""
-    target = str(folder / "out" / row["data"] / str(row["pictures"]))
+    target = str(folder / "out" / row["data"] / str(row["images"]))
     command = [sys.executable, __file__, "--measure", row["source"], str(row["path"]), target]
     return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
@@ -72,7 +72,7 @@ def measure(source: str, path: str, target: str) -> dict[str, Any]:
     domain = open_domain("butterfly", source, path, None, 5, 224, 0)
     questions = domain.questions()
     read = time.perf_counter() - start
-    domain.bring_pictures(Path(target))
+    domain.bring_images(Path(target))
     brought = time.perf_counter() - start - read
     return {
         "questions": len(questions),
@@ -97,26 +97,26 @@ def peak_mb() -> int:
 def data_sets(folder: Path) -> Iterator[dict[str, Any]]:
     """Make the data sets one after the other: what each is called, how large it is and where it lies."""
     for times in (1, 4):
-        original = kviscuit(folder / f"kviscuit{times}", PICTURES * times, TYPE_2 * times)
+        original = kviscuit(folder / f"kviscuit{times}", IMAGES * times, TYPE_2 * times)
         for name, path in (("kviscuit folder", original), ("kviscuit parquet", as_parquet(original))):
-            yield described(name, "kviscuit", path, PICTURES * times)
+            yield described(name, "kviscuit", path, IMAGES * times)
     yield described("butterfly folders", "butterflies", kaggle(folder / "kaggle"), 100 * 16)
     yield described("butterfly questions", "butterflies", authors(folder / "authors"), 200)
 
 
-def described(name: str, source: str, path: Path, pictures: int) -> dict[str, Any]:
+def described(name: str, source: str, path: Path, images: int) -> dict[str, Any]:
     """The first columns of a row."""
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return {"data": name, "source": source, "path": path, "pictures": pictures, "mb": round(size / 1e6)}
+    return {"data": name, "source": source, "path": path, "images": images, "mb": round(size / 1e6)}
 
 
-def kviscuit(folder: Path, pictures: int, type_2: int) -> Path:
+def kviscuit(folder: Path, images: int, type_2: int) -> Path:
     """The original layout: a Type-1 question a picture, and Type-2 questions dealt out over the pictures."""
     rng = random.Random(0)
     (folder / "images").mkdir(parents=True)
-    for number in range(pictures):
+    for number in range(images):
         (folder / "images" / f"{number}.jpg").write_bytes(photo(rng, number))
-    shown = [(1, number) for number in range(pictures)] + [(2, number % pictures) for number in range(type_2)]
+    shown = [(1, number) for number in range(images)] + [(2, number % images) for number in range(type_2)]
     lines = (json.dumps(annotation(kind, number)) for kind, number in sorted(shown, key=lambda pair: pair[1]))
     (folder / "annotations.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
@@ -153,8 +153,8 @@ def as_parquet(original: Path) -> Path:
     lines = (original / "annotations.jsonl").read_text(encoding="utf-8").splitlines()
     folder = original.with_name(f"{original.name}-parquet")
     folder.mkdir()
-    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    schema = pa.Table.from_pylist([json.loads(lines[0])]).schema.append(pa.field("image", picture))
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.Table.from_pylist([json.loads(lines[0])]).schema.append(pa.field("image", image))
     with ParquetWriter(folder / "test-00000-of-00001.parquet", schema) as writer:
         for start in range(0, len(lines), GROUP):
             rows = [json.loads(line) for line in lines[start : start + GROUP]]

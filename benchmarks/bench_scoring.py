@@ -40,31 +40,31 @@ def drawn_questions(number: int, folder: Path, size: int = 56, each: int = 2) ->
     from helpers.domains import drawn
 
     classes = drawn.load_classes("butterfly")
-    pictures = -(-number // (each * len(classes)))
-    drawn.save_pictures(classes, "test", pictures, folder, size, 0)
+    images = -(-number // (each * len(classes)))
+    drawn.save_images(classes, "test", images, folder, size, 0)
     asked = [
         question.model_copy(update={"question_id": f"{question.question_id}-{again}"})
         for again in range(-(-each // 2))  # a naming question and one on a fact each time
-        for question in drawn.drawn_questions(classes, "test", pictures, again)
+        for question in drawn.drawn_questions(classes, "test", images, again)
     ]
-    by_picture: dict[str, list[Any]] = {}
+    by_image: dict[str, list[Any]] = {}
     for question in asked:
-        by_picture.setdefault(str(question.picture), []).append(question)
-    order = sorted(by_picture, key=lambda picture: picture.rpartition("-")[2])
-    return [question for picture in order for question in by_picture[picture][:each]][:number]
+        by_image.setdefault(str(question.image), []).append(question)
+    order = sorted(by_image, key=lambda image: image.rpartition("-")[2])
+    return [question for image in order for question in by_image[image][:each]][:number]
 
 
 def by_full_passes(model: Any, processor: Any) -> Callable[[Sequence[Any], Path], list[list[float]]]:
     """The first version: batches of (question, option), all logits."""
     import torch
 
-    from helpers.images import open_picture
+    from helpers.images import open_image
     from helpers.models.batches import IGNORED, assistant, training_batch, user
 
     @torch.inference_mode()
     def answer(questions: Sequence[Any], folder: Path) -> list[list[float]]:
-        pictures = [open_picture(folder / q.picture) for q in questions]
-        pairs = [(q, p, s) for q, p in zip(questions, pictures, strict=True) for s in q.sentences()]
+        images = [open_image(folder / q.image) for q in questions]
+        pairs = [(q, p, s) for q, p in zip(questions, images, strict=True) for s in q.sentences()]
         scores: list[float] = []
         for start in range(0, len(pairs), BATCH):
             rows = pairs[start : start + BATCH]
@@ -86,7 +86,7 @@ def by_trees(model: Any, processor: Any) -> Callable[[Sequence[Any], Path], list
 
     def answer(questions: Sequence[Any], folder: Path) -> list[list[float]]:
         reader = Reader(model, processor, BATCH, 64)
-        prompts = [Prompt(q.question, Shown(folder / q.picture)) for q in questions]
+        prompts = [Prompt(q.question, Shown(folder / q.image)) for q in questions]
         found = reader.likelihoods(prompts, [q.sentences() for q in questions], "question")
         return [[option.total for option in four] for four in found]
 

@@ -44,11 +44,11 @@ def make_data(folder: Path, classes: int, side: int = 56, directions: tuple[str,
     from helpers.config.profiles import load_profile
     from helpers.datasets.build import build_samples
     from helpers.domains import open_domain
-    from helpers.domains.drawn import save_pictures
+    from helpers.domains.drawn import save_images
     from helpers.schemas import write_samples
 
     domain = open_domain("butterfly", "drawn", None, classes, 1, side, 0, distractors="random")
-    save_pictures(domain.classes, "train", 1, folder, side, 0)
+    save_images(domain.classes, "train", 1, folder, side, 0)
     texts = domain.offline_texts(1)
     build = load_profile("demo", {"build.directions": list(directions)} if directions else {}).build
     for mode in ("text_only", "image_text"):
@@ -153,11 +153,11 @@ def trl_data(data: Path, mode: str) -> Any:
     for row in rows:
         user, assistant = row["messages"]
         texts = [part for part in user["content"] if part["type"] == "text"]
-        pictures = [str(data / part["path"]) for part in user["content"] if part["type"] == "image"]
-        prompt = [{"role": "user", "content": texts[0]["text"] if pictures else texts}]
+        images = [str(data / part["path"]) for part in user["content"] if part["type"] == "image"]
+        prompt = [{"role": "user", "content": texts[0]["text"] if images else texts}]
         answer = assistant["content"][0]["text"]
-        completion = [{"role": "assistant", "content": answer if pictures else assistant["content"]}]
-        made.append({"prompt": prompt, "completion": completion} | ({"images": pictures} if pictures else {}))
+        completion = [{"role": "assistant", "content": answer if images else assistant["content"]}]
+        made.append({"prompt": prompt, "completion": completion} | ({"images": images} if images else {}))
     table = Dataset.from_list(made)
     return table.cast_column("images", Sequence(Image())) if "images" in table.column_names else table
 

@@ -46,7 +46,7 @@ class Things(Domain):
     def table(self) -> list[dict[str, Any]]:
         return []
 
-    def bring_pictures(self, folder: Path) -> None:
+    def bring_images(self, folder: Path) -> None:
         pass
 
     def questions(self) -> list[Question]:
@@ -97,9 +97,9 @@ def reply(body: bytes) -> bytes:
     name = json.loads(said.split("<data>\n")[1].split("\n</data>")[0])["name"]
     digits = hashlib.sha256(name.encode()).hexdigest()
     marks = " and ".join(digits[i : i + 4] for i in range(0, 40, 4))
-    look = f"This thing is round and brown, with a narrow rim, a smooth surface, and the marks {marks}."
+    appearance = f"This thing is round and brown, with a narrow rim, a smooth surface, and the marks {marks}."
     background = "It is found in the kitchens of old houses, where it serves for cooking, and it is rarely made today."
-    message = {"role": "assistant", "content": json.dumps({"look": look, "background": background})}
+    message = {"role": "assistant", "content": json.dumps({"appearance": appearance, "background": background})}
     usage = {"prompt_tokens": 400, "completion_tokens": 100}
     return json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}).encode()
 

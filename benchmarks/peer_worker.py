@@ -37,10 +37,10 @@ def processor_of(path):
     """Tokenizer, template and PIL half of a checkpoint."""
     tokenizer = AutoTokenizer.from_pretrained(path)
     if AutoConfig.from_pretrained(path).model_type == "qwen2_vl":
-        pictures = Qwen2VLImageProcessorPil.from_pretrained(path)
-        return NoVideo(pictures, tokenizer, chat_template=tokenizer.chat_template)
-    pictures = LlavaNextImageProcessorPil.from_pretrained(path)
-    return LlavaNextProcessor.from_pretrained(path, tokenizer=tokenizer, image_processor=pictures)
+        images = Qwen2VLImageProcessorPil.from_pretrained(path)
+        return NoVideo(images, tokenizer, chat_template=tokenizer.chat_template)
+    images = LlavaNextImageProcessorPil.from_pretrained(path)
+    return LlavaNextProcessor.from_pretrained(path, tokenizer=tokenizer, image_processor=images)
 
 
 class Runner(HFMultimodalLM):

@@ -57,7 +57,7 @@ def build():
 
     return Build(
         directions=["name_to_description", "description_to_name"],
-        parts=["look", "background"],
+        parts=["appearance", "background"],
         detail_share=1,
         shuffled=False,
         hybrid_share=0.5,
@@ -78,7 +78,7 @@ def butterflies(tmp_path_factory, build):
 
     folder = tmp_path_factory.mktemp("butterflies")
     domain = open_domain("butterfly", "drawn", None, 8, 1, 56, 0, distractors="random")
-    domain.bring_pictures(folder)
+    domain.bring_images(folder)
     texts = domain.offline_texts(1)
     samples = {mode: list(build_samples(texts, mode, build)) for mode in ("text_only", "image_text")}
     return SimpleNamespace(folder=folder, texts=texts, questions=domain.questions(), samples=samples)

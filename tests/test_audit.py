@@ -10,9 +10,9 @@ from helpers.images import distance, is_near, perceptual_hash
 from helpers.schemas import Question, Sample, exchange
 
 
-def sample(number: int, prompt: str = "Describe it.", answer: str = "It is green.", picture=None, class_id="luna_moth"):
-    direction = "name_to_description" if picture is None else "picture_to_name"
-    messages = exchange(prompt, answer, picture)
+def sample(number: int, prompt: str = "Describe it.", answer: str = "It is green.", image=None, class_id="luna_moth"):
+    direction = "name_to_description" if image is None else "image_to_name"
+    messages = exchange(prompt, answer, image)
     return Sample(id=f"s{number}", domain="butterfly", class_id=class_id, direction=direction, messages=messages)
 
 
@@ -22,7 +22,7 @@ def question(number: int, options: list[str], answer: int, kind: int = 1, **chan
         "category": "moth",
         "class_id": None,
         "question": f"Question {number}?",
-        "picture": None,
+        "image": None,
         "split": "test",
     }
     return Question(question_id=f"q{number}", question_type=kind, options=options, answer=answer, **given | changes)
@@ -47,20 +47,20 @@ ABCD = ["a", "b", "c", "d"]
 
 
 def test_a_test_picture_in_training_stops_the_audit(folder):
-    asked = [question(1, ABCD, 0, picture="red.png")]
+    asked = [question(1, ABCD, 0, image="red.png")]
     with pytest.raises(ValueError, match=r"1 test image.*red\.png = also_red\.png"):
-        audit(asked, [sample(1, picture="also_red.png")], folder)
-    assert audit(asked, [sample(1, picture="green.png")], folder)["training_images"] == 1
+        audit(asked, [sample(1, image="also_red.png")], folder)
+    assert audit(asked, [sample(1, image="green.png")], folder)["training_images"] == 1
 
 
 def test_a_copy_in_another_size_and_format_stops_it_where_pictures_come_from_outside(folder):
-    asked = [question(1, ABCD, 0, picture="photograph1.png")]
-    trained = [sample(1, picture="copy.jpg"), sample(2, picture="photograph2.png")]
+    asked = [question(1, ABCD, 0, image="photograph1.png")]
+    trained = [sample(1, image="copy.jpg"), sample(2, image="photograph2.png")]
     with pytest.raises(ValueError, match=r"1 training image.*photograph1\.png ~ copy\.jpg"):
         audit(asked, trained, folder, outside=True)
-    found = audit(asked, trained, folder)["near_pictures"]
+    found = audit(asked, trained, folder)["near_images"]
     assert (found["distance"], found["count"]) == (4, 1)
-    assert audit(asked, trained[1:], folder, outside=True)["near_pictures"]["count"] == 0
+    assert audit(asked, trained[1:], folder, outside=True)["near_images"]["count"] == 0
 
 
 def test_flat_pictures_are_like_no_other(folder):

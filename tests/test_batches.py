@@ -8,9 +8,9 @@ from helpers.models.loading import load_processor
 from helpers.paths import DATA
 
 
-def sample(ids, labels, axes=1, **pictures):
+def sample(ids, labels, axes=1, **images):
     positions = torch.arange(len(ids)).expand(axes, -1)
-    return {"input_ids": torch.tensor([ids]), "labels": torch.tensor([labels]), "positions": positions, **pictures}
+    return {"input_ids": torch.tensor([ids]), "labels": torch.tensor([labels]), "positions": positions, **images}
 
 
 FIRST = ([5, 6, 7], [IGNORED, 6, 7])

@@ -71,16 +71,16 @@ def test_a_run_that_fails_leaves_its_last_words_and_the_next_one_goes_on(bench, 
 
 @pytest.mark.parametrize("mode", ["text_only", "image_text"])
 def test_samples_for_llama_factory_are_the_same_words_with_a_mark_for_each_picture(bench, tmp_path, mode):
-    pictures = [{"type": "image", "path": "a.png"}] * (mode == "image_text")
-    user = {"role": "user", "content": [*pictures, {"type": "text", "text": "What is it?"}]}
+    images = [{"type": "image", "path": "a.png"}] * (mode == "image_text")
+    user = {"role": "user", "content": [*images, {"type": "text", "text": "What is it?"}]}
     answer = {"role": "assistant", "content": [{"type": "text", "text": "An Adonis."}]}
     (tmp_path / f"{mode}.jsonl").write_text(json.dumps({"messages": [user, answer]}) + "\n")
     out = bench.llamafactory_data(tmp_path, mode, tmp_path)
     index = json.loads((out / "dataset_info.json").read_text())[mode]
     (sample,) = json.loads((out / index["file_name"]).read_text())
-    assert [m["content"] for m in sample["messages"]] == ["<image>" * len(pictures) + "What is it?", "An Adonis."]
-    assert sample.get("images", []) == [str(tmp_path / "a.png")] * len(pictures)
-    assert ("images" in index["columns"]) == bool(pictures)
+    assert [m["content"] for m in sample["messages"]] == ["<image>" * len(images) + "What is it?", "An Adonis."]
+    assert sample.get("images", []) == [str(tmp_path / "a.png")] * len(images)
+    assert ("images" in index["columns"]) == bool(images)
 
 
 def test_every_way_is_a_setting_that_there_is(bench):

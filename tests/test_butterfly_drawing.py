@@ -6,11 +6,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from helpers.synthetic.appearances import BUTTERFLY, NONE, Appearance
 from helpers.synthetic.butterfly import Part, _map, draw_butterfly
-from helpers.synthetic.looks import BUTTERFLY, NONE, Look
 
 SEED = 3
-PLAIN_LOOK: Look = {
+PLAIN_APPEARANCE: Appearance = {
     "wing_colour": "green",
     "pattern": "spots",
     "pattern_colour": "pink",
@@ -20,40 +20,40 @@ PLAIN_LOOK: Look = {
     "body": "slender",
     "antennae": "clubbed",
 }
-BASE_LOOKS = (
-    PLAIN_LOOK,
-    PLAIN_LOOK | {"shape": "narrow", "body": "stout", "pattern": "bands"},
-    PLAIN_LOOK | {"shape": "tailed", "antennae": "feathered", "pattern": "checks"},
-    PLAIN_LOOK | {"shape": "scalloped", "pattern": "veins", "hindwing_colour": "green"},
-    PLAIN_LOOK | {"shape": "pointed", "pattern": "tips", "body": "stout"},
+BASE_APPEARANCES = (
+    PLAIN_APPEARANCE,
+    PLAIN_APPEARANCE | {"shape": "narrow", "body": "stout", "pattern": "bands"},
+    PLAIN_APPEARANCE | {"shape": "tailed", "antennae": "feathered", "pattern": "checks"},
+    PLAIN_APPEARANCE | {"shape": "scalloped", "pattern": "veins", "hindwing_colour": "green"},
+    PLAIN_APPEARANCE | {"shape": "pointed", "pattern": "tips", "body": "stout"},
 )
 PAIRS = [(part, *pair) for part, values in BUTTERFLY.parts.items() for pair in combinations(values, 2)]
 
 
-def pixels(look: Look, seed: int = SEED, size: int = 56) -> np.ndarray:
-    return np.asarray(draw_butterfly(look, random.Random(seed), size), dtype=float)
+def pixels(appearance: Appearance, seed: int = SEED, size: int = 56) -> np.ndarray:
+    return np.asarray(draw_butterfly(appearance, random.Random(seed), size), dtype=float)
 
 
-def with_value(look: Look, part: str, value: str) -> Look:
+def with_value(appearance: Appearance, part: str, value: str) -> Appearance:
     """The look with one part changed; a plain one loses its pattern colour."""
-    changed = look | {part: value}
+    changed = appearance | {part: value}
     return changed | {"pattern_colour": NONE} if changed["pattern"] == "plain" else changed
 
 
 @pytest.mark.parametrize("size", [56, 112, 336])
 def test_a_picture_is_rgb_and_of_the_size_asked_for(size: int) -> None:
-    picture = draw_butterfly(PLAIN_LOOK, random.Random(0), size)
-    assert picture.mode == "RGB"
-    assert picture.size == (size, size)
+    image = draw_butterfly(PLAIN_APPEARANCE, random.Random(0), size)
+    assert image.mode == "RGB"
+    assert image.size == (size, size)
 
 
 def test_the_same_seed_gives_the_same_picture() -> None:
-    assert np.array_equal(pixels(PLAIN_LOOK, 1), pixels(PLAIN_LOOK, 1))
-    assert not np.array_equal(pixels(PLAIN_LOOK, 1), pixels(PLAIN_LOOK, 2))
+    assert np.array_equal(pixels(PLAIN_APPEARANCE, 1), pixels(PLAIN_APPEARANCE, 1))
+    assert not np.array_equal(pixels(PLAIN_APPEARANCE, 1), pixels(PLAIN_APPEARANCE, 2))
 
 
 def test_a_larger_picture_shows_the_same_plate_in_the_same_pose() -> None:
-    small, large = pixels(PLAIN_LOOK), pixels(PLAIN_LOOK, size=112)
+    small, large = pixels(PLAIN_APPEARANCE), pixels(PLAIN_APPEARANCE, size=112)
     reduced = large.reshape(56, 2, 56, 2, 3).mean(axis=(1, 3))
     assert np.abs(small - reduced).mean() < 6
 
@@ -61,10 +61,10 @@ def test_a_larger_picture_shows_the_same_plate_in_the_same_pose() -> None:
 @pytest.mark.parametrize(("part", "one", "other"), PAIRS)
 def test_each_pair_of_values_can_be_told_apart(part: str, one: str, other: str) -> None:
     """Not only on average over the picture: dozens of pixels must differ clearly."""
-    for look in BASE_LOOKS:
-        if look["wing_colour"] in (one, other) and part in ("pattern_colour", "border_colour"):
+    for appearance in BASE_APPEARANCES:
+        if appearance["wing_colour"] in (one, other) and part in ("pattern_colour", "border_colour"):
             continue
-        difference = np.abs(pixels(with_value(look, part, one)) - pixels(with_value(look, part, other)))
+        difference = np.abs(pixels(with_value(appearance, part, one)) - pixels(with_value(appearance, part, other)))
         assert difference.mean() > 1.0
         assert (difference.max(axis=2) > 40).sum() >= 40
 
@@ -92,17 +92,17 @@ def test_hindwings_are_a_third_of_the_wings() -> None:
 
 
 def test_drawing_leaves_the_kept_map_alone() -> None:
-    before = pixels(PLAIN_LOOK)
-    pixels(PLAIN_LOOK | {"wing_colour": "red"})
-    assert np.array_equal(before, pixels(PLAIN_LOOK))
+    before = pixels(PLAIN_APPEARANCE)
+    pixels(PLAIN_APPEARANCE | {"wing_colour": "red"})
+    assert np.array_equal(before, pixels(PLAIN_APPEARANCE))
 
 
 def test_a_missing_part_does_not_change_the_pose() -> None:
     corner = (slice(0, 3), slice(0, 3))
-    bordered = pixels(PLAIN_LOOK | {"border_colour": "black"})
-    assert np.array_equal(pixels(PLAIN_LOOK)[corner], bordered[corner])
+    bordered = pixels(PLAIN_APPEARANCE | {"border_colour": "black"})
+    assert np.array_equal(pixels(PLAIN_APPEARANCE)[corner], bordered[corner])
 
 
 def test_an_unknown_value_is_named() -> None:
     with pytest.raises(ValueError, match="shape is 'square'"):
-        pixels(PLAIN_LOOK | {"shape": "square"})
+        pixels(PLAIN_APPEARANCE | {"shape": "square"})

@@ -37,8 +37,8 @@ def kaggle(root, classes: int = 6, per_split: int = 2):
     return root
 
 
-def opened(root, classes=6, pictures=1, seed=0, distractors="random") -> ButterflyPhotoDomain:
-    return open_domain("butterfly", "butterflies", root, classes, pictures, 56, seed, distractors)
+def opened(root, classes=6, images=1, seed=0, distractors="random") -> ButterflyPhotoDomain:
+    return open_domain("butterfly", "butterflies", root, classes, images, 56, seed, distractors)
 
 
 @pytest.fixture
@@ -75,15 +75,15 @@ def test_the_known_faults_are_all_there():
 
 
 def test_a_class_has_a_training_picture_and_a_question_of_either_type_a_test_picture(photos, tmp_path):
-    domain = opened(photos, pictures=2)
+    domain = opened(photos, images=2)
     asked = domain.questions()
     assert [thing.name for thing in domain.classes] == [thing.name for thing in CLASSES[:6]]
     assert sum(q.split == "test" for q in asked) == sum(q.split == "dev" for q in asked) == 6 * 2 * 2
-    domain.bring_pictures(tmp_path / "out")
+    domain.bring_images(tmp_path / "out")
     assert read_questions(write_questions(tmp_path / "out" / "questions.jsonl", asked)) == asked
-    trained = [domain.training_picture(thing) for thing in domain.classes]
-    assert all((tmp_path / "out" / picture).is_file() for picture in trained)
-    assert len(list((tmp_path / "out" / "pictures").rglob("*.jpg"))) == 6 * (1 + 2 + 2)
+    trained = [domain.training_image(thing) for thing in domain.classes]
+    assert all((tmp_path / "out" / image).is_file() for image in trained)
+    assert len(list((tmp_path / "out" / "images").rglob("*.jpg"))) == 6 * (1 + 2 + 2)
     assert domain.table()[0] | {"train": 1, "test": 2, "dev": 2, "name": "Adonis"} == domain.table()[0]
     assert domain.retention_questions() == []
 
@@ -97,17 +97,17 @@ def test_photographs_are_asked_about_in_the_words_of_the_drawn_world(photos):
 
 
 def test_test_and_training_pictures_come_from_their_own_folders(photos, tmp_path):
-    opened(photos).bring_pictures(tmp_path / "out")
+    opened(photos).bring_images(tmp_path / "out")
     for split, folder in (("train", "train"), ("test", "test"), ("dev", "valid")):
         sources = {path.read_bytes() for path in (photos / folder / "ADONIS").iterdir()}
-        assert (tmp_path / "out" / "pictures" / split / "adonis-0.jpg").read_bytes() in sources
+        assert (tmp_path / "out" / "images" / split / "adonis-0.jpg").read_bytes() in sources
 
 
 def test_look_alikes_can_be_the_wrong_options(photos):
     asked = next(q for q in opened(photos, distractors="look_alike").questions() if q.question_type == 1)
-    looks = {thing.name: thing.look for thing in CLASSES[:6]}
-    parts = {name: drawn.differing_parts(looks["Adonis"], look) for name, look in looks.items()}
-    others = [name for name in looks if name not in asked.options]
+    appearances = {thing.name: thing.appearance for thing in CLASSES[:6]}
+    parts = {name: drawn.differing_parts(appearances["Adonis"], appearance) for name, appearance in appearances.items()}
+    others = [name for name in appearances if name not in asked.options]
     assert max(parts[name] for name in asked.options) <= min(parts[name] for name in others)
 
 
@@ -119,8 +119,8 @@ def test_no_training_picture_is_a_test_picture_too(photos):
     kept = (photos / "train" / "ADONIS" / "2.jpg").read_bytes()
     for seed in range(6):
         out = photos.parent / f"out{seed}"
-        opened(photos, seed=seed).bring_pictures(out)
-        assert (out / "pictures" / "train" / "adonis-0.jpg").read_bytes() == kept
+        opened(photos, seed=seed).bring_images(out)
+        assert (out / "images" / "train" / "adonis-0.jpg").read_bytes() == kept
 
 
 def test_polygonia_is_the_question_mark_and_case_and_spaces_do_not_matter(tmp_path):
@@ -156,7 +156,7 @@ def test_classes_with_too_few_pictures_are_all_named(photos):
         (photos / "test" / "ADONIS" / name).unlink()
     (photos / "test" / "AN 88" / "1.jpg").unlink()
     with pytest.raises(ValueError, match=r"2 different image\(s\) per class .* in 2: ADONIS \(0\), AN 88 \(1\)"):
-        opened(photos, pictures=2)
+        opened(photos, images=2)
 
 
 def test_broken_pictures_are_named_and_counted(photos):
@@ -216,11 +216,11 @@ def test_the_authors_set_is_read_word_for_word(tmp_path):
     assert first.options == NAMES_OF_FOUR
     assert (first.answer, first.question_type, first.class_id, first.split) == (0, 1, "adonis", "test")
     assert (second.options[1], second.answer, second.question_type) == ("Oak trees, mostly", 1, 2)
-    assert first.picture == second.picture != third.picture
+    assert first.image == second.image != third.image
     assert len(domain.classes) == 100
-    assert domain.training_picture(domain.classes[0]) is None
-    domain.bring_pictures(tmp_path / "out")
-    assert (tmp_path / "out" / str(first.picture)).read_bytes() == photo("ADONIS/0")
+    assert domain.training_image(domain.classes[0]) is None
+    domain.bring_images(tmp_path / "out")
+    assert (tmp_path / "out" / str(first.image)).read_bytes() == photo("ADONIS/0")
     assert len(list((tmp_path / "out").rglob("*.jpg"))) == 2
 
 
@@ -236,8 +236,8 @@ def test_training_pictures_and_the_authors_questions_together_are_the_papers_set
     domain = opened(photos)
     assert len(domain.questions()) == 3
     assert len(domain.training) == 6
-    domain.bring_pictures(tmp_path / "out")
-    assert (tmp_path / "out" / str(domain.training_picture(domain.classes[0]))).read_bytes() == kept
+    domain.bring_images(tmp_path / "out")
+    assert (tmp_path / "out" / str(domain.training_image(domain.classes[0]))).read_bytes() == kept
 
 
 def test_a_hub_id_is_fetched(tmp_path, monkeypatch):
@@ -282,7 +282,7 @@ def index(old: dict) -> int:
         {"question_type": lambda old: "recognition" if old["question_type"] == "1" else "reasoning"},
         {"question_type": None},
         {"image": lambda old: old["image"]["bytes"]},
-        {"image": None, "picture": lambda old: old["image"]},
+        {"image": None, "image": lambda old: old["image"]},
         {"label": None, "species": lambda old: old["label"].title()},
     ],
 )
@@ -314,7 +314,7 @@ def test_without_a_label_type_1_tells_the_class_and_type_2_does_not(tmp_path):
 
 
 def test_columns_that_cannot_be_told_are_listed(tmp_path):
-    with pytest.raises(ValueError, match=r"no column for a question and an answer; there are image \(picture\), ") as e:
+    with pytest.raises(ValueError, match=r"no column for a question and an answer; there are image \(image\), ") as e:
         opened(vqa(tmp_path / "hub", changed(question=None, answer=None, words=lambda old: old["question"])), None)
     assert "label (text), options (text), question_type (text), words (text)" in str(e.value)
 
@@ -346,5 +346,5 @@ def test_an_answer_that_is_an_option_is_that_option_whatever_else_it_looks_like(
 
 
 def test_the_authors_columns_are_told_apart():
-    kinds = dict.fromkeys(("label", "question", "options", "answer", "question_type"), "text") | {"image": "picture"}
+    kinds = dict.fromkeys(("label", "question", "options", "answer", "question_type"), "text") | {"image": "image"}
     assert find_columns(kinds, "file").all() == ["image", "question", "options", "answer", "question_type", "label"]

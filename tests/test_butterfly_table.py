@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from helpers.paths import DATA
-from helpers.synthetic.looks import BUTTERFLY, SEEN_AGAINST
+from helpers.synthetic.appearances import BUTTERFLY, SEEN_AGAINST
 
 TABLE = DATA / "butterflies.csv"
 COLUMNS = [
@@ -128,13 +128,15 @@ def test_pattern_and_border_can_be_seen_against_the_wing(table: pd.DataFrame) ->
 
 
 def test_every_two_looks_differ_in_two_parts_or_more(table: pd.DataFrame) -> None:
-    looks = table.set_index("name")[list(BUTTERFLY.parts)]
-    assert not [(a, b) for a, b in combinations(looks.index, 2) if (looks.loc[a] != looks.loc[b]).sum() < 2]
+    appearances = table.set_index("name")[list(BUTTERFLY.parts)]
+    assert not [
+        (a, b) for a, b in combinations(appearances.index, 2) if (appearances.loc[a] != appearances.loc[b]).sum() < 2
+    ]
 
 
 def test_monarch_and_viceroy_are_as_near_as_two_looks_may_be(table: pd.DataFrame) -> None:
-    looks = table.set_index("name")[list(BUTTERFLY.parts)]
-    assert (looks.loc["Monarch"] != looks.loc["Viceroy"]).sum() == 2
+    appearances = table.set_index("name")[list(BUTTERFLY.parts)]
+    assert (appearances.loc["Monarch"] != appearances.loc["Viceroy"]).sum() == 2
 
 
 def test_every_fact_is_of_the_vocabulary(table: pd.DataFrame) -> None:

@@ -19,7 +19,7 @@ from helpers.workflow.provenance import sha256
 
 @pytest.fixture
 def texts(tmp_path):
-    given = {"domain": "own", "look": "Red.", "background": "Old.", "picture": None, "wording": 0}
+    given = {"domain": "own", "appearance": "Red.", "background": "Old.", "image": None, "wording": 0}
     rows = [
         ClassText(class_id="a", name="A", writer="offline", **given),
         ClassText(class_id="나", name="나", writer="gpt-4o", prompt_hash="0123456789ab", **given),
@@ -30,7 +30,7 @@ def texts(tmp_path):
 FOUND = {
     "questions": 3,
     "question_texts_in_training": ["What?"],
-    "near_pictures": {"distance": 4, "count": 2, "examples": ["x ~ y (1)"]},
+    "near_images": {"distance": 4, "count": 2, "examples": ["x ~ y (1)"]},
     "type1": {"questions": 3, "answer_positions": [1, 2, 0, 0], "option_words": None},
 }
 
@@ -57,7 +57,7 @@ def test_the_header_has_source_licence_counts_hashes_settings_prompts_and_audit(
         "prompt_hashes": ["0123456789ab"],
     }
     assert made["settings"] == {"seed": 0}
-    assert made["audit"]["near_pictures"] == 2
+    assert made["audit"]["near_images"] == 2
     assert "| `texts.jsonl` | 2 |" in content
     assert "a remark" in content
 
@@ -75,7 +75,7 @@ def test_a_summary_counts_examples_and_keeps_numbers():
     assert audit_summary(FOUND) == {
         "questions": 3,
         "question_texts_in_training": 1,
-        "near_pictures": 2,
+        "near_images": 2,
         "type1": {"questions": 3, "answer_positions": [1, 2, 0, 0], "option_words": None},
     }
 

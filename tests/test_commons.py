@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from helpers.domains import commons
-from helpers.domains.commons import Manners, Stopped, fetch_pictures, give_pictures, licence_family, read_attribution
+from helpers.domains.commons import Manners, Stopped, fetch_images, give_images, licence_family, read_attribution
 from helpers.schemas import ClassText
 
 AGENT = "study/1.0 (me@example.org)"
@@ -25,9 +25,9 @@ def photograph(seed: int) -> Image.Image:
     return Image.fromarray(small).resize((96, 96), Image.Resampling.BICUBIC)
 
 
-def as_bytes(picture: Image.Image, kind: str = "JPEG") -> bytes:
+def as_bytes(image: Image.Image, kind: str = "JPEG") -> bytes:
     file = BytesIO()
-    picture.save(file, kind, quality=85)
+    image.save(file, kind, quality=85)
     return file.getvalue()
 
 
@@ -95,7 +95,7 @@ def asked_for(server, path):
 def test_a_picture_is_taken_with_its_attribution_and_by_name_of_the_one_who_asks(server, manners, tmp_path):
     server.pages["한복"] = [page(server, "File:Hanbok.jpg", "/h.jpg")]
     server.files["/h.jpg"] = as_bytes(photograph(1))
-    found = fetch_pictures(["한복"], tmp_path, [], manners())
+    found = fetch_images(["한복"], tmp_path, [], manners())
     assert found.missing == {}
     (row,) = csv.DictReader((tmp_path / "attribution.csv").read_text(encoding="utf-8").splitlines())
     assert (row["keyword"], row["file"], row["title"]) == ("한복", "한복.jpg", "File:Hanbok.jpg")
@@ -121,8 +121,8 @@ def test_what_may_not_be_taken_is_passed_over_and_said(server, manners, tmp_path
     server.pages["only test"] = [page(server, "File:Test.jpg", "/test.jpg")]
     server.files |= {"/good.jpg": as_bytes(photograph(1)), "/test.jpg": as_bytes(photograph(7))}
     server.files["/broken.jpg"] = server.files["/good.jpg"][:500]
-    found = fetch_pictures(["gim", "only test", "nothing"], tmp_path / "new", [test], manners())
-    assert [row.title for row in found.pictures] == ["File:Good.jpg"]
+    found = fetch_images(["gim", "only test", "nothing"], tmp_path / "new", [test], manners())
+    assert [row.title for row in found.images] == ["File:Good.jpg"]
     assert found.missing == {
         "only test": "File:Test.jpg: looks like a test image",
         "nothing": "the search found no image",
@@ -136,7 +136,7 @@ def test_a_busy_server_is_waited_for_as_long_as_it_asks(server, manners, tmp_pat
     server.faults["/w/api.php"] = [(429, {"Retry-After": "17"}), (500, {})]
     server.faults["/a.jpg"] = [(503, {"Retry-After": "5"})]
     pauses = []
-    assert fetch_pictures(["a"], tmp_path, [], manners(sleep=pauses.append)).pictures
+    assert fetch_images(["a"], tmp_path, [], manners(sleep=pauses.append)).images
     assert [pause for pause in pauses if pause >= 1] == [17, 2, 5]
 
 
@@ -146,7 +146,7 @@ def test_a_pause_that_cannot_be_read_is_none(server, manners, tmp_path, given):
     server.files["/a.jpg"] = as_bytes(photograph(1))
     server.faults["/w/api.php"] = [(429, {"Retry-After": given})]
     pauses = []
-    assert fetch_pictures(["a"], tmp_path, [], manners(sleep=pauses.append)).pictures
+    assert fetch_images(["a"], tmp_path, [], manners(sleep=pauses.append)).images
     assert [pause for pause in pauses if pause >= 1] == [1]
 
 
@@ -154,13 +154,13 @@ def test_the_api_that_says_200_but_lags_is_asked_again(server, manners, tmp_path
     server.pages["a"] = [page(server, "File:A.jpg", "/a.jpg")]
     server.files["/a.jpg"] = as_bytes(photograph(1))
     server.errors.append({"error": {"code": "maxlag"}})
-    assert fetch_pictures(["a"], tmp_path, [], manners()).pictures
+    assert fetch_images(["a"], tmp_path, [], manners()).images
 
 
 def test_an_answer_of_another_form_than_the_apis_stops_the_search(server, manners, tmp_path):
     server.errors.append([1])
     with pytest.raises(httpx.DecodingError, match=r"api\.php answered with b'\[1\]'"):
-        fetch_pictures(["a"], tmp_path, [], manners())
+        fetch_images(["a"], tmp_path, [], manners())
     assert list(tmp_path.rglob("*.jpg")) == []
 
 
@@ -170,19 +170,19 @@ def test_an_hour_is_not_waited_and_what_is_there_is_not_asked_again(server, mann
         server.files[f"/{name}.jpg"] = as_bytes(photograph(number))
     server.faults["/b.jpg"] = [(429, {"Retry-After": "3600"})]
     with pytest.raises(Stopped, match="asks to wait 3600 s"):
-        fetch_pictures(["a", "b"], tmp_path, [], manners())
+        fetch_images(["a", "b"], tmp_path, [], manners())
     server.asked.clear()
-    found = fetch_pictures(["a", "b"], tmp_path, [], manners())
-    assert {row.keyword for row in found.pictures} == {"a", "b"}
+    found = fetch_images(["a", "b"], tmp_path, [], manners())
+    assert {row.keyword for row in found.images} == {"a", "b"}
     assert not asked_for(server, "/a.jpg")
     server.asked.clear()
-    assert fetch_pictures(["a", "b"], tmp_path, [], manners()) == found
+    assert fetch_images(["a", "b"], tmp_path, [], manners()) == found
     assert server.asked == []
 
 
 def test_an_empty_keyword_is_refused_before_anyone_is_asked(server, manners, tmp_path):
     with pytest.raises(ValueError, match="keyword ' ' is empty; leave it out"):
-        fetch_pictures(["a", " "], tmp_path, [], manners())
+        fetch_images(["a", " "], tmp_path, [], manners())
     assert server.asked == []
 
 
@@ -205,13 +205,13 @@ def test_a_name_that_cannot_be_found_is_said(monkeypatch, tmp_path):
 
     monkeypatch.setattr(commons.socket, "getaddrinfo", unknown)
     with pytest.raises(httpx.ConnectError, match="cannot be found"):
-        fetch_pictures(["a"], tmp_path, [], Manners(AGENT, tries=1))
+        fetch_images(["a"], tmp_path, [], Manners(AGENT, tries=1))
 
 
 def test_one_picture_is_not_taken_for_two_keywords(server, manners, tmp_path):
     server.files["/a.jpg"] = as_bytes(photograph(1))
     server.pages |= {name: [page(server, "File:A.jpg", "/a.jpg")] for name in "ab"}
-    assert fetch_pictures(["a", "b"], tmp_path, [], manners()).missing == {
+    assert fetch_images(["a", "b"], tmp_path, [], manners()).missing == {
         "b": "File:A.jpg: already taken for another keyword"
     }
 
@@ -219,27 +219,27 @@ def test_one_picture_is_not_taken_for_two_keywords(server, manners, tmp_path):
 def test_a_picture_too_large_is_refused_whatever_its_header_says(server, manners, tmp_path):
     server.pages["a"] = [page(server, "File:A.jpg", "/a.jpg")]
     server.files["/a.jpg"] = as_bytes(photograph(1))
-    assert "larger than 100 bytes" in fetch_pictures(["a"], tmp_path, [], manners(largest=100)).missing["a"]
+    assert "larger than 100 bytes" in fetch_images(["a"], tmp_path, [], manners(largest=100)).missing["a"]
 
 
 def test_private_addresses_and_other_schemes_are_never_asked(server, manners, tmp_path):
     with pytest.raises(httpx.UnsupportedProtocol, match="private network"):
-        fetch_pictures(["a"], tmp_path, [], manners(allow_private=False))
+        fetch_images(["a"], tmp_path, [], manners(allow_private=False))
     assert server.asked == []
     server.pages["a"] = [page(server, "File:A.jpg", "/a.jpg")]
     server.pages["a"][0]["imageinfo"][0]["thumburl"] = "file:///etc/passwd"
-    assert "only http and https" in fetch_pictures(["a"], tmp_path, [], manners()).missing["a"]
+    assert "only http and https" in fetch_images(["a"], tmp_path, [], manners()).missing["a"]
 
 
 def test_a_redirect_is_checked_too(server, manners, tmp_path):
     server.pages["a"] = [page(server, "File:A.jpg", "/a.jpg")]
     server.faults["/a.jpg"] = [(302, {"Location": "ftp://example.org/a.jpg"})]
-    assert "http" in fetch_pictures(["a"], tmp_path, [], manners()).missing["a"]
+    assert "http" in fetch_images(["a"], tmp_path, [], manners()).missing["a"]
 
 
 def test_requests_keep_their_distance(server, manners, tmp_path):
     pauses = []
-    fetch_pictures(["a", "b", "c"], tmp_path, [], manners(requests_per_second=0.5, sleep=pauses.append))
+    fetch_images(["a", "b", "c"], tmp_path, [], manners(requests_per_second=0.5, sleep=pauses.append))
     assert len(pauses) == 2
     assert all(1.5 < pause <= 2 for pause in pauses)
 
@@ -279,7 +279,7 @@ def test_bad_manners_are_refused(changes, rule):
 
 def test_keywords_with_one_file_name_are_refused(manners, tmp_path):
     with pytest.raises(ValueError, match="have the same file name"):
-        fetch_pictures(["a/b", "A_b"], tmp_path, [], manners())
+        fetch_images(["a/b", "A_b"], tmp_path, [], manners())
 
 
 def test_a_spoilt_attribution_is_named(tmp_path):
@@ -288,9 +288,9 @@ def test_a_spoilt_attribution_is_named(tmp_path):
         read_attribution(tmp_path)
 
 
-def text(class_id: str, name: str, wording: int = 0, picture: str | None = None) -> ClassText:
-    given = {"domain": "kviscuit", "look": "Red.", "background": "Old.", "writer": "offline"}
-    return ClassText(class_id=class_id, name=name, wording=wording, picture=picture, **given)
+def text(class_id: str, name: str, wording: int = 0, image: str | None = None) -> ClassText:
+    given = {"domain": "kviscuit", "appearance": "Red.", "background": "Old.", "writer": "offline"}
+    return ClassText(class_id=class_id, name=name, wording=wording, image=image, **given)
 
 
 def test_pictures_of_a_folder_go_to_the_classes_that_have_none(tmp_path):
@@ -300,8 +300,8 @@ def test_pictures_of_a_folder_go_to_the_classes_that_have_none(tmp_path):
         photograph(number).save(source / name)
     (source / "attribution.csv").write_text("kept\n", encoding="utf-8")
     texts = [text("k1", "kimchi", 0), text("k1", "kimchi", 1), text("한복", "x"), text("none", "none")]
-    texts.append(text("Other", "y", picture="own.png"))
-    given = [one.picture for one in give_pictures(texts, source, target)]
+    texts.append(text("Other", "y", image="own.png"))
+    given = [one.image for one in give_images(texts, source, target)]
     train = "pictures/train"
     assert given == [f"{train}/k1-0.png", f"{train}/k1-1.png", f"{train}/한복-0.png", None, "own.png"]
     assert (target / given[1]).read_bytes() == (source / "Kimchi" / "2.png").read_bytes()
@@ -310,7 +310,7 @@ def test_pictures_of_a_folder_go_to_the_classes_that_have_none(tmp_path):
 
 def test_a_folder_that_is_not_there_and_a_broken_picture_are_named(tmp_path):
     with pytest.raises(ValueError, match="no such folder"):
-        list(give_pictures([], tmp_path / "none", tmp_path))
+        list(give_images([], tmp_path / "none", tmp_path))
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"a\.jpg: not a readable image"):
-        list(give_pictures([text("a", "a")], tmp_path, tmp_path / "set"))
+        list(give_images([text("a", "a")], tmp_path, tmp_path / "set"))

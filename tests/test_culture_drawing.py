@@ -6,10 +6,10 @@ from itertools import combinations
 import pytest
 from PIL import Image, ImageChops
 
+from helpers.synthetic.appearances import CULTURE, NONE, Appearance
 from helpers.synthetic.culture import FORMS, PATTERNS, Form, _extent, draw_culture
-from helpers.synthetic.looks import CULTURE, NONE, Look
 
-JAR: Look = {
+JAR: Appearance = {
     "form": "jar",
     "colour": "orange",
     "pattern": "spots",
@@ -21,11 +21,11 @@ JAR: Look = {
 HARD_FORMS = ("flute", "zither", "tool", "gate", "mask", "plant", "box")
 
 
-def picture(look: Look, seed: int = 0) -> Image.Image:
-    return draw_culture(look, random.Random(seed))
+def image(appearance: Appearance, seed: int = 0) -> Image.Image:
+    return draw_culture(appearance, random.Random(seed))
 
 
-def changed_pixels(one: Look, other: Look) -> int:
+def changed_pixels(one: Appearance, other: Appearance) -> int:
     """Pixels that differ by more than 40 of 255 in a channel, between two looks in one pose, light and ground."""
     difference = ImageChops.difference(_same_pose(one), _same_pose(other))
     red, green, blue = difference.split()
@@ -33,8 +33,8 @@ def changed_pixels(one: Look, other: Look) -> int:
     return sum(largest.histogram()[41:])
 
 
-def _same_pose(look: Look) -> Image.Image:
-    return draw_culture(look, _Middle())
+def _same_pose(appearance: Appearance) -> Image.Image:
+    return draw_culture(appearance, _Middle())
 
 
 class _Middle(random.Random):
@@ -50,9 +50,9 @@ class _Middle(random.Random):
         return bytes([128]) * n
 
 
-def with_value(look: Look, part: str, value: str) -> Look:
+def with_value(appearance: Appearance, part: str, value: str) -> Appearance:
     """The look with one part replaced; a plain body loses its pattern colour, a purple one changes its own."""
-    changed = look | {part: value}
+    changed = appearance | {part: value}
     if changed["pattern"] == "plain":
         changed["pattern_colour"] = NONE
     elif changed["pattern_colour"] == changed["colour"]:
@@ -66,26 +66,26 @@ def test_a_form_and_a_pattern_is_drawn_for_every_value_of_the_vocabulary():
 
 
 def test_picture_is_rgb_and_of_the_size_asked_for():
-    assert (picture(JAR).mode, picture(JAR).size) == ("RGB", (56, 56))
+    assert (image(JAR).mode, image(JAR).size) == ("RGB", (56, 56))
     assert draw_culture(JAR, random.Random(0), size=112).size == (112, 112)
 
 
 def test_same_dice_give_the_same_picture_and_other_dice_another():
-    assert picture(JAR).tobytes() == picture(JAR).tobytes()
-    assert picture(JAR).tobytes() != picture(JAR, seed=1).tobytes()
+    assert image(JAR).tobytes() == image(JAR).tobytes()
+    assert image(JAR).tobytes() != image(JAR, seed=1).tobytes()
 
 
 def test_earlier_pictures_do_not_change_later_ones():
-    before = picture(JAR).tobytes()
+    before = image(JAR).tobytes()
     rng = random.Random(7)
     for _ in range(50):
         draw_culture(CULTURE.sample(rng), rng)
-    assert picture(JAR).tobytes() == before
+    assert image(JAR).tobytes() == before
 
 
 def test_unknown_value_is_refused_by_name():
     with pytest.raises(ValueError, match="form is 'teapot'"):
-        picture(JAR | {"form": "teapot"})
+        image(JAR | {"form": "teapot"})
 
 
 def test_a_form_that_leaves_its_middle_empty_has_no_place_for_an_accent(monkeypatch):

@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 
 from helpers.paths import DATA
-from helpers.synthetic.looks import CULTURE, NONE, SEEN_AGAINST
+from helpers.synthetic.appearances import CULTURE, NONE, SEEN_AGAINST
 
 TABLE = DATA / "culture.csv"
 CATEGORIES = {
@@ -36,7 +36,7 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def look(row: dict[str, str]) -> dict[str, str]:
+def appearance(row: dict[str, str]) -> dict[str, str]:
     return {part: row[part] for part in CULTURE.parts}
 
 
@@ -76,7 +76,7 @@ def test_identifiers_names_and_hangul_are_unique(rows):
 
 def test_every_look_is_in_the_vocabulary_and_visible(rows):
     for row in rows:
-        CULTURE.check(look(row))
+        CULTURE.check(appearance(row))
         for part, ground in SEEN_AGAINST["culture"].items():
             assert row[part] != row[ground], f"{row['name']}: {part} cannot be seen on {ground}"
         assert (row["pattern"] == "plain") == (row["pattern_colour"] == NONE), row["name"]

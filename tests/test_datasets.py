@@ -17,7 +17,7 @@ from helpers.datasets.build import (
     named,
     nameless,
     obstacle,
-    print_pictures,
+    print_images,
     printed_path,
     sentences,
 )
@@ -31,17 +31,17 @@ TEXT = ClassText(
     class_id="k",
     name="the Marsh Lantern",
     domain="own",
-    look="This is red. It has a tail! Is it large?",
+    appearance="This is red. It has a tail! Is it large?",
     background="The Marsh Lantern lives in marshes. Nobody eats a Marsh Lantern.",
     wording=0,
     writer="own",
-    picture=None,
+    image=None,
 )
 
 
 def test_text_only_has_no_picture_and_image_text_has_one_in_every_sample(butterflies):
-    assert not any(sample.pictures for sample in butterflies.samples["text_only"])
-    assert all(sample.pictures for sample in butterflies.samples["image_text"])
+    assert not any(sample.images for sample in butterflies.samples["text_only"])
+    assert all(sample.images for sample in butterflies.samples["image_text"])
 
 
 def test_both_modes_give_the_same_answers(butterflies):
@@ -71,8 +71,8 @@ def test_the_name_stands_where_the_neutral_words_stood(butterflies):
 def test_the_control_gives_every_name_somebody_elses_text(butterflies):
     shuffled = list(chosen_texts(butterflies.texts, Build(shuffled=True)))
     assert [text.name for text in shuffled] == [text.name for text in butterflies.texts]
-    assert sorted(text.look for text in shuffled) == sorted(text.look for text in butterflies.texts)
-    assert all(a.look != b.look for a, b in zip(shuffled, butterflies.texts, strict=True))
+    assert sorted(text.appearance for text in shuffled) == sorted(text.appearance for text in butterflies.texts)
+    assert all(a.appearance != b.appearance for a, b in zip(shuffled, butterflies.texts, strict=True))
 
 
 def changed(build, **changes):
@@ -80,7 +80,7 @@ def changed(build, **changes):
 
 
 def test_a_class_without_a_picture_cannot_be_trained_with_pictures(butterflies, build):
-    text = butterflies.texts[0].model_copy(update={"picture": None})
+    text = butterflies.texts[0].model_copy(update={"image": None})
     with pytest.raises(ValueError, match="has no training image"):
         list(build_samples([text], "image_text", build))
     assert "has no training image" in obstacle([text], "image_text", build)
@@ -96,7 +96,7 @@ def test_unknown_modes_and_texts_that_can_be_read_once_are_refused(butterflies, 
 
 
 def test_a_build_from_a_file_is_the_build_from_a_list(butterflies, build, tmp_path):
-    texts = [text.model_copy(update={"picture": None}) for text in butterflies.texts]
+    texts = [text.model_copy(update={"image": None}) for text in butterflies.texts]
     file = RowFile(write_texts(tmp_path / "texts.jsonl", texts), ClassText)
     control = changed(build, shuffled=True, described_share=0.5, detail_share=0.5)
     assert list(build_samples(file, "text_only", control)) == list(build_samples(texts, "text_only", control))
@@ -120,7 +120,7 @@ def test_hybrid_gives_half_of_the_classes_with_their_picture_in_both_directions(
     shown = choose_classes(butterflies.texts, build).with_image
     assert len(shown) == 4
     for sample in build_samples(butterflies.texts, "hybrid", build):
-        assert bool(sample.pictures) == (sample.class_id in shown)
+        assert bool(sample.images) == (sample.class_id in shown)
 
 
 def test_a_smaller_share_is_part_of_a_larger_one_and_the_seed_changes_both(butterflies, build):
@@ -143,16 +143,16 @@ def test_classes_that_are_held_back_are_in_no_sample(butterflies, build):
         control = changed(settings, shuffled=shuffled)
         samples = list(build_samples(butterflies.texts, "text_only", control))
         assert {sample.class_id for sample in samples} == set(described)
-        others = [text.look for text in butterflies.texts if text.class_id in held_back]
-        assert not [look for look in others if any(look in sample.texts[0] for sample in samples)]
+        others = [text.appearance for text in butterflies.texts if text.class_id in held_back]
+        assert not [appearance for appearance in others if any(appearance in sample.texts[0] for sample in samples)]
 
 
 @pytest.mark.parametrize(
     ("parts", "answer", "prompt", "name"),
     [
-        (["look"], "This is red. It has a tail! Is it large?", "This is red. It has a tail! Is it large?", ""),
+        (["appearance"], "This is red. It has a tail! Is it large?", "This is red. It has a tail! Is it large?", ""),
         (["background"], TEXT.background, "This lives in marshes. Nobody eats this.", ""),
-        (["look", "background"], f"{TEXT.look} {TEXT.background}", TEXT.look, f" {TEXT.background}"),
+        (["appearance", "background"], f"{TEXT.appearance} {TEXT.background}", TEXT.appearance, f" {TEXT.background}"),
     ],
 )
 def test_the_parts_say_what_is_learned(build, parts, answer, prompt, name):
@@ -175,11 +175,11 @@ def test_the_name_goes_and_the_same_words_in_small_letters_stay():
         (0.33, "This is red."),
         (0.34, "This is red. It has a tail!"),
         (2 / 3, "This is red. It has a tail!"),
-        (1, TEXT.look),
+        (1, TEXT.appearance),
     ],
 )
 def test_the_first_sentences_are_kept_rounded_up(share, kept):
-    assert first_sentences(TEXT.look, share) == kept
+    assert first_sentences(TEXT.appearance, share) == kept
 
 
 def test_sentences_end_as_they_do_in_english_and_in_korean():
@@ -202,14 +202,14 @@ def test_the_control_does_not_name_the_class_whose_text_it_takes():
 
 
 def test_printed_is_image_text_with_the_look_as_the_picture(butterflies, build, tmp_path):
-    assert print_pictures(butterflies.texts, build, tmp_path) == 8
+    assert print_images(butterflies.texts, build, tmp_path) == 8
     printed = read_samples(
         write_samples(tmp_path / "printed.jsonl", build_samples(butterflies.texts, "printed", build))
     )
     assert [s.texts for s in printed] == [s.texts for s in butterflies.samples["image_text"]]
-    assert printed[0].pictures == [printed_path(butterflies.texts[0])]
-    with Image.open(tmp_path / printed[0].pictures[0]) as picture:
-        assert (picture.size, picture.mode) == ((448, 448), "RGB")
+    assert printed[0].images == [printed_path(butterflies.texts[0])]
+    with Image.open(tmp_path / printed[0].images[0]) as image:
+        assert (image.size, image.mode) == ((448, 448), "RGB")
 
 
 def test_the_printed_words_are_black_on_white_and_the_same_each_time():
@@ -224,14 +224,14 @@ def test_the_name_is_never_printed(build, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "helpers.datasets.build.print_words", lambda words, form: seen.append(words) or Image.new("L", (1, 1))
     )
-    giving = TEXT.model_copy(update={"look": "The Marsh Lantern is red."})
-    print_pictures([giving], build, tmp_path)
-    print_pictures([giving], changed(build, parts=["background"]), tmp_path)
+    giving = TEXT.model_copy(update={"appearance": "The Marsh Lantern is red."})
+    print_images([giving], build, tmp_path)
+    print_images([giving], changed(build, parts=["background"]), tmp_path)
     assert seen == ["This is red.", "This lives in marshes. Nobody eats this."]
 
 
 def test_what_cannot_be_printed_is_named_and_not_drawn_as_boxes(build):
-    korean, long = ({"look": "빨갛다."}, {"look": "It is a very long word indeed. " * 60})
+    korean, long = ({"appearance": "빨갛다."}, {"appearance": "It is a very long word indeed. " * 60})
     assert "class 'k', wording 0: the font lacks" in obstacle([TEXT.model_copy(update=korean)], "printed", build)
     assert "do not fit on 448 pixels" in obstacle([TEXT.model_copy(update=long)], "printed", build)
     with pytest.raises(ValueError, match="not a readable font"):
@@ -245,7 +245,7 @@ def test_a_word_longer_than_a_line_is_broken_and_nothing_is_lost():
 def test_two_classes_of_one_file_name_are_refused(build, tmp_path):
     texts = [TEXT.model_copy(update={"class_id": name}) for name in ("a/b", "A_b")]
     with pytest.raises(ValueError, match="another class has the file name"):
-        print_pictures(texts, build, tmp_path)
+        print_images(texts, build, tmp_path)
 
 
 @pytest.mark.parametrize(("name", "safe"), [("a/b", "a_b"), ("..", "_"), ("한복", "한복"), ("", "_"), ("a:b.", "a_b_")])
@@ -276,7 +276,7 @@ def test_where_no_link_can_be_made_a_picture_is_copied(tmp_path, monkeypatch):
 
     monkeypatch.setattr(images.os, "link", no_link)
     (tmp_path / "a.png").write_bytes(b"a")
-    images.bring_picture(tmp_path / "a.png", tmp_path / "new" / "b.png")
+    images.bring_image(tmp_path / "a.png", tmp_path / "new" / "b.png")
     assert (tmp_path / "new" / "b.png").read_bytes() == b"a"
 
 

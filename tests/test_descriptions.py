@@ -19,7 +19,7 @@ PATH = DATA / "models" / "tiny-qwen2-vl"
 
 @pytest.fixture(scope="module")
 def settings():
-    changed = {"answering": ["describe"], "max_new_tokens": 12, "batch_size": 4}
+    changed = {"answering": ["describe_then_answer"], "max_new_tokens": 12, "batch_size": 4}
     return load_profile("demo").evaluation.model_copy(update=changed)
 
 
@@ -57,7 +57,7 @@ def test_an_adapter_takes_over_what_its_base_wrote_and_answers_the_same(
     spared = ask(tuned, butterflies, settings, earlier)
     assert spared.rows == alone.rows
     assert earlier.taken_seconds > 0
-    key = "describe/option_likelihood/with"
+    key = "describe_then_answer/option_likelihood/with"
     assert spared.timings[key]["seconds"] > earlier.taken_seconds
     assert spared.timings[key]["new_tokens"] == alone.timings[key]["new_tokens"]
 
@@ -89,4 +89,4 @@ def test_the_file_holds_how_it_was_made_and_only_what_was_used(untuned, butterfl
         "dtype": "float32",
         "max_new_tokens": 12,
     }
-    assert len(rows) == len({q.picture for q in butterflies.questions[:6]})
+    assert len(rows) == len({q.image for q in butterflies.questions[:6]})

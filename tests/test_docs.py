@@ -197,7 +197,7 @@ def test_the_readme_quotes_a_row_of_table_1(mode, words):
     cells = [
         *(
             quoted(TABLE.loc["qwen2_vl", mode, answering, "butterfly"], "type1")[0]
-            for answering in ("direct", "describe")
+            for answering in ("direct", "describe_then_answer")
         )
     ]
     assert f"| {words} | {' | '.join(cells)} |" in text_of("README.md")
@@ -207,6 +207,6 @@ def test_the_gains_that_the_readme_tells_are_those_of_table_1():
     type1 = TABLE["type1"].unstack("answering").unstack("mode")
     gains = type1["direct"]["text_only"] - type1["direct"]["base"]
     assert f"text alone adds {gains.min():.0f} to {gains.max() + 1e-9:.0f} points" in text_of("README.md")
-    ahead = (type1["describe"]["text_only"] > type1["direct"]["image_text"]).sum()
+    ahead = (type1["describe_then_answer"]["text_only"] > type1["direct"]["image_text"]).sum()
     assert (ahead, len(type1)) == (3, 4)
     assert (type1["direct"]["image_text"] > type1["direct"]["text_only"]).all()

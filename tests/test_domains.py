@@ -24,9 +24,9 @@ from helpers.results.tables import in_order, read_answers
 from helpers.rows import RowFile
 from helpers.schemas import ClassText, Question, read_questions, write_questions, write_texts
 from helpers.synthetic import language as say
+from helpers.synthetic.appearances import VOCABULARIES
 from helpers.synthetic.drawing import draw
 from helpers.synthetic.invented import target_names
-from helpers.synthetic.looks import VOCABULARIES
 from helpers.workflow.preflight import PreflightError
 from helpers.writer.interface import open_writer
 
@@ -84,10 +84,10 @@ class Mushrooms(Domain):
     def table(self):
         return [{"name": name} for name in self.names]
 
-    def bring_pictures(self, folder):
-        (folder / "pictures").mkdir(parents=True)
+    def bring_images(self, folder):
+        (folder / "images").mkdir(parents=True)
         for name in self.names:
-            Image.new("RGB", (56, 56), "brown").save(folder / f"pictures/{name}.png")
+            Image.new("RGB", (56, 56), "brown").save(folder / f"images/{name}.png")
 
     def questions(self):
         return [
@@ -100,7 +100,7 @@ class Mushrooms(Domain):
                 question="What is this called?",
                 options=self.names[:4],
                 answer=place,
-                picture=f"pictures/{name}.png",
+                image=f"images/{name}.png",
                 split="test",
             )
             for place, name in enumerate(self.names[:4])
@@ -110,8 +110,8 @@ class Mushrooms(Domain):
         return [Subject("mushroom", name, name, f"the {name}") for name in self.names]
 
     def offline_texts(self, wordings):
-        told = {"domain": "mushroom", "look": "It is brown.", "background": "It grows.", "writer": "offline"}
-        return [ClassText(class_id=n, name=f"the {n}", wording=0, picture=None, **told) for n in self.names]
+        told = {"domain": "mushroom", "appearance": "It is brown.", "background": "It grows.", "writer": "offline"}
+        return [ClassText(class_id=n, name=f"the {n}", wording=0, image=None, **told) for n in self.names]
 
 
 MUSHROOMS = DataSource(
@@ -126,7 +126,7 @@ def test_a_source_needs_its_module_and_one_line_from_the_pictures_to_the_tables(
     (tmp_path / "wood").mkdir()
     assert input_files("mushroom", "forest", str(tmp_path / "wood")) == []
     domain = open_domain("mushroom", "forest", tmp_path / "wood", None, 1, 56, 0)
-    domain.bring_pictures(tmp_path)
+    domain.bring_images(tmp_path)
     assert domain.retention_questions() == []
 
     author = open_writer(Writer(), "mushroom")
@@ -180,9 +180,9 @@ def test_a_value_outside_the_vocabulary_is_named_with_its_table_and_class(tmp_pa
 
 
 def test_a_part_that_the_vocabulary_lacks_is_named():
-    look = drawn.load_classes("butterfly", 1)[0].look
+    appearance = drawn.load_classes("butterfly", 1)[0].appearance
     with pytest.raises(ValueError, match=r"butterfly: unknown parts \['tail'\]; known: wing_colour, "):
-        VOCABULARIES["butterfly"].check(look | {"tail": "long"})
+        VOCABULARIES["butterfly"].check(appearance | {"tail": "long"})
 
 
 def test_what_is_not_of_the_drawn_world_cannot_be_drawn():
@@ -193,17 +193,17 @@ def test_what_is_not_of_the_drawn_world_cannot_be_drawn():
 # -- wrong options
 
 
-def thing(name: str, **look: str) -> drawn.DrawnClass:
+def thing(name: str, **appearance: str) -> drawn.DrawnClass:
     """A butterfly whose look differs from the plain black one in the parts given."""
     plain = {part: values[0] for part, values in VOCABULARIES["butterfly"].parts.items()}
     facts = {fact: values[0] for fact, values in VOCABULARIES["butterfly"].facts.items()}
-    return drawn.DrawnClass("butterfly", name.lower(), name, "family", plain | look, facts)
+    return drawn.DrawnClass("butterfly", name.lower(), name, "family", plain | appearance, facts)
 
 
 def test_look_alikes_are_the_classes_with_the_fewest_differing_parts():
     target, far = thing("Target"), thing("Far", shape="tailed", body="stout", antennae="feathered")
     near = [thing("One", shape="tailed"), thing("Two", body="stout"), thing("Three", shape="tailed", body="stout")]
-    assert drawn.differing_parts(target.look, far.look) == 3
+    assert drawn.differing_parts(target.appearance, far.appearance) == 3
     classes = [far, near[2], target, near[1], near[0]]
     for seed in range(5):
         assert set(drawn.wrong_names(target, classes, "look_alike", random.Random(seed))) == {"One", "Two", "Three"}
@@ -227,22 +227,22 @@ def test_look_alikes_change_the_options_of_type_1_alone():
     assert [(q.question_id, q.right_option, q.question) for q in one] == [
         (q.question_id, q.right_option, q.question) for q in two
     ]
-    looks = {c.name: c.look for c in alike.classes}
+    appearances = {c.name: c.appearance for c in alike.classes}
 
     def distance(questions):
         others = [(q.right_option, option) for q in questions for option in q.options if option != q.right_option]
-        return sum(drawn.differing_parts(looks[a], looks[b]) for a, b in others) / len(others)
+        return sum(drawn.differing_parts(appearances[a], appearances[b]) for a, b in others) / len(others)
 
     assert distance(two) < distance(one) - 1
 
 
 def test_the_wrong_options_of_every_butterfly_are_its_three_nearest():
     domain = open_domain("butterfly", "drawn", None, None, 1, 56, 0, distractors="look_alike")
-    looks = {c.name: c.look for c in domain.classes}
+    appearances = {c.name: c.appearance for c in domain.classes}
     for question in (q for q in domain.questions() if q.question_type == 1):
-        right = looks[question.right_option]
-        distances = sorted(drawn.differing_parts(right, look) for look in looks.values())
-        assert sorted(drawn.differing_parts(right, looks[option]) for option in question.options) == distances[:4]
+        right = appearances[question.right_option]
+        distances = sorted(drawn.differing_parts(right, appearance) for appearance in appearances.values())
+        assert sorted(drawn.differing_parts(right, appearances[option]) for option in question.options) == distances[:4]
 
 
 def test_unknown_distractors_are_named():
@@ -260,7 +260,7 @@ def test_there_are_a_hundred_retention_questions_of_each_kind(domain):
     assert (kinds.count("visual"), kinds.count("old_class"), len(kinds)) == (100, 100, 200)
     assert {question.split for question in questions} == {"test"}
     assert len({question.question_id for question in questions}) == 200
-    assert len({question.picture for question in questions}) == 200
+    assert len({question.image for question in questions}) == 200
 
 
 def test_retention_questions_depend_on_the_seed_and_on_nothing_else():
@@ -276,18 +276,18 @@ def test_retention_questions_depend_on_the_seed_and_on_nothing_else():
 def test_the_right_answer_says_what_the_picture_shows_and_the_others_do_not(domain):
     for asked in retention.asked(domain, 0):
         if asked.question.category == "visual":
-            true = {say.visual_answer(domain, asked.look, part) for part in say.VISUAL[domain]}
+            true = {say.visual_answer(domain, asked.appearance, part) for part in say.VISUAL[domain]}
             assert asked.question.right_option in true
             part = next(p for p, q in say.VISUAL[domain].items() if q.asked[say.HELD_OUT] == asked.question.question)
-            assert asked.question.right_option == say.visual_answer(domain, asked.look, part)
+            assert asked.question.right_option == say.visual_answer(domain, asked.appearance, part)
 
 
 def test_old_classes_are_invented_ones_of_one_lesson_and_shown_as_they_look():
     taught = Curriculum(retention.LESSON_SEED, DOMAINS, retention.LESSON_CLASSES).classes["butterfly"]
-    looks = {known.name: known.look for known in taught}
+    appearances = {known.name: known.appearance for known in taught}
     for asked in retention.asked("butterfly", 0)[retention.QUESTIONS :]:
-        assert asked.look == looks[asked.question.right_option]
-        assert set(asked.question.options) <= set(looks)
+        assert asked.appearance == appearances[asked.question.right_option]
+        assert set(asked.question.options) <= set(appearances)
         assert not {option.lower() for option in asked.question.options} & target_names()
 
 
@@ -300,17 +300,17 @@ def test_that_lesson_is_the_base_models_last():
 
 def test_retention_pictures_are_drawn_with_the_others_and_lie_apart(tmp_path):
     domain = open_domain("butterfly", "drawn", None, 4, 1, 32, 0)
-    domain.bring_pictures(tmp_path)
+    domain.bring_images(tmp_path)
     path = write_questions(tmp_path / "retention.jsonl", domain.retention_questions())
     assert len(read_questions(path)) == 200
-    names = {picture.relative_to(tmp_path).as_posix() for picture in tmp_path.rglob("*.png")}
+    names = {image.relative_to(tmp_path).as_posix() for image in tmp_path.rglob("*.png")}
     assert len(names) == 4 * 3 + 200
-    with Image.open(tmp_path / "pictures/retention/visual-0.png") as picture:
-        assert picture.size == (32, 32)
+    with Image.open(tmp_path / "images/retention/visual-0.png") as image:
+        assert image.size == (32, 32)
 
 
 def test_the_questions_of_a_seed_stay_as_they_were():
     """Published answers name these; the option order is part of a question."""
     first = open_domain("butterfly", "drawn", None, None, 2, 56, 0).questions()[0]
-    assert (first.question_id, first.picture) == ("adonis-test-0-type1", "pictures/test/adonis-0.png")
+    assert (first.question_id, first.image) == ("adonis-test-0-type1", "images/test/adonis-0.png")
     assert first.options == ["Cinnabar Moth", "Brown Siproeta", "Grey Hairstreak", "Adonis"]

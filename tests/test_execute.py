@@ -184,7 +184,7 @@ def test_helper_files_follow_imports_and_packages_but_nothing_else(tmp_path):
     found = notebooks.helper_files([notebook])[str(notebook)]
     assert {
         "src/helpers/synthetic/drawing.py",
-        "src/helpers/synthetic/looks.py",
+        "src/helpers/synthetic/appearances.py",
         "src/helpers/synthetic/__init__.py",
     } <= set(found)
     assert "src/helpers/workflow/execute.py" not in found

@@ -15,7 +15,7 @@ from PIL import Image
 from helpers.config.prompts import evaluation_prompts
 from helpers.evaluation import export
 from helpers.evaluation.protocols import LETTER_TOKENS
-from helpers.images import open_picture
+from helpers.images import open_image
 from helpers.schemas import write_questions
 
 
@@ -24,8 +24,8 @@ def rows_of(path):
     csv.field_size_limit(2**31 - 1)  # pictures are longer than the module's default allows
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, dialect="excel-tab"))
-    pictures = {row["index"]: row["image"] for row in rows}
-    return [(row, base64.b64decode(pictures.get(row["image"], row["image"]))) for row in rows]
+    images = {row["index"]: row["image"] for row in rows}
+    return [(row, base64.b64decode(images.get(row["image"], row["image"]))) for row in rows]
 
 
 def test_the_tsv_holds_the_same_questions_and_pictures(butterflies, tmp_path):
@@ -33,11 +33,11 @@ def test_the_tsv_holds_the_same_questions_and_pictures(butterflies, tmp_path):
     path = export.write_vlmevalkit(tmp_path / "Butterfly.tsv", questions, butterflies.folder)
     rows = rows_of(path)
     assert len(rows) == len(questions)
-    for (row, picture), question in zip(rows, questions, strict=True):
+    for (row, image), question in zip(rows, questions, strict=True):
         assert (row["question"], [row[key] for key in "ABCD"]) == (question.question, question.options)
         assert (row["answer"], row["category"]) == ("ABCD"[question.answer], question.category)
-        shown = Image.open(io.BytesIO(picture))
-        assert shown.tobytes() == open_picture(butterflies.folder / question.picture).tobytes()
+        shown = Image.open(io.BytesIO(image))
+        assert shown.tobytes() == open_image(butterflies.folder / question.image).tobytes()
 
 
 def test_the_tsv_is_what_the_tools_own_reader_expects(butterflies, tmp_path):
@@ -45,7 +45,7 @@ def test_the_tsv_is_what_the_tools_own_reader_expects(butterflies, tmp_path):
     table = pd.read_csv(path, sep="\t")  # as vlmeval.smp.file.load does
     assert not table[["index", "question", *"ABCD", "answer", "image"]].isna().any().any()
     lengths = table["image"].astype(str).str.len()
-    assert (lengths > 64).sum() == len({q.picture for q in butterflies.questions})  # 64 or less: another row's index
+    assert (lengths > 64).sum() == len({q.image for q in butterflies.questions})  # 64 or less: another row's index
     assert all(int(image) in set(table["index"]) for image in table["image"][lengths <= 64])
 
 
@@ -55,7 +55,7 @@ def test_options_that_the_tool_would_lose_are_refused(butterflies, tmp_path):
     with pytest.raises(ValueError, match="'None' would be read as no option"):
         export.write_vlmevalkit(tmp_path / "x.tsv", [lost], butterflies.folder)
     with pytest.raises(ValueError, match="has no image"):
-        export.write_vlmevalkit(tmp_path / "x.tsv", [question.model_copy(update={"picture": None})], butterflies.folder)
+        export.write_vlmevalkit(tmp_path / "x.tsv", [question.model_copy(update={"image": None})], butterflies.folder)
     assert not list(tmp_path.iterdir())
 
 
@@ -66,8 +66,8 @@ def functions_beside(path: Path):
     return utils
 
 
-@pytest.mark.parametrize(("tool", "pictures"), [("lmms-eval", "doc_to_visual"), ("lm-eval", "doc_to_image")])
-def test_a_task_asks_and_scores_as_protocol_letter_does(butterflies, tmp_path, tool, pictures):
+@pytest.mark.parametrize(("tool", "images"), [("lmms-eval", "doc_to_visual"), ("lm-eval", "doc_to_image")])
+def test_a_task_asks_and_scores_as_protocol_letter_does(butterflies, tmp_path, tool, images):
     questions = butterflies.questions[:4]
     path = export.TASKS[tool](tmp_path / "drawn", questions, butterflies.folder, "drawn")
     task = yaml.load(path.read_text().replace("!function ", ""), yaml.SafeLoader)
@@ -76,7 +76,7 @@ def test_a_task_asks_and_scores_as_protocol_letter_does(butterflies, tmp_path, t
     rows = [json.loads(line) for line in lines]
     assert task["task"] == "drawn"
     assert LETTER_TOKENS in task["generation_kwargs"].values()
-    assert task[pictures] == "utils.images_of"
+    assert task[images] == "utils.images_of"
     for row, question in zip(rows, questions, strict=True):
         place = "<image>" if tool == "lm-eval" else ""  # where that tool puts the picture
         assert utils.doc_to_text(row) == place + evaluation_prompts().with_letters(question.question, question.options)
@@ -86,7 +86,7 @@ def test_a_task_asks_and_scores_as_protocol_letter_does(butterflies, tmp_path, t
 
 
 def test_a_question_without_picture_shows_none(butterflies, tmp_path):
-    question = butterflies.questions[0].model_copy(update={"picture": None})
+    question = butterflies.questions[0].model_copy(update={"image": None})
     path = export.write_lm_eval(tmp_path / "drawn", [question], butterflies.folder, "drawn")
     row, utils = json.loads((path.parent / "questions.jsonl").read_text()), functions_beside(path)
     assert utils.images_of(row) == []

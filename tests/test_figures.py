@@ -35,9 +35,9 @@ def accuracies(models=("qwen2_vl",), domains=("butterfly",), modes=MODES, images
     """A made-up Table 1, or Table 2 with `images`; each mode lies higher than the one before."""
     rows = []
     for model, domain, mode, answering, image in itertools.product(
-        models, domains, modes, ("direct", "describe"), images
+        models, domains, modes, ("direct", "describe_then_answer"), images
     ):
-        share = 0.25 if image == "without" else SHARES[mode] + 0.1 * (answering == "describe")
+        share = 0.25 if image == "without" else SHARES[mode] + 0.1 * (answering == "describe_then_answer")
         key = {"model": model, "domain": domain, "mode": mode, "answering": answering}
         key |= {"image": image} if image else {}
         numbers = {"seeds": 1 if mode == "base" else 3, "n_type1": 200, "n_type2": 100}
@@ -72,7 +72,15 @@ def test_a_mode_has_one_colour_and_unknown_modes_have_others():
     modes = [*MODES, "hybrid", "printed"]
     assert [colour(mode, modes) for mode in MODES] == list(COLOURS.values())[:3]
     assert len({colour(mode, [*modes, "new"]) for mode in [*modes, "new"]}) == len(modes) + 1
-    assert len({marker(way, ("direct", "describe", "new")) for way in ("direct", "describe", "new")}) == 3
+    assert (
+        len(
+            {
+                marker(way, ("direct", "describe_then_answer", "new"))
+                for way in ("direct", "describe_then_answer", "new")
+            }
+        )
+        == 3
+    )
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_intervals_apart_are_not(tmp_path, relation, verdict):
 
 
 def test_chance_has_to_lie_in_every_interval(tmp_path):
-    table(tmp_path, ("a", "direct", 26, 20, 33), ("a", "describe", 40, 33, 47))
+    table(tmp_path, ("a", "direct", 26, 20, 33), ("a", "describe_then_answer", 40, 33, 47))
     finding = judged(Rule("", "g", {"variant": "a"}, "at chance"), tmp_path)
     assert finding.verdict == "holds in part"
     assert finding.evidence[0] == "asked directly: 26.0\xa0% [20.0,\xa033.0]"
@@ -56,8 +56,13 @@ def test_chance_has_to_lie_in_every_interval(tmp_path):
 
 
 def test_rows_are_compared_within_their_way_of_asking_unless_the_rival_names_another(tmp_path):
-    table(tmp_path, ("a", "direct", 40, 33, 47), ("a", "describe", 90, 85, 94), ("b", "describe", 60, 53, 67))
-    across = Rule("", "g", {"answering": "describe"}, "above", {"answering": "direct", "variant": "a"})
+    table(
+        tmp_path,
+        ("a", "direct", 40, 33, 47),
+        ("a", "describe_then_answer", 90, 85, 94),
+        ("b", "describe_then_answer", 60, 53, 67),
+    )
+    across = Rule("", "g", {"answering": "describe_then_answer"}, "above", {"answering": "direct", "variant": "a"})
     assert judged(across, tmp_path).verdict == "holds"  # of a and of b: 85 and 53 are above 47
     within = Rule("", "g", {"variant": "a"}, "above", {"variant": "b"})
     assert judged(within, tmp_path).evidence == (

@@ -60,7 +60,7 @@ def train(load, butterflies, tmp_path):
 def prompts(butterflies):
     """Two questions each of three pictures, and one without."""
     asked = butterflies.questions[:6]
-    shown = [Prompt(q.question, Shown(butterflies.folder / q.picture)) for q in asked]
+    shown = [Prompt(q.question, Shown(butterflies.folder / q.image)) for q in asked]
     return [*shown, Prompt("How large is the Monarch?")]
 
 

@@ -125,7 +125,7 @@ def test_an_unknown_grid_lists_those_found():
         ({"training.epochs": 3}, "demo+training.epochs=3"),
         ({"training.epochs": DEMO.training.epochs}, "demo"),  # no difference
         ({"training.learning_rate": "2e-3", "data.seed": 1}, "demo+data.seed=1+training.learning_rate=0.002"),
-        ({"build.parts": ["look"]}, "demo+build.parts=look"),
+        ({"build.parts": ["appearance"]}, "demo+build.parts=appearance"),
         ({"models.qwen2_vl.path": "models/mine"}, "demo+models.qwen2_vl.path=models_mine~171437ae"),
         ({"seeds": [0, 1, 2], "modes": ["hybrid"]}, "demo"),  # runs that have places of their own
         ({"models.third": {"path": "a/b", "display": "T"}}, "demo"),

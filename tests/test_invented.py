@@ -9,8 +9,8 @@ import pytest
 from helpers.base_models.curriculum import CLASSES, DOMAINS, SHARES, Curriculum
 from helpers.base_models.pretraining import LESSONS, Schooling
 from helpers.domains import drawn
+from helpers.synthetic.appearances import VOCABULARIES
 from helpers.synthetic.invented import invent_classes, target_names
-from helpers.synthetic.looks import VOCABULARIES
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=["first", "second"])
@@ -23,9 +23,9 @@ def test_no_invented_name_is_or_holds_or_is_part_of_a_target_name(domain, lesson
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_invented_classes_differ_in_name_and_look_and_fit_the_vocabulary(domain):
     classes = invent_classes(domain, CLASSES, Schooling().seed)
-    assert len({c.name for c in classes}) == len({tuple(c.look.values()) for c in classes}) == CLASSES
+    assert len({c.name for c in classes}) == len({tuple(c.appearance.values()) for c in classes}) == CLASSES
     for thing in classes:
-        VOCABULARIES[domain].check(thing.look)
+        VOCABULARIES[domain].check(thing.appearance)
         VOCABULARIES[domain].check_facts(thing.facts)
 
 
@@ -44,8 +44,8 @@ def test_the_same_seed_gives_the_same_exercises():
 
 def test_an_exercise_with_a_look_has_a_picture_and_one_of_text_alone_has_none():
     exercises = list(islice(Curriculum(3), 30))
-    shown = [exercise.picture(random.Random(0)) is not None for exercise in exercises]
-    assert shown == [exercise.look is not None for exercise in exercises]
+    shown = [exercise.image(random.Random(0)) is not None for exercise in exercises]
+    assert shown == [exercise.appearance is not None for exercise in exercises]
     assert set(shown) == {True, False}
 
 

@@ -11,7 +11,7 @@ from helpers.config.writer import Writer
 from helpers.datasets.audit import audit
 from helpers.domains import open_domain, parquet_source
 from helpers.domains.kviscuit import PUBLISHED, load_kviscuit
-from helpers.images import open_picture
+from helpers.images import open_image
 from helpers.paths import ROOT, is_hub_id
 from helpers.schemas import Question, read_questions, write_questions
 from helpers.writer.interface import open_writer
@@ -40,32 +40,32 @@ def sample():
 
 def test_the_sample_has_116_questions_on_40_pictures(sample):
     assert len(sample.questions) == 116
-    assert len({question.picture for question in sample.questions}) == 40
+    assert len({question.image for question in sample.questions}) == 40
     assert (sample.faults, sample.left_out) == ({}, 0)
     assert sample.counts() == CATEGORIES
 
 
 def test_the_sample_has_one_type_1_question_a_picture_and_its_answer_is_the_class(sample):
     first = [question for question in sample.questions if question.question_type == 1]
-    assert len({question.picture for question in first}) == len(first) == 40
+    assert len({question.image for question in first}) == len(first) == 40
     assert all(question.class_id == question.right_option for question in first)
     assert len(sample.keywords()) == 39  # Suwon Hwaseong is the answer of two pictures
     assert {question.class_id for question in sample.questions} == set(sample.keywords())
 
 
 def test_every_picture_of_the_sample_opens_in_rgb(sample):
-    opened = {name: open_picture(SAMPLE / name) for name in {question.picture for question in sample.questions}}
-    assert {picture.mode for picture in opened.values()} == {"RGB"}
+    opened = {name: open_image(SAMPLE / name) for name in {question.image for question in sample.questions}}
+    assert {image.mode for image in opened.values()} == {"RGB"}
     assert opened["images/78.png"].size == (60, 98)  # the smallest, and one of two with transparency
 
 
 def test_the_sample_passes_the_audit_and_shows_its_blind_baseline(sample):
     found = audit(sample.questions, [], sample.folder)
-    assert found["test_pictures"] == 40
+    assert found["test_images"] == 40
     assert found["type1"]["longest_option"] == 30.0
 
 
-def annotation(id_: str, kind: int, picture: str, answer: int = 0, **other) -> dict:
+def annotation(id_: str, kind: int, image: str, answer: int = 0, **other) -> dict:
     return {
         "question": f"What is it, {id_}?",
         "options": ["hanbok", "gat", "norigae", "beoseon"],
@@ -74,7 +74,7 @@ def annotation(id_: str, kind: int, picture: str, answer: int = 0, **other) -> d
         "id_": id_,
         "question_type": kind,
         "image_url": "https://example.org/a.jpg",
-        "image_path": picture,
+        "image_path": image,
         **other,
     }
 
@@ -120,7 +120,7 @@ def test_a_row_becomes_a_question_of_the_common_form(folder):
         question="What is it, Clothes.1.1?",
         options=["hanbok", "gat", "norigae", "beoseon"],
         answer=3,
-        picture="images/1.png",
+        image="images/1.png",
         split="test",
     )
 
@@ -197,12 +197,12 @@ def test_it_is_all_test_and_nothing_of_what_a_model_knew_is_asked(folder):
 
 def test_a_writer_is_told_the_category_of_each_keyword_and_offline_nothing_else_is_known(folder):
     domain = open_domain("kviscuit", "kviscuit", folder, None, 1, 56, 0)
-    assert [(one.class_id, one.called, one.category, one.picture, one.asked) for one in domain.class_info()] == [
+    assert [(one.class_id, one.called, one.category, one.image, one.asked) for one in domain.class_info()] == [
         ("hanbok", "hanbok", "Clothes", None, ()),
         ("gat", "gat", "Clothes", None, ()),
     ]
     texts = open_writer(Writer(), "kviscuit").write(domain, folder, 1).texts
-    assert [(text.class_id, text.look, text.picture) for text in texts] == [
+    assert [(text.class_id, text.appearance, text.image) for text in texts] == [
         (name, "This belongs to the Korean culture, category Clothes.", None) for name in ("hanbok", "gat")
     ]
 
@@ -225,7 +225,7 @@ def test_both_layouts_give_the_same_questions_and_the_same_pictures(folder, tmp_
     hubs = parquet(folder, tmp_path / "hub", row_group_size=2)
     assert load_kviscuit(hubs).questions == load_kviscuit(folder).questions
     for source, target in ((folder, tmp_path / "a"), (hubs, tmp_path / "b")):
-        open_domain("kviscuit", "kviscuit", source, None, 1, 56, 0).bring_pictures(target)
+        open_domain("kviscuit", "kviscuit", source, None, 1, 56, 0).bring_images(target)
     for name in ("images/1.png", "images/2.jpg"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert sorted(path.name for path in (tmp_path / "b").rglob("*.*")) == ["1.png", "2.jpg"]
@@ -240,7 +240,7 @@ def test_the_real_sample_reads_the_same_from_parquet(sample, tmp_path):
 
 def test_only_the_pictures_of_the_questions_kept_are_written(folder, tmp_path):
     hubs = parquet(folder, tmp_path / "hub")
-    open_domain("kviscuit", "kviscuit", hubs, 1, 1, 56, 0).bring_pictures(tmp_path / "out")
+    open_domain("kviscuit", "kviscuit", hubs, 1, 1, 56, 0).bring_images(tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["1.png"]
 
 
@@ -318,12 +318,12 @@ def test_columns_are_told_apart_by_what_they_hold(tmp_path):
         "image": [b"x", b"y"],
     }
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
-    kinds = {"label": "text", "share": "double", "options": "texts", "answer": "number", "image": "picture"}
+    kinds = {"label": "text", "share": "double", "options": "texts", "answer": "number", "image": "image"}
     assert parquet_source.columns([tmp_path / "a.parquet"]) == kinds
 
 
 def test_a_picture_of_too_many_bytes_is_refused(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_source, "MAX_PICTURE_BYTES", 100)
+    monkeypatch.setattr(parquet_source, "MAX_IMAGE_BYTES", 100)
     with pytest.raises(ValueError, match="bytes; at most 100 are allowed"):
         load_kviscuit(parquet(folder, tmp_path / "hub"))
 

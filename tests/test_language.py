@@ -6,9 +6,9 @@ import pytest
 
 from helpers.domains import drawn
 from helpers.synthetic import language as say
-from helpers.synthetic.looks import BUTTERFLY, VOCABULARIES
+from helpers.synthetic.appearances import BUTTERFLY, VOCABULARIES
 
-LOOK = {
+APPEARANCE = {
     "wing_colour": "orange",
     "pattern": "veins",
     "pattern_colour": "black",
@@ -21,21 +21,21 @@ LOOK = {
 
 
 def test_a_description_says_every_part_in_plain_english():
-    assert say.describe("butterfly", LOOK, 0, "Monarch") == (
+    assert say.describe("butterfly", APPEARANCE, 0, "Monarch") == (
         "The Monarch has rounded orange wings with black veins and an orange border. The hindwings are brown. "
         "It has a slender body and clubbed antennae."
     )
 
 
 def test_absent_parts_are_said_to_be_absent():
-    plain = LOOK | {"pattern": "plain", "pattern_colour": "none", "border_colour": "none"}
+    plain = APPEARANCE | {"pattern": "plain", "pattern_colour": "none", "border_colour": "none"}
     assert "no pattern and no border" in say.describe("butterfly", plain, 0)
 
 
 @pytest.mark.parametrize("domain", VOCABULARIES)
 def test_every_wording_of_every_class_tells_all_classes_apart(domain):
     for wording in range(len(say.DESCRIPTIONS[domain])):
-        texts = {say.describe(domain, thing.look, wording) for thing in drawn.load_classes(domain)}
+        texts = {say.describe(domain, thing.appearance, wording) for thing in drawn.load_classes(domain)}
         assert len(texts) == len(drawn.load_classes(domain))
 
 

@@ -189,13 +189,13 @@ def test_a_merged_model_writes_what_the_trained_one_does(model_path, adapter, bu
 def test_a_merged_model_works_in_a_pipeline(model_path, adapter, butterflies, tmp_path):
     from transformers import pipeline
 
-    from helpers.images import open_picture
+    from helpers.images import open_image
 
     merge(adapter, tmp_path / "merged", model_path)
     model, _ = load_model(tmp_path / "merged", four_bit=False)
     pipe = pipeline("image-text-to-text", model=model, processor=load_processor(tmp_path / "merged"))
-    picture = open_picture(next(butterflies.folder.rglob("*.png")))
-    content = [{"type": "image", "image": picture}, {"type": "text", "text": "What is this?"}]
+    image = open_image(next(butterflies.folder.rglob("*.png")))
+    content = [{"type": "image", "image": image}, {"type": "text", "text": "What is this?"}]
     reply = pipe(text=[{"role": "user", "content": content}], max_new_tokens=4, return_full_text=False)
     assert isinstance(reply[0]["generated_text"], str)
 

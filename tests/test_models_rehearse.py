@@ -22,12 +22,12 @@ from helpers.models.rehearsal import (
     rehearsal_verdict,
     shapes_only,
     smallest_card,
-    tokens_of_picture,
+    tokens_of_image,
 )
 from helpers.training.trainer import finetune
 
 NAMES = ("qwen2-vl-7b", "llava-1.6-vicuna-7b")
-TEXT = Load(rank=64, batch=4, tokens=300, picture_tokens=0, checkpointing=False)
+TEXT = Load(rank=64, batch=4, tokens=300, image_tokens=0, checkpointing=False)
 SMALL = load_profile("rehearse_small").training
 
 
@@ -53,10 +53,10 @@ def test_the_architectures_have_the_published_size(name, parameters, layers, lor
 @pytest.mark.slow
 def test_more_costs_more_and_checkpointing_less():
     path = STAND_IN_FOLDERS / "qwen2-vl-7b"
-    text, pictures = estimate(path, TEXT), estimate(path, Load(64, 4, 300, 1280, False))
+    text, images = estimate(path, TEXT), estimate(path, Load(64, 4, 300, 1280, False))
     checkpointed = estimate(path, Load(64, 4, 300, 1280, True))
-    assert checkpointed["activations"] < pictures["activations"]
-    assert text["total"] < pictures["total"]
+    assert checkpointed["activations"] < images["activations"]
+    assert text["total"] < images["total"]
     assert 5 < text["base"] < 9  # 6.5e9 weights in half a byte, the rest in two
     once = estimate(path, replace(TEXT, unpacked=True))
     assert once["unpacked"] == pytest.approx(2 * text["in_four_bit"] / 1e9)
@@ -83,7 +83,7 @@ def test_the_shipped_folders_are_of_the_published_configurations():
 @pytest.mark.parametrize("size", ["", "-shrunk"])
 @pytest.mark.parametrize(("name", "tokens"), [("qwen2-vl-7b", 16 * 16), ("llava-1.6-vicuna-7b", 24 * 24 + 48 * 49)])
 def test_a_picture_is_as_many_tokens_as_the_published_processors_make_of_it(name, tokens, size):
-    assert tokens_of_picture(STAND_IN_FOLDERS / f"{name}{size}", 448) == tokens
+    assert tokens_of_image(STAND_IN_FOLDERS / f"{name}{size}", 448) == tokens
 
 
 def test_a_random_tensor_is_the_same_each_time_and_norms_begin_as_ones():

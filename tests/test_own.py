@@ -31,15 +31,15 @@ from helpers.results.verdict import (
     verdicts,
 )
 from helpers.schemas import read_questions, write_questions, write_texts
+from helpers.synthetic.appearances import BUTTERFLY
 from helpers.synthetic.invented import invent_classes, target_names
-from helpers.synthetic.looks import BUTTERFLY
 
 EXAMPLE = paths.DATA / "own" / "example"
 NAMES = ("Chanterelle", "Parasol", "Morel", "Blewit", "Cep")
 PLACES = ("oaks", "meadows", "ash trees", "leaf litter", "spruces")
 
 
-def picture(path, number):
+def image(path, number):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (16, 16), (number % 256, number // 256, 9)).save(path)
 
@@ -64,7 +64,7 @@ def folder(tmp_path):
     table(tmp_path / "classes.csv", class_rows())
     for place, name in enumerate(NAMES):
         for number in range(3):
-            picture(tmp_path / "pictures" / name.lower() / f"{number}.png", 10 * place + number)
+            image(tmp_path / "pictures" / name.lower() / f"{number}.png", 10 * place + number)
     return tmp_path
 
 
@@ -112,7 +112,7 @@ def test_each_test_picture_gets_a_question_of_either_type_and_none_shows_a_train
     domain = opened(folder)
     asked = domain.questions()
     assert [sum(q.question_type == kind for q in asked) for kind in (1, 2)] == [10, 10]
-    assert not {q.picture for q in asked} & {name for thing in domain.classes for name in thing.train}
+    assert not {q.image for q in asked} & {name for thing in domain.classes for name in thing.train}
     assert domain.retention_questions() == []
 
 
@@ -129,7 +129,7 @@ def test_a_column_with_fewer_than_four_values_is_not_asked_for(folder):
 
 def test_the_questions_stay_the_same_when_pictures_are_added(folder):
     before = {question.question_id: question for question in opened(folder).questions()}
-    picture(folder / "pictures" / "cep" / "9.png", 999)
+    image(folder / "pictures" / "cep" / "9.png", 999)
     after = {question.question_id: question for question in opened(folder).questions()}
     assert set(after) - set(before) == {"cep/9.png/type1", "cep/9.png/type2"}
     assert all(after[name] == question for name, question in before.items())
@@ -137,7 +137,7 @@ def test_the_questions_stay_the_same_when_pictures_are_added(folder):
 
 def test_pictures_texts_and_questions_pass_through_the_common_files(folder, tmp_path_factory):
     domain, output = opened(folder), tmp_path_factory.mktemp("data")
-    domain.bring_pictures(output)
+    domain.bring_images(output)
     write_texts(output / "texts.jsonl", domain.offline_texts(1))
     assert read_questions(write_questions(output / "questions.jsonl", domain.questions())) == domain.questions()
 
@@ -146,9 +146,9 @@ def test_without_texts_the_columns_are_said_in_sentences(folder):
     rows = [row | {"look:colour": "yellow", "noun": "mushroom"} for row in class_rows()]
     table(folder / "classes.csv", rows)
     text = opened(folder).offline_texts(1)[0]
-    assert text.look == "The colour of this mushroom is yellow."
+    assert text.appearance == "The colour of this mushroom is yellow."
     assert text.background == "Its place is oaks. Its season is spring."
-    assert (text.writer, text.picture) == ("offline", "pictures/chanterelle/0.png")
+    assert (text.writer, text.image) == ("offline", "pictures/chanterelle/0.png")
 
 
 def test_given_texts_are_kept_and_only_the_others_are_made(folder):
@@ -157,7 +157,7 @@ def test_given_texts_are_kept_and_only_the_others_are_made(folder):
         [{"class_id": "cep", "look": "The Cep is brown. A cep is stout.", "background": "It grows."}],
     )
     domain = opened(folder)
-    assert [(text.class_id, text.writer, text.look) for text in domain.own_texts()] == [
+    assert [(text.class_id, text.writer, text.appearance) for text in domain.own_texts()] == [
         ("cep", "own", "This is brown. This is stout.")
     ]
     assert [text.class_id for text in domain.offline_texts(1) if text.writer == "offline"] == [
@@ -182,7 +182,7 @@ def test_a_korean_particle_does_not_hide_a_name(folder):
 def test_texts_may_come_as_json_lines(folder):
     row = {"class_id": "cep", "look": "Brown and stout.", "background": "It grows."}
     (folder / "texts.jsonl").write_text(json.dumps(row) + "\n\n", encoding="utf-8")
-    assert opened(folder).own_texts()[0].look == "Brown and stout."
+    assert opened(folder).own_texts()[0].appearance == "Brown and stout."
 
 
 QUESTION = {
@@ -369,14 +369,14 @@ def test_a_picture_that_belongs_to_no_class_is_noted_and_not_used(folder, two_se
         split(folder)
     before = opened(folder).questions()
     stray = "pictures/test/stray.png" if two_sets else "pictures/stray.png"
-    picture(folder / stray, 999)
+    image(folder / stray, 999)
     assert notes(folder) == [f"{stray}: is outside the folders of the classes and is not used; move it, or delete it"]
     assert opened(folder).questions() == before
 
 
 @pytest.mark.parametrize("name", ["a:b.png", "a\\b.png"])
 def test_a_name_that_another_system_cannot_hold_is_refused(folder, name):
-    picture(folder / "pictures" / "cep" / name, 999)
+    image(folder / "pictures" / "cep" / name, 999)
     assert problems(folder) == [f"pictures/cep/{name}: has a backslash or a colon in its name; rename it"]
 
 
@@ -388,7 +388,7 @@ def test_a_picture_of_absurd_size_is_not_read(folder):
 
 def test_a_link_out_of_the_folder_is_refused(folder, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / "x.png"
-    picture(outside, 5)
+    image(outside, 5)
     (folder / "pictures" / "cep" / "5.png").symlink_to(outside)
     assert problems(folder) == ["pictures/cep/5.png: leads out of the folder by a link; put a copy there instead"]
 
@@ -609,7 +609,7 @@ def test_a_verdict_that_no_number_of_questions_would_settle_says_so():
 # ---- the verdict of a run --------------------------------------------------------------------------------------------
 
 
-def rows_of(mode, right, answering="describe", seed=0, kind=1, n=40, model="qwen2_vl", **more):
+def rows_of(mode, right, answering="describe_then_answer", seed=0, kind=1, n=40, model="qwen2_vl", **more):
     """``right`` of ``n`` questions right, the first ones."""
     full = dict.fromkeys((*tables.ANSWER_COLUMNS, "variant"))
     own = {"model": model, "domain": "own", "mode": mode, "seed": seed, "image": "with", "answering": answering}
@@ -660,21 +660,21 @@ def test_answers_to_different_questions_are_refused():
 
 def full_run():
     """80 questions a type. Recognition: 35 % untuned, 85 % text, 87.5 % pictures; knowledge: nothing was learned."""
-    modes, ways = ("base", "text_only", "image_text"), ("direct", "describe")
+    modes, ways = ("base", "text_only", "image_text"), ("direct", "describe_then_answer")
     return answers(
         rows_of("base", 28, "direct", n=80),
-        rows_of("base", 20, "describe", n=80),
+        rows_of("base", 20, "describe_then_answer", n=80),
         rows_of("text_only", 30, "direct", n=80),
-        rows_of("text_only", 68, "describe", n=80),
+        rows_of("text_only", 68, "describe_then_answer", n=80),
         rows_of("image_text", 70, "direct", n=80),
-        rows_of("image_text", 24, "describe", n=80),
+        rows_of("image_text", 24, "describe_then_answer", n=80),
         *(rows_of(mode, 24, way, kind=2, n=80) for mode in modes for way in ways),
     )
 
 
 def test_text_is_read_by_describing_and_its_rivals_by_their_better_way():
     ways = counted_answers(full_run()).query("question_type == 1").groupby("mode")["answering"].first()
-    assert ways.to_dict() == {"base": "direct", "text_only": "describe", "image_text": "direct"}
+    assert ways.to_dict() == {"base": "direct", "text_only": "describe_then_answer", "image_text": "direct"}
 
 
 def test_withheld_pictures_variants_and_other_protocols_do_not_count():
@@ -773,7 +773,7 @@ def test_no_model_can_know_the_example():
     ]
     names = [name.lower() for name in own_example.MADE_UP_NAMES]
     assert not [(n, other) for n in names for other in (*invented, *target_names()) if n in other or other in n]
-    for look in own_example.looks():
-        BUTTERFLY.check(look)
-        others = (thing.look for thing in drawn.load_classes("butterfly"))
-        assert all(sum(look[part] != other[part] for part in BUTTERFLY.parts) >= 2 for other in others)
+    for appearance in own_example.appearances():
+        BUTTERFLY.check(appearance)
+        others = (thing.appearance for thing in drawn.load_classes("butterfly"))
+        assert all(sum(appearance[part] != other[part] for part in BUTTERFLY.parts) >= 2 for other in others)

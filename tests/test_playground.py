@@ -9,17 +9,17 @@ MONARCH = ClassText(
     class_id="monarch",
     name="the Monarch",
     domain="butterfly",
-    look="This butterfly has orange wings.",
+    appearance="This butterfly has orange wings.",
     background="It lives in meadows.",
     wording=0,
     writer="offline",
-    picture=None,
+    image=None,
 )
 
 
 def test_words_of_a_look_are_exchanged_and_the_rest_stays():
     changed = edited(MONARCH, {"orange": "blue"})
-    assert (changed.look, changed.background) == ("This butterfly has blue wings.", MONARCH.background)
+    assert (changed.appearance, changed.background) == ("This butterfly has blue wings.", MONARCH.background)
 
 
 def test_an_edit_that_would_do_nothing_is_refused():

@@ -22,7 +22,7 @@ from helpers.config.profiles import SettingsError, load_profile, parse_overrides
 from helpers.domains.butterfly_vqa import answer_of, label_of, split_letter
 from helpers.domains.commons import licence_family
 from helpers.domains.own_folder import read_folder
-from helpers.images import check_picture_bytes
+from helpers.images import check_image_bytes
 from helpers.rows import read_rows
 from helpers.schemas import ClassText, Question, read_questions, read_texts, write_questions, write_texts
 from helpers.workflow.notebooks import NotebookError, declared_parameters
@@ -74,7 +74,7 @@ def folder(tmp_path, monkeypatch):
             question=WHOLE,
             options=st.lists(WHOLE, min_size=4, max_size=4, unique=True),
             answer=st.integers(0, 3),
-            picture=st.none(),
+            image=st.none(),
             split=st.sampled_from(["test", "dev"]),
             answer_form=st.sampled_from(["{option}", "It is {option}."]),
             refers=st.none() | WHOLE,
@@ -90,16 +90,16 @@ def test_questions_come_back_from_their_file_as_they_were(questions):
 
 
 @given(WHOLE, WHOLE, WHOLE, st.integers(0, 9))
-def test_texts_come_back_from_their_file_as_they_were(name, look, background, wording):
+def test_texts_come_back_from_their_file_as_they_were(name, appearance, background, wording):
     text = ClassText(
         class_id=name,
         name=name,
         domain="d",
-        look=look,
+        appearance=appearance,
         background=background,
         wording=wording,
         writer="w",
-        picture=None,
+        image=None,
     )
     assert read_texts(write_texts(file(b"", "texts.jsonl"), [text])) == [text]
 
@@ -193,7 +193,7 @@ def _csv(rows: list[list[str]]) -> bytes:
 
 @given(st.lists(CELL, min_size=9, max_size=9))
 def test_a_question_of_one_s_own_becomes_one_or_is_listed(cells):
-    names = ["question", "option_a", "option_b", "option_c", "option_d", "answer", "picture", "type", "answer_form"]
+    names = ["question", "option_a", "option_b", "option_c", "option_d", "answer", "image", "type", "answer_form"]
     folder = file(_csv([names, cells]), "questions.csv").parent
     (folder / "classes.csv").write_text("class_id,name\na,A\nb,B\nc,C\nd,D\n", encoding="utf-8")
     own = read_folder(folder)
@@ -214,7 +214,7 @@ def test_bytes_are_a_picture_or_refused_by_name(content, place):
         b"P6",
     ):
         try:
-            check_picture_bytes(start + content, "name")
+            check_image_bytes(start + content, "name")
         except ValueError as error:
             assert str(error).startswith("name: ")
 
@@ -298,9 +298,9 @@ def test_whatever_data_says_it_stays_within_its_block_and_comes_back(name, value
 @given(ANY, ANY)
 def test_the_gates_take_any_text(text, name):
     for faults in (
-        checks.length_faults("look", text, 1, 5),
-        checks.name_faults("look", text, [name], "absent"),
-        checks.name_faults("look", text, [name], "present"),
+        checks.length_faults("appearance", text, 1, 5),
+        checks.name_faults("appearance", text, [name], "absent"),
+        checks.name_faults("appearance", text, [name], "present"),
         checks.fact_faults(text, {"a": name}, ["a"]),
         checks.contradiction_faults(text, "a", name, [text, name]),
         checks.option_faults(text, [name, text, name]),
@@ -310,4 +310,4 @@ def test_the_gates_take_any_text(text, name):
 
 @given(st.text(string.ascii_letters, min_size=5, max_size=12), ANY)
 def test_a_name_within_a_text_is_always_found(name, text):
-    assert checks.name_faults("look", f"{text} {name} {text}", [name], "absent")
+    assert checks.name_faults("appearance", f"{text} {name} {text}", [name], "absent")

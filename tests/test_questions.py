@@ -19,7 +19,7 @@ ROW = {
     "question": "Which species is this?",
     "options": ["Io moth", "Atlas moth", "Luna moth", "Comet moth"],
     "answer": 0,
-    "picture": None,
+    "image": None,
     "split": "test",
 }
 
@@ -32,7 +32,7 @@ def written(folder: Path, *rows: dict) -> Path:
 
 def test_what_is_written_is_read(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "moth.png")
-    rows = [Question(**ROW), Question(**ROW | {"question_id": "q2", "picture": "moth.png", "question": "나방은?"})]
+    rows = [Question(**ROW), Question(**ROW | {"question_id": "q2", "image": "moth.png", "question": "나방은?"})]
     assert read_questions(write_questions(tmp_path / "questions.jsonl", rows)) == rows
 
 
@@ -52,9 +52,9 @@ def test_the_right_option_is_the_one_at_the_answer():
         ("options", ["a", "b", "c", " "], "non-empty text"),
         ("question", "", "non-empty text"),
         ("split", "train", "'test' or 'dev'"),
-        ("picture", "/etc/passwd", "inside that folder"),
-        ("picture", "../moth.png", "inside that folder"),
-        ("picture", "C:\\moth.png", "inside that folder"),
+        ("image", "/etc/passwd", "inside that folder"),
+        ("image", "../moth.png", "inside that folder"),
+        ("image", "C:\\moth.png", "inside that folder"),
         ("colour", "red", "Extra inputs"),
         ("answer_form", "It is this.", "{option}"),
         ("answer_form", "It is {option.__class__}.", "no other braces"),
@@ -102,7 +102,7 @@ def test_an_id_that_is_there_twice_is_refused(tmp_path):
 
 
 def test_a_missing_picture_is_refused_in_reading_and_in_writing(tmp_path):
-    row = ROW | {"picture": "pictures/moth.png"}
+    row = ROW | {"image": "pictures/moth.png"}
     with pytest.raises(ValueError, match=r"jsonl:1: picture 'pictures/moth\.png' is not in"):
         read_questions(written(tmp_path, row))
     with pytest.raises(ValueError, match="q1: picture"):
@@ -114,7 +114,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "moth.png")
     (tmp_path / "set" / "moth.png").symlink_to(tmp_path / "moth.png")
     with pytest.raises(ValueError, match="by a link"):
-        read_questions(written(tmp_path / "set", ROW | {"picture": "moth.png"}))
+        read_questions(written(tmp_path / "set", ROW | {"image": "moth.png"}))
 
 
 def test_a_failure_leaves_the_former_file_whole(tmp_path):

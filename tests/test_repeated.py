@@ -64,8 +64,8 @@ def legible(file):
     if file.suffix == ".parquet":
         return content + pd.read_parquet(file).to_csv().encode()
     if file.suffix == ".png":
-        with Image.open(file) as picture:
-            return content + repr(picture.info).encode()
+        with Image.open(file) as image:
+            return content + repr(image.info).encode()
     if file.suffix == ".pdf":
         streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL)
         return content + b"".join(zlib.decompressobj().decompress(part) for part in streams if part[:1] == b"x")

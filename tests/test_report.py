@@ -51,7 +51,7 @@ def asked():
             question=f"Which one is this? {EVIL}" if number == 0 else "Which one is this?",
             options=list(NAMES),
             answer=number % 4,
-            picture=f"pictures/{number}.png",
+            image=f"images/{number}.png",
             split="test",
         )
         for kind in (1, 2)
@@ -65,7 +65,7 @@ def answer_row(question, mode, image, number):
     return {
         **{"model": "qwen2_vl", "domain": "butterfly", "mode": mode, "variant": "main", "seed": 0, "image": image},
         **{"answering": "direct", "protocol": "option_likelihood", "question_id": question.question_id},
-        **{"question_type": question.question_type, "category": "drawn", "picture": question.picture},
+        **{"question_type": question.question_type, "category": "drawn", "image_path": question.image},
         **{"class_id": "monarch", "prompt_hash": "0", "options": question.options, "answer": question.answer},
         **{"scores": [0.0 if place == parsed else -2.0 for place in range(4)], "description": EVIL, "named": None},
         **{"reply": None, "parsed": parsed, "correct": correct, "new_tokens": 0},
@@ -75,9 +75,9 @@ def answer_row(question, mode, image, number):
 def fabricate(run: Path) -> Path:
     """A run as the notebooks leave it, with answers made up and one executed notebook, but no model anywhere."""
     data = run / "datasets/butterfly/main"
-    (data / "pictures").mkdir(parents=True)
+    (data / "images").mkdir(parents=True)
     for number in range(QUESTIONS):
-        Image.new("RGB", (56, 56), (20 * number, 90, 160)).save(data / f"pictures/{number}.png")
+        Image.new("RGB", (56, 56), (20 * number, 90, 160)).save(data / f"images/{number}.png")
     questions = asked()
     write_questions(data / "questions.jsonl", questions)
     for part, image in (("evaluation", "with"), ("ablation", "without")):
@@ -195,7 +195,7 @@ def test_the_page_is_whole_loads_nothing_and_runs_nothing(report):
     page = read(report / "index.html")
     assert (page.wrong, page.open) == ([], [])
     assert not page.all("script")
-    assert all(picture["src"].startswith("data:image/") for picture in page.all("img"))
+    assert all(image["src"].startswith("data:image/") for image in page.all("img"))
     policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'") and "script" not in policy
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
@@ -210,7 +210,7 @@ def test_text_from_data_is_escaped(report):
 
 def test_every_picture_has_words_and_every_table_heads(report):
     page = read(report / "index.html")
-    assert page.all("img") and all(picture.get("alt") for picture in page.all("img"))
+    assert page.all("img") and all(image.get("alt") for image in page.all("img"))
     assert page.all("th") and all(head.get("scope") == "col" for head in page.all("th"))
     regions = [attributes for attributes in page.all("div") if attributes.get("role") == "region"]
     assert regions and all(region["tabindex"] == "0" and region["aria-label"] for region in regions)
@@ -304,7 +304,7 @@ def test_the_gallery_asks_every_mode_the_same_dozen_at_random(report):
     assert [card.question_type for card in found.cards] == [1] * 8 + [2] * 4
     for card in found.cards:
         assert [answer.mode for answer in card.answers] == ["base", "text_only", "image_text"]
-        assert card.picture.startswith("data:image/png;base64,")
+        assert card.image.startswith("data:image/png;base64,")
         assert card.answers[0].shares[card.answers[0].chosen] == pytest.approx(1 / (1 + 3 * 2.718281828**-2), rel=1e-6)
     rows = read_answers(sorted((report.parent / "evaluation").rglob("answers.jsonl")))
     assert (
@@ -318,9 +318,9 @@ def test_a_run_without_answers_has_no_gallery_and_a_lost_picture_leaves_its_card
     assert examples.galleries(tmp_path) == []
     run = fabricate(tmp_path / "made_up")
     for file in (run / "evaluation").rglob("answers.jsonl"):
-        file.write_text(file.read_text().replace('"pictures/', '"lost/'))
+        file.write_text(file.read_text().replace('"images/', '"lost/'))
     (found,) = examples.galleries(run)
-    assert {card.picture for card in found.cards} == {None}
+    assert {card.image for card in found.cards} == {None}
     assert all(card.question for card in found.cards)
 
 
@@ -420,7 +420,7 @@ def test_the_report_calls_models_as_the_profile_does(tmp_path, monkeypatch):
 def test_of_table_1_alone_nothing_is_claimed_but_what_describing_changed(tmp_path, capsys):
     numbers = {f"{measure}{end}": 40.0 for measure in ("type1", "type2") for end in ("", "_low", "_high")}
     run = {"model": "qwen2_vl", "domain": "butterfly", "mode": "text_only", "n_type1": 200, **numbers}
-    rows = [run | {"answering": "direct"}, run | {"answering": "describe", "type1": 65.5}]
+    rows = [run | {"answering": "direct"}, run | {"answering": "describe_then_answer", "type1": 65.5}]
     write_csv(pd.DataFrame(rows), tmp_path / "table1.csv")
     found = claims.read_tables(tmp_path, verify([tmp_path]))
     assert {claim.verdict for claim in claims.claims(found)} == {"not measured"}
@@ -461,8 +461,8 @@ def test_a_browser_shows_every_picture_without_a_complaint(report, browser, widt
         browser.show(page, width)
         assert browser.complaints() == []
         assert browser.ask("document.documentElement.scrollWidth") <= width, "the page is wider than the screen"
-        pictures = browser.ask(SEEN)
-        assert all(loaded and wide > 50 and words for loaded, wide, words in pictures), pictures
+        images = browser.ask(SEEN)
+        assert all(loaded and wide > 50 and words for loaded, wide, words in images), images
     browser.show(report / "index.html", width)
     assert len(browser.ask(SEEN)) >= 12 + 2  # the gallery's open cards, Figure 2 and a grid's figure
 

@@ -329,9 +329,9 @@ def test_weights_and_traffic_of_a_real_model_are_counted(model_path):
     assert weights.projector_trained and 0 < weights.projector <= trainable["projector"]
     assert 2_000_000 < weights.language_model < 4_000_000  # true shapes: packed, 4-bit weights have half as many
     traffic = Traffic(model.config)
-    processor, picture = load_processor(model_path), Image.new("RGB", (56, 56))
-    chats = [[user("Which one?", picture=seen), assistant("Monarch.")] for seen in (True, False)]
-    batch = training_batch(processor, chats, [picture, None], 4096)
+    processor, image = load_processor(model_path), Image.new("RGB", (56, 56))
+    chats = [[user("Which one?", image=seen), assistant("Monarch.")] for seen in (True, False)]
+    batch = training_batch(processor, chats, [image, None], 4096)
     traffic.add(batch)
     counted = traffic.record()
     assert (counted["samples"], counted["tokens"]) == (2, int(batch["attention_mask"].sum()))

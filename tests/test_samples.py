@@ -19,9 +19,9 @@ from helpers.schemas import (
 )
 
 
-def sample(number: int, picture: str | None = None, prompt: str = "Describe it.") -> Sample:
-    direction = "name_to_description" if picture is None else "picture_to_name"
-    messages = exchange(prompt, "A green moth with long tails.", picture)
+def sample(number: int, image: str | None = None, prompt: str = "Describe it.") -> Sample:
+    direction = "name_to_description" if image is None else "image_to_name"
+    messages = exchange(prompt, "A green moth with long tails.", image)
     return Sample(id=f"s{number}", domain="butterfly", class_id="luna_moth", direction=direction, messages=messages)
 
 
@@ -53,17 +53,17 @@ def test_a_text_only_set_has_no_picture(folder):
         write_samples(folder / "text_only.jsonl", [sample(1, "red.png")], text_only=True)
 
 
-@pytest.mark.parametrize("picture", ["missing.png", "../red.png", "/red.png"])
-def test_a_picture_must_exist_inside_the_folder(folder, picture):
+@pytest.mark.parametrize("image", ["missing.png", "../red.png", "/red.png"])
+def test_a_picture_must_exist_inside_the_folder(folder, image):
     path = write_samples(folder / "image_text.jsonl", [sample(1, "red.png")])
-    path.write_text(path.read_text().replace("red.png", picture))
+    path.write_text(path.read_text().replace("red.png", image))
     with pytest.raises(ValueError, match=r"image_text\.jsonl:1: .*picture|image_text\.jsonl:1: .*must be a path"):
         read_samples(path)
 
 
 def test_the_direction_says_whether_there_is_a_picture():
     with pytest.raises(ValidationError, match="if and only if the sample has an image"):
-        Sample(id="s", domain="d", class_id="c", direction="picture_to_name", messages=exchange("a", "b"))
+        Sample(id="s", domain="d", class_id="c", direction="image_to_name", messages=exchange("a", "b"))
 
 
 def test_a_sample_is_one_exchange_that_ends_with_the_assistant():
@@ -82,7 +82,7 @@ def test_an_answer_is_one_text():
 
 def test_texts_are_read_as_written_and_a_wording_is_there_once(folder):
     common = {"class_id": "luna_moth", "name": "Luna moth", "domain": "butterfly", "writer": "offline"}
-    text = ClassText(**common, look="It is green.", background="It flies in May.", wording=0, picture="green.png")
+    text = ClassText(**common, appearance="It is green.", background="It flies in May.", wording=0, image="green.png")
     assert read_texts(write_texts(folder / "texts.jsonl", [text])) == [text]
     assert text.prompt_hash is None
     with pytest.raises(ValueError, match="'luna_moth, wording 0' is there twice"):

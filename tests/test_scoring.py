@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from helpers.config.evaluation import Evaluation
 from helpers.config.prompts import evaluation_prompts, of_domain
 from helpers.evaluation import baselines, run, strategies
-from helpers.evaluation.prompts import GREY, Prompt, Shown, other_pictures, without_centre
+from helpers.evaluation.prompts import GREY, Prompt, Shown, other_images, without_centre
 from helpers.evaluation.protocols import (
     choose_option,
     guided,
@@ -19,7 +19,7 @@ from helpers.evaluation.protocols import (
 )
 from helpers.evaluation.reader import Likelihood, Reader, Reply
 from helpers.evaluation.strategies import Exam, answer_all
-from helpers.images import open_picture
+from helpers.images import open_image
 from helpers.models.loading import load_model, load_processor
 from helpers.results.tables import ANSWER_COLUMNS
 from helpers.schemas import Question, questions_hash
@@ -58,8 +58,8 @@ class Scripted(Reader):
 
 @pytest.fixture
 def exam(butterflies):
-    looks = {text.class_id: text.look for text in butterflies.texts}
-    return Exam(butterflies.questions, butterflies.folder, looks=looks)
+    appearances = {text.class_id: text.appearance for text in butterflies.texts}
+    return Exam(butterflies.questions, butterflies.folder, appearances=appearances)
 
 
 def settings(**changes):
@@ -106,12 +106,12 @@ def test_a_model_that_knows_is_right_in_all_rotations(butterflies):
         return next(
             line[0]
             for line in lines
-            if (question, line[3:]) in right and line[3:] in wanted[prompt.picture.path, question]
+            if (question, line[3:]) in right and line[3:] in wanted[prompt.image.path, question]
         )
 
     wanted = {}
     for q in exam.questions:
-        wanted.setdefault((exam.folder / q.picture, q.question), set()).add(q.right_option)
+        wanted.setdefault((exam.folder / q.image, q.question), set()).add(q.right_option)
     rows = answer_all(Scripted(know), exam, "with", "direct", "letter")
     assert all(row["correct"] for row in rows)
 
@@ -175,7 +175,7 @@ def test_letters_are_compared_as_the_template_writes_them(model_path, butterflie
         for by in range(4):
             turned = Prompt(
                 evaluation_prompts().with_letters(question.question, rotations(question.options, True)[by]),
-                Shown(exam.folder / question.picture),
+                Shown(exam.folder / question.image),
             )
             by_hand = [x[-1] for x in reader.log_probabilities([turned], [forms[0].tokens], "test")[0]]
             assert [row["rotation_scores"][by][(i + by) % 4] for i in range(4)] == pytest.approx(by_hand, abs=1e-4)
@@ -202,35 +202,35 @@ def test_each_state_of_the_picture_shows_what_it_says(exam):
         answer_all(reader, exam, image, "direct", "option_likelihood")
         shown[image] = reader.asked
     question = exam.questions[0]
-    assert shown["with"][0].picture.open().tobytes() == open_picture(exam.folder / question.picture).tobytes()
-    assert {p.picture for p in shown["without"] + shown["described"]} == {None}
-    assert shown["blank"][0].picture.open().getcolors() == [(56 * 56, GREY)]
-    assert shown["blank"][0].picture.open().size == shown["with"][0].picture.open().size
-    assert shown["described"][0].text == f"{exam.looks[question.class_id]}\n{question.question}"
-    assert [p.picture.change for p in shown["guided"]] == ["none"] * len(exam.questions) + ["without_centre"] * len(
+    assert shown["with"][0].image.open().tobytes() == open_image(exam.folder / question.image).tobytes()
+    assert {p.image for p in shown["without"] + shown["described"]} == {None}
+    assert shown["blank"][0].image.open().getcolors() == [(56 * 56, GREY)]
+    assert shown["blank"][0].image.open().size == shown["with"][0].image.open().size
+    assert shown["described"][0].text == f"{exam.appearances[question.class_id]}\n{question.question}"
+    assert [p.image.change for p in shown["guided"]] == ["none"] * len(exam.questions) + ["without_centre"] * len(
         exam.questions
     )
 
 
 def test_the_other_picture_is_of_another_class_and_each_is_used_once(butterflies):
-    others = other_pictures(butterflies.questions)
-    classes = {q.picture: q.class_id for q in butterflies.questions}
+    others = other_images(butterflies.questions)
+    classes = {q.image: q.class_id for q in butterflies.questions}
     assert sorted(others) == sorted(others.values()) == sorted(classes)
     assert all(classes[own] != classes[other] for own, other in others.items())
-    assert others == other_pictures(butterflies.questions) != other_pictures(butterflies.questions, seed=1)
+    assert others == other_images(butterflies.questions) != other_images(butterflies.questions, seed=1)
 
 
 def test_pictures_of_one_class_cannot_be_exchanged(butterflies):
     one = [q for q in butterflies.questions if q.class_id == butterflies.questions[0].class_id]
     with pytest.raises(ValueError, match="ask about more classes"):
-        other_pictures(one)
+        other_images(one)
 
 
 def test_the_middle_is_hidden_and_the_rest_is_not(butterflies):
-    picture = open_picture(butterflies.folder / butterflies.questions[0].picture)
-    hidden = without_centre(picture)
+    image = open_image(butterflies.folder / butterflies.questions[0].image)
+    hidden = without_centre(image)
     assert hidden.getpixel((28, 28)) == hidden.getpixel((14, 14)) == GREY
-    assert hidden.crop((0, 0, 56, 14)).tobytes() == picture.crop((0, 0, 56, 14)).tobytes()
+    assert hidden.crop((0, 0, 56, 14)).tobytes() == image.crop((0, 0, 56, 14)).tobytes()
 
 
 def test_a_class_without_description_is_named(exam, butterflies):
@@ -248,7 +248,10 @@ def test_unknown_values_are_refused_with_those_known(exam, wrong):
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ({"image": "described", "answering": "describe"}, "image 'described' is only asked directly, not with"),
+        (
+            {"image": "described", "answering": "describe_then_answer"},
+            "image 'described' is only asked directly, not with",
+        ),
         (
             {"image": "guided", "protocol": "letter"},
             "image 'guided' weights scores, and protocol 'letter' has none",
@@ -267,7 +270,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_asked(exam, wha
 
 def test_describing_first_saves_the_own_words_and_names_for_type_2_only(exam):
     said = "This is the Monarch. It is large."
-    rows = answer_all(Scripted(said), exam, "with", "describe", "option_likelihood")
+    rows = answer_all(Scripted(said), exam, "with", "describe_then_answer", "option_likelihood")
     assert {row["description"] for row in rows} == {said}
     assert {(row["question_type"], row["named"], row["new_tokens"]) for row in rows} == {
         (1, None, 2),
@@ -277,8 +280,8 @@ def test_describing_first_saves_the_own_words_and_names_for_type_2_only(exam):
 
 def test_the_description_is_of_what_is_shown(exam):
     reader = Scripted("It is grey.")
-    answer_all(reader, exam, "blank", "describe_tuned", "option_likelihood")
-    assert {p.picture.change for p in reader.asked if p.picture} == {"blank"}
+    answer_all(reader, exam, "blank", "describe_then_answer_tuned", "option_likelihood")
+    assert {p.image.change for p in reader.asked if p.image} == {"blank"}
 
 
 @pytest.mark.parametrize(
@@ -312,18 +315,18 @@ def test_the_knowledge_question_is_asked_of_the_name(butterflies, exam):
 
 
 def test_a_run_asks_everything_that_goes_together_and_times_it(exam):
-    asked = settings(protocols=["option_likelihood", "letter"], answering=["direct", "describe"])
+    asked = settings(protocols=["option_likelihood", "letter"], answering=["direct", "describe_then_answer"])
     rows, timings = run.answer_rows(
-        Scripted("A"), exam.questions, exam.folder, ["with", "guided"], asked, RUN, exam.looks
+        Scripted("A"), exam.questions, exam.folder, ["with", "guided"], asked, RUN, exam.appearances
     )
     assert list(timings) == [
         "direct/option_likelihood/with",
         "direct/letter/with",
-        "describe/option_likelihood/with",
-        "describe/letter/with",
+        "describe_then_answer/option_likelihood/with",
+        "describe_then_answer/letter/with",
         "direct/option_likelihood/guided",
     ]
-    assert timings["describe/letter/with"]["questions"] == len(exam.questions)
+    assert timings["describe_then_answer/letter/with"]["questions"] == len(exam.questions)
     assert timings["direct/letter/with"]["new_tokens"] == 2 * len(exam.questions)
     assert {*ANSWER_COLUMNS, "variant", "new_tokens"} <= set(rows[0])
     assert "seconds" not in rows[0]
@@ -336,10 +339,12 @@ def test_nothing_left_to_ask_is_an_error(exam):
 
 def test_a_description_is_written_once_for_all_protocols(exam):
     reader = Scripted("It is orange.")
-    asked = settings(protocols=["option_likelihood", "option_likelihood_normalised"], answering=["describe"])
+    asked = settings(
+        protocols=["option_likelihood", "option_likelihood_normalised"], answering=["describe_then_answer"]
+    )
     run.answer_rows(reader, exam.questions, exam.folder, ["with"], asked, RUN)
-    pictures = {question.picture for question in exam.questions}
-    assert sum(prompt.picture is not None for prompt in reader.asked) == len(pictures)
+    images = {question.image for question in exam.questions}
+    assert sum(prompt.image is not None for prompt in reader.asked) == len(images)
 
 
 def test_rows_and_timings_are_read_back(exam, tmp_path):
@@ -371,9 +376,9 @@ def test_a_question_is_described_and_named_in_the_language_of_its_domain_whateve
 
 def test_retention_is_asked_where_its_questions_are(butterflies, tmp_path):
     assert run.retention_rows(Scripted(""), tmp_path, settings(), RUN) is None
-    text_only = [q.model_copy(update={"picture": None}) for q in butterflies.questions[:3]]
+    text_only = [q.model_copy(update={"image": None}) for q in butterflies.questions[:3]]
     (tmp_path / "retention.jsonl").write_text("".join(q.model_dump_json() + "\n" for q in text_only))
-    rows, _ = run.retention_rows(Scripted(""), tmp_path, settings(answering=["describe"]), RUN)
+    rows, _ = run.retention_rows(Scripted(""), tmp_path, settings(answering=["describe_then_answer"]), RUN)
     assert [row["answering"] for row in rows] == ["direct"] * 3
 
 
@@ -381,11 +386,11 @@ def test_a_class_has_the_look_of_its_first_text(butterflies, tmp_path):
     from helpers.schemas import write_texts
 
     with pytest.raises(FileNotFoundError, match=r"no texts\.jsonl"):
-        run.read_looks(tmp_path)
-    first = [text.model_copy(update={"picture": None}) for text in butterflies.texts]
-    second = [text.model_copy(update={"wording": 1, "look": "Another wording."}) for text in first]
+        run.read_appearances(tmp_path)
+    first = [text.model_copy(update={"image": None}) for text in butterflies.texts]
+    second = [text.model_copy(update={"wording": 1, "appearance": "Another wording."}) for text in first]
     write_texts(tmp_path / "texts.jsonl", [*first, *second])
-    assert run.read_looks(tmp_path) == {text.class_id: text.look for text in butterflies.texts}
+    assert run.read_appearances(tmp_path) == {text.class_id: text.appearance for text in butterflies.texts}
 
 
 # ---- baselines -------------------------------------------------------------------------------------------------------
@@ -401,7 +406,7 @@ def made(number, options, answer):
         question="Which?",
         options=options,
         answer=answer,
-        picture=None,
+        image=None,
         split="test",
     )
 
@@ -422,5 +427,5 @@ def test_blind_baselines_are_what_the_options_say():
 def test_the_option_alone_is_asked_with_nothing(exam):
     reader = Scripted("")
     rows = baselines.option_only(reader, exam.questions, RUN)
-    assert {(prompt.text, prompt.picture) for prompt in reader.asked} == {("", None)}
+    assert {(prompt.text, prompt.image) for prompt in reader.asked} == {("", None)}
     assert {(row["answering"], row["image"]) for row in rows} == {("option_only", "without")}

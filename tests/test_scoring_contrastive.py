@@ -37,7 +37,10 @@ def test_a_few_steps_lower_the_loss_and_the_checkpoint_loads_as_any_other(tmp_pa
 def test_the_option_whose_description_fits_is_taken(comparer, butterflies, monkeypatch):
     """Pictures and sentences are points on axes: a sentence of a class's own lies on the axis of its pictures."""
     questions = butterflies.questions
-    own = [text.model_copy(update={"look": f"It is marked. It is like {text.class_id}."}) for text in butterflies.texts]
+    own = [
+        text.model_copy(update={"appearance": f"It is marked. It is like {text.class_id}."})
+        for text in butterflies.texts
+    ]
     axes = {sentence: i for i, sentence in enumerate(f"It is like {text.class_id}." for text in own)}
 
     def point(sentence):
@@ -45,11 +48,9 @@ def test_the_option_whose_description_fits_is_taken(comparer, butterflies, monke
 
     shown = iter([f"It is like {question.class_id}." for question in questions])
     monkeypatch.setattr(comparer, "sentences", lambda several: torch.stack([point(s) for s in several]), raising=False)
-    monkeypatch.setattr(
-        comparer, "pictures", lambda some: torch.stack([point(next(shown)) for _ in some]), raising=False
-    )
-    looks = clip.looks_by_option(own)
-    rows = clip.by_description(comparer, questions, butterflies.folder, looks, "butterfly")
+    monkeypatch.setattr(comparer, "images", lambda some: torch.stack([point(next(shown)) for _ in some]), raising=False)
+    appearances = clip.appearances_by_option(own)
+    rows = clip.by_description(comparer, questions, butterflies.folder, appearances, "butterfly")
     named = [row for row in rows if row["question_type"] == 1]
     assert all(row["correct"] for row in named)
     assert {max(row["scores"]) for row in named} == {0.5}  # the mean over two sentences, of which one fits
@@ -81,7 +82,7 @@ def test_a_siglip_checkpoint_loads_and_answers_as_a_clip_does(butterflies, tmp_p
     with torch.inference_mode():
         by_hand = loaded.model.get_text_features(input_ids=full).pooler_output[0]
     torch.testing.assert_close(alone[0], by_hand / by_hand.norm(), atol=1e-5, rtol=1e-4)
-    looks = clip.looks_by_option(butterflies.texts)
-    rows = clip.by_description(loaded, butterflies.questions, butterflies.folder, looks, "butterfly")
+    appearances = clip.appearances_by_option(butterflies.texts)
+    rows = clip.by_description(loaded, butterflies.questions, butterflies.folder, appearances, "butterfly")
     assert len(rows) == len(butterflies.questions)
     assert all(len(set(row["scores"])) == 4 for row in rows)

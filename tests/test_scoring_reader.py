@@ -6,11 +6,11 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from helpers.evaluation.prefix_trees import LARGEST, plant
 from helpers.evaluation.prompts import Prompt, Shown
-from helpers.evaluation.reader import LONG, WITHOUT_PICTURES, Reader
-from helpers.images import open_picture
+from helpers.evaluation.reader import LONG, WITHOUT_IMAGES, Reader
+from helpers.images import open_image
 from helpers.models.batches import IGNORED, assistant, training_batch
 from helpers.models.loading import load_model, load_processor
-from helpers.models.vision_cache import FeatureCache, picture_features
+from helpers.models.vision_cache import FeatureCache, image_features
 from helpers.paths import DATA
 
 ANSWERS = ["It is small.", "This is the Monarch.", "It lives in meadows.", "It lives in forests of the north."]
@@ -32,15 +32,15 @@ def prompts(butterflies):
     """Two questions each of three pictures, one of them in another size, and two without."""
     asked = butterflies.questions[:6]
     shown = [
-        Prompt(q.question, Shown(butterflies.folder / q.picture, 1500 if i > 3 else None)) for i, q in enumerate(asked)
+        Prompt(q.question, Shown(butterflies.folder / q.image, 1500 if i > 3 else None)) for i, q in enumerate(asked)
     ]
     return [*shown, Prompt(asked[0].question), Prompt("How large is the Monarch?")]
 
 
 def reference(reader, prompt, answer):
     """One full pass of the library's own processor and model for one question and answer."""
-    picture = prompt.source.open() if prompt.source else None
-    batch = training_batch(reader.processor, [[prompt.message, assistant(answer)]], [picture], 512)
+    image = prompt.source.open() if prompt.source else None
+    batch = training_batch(reader.processor, [[prompt.message, assistant(answer)]], [image], 512)
     labels = batch.pop("labels")[:, 1:]
     with torch.inference_mode():
         logs = reader.model(**batch).logits[:, :-1].float().log_softmax(-1)
@@ -105,8 +105,8 @@ def test_replies_are_those_of_the_librarys_own_generation(reader, prompts):
     ]
     expected = []
     for text, prompt in zip(texts, prompts, strict=True):
-        pictures = {"images": [prompt.source.open()]} if prompt.source else {}
-        batch = reader.processor(text=[text], **pictures, return_tensors="pt")
+        images = {"images": [prompt.source.open()]} if prompt.source else {}
+        batch = reader.processor(text=[text], **images, return_tensors="pt")
         tokens = reader.model.generate(**batch, do_sample=False, max_new_tokens=12)[0, batch["input_ids"].shape[1] :]
         expected.append((reader.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip(), len(tokens)))
     assert [tuple(reply) for reply in reader.replies(prompts, "test")] == expected
@@ -161,7 +161,7 @@ def test_each_picture_passes_the_tower_once_whatever_is_asked(reader, prompts):
 def test_kept_features_are_those_of_the_tower(reader, prompts):
     cache, sources = FeatureCache(), [p.source for p in prompts[:4]]
     first, again = (cache.of(reader.model, reader.processor, sources, "base") for _ in range(2))
-    alone = picture_features(reader.model, reader.processor, [sources[0].open()])[0]
+    alone = image_features(reader.model, reader.processor, [sources[0].open()])[0]
     torch.testing.assert_close(first[sources[0].key].embeddings, alone.embeddings, atol=1e-5, rtol=1e-5)
     assert cache.computed == len(first) == len({source.key for source in sources})
     assert all(again[key] is first[key] for key in first)
@@ -203,7 +203,7 @@ def test_four_bits_and_an_adapter_go_through_the_same_tree(model_path, butterfli
                 weights += 0.02
     reader = Reader(tuned, load_processor(model_path), 4, 8)
     question = butterflies.questions[0]
-    prompt = Prompt(question.question, open_picture(butterflies.folder / question.picture))
+    prompt = Prompt(question.question, open_image(butterflies.folder / question.image))
     scores = {}
     for state in ("tuned", "base"):
         with reader.untuned() if state == "base" else torch.inference_mode():
@@ -228,12 +228,12 @@ def test_learned_tokens_before_the_prompt_take_the_adapters_own_pass(model_path,
     model, family = load_model(model_path, four_bit=False)
     tuned = add_adapter(model, family, settings, 0).eval()
     reader = Reader(tuned, load_processor(model_path), 4, 8)
-    shown = Shown(butterflies.folder / butterflies.questions[0].picture)
+    shown = Shown(butterflies.folder / butterflies.questions[0].image)
     prompts = [Prompt("How large is the Monarch?"), Prompt("What is this butterfly called?", shown)]
     found = reader.likelihoods(prompts, [ANSWERS] * 2, "test")
     for prompt, likelihoods in zip(prompts, found, strict=True):
-        picture = prompt.source.open() if prompt.source else None
-        batch = training_batch(reader.processor, [[prompt.message, assistant(ANSWERS[0])]], [picture], 512)
+        image = prompt.source.open() if prompt.source else None
+        batch = training_batch(reader.processor, [[prompt.message, assistant(ANSWERS[0])]], [image], 512)
         labels = batch.pop("labels")[0]
         with torch.inference_mode():
             logs = tuned(**batch).logits[0, -len(labels) :].log_softmax(-1)
@@ -283,7 +283,7 @@ def test_replies_are_written_in_batches_of_like_length_with_each_picture_seen_on
 
     monkeypatch.setattr(Reader, "_generated", noting)
     once = [prompt for i, prompt in enumerate(prompts) if i % 2 == 0 or i > 5]  # one a picture
-    longer = [Prompt(f"{prompt.text} " * (1 + i % 3), prompt.picture) for i, prompt in enumerate(once)]
+    longer = [Prompt(f"{prompt.text} " * (1 + i % 3), prompt.image) for i, prompt in enumerate(once)]
     reader.replies(longer, "test")
     every = [length for batch in lengths for length in batch]
     assert len(every) == len(once)
@@ -300,7 +300,7 @@ def test_more_prompts_without_a_picture_are_written_to_at_once(loaded, prompts, 
         Reader, "_generated", lambda self, some, *more: sizes.append(len(some)) or write(self, some, *more)
     )
     assert reader.replies(asked, "test") == alone
-    assert sizes == [2 * WITHOUT_PICTURES, 1]
+    assert sizes == [2 * WITHOUT_IMAGES, 1]
     sizes.clear()
     reader.replies(prompts[::2][:3], "test")  # one a picture
     assert sizes == [2, 1]
@@ -315,10 +315,10 @@ def test_a_picture_that_is_asked_about_several_times_is_read_once(reader, prompt
 
     monkeypatch.setattr(Reader, "_grown", noting)
     reader.replies(prompts, "test")
-    pictures = sum(len(features.embeddings) for features in reader.features._held.values())
+    images = sum(len(features.embeddings) for features in reader.features._held.values())
     alone = sum(map(len, reader._tokens(prompts, reader._seen(prompts))))
     assert len(sizes) == 5  # three pictures, and two prompts without
-    assert sum(sizes) < alone - pictures
+    assert sum(sizes) < alone - images
 
 
 def test_a_model_that_is_not_plainly_greedy_is_left_to_the_library(reader, prompts, monkeypatch):

@@ -44,7 +44,7 @@ def rows(right: str, *, mode="text_only", seed=0, kind=1, unread="", **more):
             "question_id": [f"t{kind}-q{number}" for number in range(len(right))],
             "parsed": [None if mark == "x" else 0.0 for mark in unread.ljust(len(right))],
             "correct": [letter == "1" for letter in right],
-            "picture": [f"{number}.png" for number in range(len(right))],
+            "image_path": [f"{number}.png" for number in range(len(right))],
             **more,
         }
     )
@@ -220,10 +220,10 @@ def test_of_independent_questions_the_bootstrap_agrees_with_the_normal_interval(
 
 def test_questions_about_one_picture_count_as_one():
     # 40 pictures with 10 questions each, all right or all wrong: as uncertain as 40 questions
-    values, pictures = np.repeat([0, 1] * 20, 10), np.repeat(range(40), 10)
-    low, high = cluster_interval(values, pictures)
+    values, images = np.repeat([0, 1] * 20, 10), np.repeat(range(40), 10)
+    low, high = cluster_interval(values, images)
     assert high - low == pytest.approx(2 * 1.96 * math.sqrt(0.25 / 40), abs=0.04)
-    assert (low, high) == cluster_interval(values, pictures)  # the draws have a fixed seed
+    assert (low, high) == cluster_interval(values, images)  # the draws have a fixed seed
 
 
 def test_a_larger_picture_weighs_more():
@@ -236,8 +236,8 @@ def test_samples_that_are_drawn_together_get_the_intervals_that_each_gets_alone(
     # Thirds, as means over three seeds are: their sums must tie as exactly in a stack as alone
     draw = np.random.default_rng(4)
     means = draw.integers(0, 4, size=(6, 120)) / 3
-    pictures, uneven = np.repeat(range(40), 3), np.repeat(range(15), 8)
-    samples = [(row, pictures) for row in means[:4]] + [(means[4], uneven), (means[5], np.sqrt(range(120)) // 1)]
+    images, uneven = np.repeat(range(40), 3), np.repeat(range(15), 8)
+    samples = [(row, images) for row in means[:4]] + [(means[4], uneven), (means[5], np.sqrt(range(120)) // 1)]
     samples += [([1, 1], ["a", "b"]), ([0, 1], ["a", "a"])]
     alone = [cluster_interval(*sample) for sample in samples]
     np.testing.assert_array_equal(cluster_intervals(samples), alone)
@@ -249,8 +249,8 @@ def test_one_picture_has_no_interval():
 
 
 def test_a_question_without_a_picture_is_drawn_by_itself():
-    table = bootstrap_table(rows("1100", picture=["a", "a", None, None]), BY)
-    assert table["pictures_type1"].tolist() == [3]
+    table = bootstrap_table(rows("1100", image_path=["a", "a", None, None]), BY)
+    assert table["images_type1"].tolist() == [3]
     assert table["type1"].tolist() == [50]
     assert math.isnan(table["type2_low"].iloc[0])
 
@@ -373,12 +373,12 @@ def test_confusions_count_what_was_chosen_instead():
 
 
 def test_look_alikes_are_counted_by_the_parts_in_which_they_differ():
-    looks = pd.DataFrame(
+    appearances = pd.DataFrame(
         {"colour": ["red", "red", "blue", "blue"], "shape": ["round", "square", "square", "round"]}, index=list("ABCD")
     )
-    table = look_alike_table(chosen(1, 2, 0, None), BY, looks)  # B and D differ from A in one part, C in two
+    table = look_alike_table(chosen(1, 2, 0, None), BY, appearances)  # B and D differ from A in one part, C in two
     assert table[["differs", "offered", "chosen", "share"]].to_numpy().tolist() == [[1, 8, 1, 12.5], [2, 4, 1, 25]]
-    assert look_alike_table(chosen(1), BY, looks.loc[["A", "C"]])["offered"].tolist() == [1]
+    assert look_alike_table(chosen(1), BY, appearances.loc[["A", "C"]])["offered"].tolist() == [1]
 
 
 def test_gain_is_what_the_picture_adds_and_leakage_what_training_taught_without_it():

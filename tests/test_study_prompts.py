@@ -131,7 +131,7 @@ def test_forms_and_a_domain_of_ones_own_come_from_the_file(build, changed):
     settings = build.model_copy(
         update={"prompts": changed("training", **fields), "directions": ["description_to_name"]}
     )
-    given = {"class_id": "a", "look": "Red.", "background": "Old.", "wording": 0, "writer": "own", "picture": None}
+    given = {"class_id": "a", "appearance": "Red.", "background": "Old.", "wording": 0, "writer": "own", "image": None}
     texts = [ClassText(name="A", domain=domain, **given) for domain in ("birds", "fish")]
     samples = list(build_samples(texts, "text_only", settings))
     assert [sample.texts for sample in samples] == [
@@ -148,16 +148,16 @@ def test_the_test_s_forms_come_from_the_file(butterflies, changed):
     }
     asking = evaluation_prompts(changed("evaluation", **fields))
     [question, *_] = butterflies.questions
-    exam = Exam([question], butterflies.folder, looks={question.class_id: "Red."}, prompts=asking)
+    exam = Exam([question], butterflies.folder, appearances={question.class_id: "Red."}, prompts=asking)
     listed = "".join(f"({letter}) {option}\n" for letter, option in zip("ABCD", question.options, strict=True))
     [with_letters] = scored_prompts(exam, "with", "direct", "letter")
     assert with_letters.text == listed + question.question
-    assert with_letters.picture.path == butterflies.folder / question.picture
+    assert with_letters.image.path == butterflies.folder / question.image
     assert [p.text for p in scored_prompts(exam, "described", "direct", "option_likelihood")] == [
         f"{question.question} <Red.>"
     ]
     words = [Words("It is blue.")]
-    assert [p.text for p in scored_prompts(exam, "with", "describe", "option_likelihood", words)] == [
+    assert [p.text for p in scored_prompts(exam, "with", "describe_then_answer", "option_likelihood", words)] == [
         f"{question.question} <It is blue.>"
     ]
 
@@ -165,8 +165,8 @@ def test_the_test_s_forms_come_from_the_file(butterflies, changed):
 def test_a_transcript_shows_who_says_what_and_where_the_picture_stands(butterflies):
     told, asked = butterflies.samples["image_text"][:2]
     prompt, answer = asked.texts
-    assert transcript(asked) == f"user: [{asked.pictures[0]}]\n{prompt}\n\nassistant: {answer}"
-    assert transcript(told).startswith(f"user: [{told.pictures[0]}]\nTell me about {butterflies.texts[0].name}.")
+    assert transcript(asked) == f"user: [{asked.images[0]}]\n{prompt}\n\nassistant: {answer}"
+    assert transcript(told).startswith(f"user: [{told.images[0]}]\nTell me about {butterflies.texts[0].name}.")
 
 
 # ---- the audit -------------------------------------------------------------------------------------------------------
@@ -174,18 +174,18 @@ def test_a_transcript_shows_who_says_what_and_where_the_picture_stands(butterfli
 
 def test_prompts_of_the_test_that_are_training_prompts_are_counted(butterflies, build, changed):
     questions = [q for q in butterflies.questions if q.question_type == 1 and q.split == "test"]
-    looks = {text.class_id: text.look for text in butterflies.texts}
+    appearances = {text.class_id: text.appearance for text in butterflies.texts}
 
     def equal(samples, **given):
         return audit(questions, samples, butterflies.folder, **given)["prompts_equal_to_training"]["count"]
 
-    assert [equal(rows, looks=looks) for rows in butterflies.samples.values()] == [0, 0]
+    assert [equal(rows, appearances=appearances) for rows in butterflies.samples.values()] == [0, 0]
     naming = {"butterfly": [questions[0].question], "generic": ["What?"]}
     spoiled = changed("training", naming=naming, held_out={})
     settings = build.model_copy(update={"prompts": spoiled})
     text_only, image_text = (list(build_samples(butterflies.texts, mode, settings)) for mode in butterflies.samples)
     assert equal(image_text) == len(questions) == 8  # the question alone, beside a picture
     assert equal(text_only) == 0
-    assert equal(text_only, looks=looks) == 8  # the question behind the class's look
+    assert equal(text_only, appearances=appearances) == 8  # the question behind the class's look
     asking = evaluation_prompts(changed("evaluation", described="{question}\n{description}"))
-    assert equal(text_only, looks=looks, asking=asking) == 0
+    assert equal(text_only, appearances=appearances, asking=asking) == 0

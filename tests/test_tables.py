@@ -24,7 +24,7 @@ from helpers.results.tables import (
     of_variant,
     phases_table,
     read_answers,
-    read_drawn_looks,
+    read_drawn_appearances,
     read_reported,
     read_resources,
     read_retention,
@@ -173,10 +173,10 @@ def test_table1_leaves_out_questions_asked_without_the_picture():
 def test_tables_come_in_one_order_whatever_the_order_of_the_files():
     keys = [(model, mode) for model in ("new_vlm", "llava_next", "qwen2_vl") for mode in ("image_text", "base")]
     rows = frame(*(answers("1", model=model, mode=mode) for model, mode in keys))
-    table = table1(pd.concat([rows, rows.assign(answering="describe")]))
+    table = table1(pd.concat([rows, rows.assign(answering="describe_then_answer")]))
     assert table["model"].unique().tolist() == ["qwen2_vl", "llava_next", "new_vlm"]
     assert table["mode"].tolist()[:4] == ["base", "base", "image_text", "image_text"]
-    assert table["answering"].tolist()[:2] == ["direct", "describe"]
+    assert table["answering"].tolist()[:2] == ["direct", "describe_then_answer"]
 
 
 def test_seeds_are_ordered_as_numbers():
@@ -184,7 +184,7 @@ def test_seeds_are_ordered_as_numbers():
 
 
 def test_table2_pairs_each_run_with_itself_without_the_picture(tmp_path):
-    shown = frame(answers("11"), answers("11", mode="image_text"), answers("11", answering="describe"))
+    shown = frame(answers("11"), answers("11", mode="image_text"), answers("11", answering="describe_then_answer"))
     table = table2(shown, frame(answers("10", image="without")))
     assert list(table.columns) == [*TABLE1.split(",")[:5], "image", *TABLE1.split(",")[5:]]
     assert table[["mode", "answering", "image", "overall"]].to_numpy().tolist() == [
@@ -204,7 +204,7 @@ def test_gains_are_points_and_say_whether_the_intervals_are_apart():
         {
             "model": "m",
             "domain": "d",
-            "answering": ["direct", "direct", "describe", "describe"],
+            "answering": ["direct", "direct", "describe_then_answer", "describe_then_answer"],
             "mode": ["base", "text_only"] * 2,
             "type1": [25.0, 64.0, 25.0, 30.0],
             "type1_low": [19.5, 57.1, 19.5, 24.1],
@@ -272,11 +272,11 @@ def test_a_reported_number_outside_percent_or_a_lost_column_is_refused(tmp_path)
 
 
 def test_comparison_puts_the_papers_number_beside_the_direct_answers_only():
-    rows = frame(*(answers("10", domain="culture", answering=how) for how in ("direct", "describe")))
+    rows = frame(*(answers("10", domain="culture", answering=how) for how in ("direct", "describe_then_answer")))
     found = comparison(table1(rows), read_reported(DATA / "reported.csv")).set_index("answering")
     assert found.loc["direct", ["overall", "reported_overall"]].tolist() == [50, 71.39]
     assert found.loc["direct", "reported_model"] == "Qwen2-VL-7B"
-    assert pd.isna(found.loc["describe", "reported_overall"])
+    assert pd.isna(found.loc["describe_then_answer", "reported_overall"])
 
 
 def test_comparison_leaves_unknown_cells_and_unknown_models_empty():
@@ -359,9 +359,9 @@ def test_an_answers_cost_is_tokens_from_its_rows_and_seconds_from_the_timings(tm
 
 
 def test_looks_are_indexed_as_options_name_the_classes():
-    assert read_drawn_looks("butterfly").loc["Adonis", "wing_colour"] == "blue"
-    assert {"Kimchi", "Bibimbap"} <= set(read_drawn_looks("culture").index)
-    assert read_drawn_looks("kviscuit") is None
+    assert read_drawn_appearances("butterfly").loc["Adonis", "wing_colour"] == "blue"
+    assert {"Kimchi", "Bibimbap"} <= set(read_drawn_appearances("culture").index)
+    assert read_drawn_appearances("kviscuit") is None
 
 
 def test_look_alikes_are_of_the_domains_whose_looks_a_table_describes():
@@ -369,8 +369,8 @@ def test_look_alikes_are_of_the_domains_whose_looks_a_table_describes():
     asked = {"options": ["Adonis", "Monarch", "?", "??"], "answer": 1, "parsed": 0, "correct": False}
     rows = frame([row(0, False, **asked)], [row(0, False, domain="kviscuit", **asked)])
     table = look_alikes(rows, ["domain"])
-    looks = read_drawn_looks("butterfly")
-    differs = int((looks.loc["Adonis"] != looks.loc["Monarch"]).sum())
+    appearances = read_drawn_appearances("butterfly")
+    differs = int((appearances.loc["Adonis"] != appearances.loc["Monarch"]).sum())
     assert table.to_numpy().tolist() == [["butterfly", differs, 1, 1, 100.0]]
     elsewhere = look_alikes(rows[rows["domain"] == "kviscuit"], ["domain"])
     assert elsewhere.empty and list(elsewhere) == list(table)
@@ -389,8 +389,8 @@ def test_variants_are_named_by_what_they_differ_in():
     assert [variant.name for variant in named.values()] == ["lora rank 16 (main)", "lora rank 4", "lora rank 64"]
     assert [variant.x for variant in named.values()] == [16, 4, 64]
     assert [variant.x for variant in name_variants(RANKS, x="lora_rank").values()] == [None, 4, 64]
-    words = name_variants({"main": {}, "s": {"build.shuffled": True}, "d": {"build.parts": ["look"]}})
-    assert [variant.name for variant in words.values()] == ["main", "shuffled", "look"]
+    words = name_variants({"main": {}, "s": {"build.shuffled": True}, "d": {"build.parts": ["appearance"]}})
+    assert [variant.name for variant in words.values()] == ["main", "shuffled", "appearance"]
     assert name_variants(RANKS, labels={"r4": "small"})["r4"].name == "small"
 
 
@@ -399,8 +399,8 @@ def test_settings_that_all_variants_share_are_no_difference():
     named = name_variants({"a": shared, "a+s": {**shared, "build.shuffled": True}})
     assert named["a"].reference
     assert named["a+s"].settings == {"build.shuffled": True}
-    pictures = {"evaluation.ablation_images": ["blank"]}
-    named = name_variants({"main": pictures, "evaluation.ablation_images=blank": pictures})
+    images = {"evaluation.ablation_images": ["blank"]}
+    named = name_variants({"main": images, "evaluation.ablation_images=blank": images})
     assert {variant.name for variant in named.values()} == {"main"}  # two steps of one run
 
 

@@ -85,8 +85,8 @@ def test_there_are_as_many_picture_tokens_as_features(model_path, processor, but
     model, _ = load_model(model_path, four_bit=False)
     batch = batch_of(butterflies, processor, "image_text", count=2)
     tokens = int((batch["input_ids"] == processor.image_token_id).sum())
-    pictures = {key: batch[key] for key in ("pixel_values", "image_grid_thw", "image_sizes") if key in batch}
-    features = model.get_image_features(**pictures).pooler_output
+    images = {key: batch[key] for key in ("pixel_values", "image_grid_thw", "image_sizes") if key in batch}
+    features = model.get_image_features(**images).pooler_output
     assert sum(len(feature) for feature in features) == tokens
 
 

@@ -7,17 +7,17 @@ from pydantic import ValidationError
 
 from helpers.config.writer import Writer
 from helpers.domains import open_domain
-from helpers.domains.drawn import save_pictures
+from helpers.domains.drawn import save_images
 from helpers.domains.interface import Subject
 from helpers.paths import DATA
 from helpers.writer import checks
-from helpers.writer.budget import Account, OverBudget, Price, price_of, priced_picture_tokens
+from helpers.writer.budget import Account, OverBudget, Price, price_of, priced_image_tokens
 from helpers.writer.cache import CachedReply, open_cache
 from helpers.writer.conversation import WriterRequest, WrittenQuestion, conversation, question_tasks, text_tasks
 from helpers.writer.interface import open_writer, write_or_remove
 from helpers.writer.prompts import load_prompt
 
-LOOK = (
+APPEARANCE = (
     "This butterfly has bright orange wings with black veins and a white-dotted border, a slender black body and two "
     "antennae that end in small clubs."
 )
@@ -30,7 +30,7 @@ MONARCH = Subject(
     class_id="monarch",
     name="Monarch",
     called="the Monarch",
-    look={"wing_colour": "orange"},
+    appearance={"wing_colour": "orange"},
     facts={"habitat": "meadows"},
     aliases=("Danaus plexippus",),
 )
@@ -51,19 +51,27 @@ def monarch_task(tmp_path, **more):
 
 
 def test_a_good_text_passes_every_gate(tmp_path):
-    value, faults = monarch_task(tmp_path).read(reply({"look": LOOK, "background": BACKGROUND}))
-    assert (value.look, faults) == (LOOK, [])
+    value, faults = monarch_task(tmp_path).read(reply({"appearance": APPEARANCE, "background": BACKGROUND}))
+    assert (value.appearance, faults) == (APPEARANCE, [])
 
 
 @pytest.mark.parametrize(
-    ("look", "background", "fault"),
+    ("appearance", "background", "fault"),
     [
-        ("It has orange wings.", BACKGROUND, "look has 4 words; it must have 15 to 120"),
-        (LOOK, "word " * 151, "background has 151 words; it must have 15 to 150"),
-        (LOOK.replace("This butterfly", "The monarch"), BACKGROUND, "look gives the name away by 'Monarch'"),
-        (LOOK + " Also called danaus.", BACKGROUND, "look gives the name away by 'danau'"),
-        (LOOK.replace("orange", "blue"), BACKGROUND, "the data says wing_colour = 'orange', the look does not"),
-        (LOOK, BACKGROUND.replace("open meadows", "the coast"), "the data says habitat = 'meadows', the text says 'co"),
+        ("It has orange wings.", BACKGROUND, "appearance has 4 words; it must have 15 to 120"),
+        (APPEARANCE, "word " * 151, "background has 151 words; it must have 15 to 150"),
+        (
+            APPEARANCE.replace("This butterfly", "The monarch"),
+            BACKGROUND,
+            "appearance gives the name away by 'Monarch'",
+        ),
+        (APPEARANCE + " Also called danaus.", BACKGROUND, "appearance gives the name away by 'danau'"),
+        (APPEARANCE.replace("orange", "blue"), BACKGROUND, "the data says wing_colour = 'orange', the look does not"),
+        (
+            APPEARANCE,
+            BACKGROUND.replace("open meadows", "the coast"),
+            "the data says habitat = 'meadows', the text says 'co",
+        ),
         (
             "Dieser Schmetterling hat leuchtend orange Flügel mit schwarzen Adern und einem Rand mit weißen Punkten.",
             "Er lebt auf offenen Wiesen in Nordamerika und fliegt in jeder Jahreszeit; seine Raupen fressen meadows.",
@@ -71,8 +79,8 @@ def test_a_good_text_passes_every_gate(tmp_path):
         ),
     ],
 )
-def test_each_gate_names_its_fault(tmp_path, look, background, fault):
-    _, faults = monarch_task(tmp_path).read(reply({"look": look, "background": background}))
+def test_each_gate_names_its_fault(tmp_path, appearance, background, fault):
+    _, faults = monarch_task(tmp_path).read(reply({"appearance": appearance, "background": background}))
     assert [found for found in faults if fault in found], faults
 
 
@@ -89,7 +97,9 @@ def test_each_gate_names_its_fault(tmp_path, look, background, fault):
     ],
 )
 def test_a_name_is_found_whole_or_by_its_longer_words(name, text, given_away):
-    assert bool(checks.name_faults("look", text, [name], "absent", ["orange", "tip", "giant", "moth"])) == given_away
+    assert (
+        bool(checks.name_faults("appearance", text, [name], "absent", ["orange", "tip", "giant", "moth"])) == given_away
+    )
 
 
 def test_a_name_can_be_asked_for():
@@ -106,8 +116,8 @@ def test_both_habitats_named_is_no_contradiction():
 
 def test_near_duplicates_are_found_between_classes_and_not_within_one():
     other = "A round red plate with white waves and a thin gold rim, used on feast days."
-    assert checks.near_duplicates([("a", LOOK), ("b", other), ("c", LOOK + " Yes.")]) == [2]
-    assert checks.near_duplicates([("a", LOOK), ("a", LOOK)]) == []
+    assert checks.near_duplicates([("a", APPEARANCE), ("b", other), ("c", APPEARANCE + " Yes.")]) == [2]
+    assert checks.near_duplicates([("a", APPEARANCE), ("a", APPEARANCE)]) == []
     assert checks.near_duplicates([]) == []
 
 
@@ -124,7 +134,7 @@ def test_the_right_option_must_not_stand_out():
 def test_a_fault_is_told_and_the_last_one_is_the_reason(tmp_path):
     talk = conversation(monarch_task(tmp_path, reasks=1))
     first = next(talk)
-    second = talk.send(reply({"look": LOOK.replace("orange", "blue"), "background": BACKGROUND}))
+    second = talk.send(reply({"appearance": APPEARANCE.replace("orange", "blue"), "background": BACKGROUND}))
     assert second.messages[:2] == first.messages
     assert "wing_colour = 'orange'" in second.messages[-1]["content"]
     assert first.key != second.key
@@ -135,7 +145,7 @@ def test_a_fault_is_told_and_the_last_one_is_the_reason(tmp_path):
 
 
 def test_json_in_a_fence_is_read(tmp_path):
-    fenced = f"```json\n{json.dumps({'look': LOOK, 'background': BACKGROUND})}\n```"
+    fenced = f"```json\n{json.dumps({'appearance': APPEARANCE, 'background': BACKGROUND})}\n```"
     assert monarch_task(tmp_path).read(reply(fenced))[1] == []
 
 
@@ -178,7 +188,7 @@ def test_prices_come_from_the_settings_else_from_the_table_and_nothing_is_free_u
     ("size", "tiles"), [((512, 512), 1), ((1024, 1024), 4), ((2048, 4096), 6), ((56, 56), 1), ((1024, 512), 2)]
 )
 def test_tokens_of_a_picture_follow_the_published_rule(size, tiles):
-    assert priced_picture_tokens(Price(1, 1), *size) == 85 + 170 * tiles
+    assert priced_image_tokens(Price(1, 1), *size) == 85 + 170 * tiles
 
 
 def test_an_account_promises_no_more_than_its_budget():
@@ -245,7 +255,7 @@ def test_a_local_model_that_is_to_draw_lots_is_refused(tmp_path):
 @pytest.mark.slow
 def test_a_small_local_model_writes_what_fits_no_schema_and_that_is_listed(tmp_path):
     domain = open_domain("butterfly", "drawn", None, 1, 1, 56, 0)
-    save_pictures(domain.classes, "train", 1, tmp_path, 56, 0)
+    save_images(domain.classes, "train", 1, tmp_path, 56, 0)
     model = str(DATA / "models" / "tiny-qwen2-vl")
     settings = Writer(backend="local", model=model, max_tokens=8, reasks=1, with_image=True, cache_dir=str(tmp_path))
     found = open_writer(settings, "butterfly").write(domain, tmp_path, 1)
@@ -270,7 +280,7 @@ def fact(category="season", right="in spring"):
 
 
 def birds(count=5):
-    asked = (("test", "pictures/test/a.png"), ("test", "pictures/test/b.png"))
+    asked = (("test", "images/test/a.png"), ("test", "images/test/b.png"))
     return [
         Subject("birds", f"b{i}", f"Bird{i}", f"Bird{i}", refers="this bird", asked=asked if i == 0 else ())
         for i in range(count)

@@ -25,7 +25,7 @@ from PIL import Image
 from helpers.config.prompts import PROMPT_FOLDER as PROMPTS
 from helpers.config.writer import Writer
 from helpers.domains import open_domain
-from helpers.domains.drawn import save_pictures
+from helpers.domains.drawn import save_images
 from helpers.workflow import redact
 from helpers.writer import endpoint, run
 from helpers.writer.endpoint import WriterError
@@ -42,7 +42,7 @@ def about(data: dict) -> dict:
     """A reply that passes every gate; the digits make the looks of the classes different."""
     facts, digits = data["facts"], hashlib.sha256(data["name"].encode()).hexdigest()
     unusual = " and ".join(digits[i : i + 4] for i in range(0, 40, 4))
-    look = (
+    appearance = (
         f"This butterfly has {facts['wing_colour']} wings of a {facts['shape']} form with marks like {unusual}, "
         f"and its {facts['body']} body carries two antennae in wording {data['wording']} of the guide."
     )
@@ -50,7 +50,7 @@ def about(data: dict) -> dict:
         f"It lives in the {facts['habitat']} of {facts['region']} and flies in {facts['season']}; the caterpillars eat "
         f"the leaves of {facts['host']}, and the adults visit flowers on warm days."
     )
-    return {"look": look, "background": background}
+    return {"appearance": appearance, "background": background}
 
 
 class Server(ThreadingHTTPServer):
@@ -119,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def completion(kind, reply):
-    texts = {"no json": "Here is your text: a butterfly.", "wrong schema": '{"look": 1}', "empty": ""}
+    texts = {"no json": "Here is your text: a butterfly.", "wrong schema": '{"appearance": 1}', "empty": ""}
     message = {"role": "assistant", "content": texts.get(kind, json.dumps(reply))}
     if kind == "refusal":
         message = {"role": "assistant", "content": None, "refusal": "I cannot help with that."}
@@ -330,7 +330,7 @@ def test_a_dry_run_counts_requests_tokens_and_cost_and_asks_nothing(serve, tmp_p
 
 def test_a_dry_run_counts_the_pictures_that_it_would_show(serve, tmp_path):
     server, domain = serve(), butterflies(2)
-    save_pictures(domain.classes, "train", 1, tmp_path, 56, 0)
+    save_images(domain.classes, "train", 1, tmp_path, 56, 0)
     blind, shown = (
         open_writer(settings(server, tmp_path, with_image=how), "butterfly").plan(domain, tmp_path, 1)
         for how in (False, True)
@@ -341,14 +341,14 @@ def test_a_dry_run_counts_the_pictures_that_it_would_show(serve, tmp_path):
 
 def test_the_picture_is_sent_and_changes_what_is_cached(serve, tmp_path):
     server, domain = serve(), butterflies(2)
-    domain.bring_pictures(tmp_path)
+    domain.bring_images(tmp_path)
     assert len(written(server, tmp_path, count=2).texts) == 2
     assert len(written(server, tmp_path, count=2, with_image=True).texts) == 2
     seen = [body["messages"][1]["content"] for body in server.bodies[2:]]
     assert [part["type"] for part in seen[0]] == ["image_url", "text"]
     assert seen[0][0]["image_url"]["url"].startswith("data:image/jpeg;base64,")
-    for picture in tmp_path.glob("pictures/train/*.png"):
-        picture.write_bytes((tmp_path / "pictures" / "test" / picture.name).read_bytes())
+    for image in tmp_path.glob("images/train/*.png"):
+        image.write_bytes((tmp_path / "images" / "test" / image.name).read_bytes())
     written(server, tmp_path, count=2, with_image=True)
     assert len(server.bodies) == 6
 
@@ -360,7 +360,7 @@ def test_two_classes_of_one_look_are_asked_again_and_told(serve, tmp_path):
         return (
             reply
             if data["name"] not in {"Adonis", "Atala"} or server.answered[data["name"], 0] > 1
-            else (reply | {"look": f"{alike} They are {data['facts']['wing_colour']}."})
+            else (reply | {"appearance": f"{alike} They are {data['facts']['wing_colour']}."})
         )
 
     server = serve(write=same)
@@ -382,7 +382,7 @@ def test_two_classes_that_become_alike_only_when_asked_again_are_not_both_taken(
             else "This butterfly has a broad dark margin, two long tails and many small dots along each of its veins."
         )
         of_three = data["name"] in {"Adonis", "Arcigera Flower Moth", "Atala"}
-        return about(data) | ({"look": f"{alike} They are {data['facts']['wing_colour']}."} if of_three else {})
+        return about(data) | ({"appearance": f"{alike} They are {data['facts']['wing_colour']}."} if of_three else {})
 
     server = serve(write=same)
     found = written(server, tmp_path, count=8)
@@ -398,9 +398,9 @@ def own_birds(folder):
     """Four birds with a text and a test picture each, and no column from which a fact could be asked."""
     names = ("Wren", "Robin", "Dunnock", "Linnet")
     for place, name in enumerate(names):
-        picture = folder / "pictures" / "test" / name.lower() / "0.png"
-        picture.parent.mkdir(parents=True)
-        Image.new("RGB", (16, 16), (place, 0, 0)).save(picture)
+        image = folder / "pictures" / "test" / name.lower() / "0.png"
+        image.parent.mkdir(parents=True)
+        Image.new("RGB", (16, 16), (place, 0, 0)).save(image)
     for file, columns, rest in (("classes", "name,noun", "{0},bird"), ("texts", "look,background", "Brown.,It sings.")):
         rows = [f"class_id,{columns}", *(f"{name.lower()},{rest.format(name)}" for name in names)]
         (folder / f"{file}.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -418,7 +418,7 @@ def test_questions_are_written_of_the_type_that_a_folder_lacks(serve, tmp_path):
     assert (plan.texts, plan.question_sets, plan.requests, server.bodies) == (0, 4, 4, [])
     found = writer.write(domain, tmp_path, 1)
     assert [text.writer for text in found.texts] == ["own"] * 4
-    assert [(q.question_type, q.right_option, q.picture) for q in found.questions] == [
+    assert [(q.question_type, q.right_option, q.image) for q in found.questions] == [
         (2, "in spring", f"pictures/test/{thing.class_id}/0.png") for thing in domain.classes
     ]
     assert (found.failures, len(server.bodies)) == ([], 4)
@@ -439,7 +439,7 @@ def test_instructions_among_the_data_stay_data(serve, tmp_path):
     server = serve(write=lambda data: "PWNED" if "PWNED" in data["name"] else about(data))
     found = open_writer(settings(server, tmp_path), "butterfly").write(domain, tmp_path, 1)
     assert [failure.name for failure in found.failures] == [evil]
-    assert all("PWNED" not in text.look + text.background for text in found.texts)
+    assert all("PWNED" not in text.appearance + text.background for text in found.texts)
     for body in server.bodies:
         assert "PWNED" not in body["messages"][0]["content"]
         before, block = body["messages"][1]["content"].split("<data>")

@@ -300,13 +300,13 @@ def llamafactory_data(data: Path, mode: str, folder: Path) -> Path:
     made = []
     for line in (data / f"{mode}.jsonl").read_text(encoding="utf-8").splitlines():
         user, assistant = json.loads(line)["messages"]
-        pictures = [str(data / part["path"]) for part in user["content"] if part["type"] == "image"]
+        images = [str(data / part["path"]) for part in user["content"] if part["type"] == "image"]
         question = "".join(part["text"] for part in user["content"] if part["type"] == "text")
         messages = [
-            {"role": "user", "content": "<image>" * len(pictures) + question},
+            {"role": "user", "content": "<image>" * len(images) + question},
             {"role": "assistant", "content": assistant["content"][0]["text"]},
         ]
-        made.append({"messages": messages} | ({"images": pictures} if pictures else {}))
+        made.append({"messages": messages} | ({"images": images} if images else {}))
     columns = {"messages": "messages"} | ({"images": "images"} if mode == "image_text" else {})
     tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
     index = {mode: {"file_name": f"{mode}.json", "formatting": "sharegpt", "columns": columns, "tags": tags}}

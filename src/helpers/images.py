@@ -23,28 +23,28 @@ MAX_PIXELS = 80_000_000  # five times the largest image of K-VISCUIT (16 million
 FORMATS = tuple("JPEG PNG WEBP GIF BMP TIFF PPM".split())  # by content, not by file name; only the first frame is read
 
 
-def open_picture(path: str | Path, max_pixels: int | None = None) -> Image.Image:
+def open_image(path: str | Path, max_pixels: int | None = None) -> Image.Image:
     """The image in RGB; one with more than ``max_pixels`` is scaled down to that area, keeping its proportions.
 
     Raises ``FileNotFoundError``; ``ValueError`` for a file that cannot or must not be read.
     """
     try:
-        with _opened(path) as picture:
-            return _within(_rgb(ImageOps.exif_transpose(picture)), max_pixels)
+        with _opened(path) as image:
+            return _within(_rgb(ImageOps.exif_transpose(image)), max_pixels)
     except Exception as error:
         raise _explained(path, error) from error
 
 
-def _within(picture: Image.Image, max_pixels: int | None) -> Image.Image:
-    width, height = picture.size
+def _within(image: Image.Image, max_pixels: int | None) -> Image.Image:
+    width, height = image.size
     if max_pixels is None or width * height <= max_pixels:
-        return picture
+        return image
     scale = (max_pixels / (width * height)) ** 0.5
-    return picture.resize((max(1, int(width * scale)), max(1, int(height * scale))), Image.Resampling.BICUBIC)
+    return image.resize((max(1, int(width * scale)), max(1, int(height * scale))), Image.Resampling.BICUBIC)
 
 
-def check_picture_file(path: str | Path) -> tuple[int, int]:
-    """Width and height as stored. Raises as `open_picture` does.
+def check_image_file(path: str | Path) -> tuple[int, int]:
+    """Width and height as stored. Raises as `open_image` does.
 
     Reads the whole file, so that a truncated one is found; a JPEG is decoded at an eighth of its size, which is faster
     and takes less memory.
@@ -55,7 +55,7 @@ def check_picture_file(path: str | Path) -> tuple[int, int]:
         raise _explained(path, error) from error
 
 
-def check_picture_bytes(content: bytes, name: str) -> str:
+def check_image_bytes(content: bytes, name: str) -> str:
     """Check an image that is not yet a file; returns its format, such as "JPEG". Errors call it ``name``."""
     try:
         return _checked(BytesIO(content)).format
@@ -69,25 +69,25 @@ class _Found(NamedTuple):
 
 
 def _checked(source: str | Path | BytesIO) -> _Found:
-    with _opened(source) as picture:
-        found = _Found(picture.size, str(picture.format))
-        picture.getexif()
-        picture.draft(None, (1, 1))
-        picture.load()
+    with _opened(source) as image:
+        found = _Found(image.size, str(image.format))
+        image.getexif()
+        image.draft(None, (1, 1))
+        image.load()
     return found
 
 
 def _opened(source: str | Path | BytesIO) -> Image.Image:
     """Reads only the header before the size is checked: a small file can declare an image that fills the memory."""
-    picture = Image.open(source, formats=FORMATS)
-    width, height = picture.size
+    image = Image.open(source, formats=FORMATS)
+    width, height = image.size
     if width * height > MAX_PIXELS:
-        picture.close()
+        image.close()
         raise Image.DecompressionBombError(f"{width}x{height} pixels")
-    if picture.mode == "F":
-        picture.close()
+    if image.mode == "F":
+        image.close()
         raise ValueError("its pixels are fractions, and nothing says which value is white; save it with 8 bits")
-    return picture
+    return image
 
 
 def _explained(path: str | Path, error: Exception) -> Exception:
@@ -99,13 +99,13 @@ def _explained(path: str | Path, error: Exception) -> Exception:
     return ValueError(f"{path}: not a readable image ({type(error).__name__}: {error}); replace the file")
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):  # grey of 16 bits: I;16 or, from some formats, I
-        picture = Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # grey of 16 bits: I;16 or, from some formats, I
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def contact_sheet(files: Sequence[str | Path], columns: int, side: int) -> Image.Image:
@@ -113,21 +113,21 @@ def contact_sheet(files: Sequence[str | Path], columns: int, side: int) -> Image
     rows = -(-len(files) // columns)
     sheet = Image.new("RGB", (columns * side, max(1, rows) * side), "white")
     for place, file in enumerate(files):
-        picture = ImageOps.contain(open_picture(file), (side - 4, side - 4), Image.Resampling.BICUBIC)
-        sheet.paste(picture, (place % columns * side + 2, place // columns * side + 2))
+        image = ImageOps.contain(open_image(file), (side - 4, side - 4), Image.Resampling.BICUBIC)
+        sheet.paste(image, (place % columns * side + 2, place // columns * side + 2))
     return sheet
 
 
 # ---- files and copies ----------------------------------------------------------------------------------------------
 
 
-def bring_pictures(pictures: Iterable[str], source: Path, target: Path) -> None:
+def bring_images(images: Iterable[str], source: Path, target: Path) -> None:
     """Put the images that a data set names into its folder: hard links where the disk allows, else copies."""
-    for picture in sorted(set(pictures)):
-        bring_picture(source / picture, target / picture)
+    for image in sorted(set(images)):
+        bring_image(source / image, target / image)
 
 
-def bring_picture(source: Path, target: Path) -> None:
+def bring_image(source: Path, target: Path) -> None:
     """Link or copy a single image, under another name."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
@@ -150,7 +150,7 @@ def distance(first: int | None, second: int | None) -> int:
 def perceptual_hash(path: str | Path) -> int | None:
     """The image's 64-bit DCT hash; None if it is too flat. JPEGs are decoded at a fraction of their size.
 
-    Source: ``phash`` of the library imagehash. Raises as `open_picture` does.
+    Source: ``phash`` of the library imagehash. Raises as `open_image` does.
     """
     import imagehash
 
@@ -164,8 +164,8 @@ def perceptual_hash(path: str | Path) -> int | None:
 def _small_grey(path: str | Path) -> Any:
     """Enough pixels for the hash, which uses 32 x 32. Formats other than JPEG have to be decoded in full."""
     # An unreadable file is opened again below, where the error says what is wrong in this project's words
-    with suppress(OSError, SyntaxError, ValueError), Image.open(path, formats=FORMATS) as picture:
-        if picture.format == "JPEG" and picture.width * picture.height <= MAX_PIXELS:
-            picture.draft("L", (128, 128))
-            return ImageOps.exif_transpose(picture).convert("L")
-    return open_picture(path).convert("L")
+    with suppress(OSError, SyntaxError, ValueError), Image.open(path, formats=FORMATS) as image:
+        if image.format == "JPEG" and image.width * image.height <= MAX_PIXELS:
+            image.draft("L", (128, 128))
+            return ImageOps.exif_transpose(image).convert("L")
+    return open_image(path).convert("L")

@@ -36,7 +36,7 @@ class Row(BaseModel):
         return None
 
     @property
-    def pictures(self) -> list[str]:
+    def images(self) -> list[str]:
         """Paths of the images that the row names, relative to the folder of its file."""
         return []
 
@@ -58,7 +58,7 @@ def _whole(text: str) -> str:
 
 
 def _inside(path: str) -> str:
-    """Lexically inside the folder. Links are followed only when the file is opened (`check_picture`)."""
+    """Lexically inside the folder. Links are followed only when the file is opened (`check_image`)."""
     if not path or "\\" in path or ":" in path or path.startswith(("/", "~")) or ".." in path.split("/"):
         raise ValueError("must be a path with '/', relative to the file's folder, that stays inside that folder")
     if len(_whole(path).encode()) > LONGEST_PATH or max(len(part.encode()) for part in path.split("/")) > LONGEST_NAME:
@@ -136,18 +136,18 @@ def _checked(rows: Iterable[tuple[str, AnyRow]], folder: Path) -> Iterator[AnyRo
         if row.key is not None and hash(row.key) in seen:
             raise ValueError(f"{where}: {row.key!r} is there twice; each row needs its own name")
         seen.add(hash(row.key))
-        for picture in row.pictures:
-            check_picture(folder, picture, where)
+        for image in row.images:
+            check_image(folder, image, where)
         yield row
 
 
-def check_picture(folder: Path, picture: str, where: str) -> Path:
+def check_image(folder: Path, image: str, where: str) -> Path:
     """The image's file. Raises ``ValueError`` if it is missing or a link leads out of the folder."""
-    file = folder / picture
+    file = folder / image
     if not file.is_file():
-        raise ValueError(f"{where}: picture {picture!r} is not in {folder}; put it there before the row that names it")
+        raise ValueError(f"{where}: picture {image!r} is not in {folder}; put it there before the row that names it")
     if not file.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{where}: picture {picture!r} leads out of {folder} by a link; put a copy there instead")
+        raise ValueError(f"{where}: picture {image!r} leads out of {folder} by a link; put a copy there instead")
     return file
 
 

@@ -53,7 +53,7 @@ class Question(Row):
     question: Text
     options: Options
     answer: Answer
-    picture: RelativePath | None  # relative to the folder of the questions file; None: asked without an image
+    image: RelativePath | None  # relative to the folder of the questions file; None: asked without an image
     split: Literal["test", "dev"]  # settings are chosen on "dev"; the tables report "test"
     answer_form: AnswerForm = "{option}"  # the sentence in which an option is scored, e.g. "It lives in {option}."
     refers: Text | None = None  # how it refers to the thing in the image ("this butterfly"), if known
@@ -68,9 +68,9 @@ class Question(Row):
         return self.question_id
 
     @property
-    def pictures(self) -> list[str]:
+    def images(self) -> list[str]:
         """At most one."""
-        return [] if self.picture is None else [self.picture]
+        return [] if self.image is None else [self.image]
 
     @property
     def right_option(self) -> str:
@@ -90,11 +90,11 @@ class ClassText(Row):
     class_id: Text
     name: Text
     domain: Text  # decides the language of the prompts; a domain without its own gets the generic one
-    look: Text  # one or more sentences about its appearance
+    appearance: Text  # one or more sentences about its appearance
     background: Text  # one or more sentences about what else is known of it
     wording: NotNegative  # which of several ways to say the same, from 0
     writer: Text  # "offline" in the demo
-    picture: RelativePath | None  # the class's training image, relative to the folder of the file
+    image: RelativePath | None  # the class's training image, relative to the folder of the file
     prompt_hash: str | None = None  # identifies the prompt that a model answered; None: no model was asked
 
     @property
@@ -103,12 +103,12 @@ class ClassText(Row):
         return f"{self.class_id}, wording {self.wording}"
 
     @property
-    def pictures(self) -> list[str]:
+    def images(self) -> list[str]:
         """At most one."""
-        return [] if self.picture is None else [self.picture]
+        return [] if self.image is None else [self.image]
 
 
-class PicturePart(Row):
+class ImagePart(Row):
     """An image within a message; ``path`` is relative to the folder of the samples file."""
 
     type: Literal["image"] = "image"
@@ -126,7 +126,7 @@ class Message(Row):
     """One turn of a conversation."""
 
     role: Literal["user", "assistant"]
-    content: list[Annotated[PicturePart | TextPart, Field(discriminator="type")]]
+    content: list[Annotated[ImagePart | TextPart, Field(discriminator="type")]]
 
     @property
     def form(self) -> tuple[str, ...]:
@@ -137,8 +137,8 @@ class Message(Row):
 class Sample(Row):
     """One exchange: a user's prompt, with or without an image before it, and the assistant's answer.
 
-    ``direction`` says what leads to what: "name_to_description", "description_to_name", "picture_to_name", ... It
-    begins with "picture" if and only if the sample has an image, so the direction alone says what a model was given.
+    ``direction`` says what leads to what: "name_to_description", "description_to_name", "image_to_name", ... It
+    begins with "image" if and only if the sample has an image, so the direction alone says what a model was given.
     """
 
     id: Text  # unique within a file
@@ -153,8 +153,8 @@ class Sample(Row):
             raise ValueError("messages must be one from the user, then one from the assistant")
         if self.messages[0].form not in {("text",), ("image", "text")} or self.messages[1].form != ("text",):
             raise ValueError("the user's content must be a text, or an image and then a text; the assistant's, a text")
-        if bool(self.pictures) != self.direction.startswith("picture"):
-            raise ValueError("direction must begin with 'picture' if and only if the sample has an image")
+        if bool(self.images) != self.direction.startswith("image"):
+            raise ValueError("direction must begin with 'image' if and only if the sample has an image")
         return self
 
     @property
@@ -163,9 +163,9 @@ class Sample(Row):
         return self.id
 
     @property
-    def pictures(self) -> list[str]:
+    def images(self) -> list[str]:
         """At most one."""
-        return [part.path for message in self.messages for part in message.content if isinstance(part, PicturePart)]
+        return [part.path for message in self.messages for part in message.content if isinstance(part, ImagePart)]
 
     @property
     def texts(self) -> list[str]:
@@ -192,7 +192,7 @@ class AnswerRow(Row):
     question_id: _Name
     question_type: QuestionType
     category: _Name
-    picture: str | None
+    image_path: str | None
     class_id: str | None
     prompt_hash: str
     options: Annotated[list[str], Field(min_length=4, max_length=4)]
@@ -250,9 +250,9 @@ def questions_hash(questions: Iterable[Question]) -> str:
     return content.hexdigest()[:12]
 
 
-def exchange(prompt: str, answer: str, picture: str | None = None) -> list[Message]:
+def exchange(prompt: str, answer: str, image: str | None = None) -> list[Message]:
     """The messages of a sample; the image, if any, comes before the prompt."""
-    seen = [] if picture is None else [PicturePart(path=picture)]
+    seen = [] if image is None else [ImagePart(path=image)]
     user = Message(role="user", content=[*seen, TextPart(text=prompt)])
     return [user, Message(role="assistant", content=[TextPart(text=answer)])]
 
@@ -270,18 +270,18 @@ def write_texts(path: str | Path, rows: Iterable[ClassText]) -> Path:
 def read_samples(path: str | Path, text_only: bool = False) -> list[Sample]:
     """All samples of a file, in file order. If it has to be ``text_only``, an image is an error too."""
     samples = read_rows(path, Sample)
-    return list(_without_pictures(samples, path)) if text_only else samples
+    return list(_without_images(samples, path)) if text_only else samples
 
 
 def write_samples(path: str | Path, rows: Iterable[Sample], text_only: bool = False) -> Path:
     """Write the samples, all or none; their images must already be there."""
-    return write_rows(path, _without_pictures(rows, path) if text_only else rows)
+    return write_rows(path, _without_images(rows, path) if text_only else rows)
 
 
-def _without_pictures(rows: Iterable[Sample], path: str | Path) -> Iterator[Sample]:
+def _without_images(rows: Iterable[Sample], path: str | Path) -> Iterator[Sample]:
     for row in rows:
-        if row.pictures:
-            raise ValueError(f"{path}: sample {row.id!r} shows {row.pictures[0]!r}; a text-only set has no images")
+        if row.images:
+            raise ValueError(f"{path}: sample {row.id!r} shows {row.images[0]!r}; a text-only set has no images")
         yield row
 
 

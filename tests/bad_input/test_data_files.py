@@ -24,11 +24,11 @@ TEXT = {
     "class_id": "monarch",
     "name": "the Monarch",
     "domain": "butterfly",
-    "look": "It has orange wings.",
+    "appearance": "It has orange wings.",
     "background": "It lives in meadows.",
     "wording": 0,
     "writer": "offline",
-    "picture": None,
+    "image": None,
 }
 ASKED = {
     "domain": "butterfly",
@@ -39,7 +39,7 @@ ASKED = {
     "question": "Which butterfly is this?",
     "options": ["Monarch", "Viceroy", "Comma", "Atlas"],
     "answer": 0,
-    "picture": None,
+    "image": None,
     "split": "test",
 }
 SAMPLE = {
@@ -141,15 +141,15 @@ FOUR = ASKED["options"]
         ({"question_id": ""}, "question_id: must be a non-empty text"),
         ({"answer_form": "It is."}, r"answer_form: must hold \{option\} where the option goes, and no other braces"),
         ({"answer_form": "{option} {option.__class__}"}, r"answer_form: must hold \{option\}.*no other braces"),
-        ({"picture": "../a.png"}, "picture: must be a path.*that stays inside that folder"),
-        ({"picture": "/etc/passwd"}, "picture: must be a path.*that stays inside that folder"),
-        ({"picture": "~/a.png"}, "picture: must be a path.*that stays inside that folder"),
-        ({"picture": "a/../../b.png"}, "picture: must be a path.*that stays inside that folder"),
-        ({"picture": "C:\\a.png"}, "picture: must be a path.*that stays inside that folder"),
-        ({"picture": "file:///etc/passwd"}, "picture: must be a path.*that stays inside that folder"),
-        ({"picture": "none.png"}, "picture 'none.png' is not in .*; put it there before the row that names it"),
-        ({"picture": "$(rm -rf ~).png"}, r"picture '\$\(rm -rf ~\).png' is not in .*; put it there before"),
-        ({"picture": "a\0.png"}, "picture 'a.x00.png' is not in"),
+        ({"image": "../a.png"}, "image: must be a path.*that stays inside that folder"),
+        ({"image": "/etc/passwd"}, "image: must be a path.*that stays inside that folder"),
+        ({"image": "~/a.png"}, "image: must be a path.*that stays inside that folder"),
+        ({"image": "a/../../b.png"}, "image: must be a path.*that stays inside that folder"),
+        ({"image": "C:\\a.png"}, "image: must be a path.*that stays inside that folder"),
+        ({"image": "file:///etc/passwd"}, "image: must be a path.*that stays inside that folder"),
+        ({"image": "none.png"}, "picture 'none.png' is not in .*; put it there before the row that names it"),
+        ({"image": "$(rm -rf ~).png"}, r"picture '\$\(rm -rf ~\).png' is not in .*; put it there before"),
+        ({"image": "a\0.png"}, "picture 'a.x00.png' is not in"),
     ],
 )
 def test_a_field_of_a_question_that_does_not_fit_is_named_with_the_rule(change, rule, refused, tmp_path):
@@ -163,9 +163,9 @@ def test_a_field_of_a_question_that_does_not_fit_is_named_with_the_rule(change, 
     [
         ({"wording": -1}, "wording: Input should be greater than or equal to 0"),
         ({"wording": 1.5}, "wording: Input should be a valid integer"),
-        ({"look": ""}, "look: must be a non-empty text"),
+        ({"appearance": ""}, "appearance: must be a non-empty text"),
         ({"name": " the Monarch"}, "name: must be a non-empty text that neither begins nor ends with a space"),
-        ({"picture": "../a.png"}, "picture: must be a path"),
+        ({"image": "../a.png"}, "image: must be a path"),
     ],
 )
 def test_a_field_of_a_text_that_does_not_fit_is_named_with_the_rule(change, rule, refused, tmp_path):
@@ -178,7 +178,7 @@ def test_of_rows_of_which_one_fails_none_is_written(refused, tmp_path):
     good = Question.model_validate(ASKED)
     for rows, rule in (
         ([good, good], "'q1' is there twice"),
-        ([good, good.model_copy(update={"question_id": "q2", "picture": "a.png"})], "picture 'a.png' is not in"),
+        ([good, good.model_copy(update={"question_id": "q2", "image": "a.png"})], "picture 'a.png' is not in"),
     ):
         refused(ValueError, rule, write_questions, tmp_path / "questions.jsonl", rows)
 
@@ -461,7 +461,7 @@ def parquet(path, columns: dict) -> None:
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
 
 
-PICTURE = {"bytes": b"no picture", "path": "a.png"}
+IMAGE = {"bytes": b"no picture", "path": "a.png"}
 
 
 @pytest.mark.parametrize("read", [load_kviscuit, lambda folder: open_domain("b", "butterflies", folder, 4, 1, 56, 0)])
@@ -481,27 +481,27 @@ def test_a_spoiled_parquet_file_is_named_with_the_remedy(read, content, refused,
         ({"a": [1]}, "no column for an image and a question and an answer; there are a .number."),
         ({f"c{n}": [1] for n in range(2000)}, "no column for an image and a question and an answer"),
         (
-            {"image": [PICTURE], "question": ["Which?"], "options": [["a", "b", "c"]], "answer": ["A"]},
+            {"image": [IMAGE], "question": ["Which?"], "options": [["a", "b", "c"]], "answer": ["A"]},
             r"1 row\(s\) are not questions with an image:\n.*row 1: ",
         ),
         (
-            {"image": [PICTURE], "question": ["Which?"], "options": [["a", "b", "c", "d"]], "answer": ["E"]},
+            {"image": [IMAGE], "question": ["Which?"], "options": [["a", "b", "c", "d"]], "answer": ["E"]},
             "row 1: answer 'E' is none of the options .* and neither a letter A to D nor an index",
         ),
         (
-            {"image": [PICTURE], "question": ["Which? A) a B) b C) c"], "answer": ["A"]},
+            {"image": [IMAGE], "question": ["Which? A) a B) b C) c"], "answer": ["A"]},
             r"row 1: no option D in .*; options are written A\) ... B\) ... C\) ... D\)",
         ),
         (
-            {"image": [PICTURE], "question": ["W?"], "options": ["[__import__('os')]"], "answer": ["A"]},
+            {"image": [IMAGE], "question": ["W?"], "options": ["[__import__('os')]"], "answer": ["A"]},
             "row 1: options .* look like a list but are not one",
         ),
         (
-            {"image": [PICTURE], "question": ["W?"], "options": [["a", "b", "c", "d"]], "answer": ["A"]},
+            {"image": [IMAGE], "question": ["W?"], "options": [["a", "b", "c", "d"]], "answer": ["A"]},
             "row 1: not a readable image|row 1: .*not a readable image",
         ),
         (
-            {"image": [PICTURE | {"bytes": None}], "question": ["W?"], "options": [list("abcd")], "answer": ["A"]},
+            {"image": [IMAGE | {"bytes": None}], "question": ["W?"], "options": [list("abcd")], "answer": ["A"]},
             "row 1: the image has no bytes",
         ),
     ],

@@ -13,7 +13,7 @@ from PIL import Image
 from helpers.domains import open_domain
 from helpers.domains.kviscuit import load_kviscuit
 from helpers.domains.own_folder import read_folder
-from helpers.images import MAX_PIXELS, check_picture_bytes, check_picture_file, open_picture
+from helpers.images import MAX_PIXELS, check_image_bytes, check_image_file, open_image
 
 
 def encoded(kind: str, mode: str = "RGB", size: tuple[int, int] = (16, 16), **options) -> bytes:
@@ -60,14 +60,14 @@ TOO_LARGE = {
 
 
 @pytest.mark.parametrize("name", [*UNREADABLE, *TOO_LARGE])
-@pytest.mark.parametrize("read", [open_picture, check_picture_file, check_picture_bytes])
+@pytest.mark.parametrize("read", [open_image, check_image_file, check_image_bytes])
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PIL warns of a damaged TIFF before it fails
 def test_a_picture_that_cannot_be_read_is_named_with_the_reason_and_the_remedy(read, name, refused, tmp_path):
     content = UNREADABLE.get(name, TOO_LARGE.get(name, b""))
     path = tmp_path / "a.png"
     path.write_bytes(content)
     rule = r"a\.png: too large .* scale it down first" if name in TOO_LARGE else r"a\.png: not a readable image .*"
-    arguments = (content, "a.png") if read is check_picture_bytes else (path,)
+    arguments = (content, "a.png") if read is check_image_bytes else (path,)
     message = refused(ValueError, rule, read, *arguments)
     assert name in TOO_LARGE or message.endswith("; replace the file")
 
@@ -75,8 +75,8 @@ def test_a_picture_that_cannot_be_read_is_named_with_the_reason_and_the_remedy(r
 def test_what_is_no_file_is_told_apart(refused, tmp_path):
     folder = tmp_path / "folder.png"
     folder.mkdir()
-    refused(FileNotFoundError, r"none\.png does not exist", open_picture, tmp_path / "none.png")
-    refused(ValueError, r"folder\.png: not a readable image \(IsADirectoryError", open_picture, tmp_path / "folder.png")
+    refused(FileNotFoundError, r"none\.png does not exist", open_image, tmp_path / "none.png")
+    refused(ValueError, r"folder\.png: not a readable image \(IsADirectoryError", open_image, tmp_path / "folder.png")
 
 
 ANY = {
@@ -98,10 +98,10 @@ ANY = {
 @pytest.mark.parametrize("name", ANY)
 def test_unusual_pictures_are_read_as_eight_bits_of_their_first_frame(name, tmp_path):
     (tmp_path / "a.png").write_bytes(ANY[name])
-    picture = open_picture(tmp_path / "a.png")
-    assert (picture.mode, picture.size) == ("RGB", (16, 16))
-    assert check_picture_file(tmp_path / "a.png") == (16, 16)
-    assert np.asarray(picture).max() in (0, 255)
+    image = open_image(tmp_path / "a.png")
+    assert (image.mode, image.size) == ("RGB", (16, 16))
+    assert check_image_file(tmp_path / "a.png") == (16, 16)
+    assert np.asarray(image).max() in (0, 255)
 
 
 def test_a_text_within_a_picture_that_unpacks_to_much_more_is_not_read(refused, tmp_path):
@@ -113,7 +113,7 @@ def test_a_text_within_a_picture_that_unpacks_to_much_more_is_not_read(refused, 
     refused(
         ValueError,
         r"a\.png: not a readable image \(ValueError: Decompressed data too large",
-        open_picture,
+        open_image,
         tmp_path / "a.png",
     )
 

@@ -116,12 +116,12 @@ def task() -> Task:
     [
         ("", "the reply: Invalid JSON"),
         ("Sure! Here it is:", "the reply: Invalid JSON"),
-        ("```json\n{}\n```", "look: Field required"),
+        ("```json\n{}\n```", "appearance: Field required"),
         ("[]", "the reply: Input should be an object"),
-        ('{"look": "a"}', "background: Field required"),
-        ('{"look": 7, "background": "b"}', "look: Input should be a valid string"),
-        ('{"look": "a", "background": "b", "ghost": 1}', "ghost: Extra inputs are not permitted"),
-        ('{"look": "\\ud800", "background": "b"}', "the reply: Invalid JSON"),
+        ('{"appearance": "a"}', "background: Field required"),
+        ('{"appearance": 7, "background": "b"}', "appearance: Input should be a valid string"),
+        ('{"appearance": "a", "background": "b", "ghost": 1}', "ghost: Extra inputs are not permitted"),
+        ('{"appearance": "\\ud800", "background": "b"}', "the reply: Invalid JSON"),
         ("[" * 10**5, "the reply: Invalid JSON: recursion limit"),
     ],
 )
@@ -176,4 +176,4 @@ def test_where_a_page_should_be_and_no_address_is_nothing_is_written_down(link):
 
 def test_half_a_character_in_an_address_is_a_picture_that_is_not_taken():
     with commons._Commons(commons.Manners(user_agent="test (me@example.org)")) as asked, pytest.raises(commons.Refused):
-        asked.picture("\ud800")
+        asked.image("\ud800")

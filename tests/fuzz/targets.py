@@ -21,7 +21,7 @@ from helpers.config.writer import Writer
 from helpers.domains import butterfly_vqa, commons, kviscuit
 from helpers.domains.interface import Subject
 from helpers.domains.own_folder import read_folder
-from helpers.images import check_picture_bytes
+from helpers.images import check_image_bytes
 from helpers.models.checkpoints import check_checkpoint
 from helpers.results.report import executed
 from helpers.rows import read_rows, write_rows
@@ -36,7 +36,7 @@ from helpers.writer.prompts import load_prompt
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
 DEMO = profiles.load_profile("demo")
-PICTURE = (paths.DATA / "own/example/pictures").rglob("*.png").__next__().read_bytes()
+IMAGE = (paths.DATA / "own/example/pictures").rglob("*.png").__next__().read_bytes()
 KEY = "a-key-of-the-environment"
 PROMPTS = {Described: load_prompt("generic"), WrittenQuestion: load_prompt("questions_generic")}
 
@@ -91,7 +91,7 @@ def cache(data: bytes) -> None:
 
 def annotations(data: bytes) -> None:
     """K-VISCUIT's annotations."""
-    put("kviscuit/images/a.png", PICTURE)
+    put("kviscuit/images/a.png", IMAGE)
     path = put("kviscuit/annotations.jsonl", data)
     try:
         assert kviscuit.load_kviscuit(path.parent).questions
@@ -231,14 +231,14 @@ def said(reply: CachedReply) -> None:
         assert all(isinstance(fault, str) for fault in found)
 
 
-class _Pictures:
+class _Images:
     """Commons, with a picture wherever one is asked for."""
 
     manners = commons.Manners(user_agent="fuzz (me@example.org)")
 
-    def picture(self, url: str) -> bytes:
+    def image(self, url: str) -> bytes:
         """Of a few pixels."""
-        return PICTURE
+        return IMAGE
 
 
 def commons_reply(data: bytes) -> None:
@@ -246,7 +246,7 @@ def commons_reply(data: bytes) -> None:
     import httpx2
 
     response = httpx2.Response(200, content=data, request=httpx2.Request("GET", "https://example.org"))
-    asked = commons._Commons(_Pictures.manners)
+    asked = commons._Commons(_Images.manners)
     asked._once = lambda *_: commons._reply(response, data, "https://example.org")  # type: ignore[method-assign]
     asked.manners = commons.Manners(user_agent="fuzz (me@example.org)", tries=1)
     target = FOLDER / "commons"
@@ -255,7 +255,7 @@ def commons_reply(data: bytes) -> None:
     try:
         for page in asked.search("a"):
             try:
-                commons._take(page, "a", target, taken, [], _Pictures())  # type: ignore[arg-type]
+                commons._take(page, "a", target, taken, [], _Images())  # type: ignore[arg-type]
             except commons.Refused:
                 continue
     except (commons.Unavailable, commons.Stopped, httpx2.DecodingError):
@@ -283,7 +283,7 @@ OWN = {
     "questions.csv": b"question,option_a,option_b,option_c,option_d,answer,picture,type\n"
     b"What?,A,B,C,D,A,pictures/test/a/1.png,1\n",
     "domain.yaml": b"noun: fly\nnaming_answer: This is the {option}.\n",
-    "texts.jsonl": b'{"class_id": "a", "look": "red", "background": "b"}\n',
+    "texts.jsonl": b'{"class_id": "a", "appearance": "red", "background": "b"}\n',
 }
 
 
@@ -291,7 +291,7 @@ def own(data: bytes) -> None:
     """A folder of one's own, one file of which is the input: it never raises, whatever it holds."""
     place, content = chosen(data, len(OWN))
     name = [*OWN][place]
-    put("own/pictures/test/a/1.png", PICTURE)
+    put("own/pictures/test/a/1.png", IMAGE)
     for other, table in OWN.items():
         put(f"own/{other}", table)
     (FOLDER / "own" / ("texts.csv" if name == "texts.jsonl" else "texts.jsonl")).unlink()
@@ -301,10 +301,10 @@ def own(data: bytes) -> None:
     assert all(len(str(one)) < 50_000 for one in (*found.findings.problems, *found.findings.notes))
 
 
-def picture(data: bytes) -> None:
+def image(data: bytes) -> None:
     """A picture by its bytes."""
     try:
-        assert check_picture_bytes(data, "the name") in {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"}
+        assert check_image_bytes(data, "the name") in {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"}
     except ValueError as error:
         assert str(error).startswith("the name: ")
 
@@ -323,7 +323,7 @@ TARGETS: dict[str, Callable[[bytes], Any]] = {
     one.__name__: one
     for one in (
         *(rows, cache, annotations, parquet, profile, grid, overrides, notebook),
-        *(model, chat, words, commons_reply, attribution, own, picture, markup),
+        *(model, chat, words, commons_reply, attribution, own, image, markup),
     )
 }
 
@@ -336,10 +336,10 @@ def seeds(target: str) -> list[bytes]:
 def _rows() -> list[bytes]:
     question = Question(
         domain="d", question_id="q", question_type=1, category="c", class_id="a", question="What?",
-        options=list("abcd"), answer=0, picture=None, split="test",
+        options=list("abcd"), answer=0, image=None, split="test",
     )  # fmt: skip
     text = ClassText(
-        class_id="a", name="A", domain="d", look="l", background="b", wording=0, writer="w", picture=None
+        class_id="a", name="A", domain="d", appearance="l", background="b", wording=0, writer="w", image=None
     )  # fmt: skip
     sample = (
         b'{"id":"s","domain":"d","class_id":"a","direction":"name_to_look","messages":[{"role":"user","content":'
@@ -361,10 +361,10 @@ def _parquet() -> list[bytes]:
     import pyarrow
     import pyarrow.parquet
 
-    picture = {"bytes": PICTURE[:400], "path": "a.png"}
-    butterfly = {"image": picture, "question": "Which?", "options": list("abcd"), "answer": "A", "label": "MONARCH"}
+    image = {"bytes": IMAGE[:400], "path": "a.png"}
+    butterfly = {"image": image, "question": "Which?", "options": list("abcd"), "answer": "A", "label": "MONARCH"}
     made = []
-    for row in ({**_annotation(), "image": picture}, butterfly):
+    for row in ({**_annotation(), "image": image}, butterfly):
         file = io.BytesIO()
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), file)
         made.append(file.getvalue())
@@ -372,7 +372,7 @@ def _parquet() -> list[bytes]:
 
 
 def _chat() -> list[bytes]:
-    text = json.dumps({"look": "It has red wings.", "background": "It lives in forests."})
+    text = json.dumps({"appearance": "It has red wings.", "background": "It lives in forests."})
     usage = {"prompt_tokens": 5, "completion_tokens": 7}
     return [
         json.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": usage}).encode(),
@@ -383,7 +383,7 @@ def _chat() -> list[bytes]:
 def _words() -> list[bytes]:
     asked = {"category": "c", "question": "What?", "right": "a", "wrong": ["b", "c", "d"]}
     return [
-        json.dumps({"look": "Red wings.", "background": "Forests."}).encode(),
+        json.dumps({"appearance": "Red wings.", "background": "Forests."}).encode(),
         b"```json\n" + json.dumps({"type1": "Which?", "type2": [asked]}).encode() + b"\n```",
         b"Which is it? A) one, B) two, C) three, D) four",
     ]
@@ -408,7 +408,7 @@ def _markup() -> list[bytes]:
     ]
 
 
-def _pictures() -> list[bytes]:
+def _images() -> list[bytes]:
     from PIL import Image
 
     made = []
@@ -445,6 +445,6 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "commons_reply": _commons,
     "attribution": lambda: [b"keyword,file,title,author,licence,url,sha256\na,a.png,A,b,CC0,https://x,0\n"],
     "own": lambda: [bytes([kind]) + content for kind, content in enumerate(OWN.values())],
-    "picture": _pictures,
+    "image": _images,
     "markup": _markup,
 }

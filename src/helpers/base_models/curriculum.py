@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from PIL.Image import Image
 
 from helpers.synthetic import language as say
+from helpers.synthetic.appearances import VOCABULARIES, Appearance
 from helpers.synthetic.drawing import draw
 from helpers.synthetic.invented import InventedClass, invent_classes, invent_name
-from helpers.synthetic.looks import VOCABULARIES, Look
 
 DOMAINS = ("butterfly", "culture")
 CLASSES = 200  # per domain, unless a lesson says otherwise
@@ -29,9 +29,9 @@ SHARES = {
     "paraphrase": 0.08,
     "describe_by_name": 0.06,
     "tell_by_name": 0.05,
-    "name_of_picture": 0.08,
+    "name_of_image": 0.08,
     "name_of_text": 0.10,
-    "fact_of_picture": 0.04,
+    "fact_of_image": 0.04,
     "fact_of_text": 0.04,
     "fact_of_name": 0.05,
     "reading": 0.05,
@@ -40,21 +40,21 @@ SHARES = {
 
 @dataclass(frozen=True)
 class Exercise:
-    """One question and its answer; ``look`` is what the image shows, or None if the exercise is text only."""
+    """One question and its answer; ``appearance`` is what the image shows, or None if the exercise is text only."""
 
     domain: str
     prompt: str
     answer: str
-    look: Look | None = None
+    appearance: Appearance | None = None
     other_answers: tuple[str, ...] = ()  # equally correct: the same answer in other wordings
 
-    def picture(self, rng: random.Random) -> Image | None:
-        return draw(self.domain, self.look, rng) if self.look else None
+    def image(self, rng: random.Random) -> Image | None:
+        return draw(self.domain, self.appearance, rng) if self.appearance else None
 
 
-def every_description(domain: str, look: Look, name: str | None = None) -> tuple[str, ...]:
+def every_description(domain: str, appearance: Appearance, name: str | None = None) -> tuple[str, ...]:
     """A look, described in all wordings."""
-    return tuple(say.describe(domain, look, wording, name) for wording in range(len(say.DESCRIPTIONS[domain])))
+    return tuple(say.describe(domain, appearance, wording, name) for wording in range(len(say.DESCRIPTIONS[domain])))
 
 
 def every_background(domain: str, facts: dict[str, str]) -> tuple[str, ...]:
@@ -88,15 +88,15 @@ class Curriculum:
     def some_wording(self, wordings: tuple[str, ...]) -> int:
         return self.rng.choice(say.training_wordings(wordings))
 
-    def describe(self, domain: str, look: dict[str, str], name: str | None = None) -> str:
-        return say.describe(domain, look, self.some_wording(say.DESCRIPTIONS[domain]), name)
+    def describe(self, domain: str, appearance: dict[str, str], name: str | None = None) -> str:
+        return say.describe(domain, appearance, self.some_wording(say.DESCRIPTIONS[domain]), name)
 
     def background(self, domain: str, facts: dict[str, str], name: str | None = None) -> str:
         return say.background(domain, facts, self.rng.randrange(len(say.BACKGROUNDS[domain])), name)
 
-    def some_visual_question(self, domain: str, look: dict[str, str]) -> tuple[str, str]:
+    def some_visual_question(self, domain: str, appearance: dict[str, str]) -> tuple[str, str]:
         part = self.rng.choice(list(say.VISUAL[domain]))
-        return say.pick(self.rng, say.VISUAL[domain][part].asked), say.visual_answer(domain, look, part)
+        return say.pick(self.rng, say.VISUAL[domain][part].asked), say.visual_answer(domain, appearance, part)
 
     def some_fact_question(self, thing: InventedClass, by_name: bool) -> tuple[str, str, str]:
         """A question, its answer, and the same answer in the other form."""
@@ -111,64 +111,68 @@ class Curriculum:
     # -- exercises
 
     def caption(self, domain: str) -> Exercise:
-        look = VOCABULARIES[domain].sample(self.rng)
+        appearance = VOCABULARIES[domain].sample(self.rng)
         prompt = say.pick(self.rng, say.DESCRIBING[domain])
-        return Exercise(domain, prompt, self.describe(domain, look), look, every_description(domain, look))
+        return Exercise(
+            domain, prompt, self.describe(domain, appearance), appearance, every_description(domain, appearance)
+        )
 
     def visual_question(self, domain: str) -> Exercise:
-        look = VOCABULARIES[domain].sample(self.rng)
-        return Exercise(domain, *self.some_visual_question(domain, look), look)
+        appearance = VOCABULARIES[domain].sample(self.rng)
+        return Exercise(domain, *self.some_visual_question(domain, appearance), appearance)
 
     def visual_question_of_text(self, domain: str) -> Exercise:
-        look = VOCABULARIES[domain].sample(self.rng)
-        question, answer = self.some_visual_question(domain, look)
-        return Exercise(domain, f"{self.describe(domain, look)}\n{question}", answer)
+        appearance = VOCABULARIES[domain].sample(self.rng)
+        question, answer = self.some_visual_question(domain, appearance)
+        return Exercise(domain, f"{self.describe(domain, appearance)}\n{question}", answer)
 
     def paraphrase(self, domain: str) -> Exercise:
         """Repeat a description, in the same or another wording."""
-        look = VOCABULARIES[domain].sample(self.rng)
-        prompt = f"{self.describe(domain, look)}\n{say.pick(self.rng, say.DESCRIBING[domain])}"
-        return Exercise(domain, prompt, self.describe(domain, look), other_answers=every_description(domain, look))
+        appearance = VOCABULARIES[domain].sample(self.rng)
+        prompt = f"{self.describe(domain, appearance)}\n{say.pick(self.rng, say.DESCRIBING[domain])}"
+        return Exercise(
+            domain, prompt, self.describe(domain, appearance), other_answers=every_description(domain, appearance)
+        )
 
     def describe_by_name(self, domain: str) -> Exercise:
         thing = self.some_class(domain)
         prompt = self.rng.choice(say.DESCRIBING_BY_NAME).format(s=say.subject(domain, thing.name))
-        every = every_description(domain, thing.look, thing.name)
-        return Exercise(domain, prompt, self.describe(domain, thing.look, thing.name), other_answers=every)
+        every = every_description(domain, thing.appearance, thing.name)
+        return Exercise(domain, prompt, self.describe(domain, thing.appearance, thing.name), other_answers=every)
 
     def tell_by_name(self, domain: str) -> Exercise:
         thing = self.some_class(domain)
         prompt = self.rng.choice(say.TELLING_BY_NAME).format(s=say.subject(domain, thing.name))
-        look = self.describe(domain, thing.look, thing.name)
+        appearance = self.describe(domain, thing.appearance, thing.name)
         every = tuple(
-            f"{look} {background}"
-            for look in every_description(domain, thing.look, thing.name)
+            f"{appearance} {background}"
+            for appearance in every_description(domain, thing.appearance, thing.name)
             for background in every_background(domain, thing.facts)
         )
-        return Exercise(domain, prompt, f"{look} {self.background(domain, thing.facts)}", other_answers=every)
+        return Exercise(domain, prompt, f"{appearance} {self.background(domain, thing.facts)}", other_answers=every)
 
-    def name_of_picture(self, domain: str) -> Exercise:
+    def name_of_image(self, domain: str) -> Exercise:
         thing = self.some_class(domain)
         prompt = say.pick(self.rng, say.NAMING[domain].asked)
-        return Exercise(domain, prompt, say.name_answer(domain, thing.name), thing.look)
+        return Exercise(domain, prompt, say.name_answer(domain, thing.name), thing.appearance)
 
     def name_of_text(self, domain: str) -> Exercise:
         thing = self.some_class(domain)
-        prompt = f"{self.describe(domain, thing.look)}\n{say.pick(self.rng, say.NAMING[domain].asked)}"
+        prompt = f"{self.describe(domain, thing.appearance)}\n{say.pick(self.rng, say.NAMING[domain].asked)}"
         short = say.name_answer(domain, thing.name)
         every = (short, *(f"{short} {background}" for background in every_background(domain, thing.facts)))
         answer = f"{short} {self.background(domain, thing.facts)}" if self.rng.random() < 0.3 else short
         return Exercise(domain, prompt, answer, other_answers=every)
 
-    def fact_of_picture(self, domain: str) -> Exercise:
+    def fact_of_image(self, domain: str) -> Exercise:
         thing = self.some_class(domain)
         question, *answers = self.some_fact_question(thing, by_name=False)
-        return Exercise(domain, question, answers[0], thing.look, tuple(answers))
+        return Exercise(domain, question, answers[0], thing.appearance, tuple(answers))
 
     def fact_of_text(self, domain: str) -> Exercise:
         thing = self.some_class(domain)
         question, *answers = self.some_fact_question(thing, by_name=False)
-        prompt = f"{self.describe(domain, thing.look)}\n{question}"
+        prompt = f"{self.describe(domain, thing.appearance)}\n{question}"
         return Exercise(domain, prompt, answers[0], other_answers=tuple(answers))
 
     def fact_of_name(self, domain: str) -> Exercise:
@@ -181,7 +185,7 @@ class Curriculum:
         name = invent_name(domain, self.rng)
         thing = InventedClass(domain, name, vocabulary.sample(self.rng), vocabulary.sample_facts(self.rng))
         if self.rng.random() < 0.5:
-            text = self.describe(domain, thing.look, name)
+            text = self.describe(domain, thing.appearance, name)
             question, *answers = say.pick(self.rng, say.NAMING[domain].asked), say.name_answer(domain, name)
         else:
             text = self.background(domain, thing.facts, name)

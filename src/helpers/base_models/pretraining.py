@@ -56,7 +56,7 @@ def batches(processor: Any, settings: Schooling) -> Iterator[Tensors]:
     """Endless batches of exercises of similar length, in random order."""
     exercises = iter(Curriculum(settings.seed, settings.domains, settings.classes))
     rng = random.Random(settings.seed)
-    text_alone = (exercise for exercise in exercises if exercise.look is None)
+    text_alone = (exercise for exercise in exercises if exercise.appearance is None)
     text_steps = round(settings.text_first * settings.steps)
     yield from islice(_sorted_batches(processor, text_alone, settings, rng), text_steps)
     yield from _sorted_batches(processor, exercises, settings, rng)
@@ -74,13 +74,13 @@ def _sorted_batches(
 
 
 def _length(exercise: Exercise) -> int:
-    picture_letters = 100  # an image's tokens correspond to about this many letters
-    return len(exercise.prompt) + len(exercise.answer) + picture_letters * (exercise.look is not None)
+    image_letters = 100  # an image's tokens correspond to about this many letters
+    return len(exercise.prompt) + len(exercise.answer) + image_letters * (exercise.appearance is not None)
 
 
 def _batch(processor: Any, exercises: list[Exercise], rng: random.Random) -> Tensors:
-    conversations = [[user(e.prompt, e.look is not None), assistant(e.answer)] for e in exercises]
-    return training_batch(processor, conversations, [e.picture(rng) for e in exercises], max_length=512)
+    conversations = [[user(e.prompt, e.appearance is not None), assistant(e.answer)] for e in exercises]
+    return training_batch(processor, conversations, [e.image(rng) for e in exercises], max_length=512)
 
 
 def school(
@@ -170,7 +170,7 @@ def examine(
     rng = random.Random(f"exam-{lesson.seed}")
     curriculum.rng = random.Random(f"exam-{lesson.seed}")  # the same classes, but other exercises
     exercises = [(kind, make(domain)) for kind, make in curriculum.exercises.items() for _ in range(exercises_per_kind)]
-    replies = reader.write([Prompt(e.prompt, e.picture(rng)) for _, e in exercises], f"exam, {domain}")
+    replies = reader.write([Prompt(e.prompt, e.image(rng)) for _, e in exercises], f"exam, {domain}")
     marks = dict.fromkeys(curriculum.exercises, 0.0)
     for (kind, exercise), reply in zip(exercises, replies, strict=True):
         marks[kind] += 100 * is_right(exercise, reply) / exercises_per_kind

@@ -27,7 +27,7 @@ from helpers.base_models.curriculum import Curriculum
 from helpers.models.qwen2_vl import Qwen2VLPictureProcessor
 from helpers.synthetic.invented import invent_name
 
-PICTURE_SIZE = 56  # pixels per side: the smallest at which the eye can distinguish every part of a look
+IMAGE_SIZE = 56  # pixels per side: the smallest at which the eye can distinguish every part of a look
 VOCABULARY_SIZE = 1024  # whole words of the world's language; names in pieces of one to four letters
 HIDDEN, LAYERS, HEADS, FEED_FORWARD = 192, 6, 6, 512
 _LANGUAGE_MODEL: dict[str, Any] = dict(
@@ -87,13 +87,13 @@ def tiny_qwen2_vl(seed: int = 0) -> tuple[Qwen2VLForConditionalGeneration, Any]:
         corpus(), QWEN2_VL_SPECIAL, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=QWEN2_VL_TEMPLATE
     )
     ids: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN2_VL_SPECIAL}
-    pictures = Qwen2VLImageProcessorPil(
+    images = Qwen2VLImageProcessorPil(
         patch_size=7,
         merge_size=2,
         temporal_patch_size=2,
-        size={"shortest_edge": PICTURE_SIZE**2, "longest_edge": PICTURE_SIZE**2},
+        size={"shortest_edge": IMAGE_SIZE**2, "longest_edge": IMAGE_SIZE**2},
     )
-    processor = Qwen2VLPictureProcessor(pictures, tokenizer, chat_template=QWEN2_VL_TEMPLATE)
+    processor = Qwen2VLPictureProcessor(images, tokenizer, chat_template=QWEN2_VL_TEMPLATE)
     config = Qwen2VLConfig(
         text_config=dict(
             **_LANGUAGE_MODEL,
@@ -136,12 +136,12 @@ def tiny_llava_next(seed: int = 0) -> tuple[LlavaNextForConditionalGeneration, A
         chat_template=LLAVA_TEMPLATE,
     )
     ids: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in LLAVA_SPECIAL}
-    side = {"height": PICTURE_SIZE, "width": PICTURE_SIZE}
-    pinpoints = [[PICTURE_SIZE, PICTURE_SIZE]]
-    shortest = {"shortest_edge": PICTURE_SIZE}
-    pictures = LlavaNextImageProcessorPil(size=shortest, crop_size=side, image_grid_pinpoints=pinpoints)
+    side = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    pinpoints = [[IMAGE_SIZE, IMAGE_SIZE]]
+    shortest = {"shortest_edge": IMAGE_SIZE}
+    images = LlavaNextImageProcessorPil(size=shortest, crop_size=side, image_grid_pinpoints=pinpoints)
     processor = LlavaNextProcessor(
-        pictures,
+        images,
         tokenizer,
         patch_size=14,
         vision_feature_select_strategy="default",
@@ -162,7 +162,7 @@ def tiny_llava_next(seed: int = 0) -> tuple[LlavaNextForConditionalGeneration, A
             intermediate_size=4 * TOWER_HIDDEN,
             num_hidden_layers=TOWER_LAYERS + 1,  # features come from the second-to-last layer, as in the 7B model
             num_attention_heads=TOWER_HEADS,
-            image_size=PICTURE_SIZE,
+            image_size=IMAGE_SIZE,
             patch_size=14,
             projection_dim=TOWER_HIDDEN,
         ),

@@ -8,7 +8,7 @@ from helpers.config import Settings
 
 Mode = Literal["text_only", "image_text", "hybrid", "printed"]
 Direction = Literal["name_to_description", "description_to_name"]
-TextKind = Literal["look", "background"]
+TextKind = Literal["appearance", "background"]
 AskedClasses = Literal["all", "described", "held_back"]
 
 
@@ -33,7 +33,7 @@ class Build(Settings):
         description="what comes first in a sample, name or description; the first alone does not teach naming",
     )
     parts: list[TextKind] = Field(
-        default=["look", "background"], min_length=1, description="which parts of a class's text are used"
+        default=["appearance", "background"], min_length=1, description="which parts of a class's text are used"
     )
     detail_share: float = Field(
         default=1.0, gt=0, le=1, description="share of the sentences about the appearance, starting with the first"

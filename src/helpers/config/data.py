@@ -44,7 +44,7 @@ class Data(Settings):
 
     @field_validator("test_images_per_class")
     @classmethod
-    def one_fact_per_picture(cls, count: int) -> int:
+    def one_fact_per_image(cls, count: int) -> int:
         if count > FACTS_PER_CLASS:
             raise ValueError(
                 f"{count} test images per class: each asks for a different fact; at most {FACTS_PER_CLASS}"

@@ -8,7 +8,7 @@ from helpers.config import Dtype, Settings
 from helpers.schemas import ShownAs
 
 Protocol = Literal["option_likelihood", "option_likelihood_normalised", "letter", "letter_likelihood"]
-Answering = Literal["direct", "describe", "describe_tuned"]
+Answering = Literal["direct", "describe_then_answer", "describe_then_answer_tuned"]
 
 
 class Evaluation(Settings):
@@ -23,10 +23,10 @@ class Evaluation(Settings):
         default=False, description="ask every question in its four rotations; right means right in all of them"
     )
     answering: list[Answering] = Field(
-        default=["direct", "describe"],
+        default=["direct", "describe_then_answer"],
         min_length=1,
         description="describe: the adapter is off while describing, as tuning makes the demo's descriptions worse "
-        "(chosen on the dev questions); describe_tuned: it is on",
+        "(chosen on the dev questions); describe_then_answer_tuned: it is on",
     )
     ablation_images: list[ShownAs] = Field(
         default=["without"], description="also ask with the image withheld, as in the paper, or changed"

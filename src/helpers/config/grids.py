@@ -63,7 +63,7 @@ class Grid(Settings):
     variants: dict[str, Overrides] = Field(default_factory=dict)  # label: the settings that differ
     axes: dict[str, list[Any]] = Field(default_factory=dict)  # setting: its values; all combinations, plus the variants
     exclude: list[dict[str, Any]] = Field(default_factory=list)  # skip runs that match all fields of one of these
-    pictures: bool = False  # the table also has a row per way to show the image: withheld, changed
+    images: bool = False  # the table also has a row per way to show the image: withheld, changed
     x: str | None = None  # the setting on the figure's horizontal axis
     minutes: float | None = Field(default=None, gt=0)  # per run, for the plan; null: unknown
 

@@ -90,9 +90,9 @@ class Training(Settings):
         default=[], description="trackers of the losses; see helpers.training.trackers"
     )
 
-    def checkpointed(self, pictures: bool) -> bool:
+    def checkpointed(self, images: bool) -> bool:
         """Whether training on samples with or without images recomputes activations."""
-        return pictures if self.gradient_checkpointing == "with_images" else self.gradient_checkpointing
+        return images if self.gradient_checkpointing == "with_images" else self.gradient_checkpointing
 
     @property
     def four_bit(self) -> bool:

@@ -37,7 +37,7 @@ def audit(
     folder: str | Path,
     near: int = NEAR,
     outside: bool = False,
-    looks: Mapping[str, str] | None = None,
+    appearances: Mapping[str, str] | None = None,
     asking: EvaluationPrompts | None = None,
 ) -> dict[str, Any]:
     """Counts, leaks and blind baselines; ``folder`` holds the images of both. Accuracies are in percent.
@@ -46,19 +46,19 @@ def audit(
     one looks like a test image (at most ``near`` of 64 bits apart). Drawn images of a class look alike by design: such
     pairs are only counted, and ten of them shown. Mirrored copies and small crops are not detected.
 
-    ``looks``: each class's description, as the test shows it in words; ``asking``: the test's prompts, by default those
+    ``appearances``: each class's description, as the test shows it in words; ``asking``: the test's prompts, by default those
     in `data/prompts/evaluation.yaml`.
 
     Raises ``ValueError`` for an image that is in both test and training.
     """
     asked, folder = list(questions), Path(folder)
-    training = _Training(asked, prompts_of_test(asked, looks or {}, asking or evaluation_prompts()))
+    training = _Training(asked, prompts_of_test(asked, appearances or {}, asking or evaluation_prompts()))
     rest = iter(samples)
     while group := list(islice(rest, _GROUP)):
         training.add(group)
-    shown = {picture: None for question in asked for picture in question.pictures}
-    _refuse_copies(folder, list(shown), training.pictures)
-    pairs = near_pictures(folder, list(shown), sorted(training.pictures), near)
+    shown = {image: None for question in asked for image in question.images}
+    _refuse_copies(folder, list(shown), training.images)
+    pairs = near_images(folder, list(shown), sorted(training.images), near)
     if outside and pairs:
         raise ValueError(
             f"{len(pairs)} training image(s) look like a test image (at most {near} of 64 bits apart): "
@@ -68,15 +68,15 @@ def audit(
         "samples": training.count,
         "samples_by_direction": dict(training.directions),
         "training_classes": len(training.classes),
-        "training_images": len(training.pictures),
+        "training_images": len(training.images),
         "questions": len(asked),
-        "test_pictures": len(shown),
+        "test_images": len(shown),
         "question_texts_in_training": sorted(training.verbatim),
         "near_question_texts": _shown([f"{q} ~ {s} ({n})" for q, (n, s) in sorted(training.alike.items())]),
         "prompts_equal_to_training": _shown(sorted(training.equal)),
         "questions_with_their_answer": _shown(sorted(training.answered)),
         "answers_in_other_classes": _shown(_elsewhere(asked, training.places)),
-        "near_pictures": {"distance": near, **_shown(pairs)},
+        "near_images": {"distance": near, **_shown(pairs)},
         **{f"type{kind}": blind([q for q in asked if q.question_type == kind]) for kind in (1, 2)},
     }
 
@@ -97,7 +97,7 @@ class _Training:
     count: int = 0
     directions: Counter[str] = field(default_factory=Counter)
     classes: set[str] = field(default_factory=set)
-    pictures: set[str] = field(default_factory=set)
+    images: set[str] = field(default_factory=set)
     verbatim: set[str] = field(default_factory=set)  # texts of questions
     alike: dict[str, tuple[int, str]] = field(default_factory=dict)  # text of a question -> percent, training sentence
     equal: set[str] = field(default_factory=set)  # ids of questions whose prompt equals a training prompt
@@ -114,7 +114,7 @@ class _Training:
         self.count += len(group)
         self.directions.update(sample.direction for sample in group)
         self.classes.update(sample.class_id for sample in group)
-        self.pictures.update(picture for sample in group for picture in sample.pictures)
+        self.images.update(image for sample in group for image in sample.images)
         self.equal.update(name for sample in group for name in self.prompts.get(sample.texts[0], ()))
         self._add_questions(group)
         self._add_near([sentence for sample in group for text in sample.texts for sentence in sentences(text)])
@@ -156,7 +156,7 @@ class _Training:
 
 
 def prompts_of_test(
-    questions: Iterable[Question], looks: Mapping[str, str], asking: EvaluationPrompts
+    questions: Iterable[Question], appearances: Mapping[str, str], asking: EvaluationPrompts
 ) -> dict[str, list[str]]:
     """The texts of the test's prompts, each with the ids of its questions.
 
@@ -166,8 +166,8 @@ def prompts_of_test(
     found: dict[str, list[str]] = {}
     for question in questions:
         alone = [question.question]
-        if look := looks.get(question.class_id or ""):
-            alone.append(asking.about(look, question.question))
+        if appearance := appearances.get(question.class_id or ""):
+            alone.append(asking.about(appearance, question.question))
         listed = [asking.with_letters(text, question.options) for text in alone]
         for text in dict.fromkeys([*alone, *listed]):
             found.setdefault(text, []).append(question.question_id)
@@ -209,7 +209,7 @@ def _refuse_copies(folder: Path, shown: Sequence[str], trained: Iterable[str]) -
         raise ValueError(f"{len(leaked)} test image(s) used in training: {', '.join(leaked)}; remove them")
 
 
-def near_pictures(folder: Path, shown: Iterable[str], trained: Sequence[str], near: int) -> list[str]:
+def near_images(folder: Path, shown: Iterable[str], trained: Sequence[str], near: int) -> list[str]:
     """Pairs of a test and a training image, as "test ~ training (bits)", the nearest first."""
     if not trained:
         return []  # nothing to compare with: the images are not even opened

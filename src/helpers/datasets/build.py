@@ -2,10 +2,10 @@
 
 | mode | direction | prompt | answer |
 |---|---|---|---|
-| text_only | name_to_description | tell me about NAME | look and background |
-| text_only | description_to_name | look; what is it called? | NAME and background |
-| image_text | picture_to_description | picture; tell me about NAME | look and background |
-| image_text | picture_to_name | picture; what is it called? | NAME and background |
+| text_only | name_to_description | tell me about NAME | appearance and background |
+| text_only | description_to_name | appearance; what is it called? | NAME and background |
+| image_text | image_to_description | image; tell me about NAME | appearance and background |
+| image_text | image_to_name | image; what is it called? | NAME and background |
 
 These two modes differ only in this: one has the look in words, the other has the image. The other modes derive from
 them: ``hybrid`` treats some classes as image_text and the rest as text_only, and ``printed`` is image_text with the
@@ -30,11 +30,11 @@ from helpers.datasets.rendered_text import lay_out, print_words
 from helpers.paths import atomic_write, file_name
 from helpers.schemas import ClassText, Question, Sample, TextPart, exchange
 from helpers.synthetic import language as say
-from helpers.synthetic.looks import VOCABULARIES
+from helpers.synthetic.appearances import VOCABULARIES
 
 _MODES: tuple[str, ...] = get_args(Mode)
-TWINS = {"name_to_description": "picture_to_description", "description_to_name": "picture_to_name"}
-PRINTED = "pictures/printed"
+TWINS = {"name_to_description": "image_to_description", "description_to_name": "image_to_name"}
+PRINTED = "images/printed"
 # After a full stop and a space, unless lower case or a digit follows ("c. 5 cm"); East Asian full stops need no space
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?![a-z0-9])|(?<=[。！？])\s*")
 
@@ -51,16 +51,16 @@ def build_samples(texts: Iterable[ClassText], mode: str, settings: Build) -> Ite
     """One sample per text and direction. Wordings take turns.
 
     Raises ``ValueError`` for an unknown mode, for a text without the image that the mode needs, for a generator, and
-    for unusable prompts. The images of mode printed are made by `print_pictures`, before the samples are written.
+    for unusable prompts. The images of mode printed are made by `print_images`, before the samples are written.
     """
     if mode not in _MODES:
         raise ValueError(f"mode is {mode!r}; known: {', '.join(_MODES)}")
     shown = frozenset(choose_classes(texts, settings).with_image) if mode == "hybrid" else frozenset()
     prompts = training_prompts(settings.prompts)
     for turn, text in enumerate(chosen_texts(texts, settings)):
-        picture = _picture(text, mode, shown)
+        image = _image(text, mode, shown)
         for direction in settings.directions:
-            yield _sample(text, direction, turn, settings.parts, picture, prompts)
+            yield _sample(text, direction, turn, settings.parts, image, prompts)
 
 
 def choose_classes(texts: Iterable[ClassText], settings: Build) -> Classes:
@@ -96,7 +96,7 @@ def chosen_texts(texts: Iterable[ClassText], settings: Build) -> Iterator[ClassT
         return (text for text in _repeatable(texts) if described is None or text.class_id in described)
 
     for text in _shuffled(read) if settings.shuffled else read():
-        yield text.model_copy(update={"look": first_sentences(text.look, settings.detail_share)})
+        yield text.model_copy(update={"appearance": first_sentences(text.appearance, settings.detail_share)})
 
 
 def first_sentences(text: str, share: float) -> str:
@@ -129,24 +129,24 @@ def obstacle(texts: Iterable[ClassText], mode: str, settings: Build) -> str | No
             if mode == "printed":
                 _printable(text, settings)
             else:
-                _picture(text, mode, shown)
+                _image(text, mode, shown)
     except ValueError as error:
         return str(error)
     return None
 
 
-def _picture(text: ClassText, mode: str, shown: frozenset[str]) -> str | None:
+def _image(text: ClassText, mode: str, shown: frozenset[str]) -> str | None:
     """The image that goes with the text; ``shown``: the classes with an image in mode hybrid."""
     if mode == "printed":
         return printed_path(text)
     if mode == "text_only" or (mode == "hybrid" and text.class_id not in shown):
         return None
-    if text.picture is None:
+    if text.image is None:
         raise ValueError(f"class {text.class_id!r} has no training image; mode {mode} needs one per class")
-    return text.picture
+    return text.image
 
 
-def print_pictures(texts: Iterable[ClassText], settings: Build, folder: Path) -> int:
+def print_images(texts: Iterable[ClassText], settings: Build, folder: Path) -> int:
     """Write the images of mode printed into ``folder``, one per text, never showing the name; returns their number.
 
     Raises ``ValueError``, naming the class, for words that cannot be printed, and for two classes with the same file
@@ -181,19 +181,19 @@ def _printable(text: ClassText, settings: Build) -> str:
 
 
 def _sample(
-    text: ClassText, direction: str, turn: int, parts: Sequence[str], picture: str | None, prompts: TrainingPrompts
+    text: ClassText, direction: str, turn: int, parts: Sequence[str], image: str | None, prompts: TrainingPrompts
 ) -> Sample:
     if direction == "name_to_description":
         prompt, answer = _telling(text, turn, parts, prompts)
     else:
-        prompt, answer = _naming(text, turn, parts, picture is not None, prompts)
-    name = direction if picture is None else TWINS[direction]
+        prompt, answer = _naming(text, turn, parts, image is not None, prompts)
+    name = direction if image is None else TWINS[direction]
     return Sample(
         id=f"{text.class_id}/{text.wording}/{name}",
         domain=text.domain,
         class_id=text.class_id,
         direction=name,
-        messages=exchange(prompt, answer, picture),
+        messages=exchange(prompt, answer, image),
     )
 
 
@@ -208,7 +208,7 @@ def transcript(sample: Sample) -> str:
 
 def _telling(text: ClassText, turn: int, parts: Sequence[str], prompts: TrainingPrompts) -> tuple[str, str]:
     prompt = prompts.telling[turn % len(prompts.telling)].format(name=text.name)
-    said = {"look": named(text), "background": text.background}
+    said = {"appearance": named(text), "background": text.background}
     return prompt, " ".join(words for part, words in said.items() if part in parts)
 
 
@@ -219,22 +219,22 @@ def _naming(
     asked = of_domain(prompts.naming, text.domain)
     question = asked[turn % len(asked)]
     described = prompts.described.format(description=_described(text, parts), question=question)
-    both = "look" in parts and "background" in parts
+    both = "appearance" in parts and "background" in parts
     answer = prompts.named.format(name=text.name) + (f" {text.background}" if both else "")
     return question if with_image else described, answer
 
 
 def _described(text: ClassText, parts: Sequence[str]) -> str:
     """The description that identifies a class: its look or, if that is left out, its background without the name."""
-    return text.look if "look" in parts else nameless(text.background, text)
+    return text.appearance if "appearance" in parts else nameless(text.background, text)
 
 
 def named(text: ClassText) -> str:
     """The look with the class's name instead of "this butterfly"; a look without such words is unchanged."""
     if text.domain not in VOCABULARIES:
-        return text.look
+        return text.appearance
     neutral = say.subject(text.domain)
-    return text.look.replace(say.capitalise(neutral), say.capitalise(text.name)).replace(neutral, text.name)
+    return text.appearance.replace(say.capitalise(neutral), say.capitalise(text.name)).replace(neutral, text.name)
 
 
 def nameless(words: str, text: ClassText) -> str:
@@ -274,7 +274,7 @@ def _shuffled(read: Callable[[], Iterator[ClassText]]) -> Iterator[ClassText]:
                 f"build.shuffled: class {text.class_id!r} would get its own text; the control needs two classes or "
                 "more, with about equal numbers of wordings, and the wordings of each class next to each other"
             )
-        own = {key: getattr(text, key) for key in ("class_id", "name", "wording", "picture")}
+        own = {key: getattr(text, key) for key in ("class_id", "name", "wording", "image")}
         yield other.model_copy(update={**own, "background": nameless(other.background, other)})
 
 

@@ -21,11 +21,11 @@ _UNKNOWN = "\U0010ffff"  # a character that no font has
 
 def print_words(words: str, form: Printed) -> Image.Image:
     """The words on a canvas. Raises ``ValueError`` if they do not fit, or if the font lacks one of their characters."""
-    picture = Image.new("RGB", (form.canvas, form.canvas), "white")
-    margin, draw, font = form.canvas * _MARGIN, ImageDraw.Draw(picture), _font(form.font, form.font_size)
+    image = Image.new("RGB", (form.canvas, form.canvas), "white")
+    margin, draw, font = form.canvas * _MARGIN, ImageDraw.Draw(image), _font(form.font, form.font_size)
     for number, line in enumerate(lay_out(words, form)):
         draw.text((margin, margin + number * form.font_size * _LINE), line, font=font, fill="black")
-    return picture
+    return image
 
 
 def lay_out(words: str, form: Printed) -> list[str]:

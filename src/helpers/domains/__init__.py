@@ -68,7 +68,7 @@ def open_domain(
     source: str,
     source_path: str | Path | None,
     limit_classes: int | None,
-    pictures_per_class: int,
+    images_per_class: int,
     image_size: int,
     seed: int,
     distractors: str = "random",
@@ -80,5 +80,5 @@ def open_domain(
     """
     check_source(domain, source, source_path)
     path = "" if source_path is None else source_path
-    request = DomainRequest(domain, path, limit_classes, pictures_per_class, image_size, seed, distractors)
+    request = DomainRequest(domain, path, limit_classes, images_per_class, image_size, seed, distractors)
     return SOURCES[source].open(request)

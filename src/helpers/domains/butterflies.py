@@ -24,9 +24,9 @@ from helpers.domains import butterfly_vqa, parquet_source
 from helpers.domains.butterfly_vqa import label_of
 from helpers.domains.drawn import DrawnClass, TableDomain, load_classes, questions_on
 from helpers.domains.interface import DataSource, DomainRequest, Origin
-from helpers.images import bring_picture, check_picture_file
+from helpers.images import bring_image, check_image_file
 from helpers.paths import DATA, is_hub_id, resolve
-from helpers.rows import check_picture, read_csv_rows
+from helpers.rows import check_image, read_csv_rows
 from helpers.schemas import Question
 from helpers.workflow.provenance import sha256
 
@@ -47,7 +47,7 @@ class ButterflyPhotoDomain(TableDomain):
 
     def table(self) -> list[dict[str, Any]]:
         """One row per class: its number of images per split, its look and its facts."""
-        shown = {(q.class_id, q.split, q.picture) for q in self.asked}
+        shown = {(q.class_id, q.split, q.image) for q in self.asked}
         counts = Counter((name, split) for name, split, _ in shown)
         return [
             {
@@ -56,16 +56,16 @@ class ButterflyPhotoDomain(TableDomain):
                 "train": int(c.class_id in self.training),
                 "test": counts[c.class_id, "test"],
                 "dev": counts[c.class_id, "dev"],
-                **c.look,
+                **c.appearance,
                 **c.facts,
             }
             for c in self.classes
         ]
 
-    def training_picture(self, thing: DrawnClass) -> str | None:
+    def training_image(self, thing: DrawnClass) -> str | None:
         return self.training.get(thing.class_id)
 
-    def bring_pictures(self, folder: Path) -> None:
+    def bring_images(self, folder: Path) -> None:
         self.bring(folder)
 
     def questions(self) -> list[Question]:
@@ -75,7 +75,7 @@ class ButterflyPhotoDomain(TableDomain):
 def open_butterflies(request: DomainRequest) -> ButterflyPhotoDomain:
     """Read a folder with the Kaggle set, the authors' questions or both, or the questions by their hub id.
 
-    ``pictures_per_class`` and ``distractors`` apply to the Kaggle set's questions; the authors' are used unchanged.
+    ``images_per_class`` and ``distractors`` apply to the Kaggle set's questions; the authors' are used unchanged.
     Raises ``FileNotFoundError`` for a folder of another kind; ``ValueError``, which names all unknown folders, all
     classes with too few images, all unreadable images, or all rows that are not valid questions.
     """
@@ -86,7 +86,7 @@ def open_butterflies(request: DomainRequest) -> ButterflyPhotoDomain:
     if photos is None and not files:
         raise FileNotFoundError(f"{folder} must hold {LAYOUT} of the Kaggle set, or parquet files from the hub")
     if not files:
-        return _from_photos(photos or {}, folder, classes, request.pictures_per_class, seed, request.distractors)
+        return _from_photos(photos or {}, folder, classes, request.images_per_class, seed, request.distractors)
     return _from_questions(files, photos, folder, classes, seed)
 
 
@@ -101,24 +101,24 @@ BUTTERFLIES = DataSource(
 
 
 def _from_photos(
-    photos: "Photos", folder: Path, classes: Sequence[DrawnClass], pictures_per_class: int, seed: int, distractors: str
+    photos: "Photos", folder: Path, classes: Sequence[DrawnClass], images_per_class: int, seed: int, distractors: str
 ) -> ButterflyPhotoDomain:
     """Test images are chosen first; images with the same bytes are then never used for dev or training."""
-    wanted = {"test": pictures_per_class, "dev": pictures_per_class, "train": 1}
+    wanted = {"test": images_per_class, "dev": images_per_class, "train": 1}
     taken: set[str] = set()
     chosen = {split: _choose(photos, folder, classes, split, count, seed, taken) for split, count in wanted.items()}
     _check_all(chosen, folder)
-    paths = {split: _paths(split, pictures) for split, pictures in chosen.items()}
+    paths = {split: _paths(split, images) for split, images in chosen.items()}
     asked = [
         question
         for split in ("test", "dev")
         for question in questions_on(paths[split], classes, split, seed, distractors)
     ]
     sources = {
-        path: picture
-        for split, pictures in chosen.items()
-        for class_id, found in pictures.items()
-        for path, picture in zip(paths[split][class_id], found, strict=True)
+        path: image
+        for split, images in chosen.items()
+        for class_id, found in images.items()
+        for path, image in zip(paths[split][class_id], found, strict=True)
     }
     training = {class_id: names[0] for class_id, names in paths["train"].items()}
     return ButterflyPhotoDomain(list(classes), asked, training, lambda target: _bring(sources, target))
@@ -138,7 +138,7 @@ def _from_questions(
 
     def bring(target: Path) -> None:
         _bring(sources, target)
-        book.bring({q.picture for q in asked if q.picture}, target)
+        book.bring({q.image for q in asked if q.image}, target)
 
     return ButterflyPhotoDomain(list(classes), asked, training, bring)
 
@@ -210,7 +210,7 @@ def _some(folder: Path | None, root: Path, count: int, rng: random.Random, taken
     for file in files:
         if len(found) == count:
             break
-        check_picture(root, file.relative_to(root).as_posix(), str(root))
+        check_image(root, file.relative_to(root).as_posix(), str(root))
         content = sha256(file)
         if content not in taken:
             taken.add(content)
@@ -220,9 +220,9 @@ def _some(folder: Path | None, root: Path, count: int, rng: random.Random, taken
 
 def _check_all(chosen: Mapping[str, Mapping[str, Sequence[Path]]], root: Path) -> None:
     faults = []
-    for file in (file for pictures in chosen.values() for files in pictures.values() for file in files):
+    for file in (file for images in chosen.values() for files in images.values() for file in files):
         try:
-            check_picture_file(file)
+            check_image_file(file)
         except ValueError as error:
             faults.append(f"  {file.relative_to(root)}: {error}")
     if faults:
@@ -233,14 +233,14 @@ def _check_all(chosen: Mapping[str, Mapping[str, Sequence[Path]]], root: Path) -
 def _paths(split: str, chosen: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
     """Where the images will be in the domain's data folder."""
     return {
-        class_id: [f"pictures/{split}/{class_id}-{number}{file.suffix.lower()}" for number, file in enumerate(files)]
+        class_id: [f"images/{split}/{class_id}-{number}{file.suffix.lower()}" for number, file in enumerate(files)]
         for class_id, files in chosen.items()
     }
 
 
 def _bring(sources: Mapping[str, Path], target: Path) -> None:
     for path, source in sources.items():
-        bring_picture(source, target / path)
+        bring_image(source, target / path)
 
 
 # -- names

@@ -38,7 +38,7 @@ KNOWING_WORDS = ("reason", "knowledge", "background", "ecolog")
 class Columns:
     """Which column has which part; ``options`` is one column, four, or none if they are in the question."""
 
-    picture: str
+    image: str
     question: str
     options: list[str]
     answer: str
@@ -46,25 +46,25 @@ class Columns:
     label: str | None
 
     def all(self) -> list[str]:
-        named = [self.picture, self.question, *self.options, self.answer, self.type_, self.label]
+        named = [self.image, self.question, *self.options, self.answer, self.type_, self.label]
         return [name for name in named if name is not None]
 
 
 def find_columns(kinds: Mapping[str, str], place: str) -> Columns:
     """Assign the columns of `parquet_source.columns`. Raises ``ValueError`` if one is missing."""
-    pictures = [name for name, kind in kinds.items() if kind == "picture"]
+    images = [name for name, kind in kinds.items() if kind == "image"]
     question = _named(QUESTION, kinds, "text")
     answer = _named(ANSWER, kinds, "text", "number")
-    parts = {"an image": pictures, "a question": question, "an answer": answer}
+    parts = {"an image": images, "a question": question, "an answer": answer}
     if missing := [part for part, found in parts.items() if not found]:
         there = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
         raise ValueError(
             f"{place}: no column for {' and '.join(missing)}; there are {there}. Rename the columns: a question is "
             f"called one of {', '.join(QUESTION)}; an answer is called one of {', '.join(ANSWER)}"
         )
-    picture = _named(("image", "picture", "photo"), kinds, "picture") or pictures[0]
+    image = _named(("image", "picture", "photo"), kinds, "image") or images[0]
     type_, label = _named(TYPE, kinds, "text", "number"), _named(CLASS, kinds, "text")
-    return Columns(picture, str(question), _option_columns(kinds), str(answer), type_, label)
+    return Columns(image, str(question), _option_columns(kinds), str(answer), type_, label)
 
 
 def _named(names: Sequence[str], kinds: Mapping[str, str], *allowed: str) -> str | None:
@@ -84,7 +84,7 @@ def _option_columns(kinds: Mapping[str, str]) -> list[str]:
 
 def read(
     files: Sequence[Path], classes: Mapping[str, DrawnClass], known: AbstractSet[str]
-) -> tuple[list[Question], parquet_source.PictureBook]:
+) -> tuple[list[Question], parquet_source.ImageBook]:
     """The questions about ``classes`` (by label) and the book of their images.
 
     Rows about other ``known`` labels are skipped: a limit on the classes excludes them. One ``ValueError`` names every
@@ -92,7 +92,7 @@ def read(
     """
     columns = find_columns(parquet_source.columns(files), str(files[0]))
     reader = _Reader(columns, _first_number(files, columns), classes, known)
-    book = parquet_source.PictureBook(files, columns.picture)
+    book = parquet_source.ImageBook(files, columns.image)
     questions, faults = [], []
     for place, values in parquet_source.iterate_parquet(files, columns.all()):
         try:
@@ -136,7 +136,7 @@ class _Reader:
         values: dict[str, Any],
         place: parquet_source.Place,
         files: Sequence[Path],
-        book: parquet_source.PictureBook,
+        book: parquet_source.ImageBook,
     ) -> Question | None:
         row = parquet_source.where(files, place)
         text, options = options_of(values, self.columns)
@@ -149,8 +149,8 @@ class _Reader:
             if self.columns.label:  # without one, nothing says which class the image of a type-2 question shows
                 raise ValueError(f"label {values[self.columns.label]!r} is not a class in data/butterflies.csv")
         thing = self.classes.get(label)
-        stem = f"pictures/test/{thing.class_id if thing else 'unknown'}"
-        picture = book.name_and_add(stem, values[self.columns.picture], place)
+        stem = f"images/test/{thing.class_id if thing else 'unknown'}"
+        image = book.name_and_add(stem, values[self.columns.image], place)
         fields = {
             "domain": "butterfly",
             "question_id": f"row-{place.file}-{place.row + 1}-type{kind}",
@@ -160,7 +160,7 @@ class _Reader:
             "question": text,
             "options": options,
             "answer": answer,
-            "picture": picture,
+            "image": image,
             "split": "test",
             "refers": say.subject("butterfly"),
         }

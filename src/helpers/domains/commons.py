@@ -30,7 +30,7 @@ from pydantic import BaseModel, Field, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from helpers.domains.parquet_source import suffix
-from helpers.images import NEAR, bring_picture, check_picture_bytes, check_picture_file, is_near, perceptual_hash
+from helpers.images import NEAR, bring_image, check_image_bytes, check_image_file, is_near, perceptual_hash
 from helpers.paths import atomic_write, file_name, resolve
 from helpers.rows import read_csv_rows, write_csv_rows
 from helpers.schemas import ClassText, read_questions, read_texts
@@ -48,7 +48,7 @@ LONGEST_PAUSE = 120.0  # seconds; if the server asks for more, it is better to c
 # ---- a folder of images --------------------------------------------------------------------------------------------
 
 
-def give_pictures(texts: Iterable[ClassText], source: Path, target: Path) -> Iterator[ClassText]:
+def give_images(texts: Iterable[ClassText], source: Path, target: Path) -> Iterator[ClassText]:
     """The texts; each without an image gets one from ``source``, which is put into the data set's folder ``target``.
 
     The attributions are copied too. If a class has several images, its wordings take turns; a class without any is left
@@ -57,18 +57,18 @@ def give_pictures(texts: Iterable[ClassText], source: Path, target: Path) -> Ite
     if not source.is_dir():
         raise ValueError(f"training_images is {str(source)!r}: no such folder; it holds <class>.jpg or <class>/*.jpg")
     if (source / ATTRIBUTION).is_file():
-        bring_picture(source / ATTRIBUTION, target / ATTRIBUTION)
+        bring_image(source / ATTRIBUTION, target / ATTRIBUTION)
     found = _by_name(source)
     for text in texts:
         files = found.get(_plain(text.class_id)) or found.get(_plain(text.name))
-        if text.picture is not None or not files:
+        if text.image is not None or not files:
             yield text
             continue
         file = files[text.wording % len(files)]
-        check_picture_file(file)
+        check_image_file(file)
         path = f"{TRAINING}/{file_name(text.class_id)}-{text.wording}{file.suffix.lower()}"
-        bring_picture(file, target / path)
-        yield text.model_copy(update={"picture": path})
+        bring_image(file, target / path)
+        yield text.model_copy(update={"image": path})
 
 
 def _by_name(folder: Path) -> dict[str, list[Path]]:
@@ -107,7 +107,7 @@ class Attribution:
 class Fetched:
     """The result of a run: one row per keyword with an image, and why the others have none."""
 
-    pictures: list[Attribution]
+    images: list[Attribution]
     missing: dict[str, str]
 
 
@@ -141,7 +141,7 @@ class Manners:
             raise ValueError("width, candidates, requests_per_second, tries and largest must be above 0")
 
 
-def fetch_pictures(keywords: Iterable[str], folder: Path, tests: Iterable[Path], manners: Manners) -> Fetched:
+def fetch_images(keywords: Iterable[str], folder: Path, tests: Iterable[Path], manners: Manners) -> Fetched:
     """Fetch one image per keyword from Commons into ``folder``: the first search result that is allowed.
 
     ``tests`` are the test images. A keyword that has a file in the folder, fetched earlier or your own, is skipped, so
@@ -216,12 +216,12 @@ def _take(
     """Writes the row before the image appears under its name, so that no image is ever left without attribution."""
     info = (page.get("imageinfo") or [{}])[0]
     licence = _licence(info, commons.manners.licences)
-    content = commons.picture(str(info.get("thumburl") or info.get("url") or ""))
+    content = commons.image(str(info.get("thumburl") or info.get("url") or ""))
     digest = hashlib.sha256(content).hexdigest()
     if digest in {row.sha256 for row in rows.values() if row.keyword != keyword}:
         raise Refused("already taken for another keyword")
     try:
-        kind = check_picture_bytes(content, str(page.get("title")))
+        kind = check_image_bytes(content, str(page.get("title")))
     except ValueError as error:
         raise Refused(str(error)) from None
     target = folder / f"{file_name(keyword)}{suffix(kind)}"
@@ -367,7 +367,7 @@ class _Commons:
         }
         return _pages(self._get(self.manners.api, LARGEST_REPLY, query, as_json=True))
 
-    def picture(self, url: str) -> bytes:
+    def image(self, url: str) -> bytes:
         """The bytes at that address. Raises `Refused` if they cannot be fetched."""
         try:
             return bytes(self._get(url, self.manners.largest, {}, as_json=False))
@@ -486,11 +486,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--width", type=int, default=Manners.width, help="the most pixels that an image is wide")
     given = parser.parse_args(arguments)
     data = resolve(given.data)
-    keywords = [text.name for text in read_texts(data / "texts.jsonl") if text.picture is None]
-    tests = sorted({data / name for question in read_questions(data / "questions.jsonl") for name in question.pictures})
+    keywords = [text.name for text in read_texts(data / "texts.jsonl") if text.image is None]
+    tests = sorted({data / name for question in read_questions(data / "questions.jsonl") for name in question.images})
     manners = Manners(user_agent=given.user_agent, width=given.width)
-    found = fetch_pictures(keywords, resolve(given.folder), tests, manners)
-    print(f"{len(found.pictures)} images in {given.folder}, {len(found.missing)} classes without")
+    found = fetch_images(keywords, resolve(given.folder), tests, manners)
+    print(f"{len(found.images)} images in {given.folder}, {len(found.missing)} classes without")
     for keyword, reason in found.missing.items():
         print(f"  {keyword}: {reason}")
 

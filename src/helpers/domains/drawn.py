@@ -19,8 +19,8 @@ from helpers.domains.interface import DataSource, Domain, DomainRequest, Origin,
 from helpers.rows import read_csv_rows
 from helpers.schemas import ClassText, Question, shuffled_question
 from helpers.synthetic import language as say
+from helpers.synthetic.appearances import FACTS_TABLES, VOCABULARIES, Appearance
 from helpers.synthetic.drawing import draw
-from helpers.synthetic.looks import FACTS_TABLES, VOCABULARIES, Look
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class DrawnClass:
     class_id: str
     name: str
     category: str
-    look: Look
+    appearance: Appearance
     facts: dict[str, str]
 
 
@@ -42,7 +42,7 @@ class TableDomain(Domain):
     classes: list[DrawnClass]
 
     @abstractmethod
-    def training_picture(self, thing: DrawnClass) -> str | None:
+    def training_image(self, thing: DrawnClass) -> str | None:
         """The path of a class's training image; None if there is none."""
 
     def class_info(self) -> list[Subject]:
@@ -54,10 +54,10 @@ class TableDomain(Domain):
                 name=thing.name,
                 called=say.subject(thing.domain, thing.name),
                 category=thing.category,
-                look=thing.look,
+                appearance=thing.appearance,
                 facts=thing.facts,
                 aliases=aliases.get(thing.class_id, ()) if thing.domain == "butterfly" else (),
-                picture=self.training_picture(thing),
+                image=self.training_image(thing),
                 prompt=thing.domain,
             )
             for thing in self.classes
@@ -68,19 +68,19 @@ class TableDomain(Domain):
         return [text for thing in self.classes for text in self._texts(thing, wordings)]
 
     def _texts(self, thing: DrawnClass, wordings: int) -> Iterator[ClassText]:
-        looks, backgrounds = say.training_wordings(say.DESCRIPTIONS[thing.domain]), say.BACKGROUNDS[thing.domain]
-        if wordings > len(looks):
-            raise ValueError(f"wordings_per_class is {wordings}; the offline writer has {len(looks)} wordings")
+        appearances, backgrounds = say.training_wordings(say.DESCRIPTIONS[thing.domain]), say.BACKGROUNDS[thing.domain]
+        if wordings > len(appearances):
+            raise ValueError(f"wordings_per_class is {wordings}; the offline writer has {len(appearances)} wordings")
         for wording in range(wordings):
             yield ClassText(
                 class_id=thing.class_id,
                 name=say.subject(thing.domain, thing.name),
                 domain=thing.domain,
-                look=say.describe(thing.domain, thing.look, wording),
+                appearance=say.describe(thing.domain, thing.appearance, wording),
                 background=say.background(thing.domain, thing.facts, wording % len(backgrounds)),
                 wording=wording,
                 writer="offline",
-                picture=self.training_picture(thing),
+                image=self.training_image(thing),
             )
 
 
@@ -88,27 +88,27 @@ class TableDomain(Domain):
 class DrawnDomain(TableDomain):
     """A drawn world: images are made here, one per class for training, others for the test and dev questions."""
 
-    pictures_per_class: int
+    images_per_class: int
     image_size: int
     seed: int
     distractors: str = "random"
 
     def table(self) -> list[dict[str, Any]]:
-        return [{"name": c.name, "category": c.category, **c.look, **c.facts} for c in self.classes]
+        return [{"name": c.name, "category": c.category, **c.appearance, **c.facts} for c in self.classes]
 
-    def training_picture(self, thing: DrawnClass) -> str | None:
-        return picture_path("train", thing)
+    def training_image(self, thing: DrawnClass) -> str | None:
+        return image_path("train", thing)
 
-    def bring_pictures(self, folder: Path) -> None:
-        for split, count in (("train", 1), ("test", self.pictures_per_class), ("dev", self.pictures_per_class)):
-            save_pictures(self.classes, split, count, folder, self.image_size, self.seed)
-        retention.save_retention_pictures(self._retention(), folder, self.image_size, self.seed)
+    def bring_images(self, folder: Path) -> None:
+        for split, count in (("train", 1), ("test", self.images_per_class), ("dev", self.images_per_class)):
+            save_images(self.classes, split, count, folder, self.image_size, self.seed)
+        retention.save_retention_images(self._retention(), folder, self.image_size, self.seed)
 
     def questions(self) -> list[Question]:
         return [
             question
             for split in ("test", "dev")
-            for question in drawn_questions(self.classes, split, self.pictures_per_class, self.seed, self.distractors)
+            for question in drawn_questions(self.classes, split, self.images_per_class, self.seed, self.distractors)
         ]
 
     def retention_questions(self) -> list[Question]:
@@ -122,7 +122,7 @@ def open_drawn(request: DomainRequest) -> DrawnDomain:
     """The drawn domain of that name."""
     return DrawnDomain(
         load_classes(request.domain, request.limit_classes),
-        request.pictures_per_class,
+        request.images_per_class,
         request.image_size,
         request.seed,
         distractors=request.distractors,
@@ -154,68 +154,68 @@ def load_classes(domain: str, limit: int | None = None) -> list[DrawnClass]:
 
 def _read_class(domain: str, row: dict[str, str]) -> DrawnClass:
     vocabulary = VOCABULARIES[domain]
-    look = {part: row[part] for part in vocabulary.parts}
+    appearance = {part: row[part] for part in vocabulary.parts}
     facts = {fact: row[fact] for fact in vocabulary.facts}
     try:
-        vocabulary.check(look)
+        vocabulary.check(appearance)
         vocabulary.check_facts(facts)
     except ValueError as error:
         raise ValueError(f"{FACTS_TABLES[domain].name}, class {row['class_id']!r}: {error}") from None
-    return DrawnClass(domain, row["class_id"], row["name"], row.get("category") or row["family"], look, facts)
+    return DrawnClass(domain, row["class_id"], row["name"], row.get("category") or row["family"], appearance, facts)
 
 
-def picture_path(split: str, thing: DrawnClass, number: int = 0) -> str:
+def image_path(split: str, thing: DrawnClass, number: int = 0) -> str:
     """Where a drawn image is, relative to the domain's data folder."""
-    return f"pictures/{split}/{thing.class_id}-{number}.png"
+    return f"images/{split}/{thing.class_id}-{number}.png"
 
 
-def draw_picture(thing: DrawnClass, split: str, number: int, size: int, seed: int) -> Image:
+def draw_image(thing: DrawnClass, split: str, number: int, size: int, seed: int) -> Image:
     """One image of a class; split, number and seed determine pose, light and background."""
-    return draw(thing.domain, thing.look, random.Random(f"{thing.class_id}/{split}/{number}/{seed}"), size)
+    return draw(thing.domain, thing.appearance, random.Random(f"{thing.class_id}/{split}/{number}/{seed}"), size)
 
 
-def save_pictures(classes: Iterable[DrawnClass], split: str, count: int, folder: Path, size: int, seed: int) -> None:
+def save_images(classes: Iterable[DrawnClass], split: str, count: int, folder: Path, size: int, seed: int) -> None:
     """Draw ``count`` images per class into ``folder``."""
-    (folder / "pictures" / split).mkdir(parents=True, exist_ok=True)
+    (folder / "images" / split).mkdir(parents=True, exist_ok=True)
     for thing in classes:
         for number in range(count):
-            draw_picture(thing, split, number, size, seed).save(folder / picture_path(split, thing, number))
+            draw_image(thing, split, number, size, seed).save(folder / image_path(split, thing, number))
 
 
 def drawn_questions(
-    classes: Sequence[DrawnClass], split: str, pictures: int, seed: int, distractors: str = "random"
+    classes: Sequence[DrawnClass], split: str, images: int, seed: int, distractors: str = "random"
 ) -> Iterator[Question]:
     """One type-1 and one type-2 question per drawn image; see `questions_on`."""
-    shown = {thing.class_id: [picture_path(split, thing, number) for number in range(pictures)] for thing in classes}
+    shown = {thing.class_id: [image_path(split, thing, number) for number in range(images)] for thing in classes}
     return questions_on(shown, classes, split, seed, distractors)
 
 
 def questions_on(
-    pictures: Mapping[str, Sequence[str]], classes: Sequence[DrawnClass], split: str, seed: int, distractors: str
+    images: Mapping[str, Sequence[str]], classes: Sequence[DrawnClass], split: str, seed: int, distractors: str
 ) -> Iterator[Question]:
     """One type-1 and one type-2 question per image, in held-out wordings, with the options in random order.
 
-    ``pictures``: the paths of each class's images, by class id. A class without images is not asked about, but may be a
+    ``images``: the paths of each class's images, by class id. A class without images is not asked about, but may be a
     wrong option. Raises ``ValueError`` for fewer than four classes, more images than facts, or unknown ``distractors``.
     """
-    _check(pictures, classes, distractors)
+    _check(images, classes, distractors)
     rng = random.Random(f"questions/{split}/{seed}")
     for thing in classes:
-        paths = pictures.get(thing.class_id, ())
+        paths = images.get(thing.class_id, ())
         facts = rng.sample(list(say._FACTS[thing.domain]), k=len(paths))
         for number, (path, fact) in enumerate(zip(paths, facts, strict=True)):
             names = wrong_names(thing, classes, distractors, rng)
-            asked = {"split": split, "number": number, "picture": path}
+            asked = {"split": split, "number": number, "image": path}
             yield _naming_question(thing, names, rng, **asked)
             yield _fact_question(thing, fact, rng, **asked)
 
 
-def _check(pictures: Mapping[str, Sequence[str]], classes: Sequence[DrawnClass], distractors: str) -> None:
+def _check(images: Mapping[str, Sequence[str]], classes: Sequence[DrawnClass], distractors: str) -> None:
     if distractors not in get_args(Distractors):
         raise ValueError(f"distractors is {distractors!r}; known: {', '.join(get_args(Distractors))}")
     if len(classes) < 4:
         raise ValueError(f"{len(classes)} classes; a question needs four options, so take at least four classes")
-    most, facts = max(map(len, pictures.values()), default=0), len(say._FACTS[classes[0].domain])
+    most, facts = max(map(len, images.values()), default=0), len(say._FACTS[classes[0].domain])
     if most > facts:
         raise ValueError(
             f"{most} images per class: each asks for a different fact, and there are {facts}; at most {facts}"
@@ -227,11 +227,11 @@ def wrong_names(thing: DrawnClass, classes: Sequence[DrawnClass], distractors: s
     others = [other for other in classes if other is not thing]
     others = rng.sample(others, k=3 if distractors == "random" else len(others))
     if distractors == "look_alike":
-        others.sort(key=lambda other: differing_parts(thing.look, other.look))
+        others.sort(key=lambda other: differing_parts(thing.appearance, other.appearance))
     return [other.name for other in others[:3]]
 
 
-def differing_parts(one: Look, other: Look) -> int:
+def differing_parts(one: Appearance, other: Appearance) -> int:
     """The number of parts in which two looks of a domain differ."""
     return sum(value != other[part] for part, value in one.items())
 

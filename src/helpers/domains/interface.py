@@ -27,11 +27,11 @@ class Subject:
     name: str  # must not appear in a text that gives no name away
     called: str  # the form in `ClassText.name` ("the Monarch")
     category: str | None = None
-    look: dict[str, str] = field(default_factory=dict)  # from the facts table, if there is one
+    appearance: dict[str, str] = field(default_factory=dict)  # from the facts table, if there is one
     facts: dict[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()  # other names that would give it away, such as the scientific one
     refers: str | None = None  # how to refer to it without its name ("this bird")
-    picture: str | None = None  # its training image, relative to the domain's folder
+    image: str | None = None  # its training image, relative to the domain's folder
     asked: tuple[tuple[str, str], ...] = ()  # (split, image) to write questions about
     prompt: str = GENERIC_PROMPT  # the file in data/prompts that requests its text
 
@@ -44,7 +44,7 @@ class Domain(ABC):
         """What is known about the classes, for display."""
 
     @abstractmethod
-    def bring_pictures(self, folder: Path) -> None:
+    def bring_images(self, folder: Path) -> None:
         """Put every image that texts or questions name into ``folder``."""
 
     @abstractmethod
@@ -59,7 +59,7 @@ class Domain(ABC):
     def offline_texts(self, wordings: int) -> list[ClassText]:
         """What can be said about the classes without a network or a model: the demo's writer.
 
-        Up to ``wordings`` texts per class. `ClassText.look` never gives the name away, so that a text works in both
+        Up to ``wordings`` texts per class. `ClassText.appearance` never gives the name away, so that a text works in both
         directions. Raises ``ValueError`` for more wordings than there are.
         """
 
@@ -79,7 +79,7 @@ class DomainRequest:
     domain: str
     path: str | Path
     limit_classes: int | None
-    pictures_per_class: int
+    images_per_class: int
     image_size: int
     seed: int
     distractors: str

@@ -17,9 +17,9 @@ from pydantic import ConfigDict
 
 from helpers.domains import parquet_source
 from helpers.domains.interface import DataSource, Domain, DomainRequest, Origin, Subject
-from helpers.images import bring_pictures, check_picture_file
+from helpers.images import bring_images, check_image_file
 from helpers.paths import resolve
-from helpers.rows import RelativePath, Row, Text, check_picture, read_rows
+from helpers.rows import RelativePath, Row, Text, check_image, read_rows
 from helpers.schemas import Answer, ClassText, Options, Question, QuestionType
 
 _DOMAIN = "kviscuit"
@@ -97,8 +97,8 @@ class KViscuitDomain(Domain):
             for name, (one, two) in self.data.counts().items()
         ]
 
-    def bring_pictures(self, folder: Path) -> None:
-        self.data.bring({q.picture for q in self.data.questions if q.picture}, folder)
+    def bring_images(self, folder: Path) -> None:
+        self.data.bring({q.image for q in self.data.questions if q.image}, folder)
 
     def questions(self) -> list[Question]:
         return self.data.questions
@@ -118,11 +118,11 @@ class KViscuitDomain(Domain):
                 class_id=keyword,
                 name=keyword,
                 domain=_DOMAIN,
-                look=f"This belongs to the Korean culture, category {category}.",
+                appearance=f"This belongs to the Korean culture, category {category}.",
                 background="Nothing more is known of it offline.",
                 wording=0,
                 writer="offline",
-                picture=None,
+                image=None,
             )
             for keyword, category in self._categories().items()
         ]
@@ -160,7 +160,7 @@ def load_kviscuit(source: str | Path, leave_out_faulty: bool = False) -> KViscui
     if data.faults and not leave_out_faulty:
         listed = "\n".join(f"  {name}: {why}" for name, why in data.faults.items())
         raise ValueError(f"{source}: {len(data.faults)} image(s) missing or unreadable:\n{listed}\nFetch them again")
-    kept = [question for question in data.questions if question.picture not in data.faults]
+    kept = [question for question in data.questions if question.image not in data.faults]
     return replace(data, questions=kept, left_out=len(data.questions) - len(kept))
 
 
@@ -181,7 +181,7 @@ def _from_folder(folder: Path) -> KViscuit:
             f"{path} does not exist; the folder must hold {ANNOTATIONS} and {_IMAGES}/, or parquet files from the hub"
         )
     questions = _questions(read_rows(path, Annotation), path)
-    bring = lambda names, target: bring_pictures(names, folder, target)  # noqa: E731
+    bring = lambda names, target: bring_images(names, folder, target)  # noqa: E731
     return KViscuit(folder, questions, bring, _faults(folder, questions))
 
 
@@ -190,7 +190,7 @@ def _from_parquet(files: Sequence[Path]) -> KViscuit:
     found = parquet_source.columns(files)
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"{files[0]}: no column {', '.join(missing)}; found: {', '.join(found)}. Is it K-VISCUIT?")
-    book = parquet_source.PictureBook(files, IMAGE)
+    book = parquet_source.ImageBook(files, IMAGE)
     annotations = []
     for place, values in parquet_source.iterate_parquet(files, names):
         annotations.append(parquet_source.as_row(Annotation, values, parquet_source.where(files, place)))
@@ -221,7 +221,7 @@ def _question(row: Annotation, number: int, keyword: str) -> Question:
         question=row.question,
         options=row.options,
         answer=row.answer,
-        picture=f"{_IMAGES}/{row.image_path}",
+        image=f"{_IMAGES}/{row.image_path}",
         split="test",
     )
 
@@ -240,9 +240,9 @@ def _keywords(annotations: Sequence[Annotation], path: Path) -> dict[str, str]:
 def _faults(folder: Path, questions: Sequence[Question]) -> dict[str, str]:
     """Checks each image once, one after the other, so that memory does not grow with their number."""
     faults = {}
-    for name in dict.fromkeys(picture for question in questions for picture in question.pictures):
+    for name in dict.fromkeys(image for question in questions for image in question.images):
         try:
-            check_picture_file(check_picture(folder, name, ANNOTATIONS))
+            check_image_file(check_image(folder, name, ANNOTATIONS))
         except ValueError as error:
             faults[name] = str(error)
     return faults

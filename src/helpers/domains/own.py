@@ -14,11 +14,11 @@ from typing import Any
 
 from helpers.domains.interface import GENERIC_PROMPT, DataSource, Domain, DomainRequest, Origin, Subject
 from helpers.domains.own_folder import OPTION_COLUMNS, OwnClass, OwnFolder, drawn_language, read_folder
-from helpers.images import bring_pictures
+from helpers.images import bring_images
 from helpers.paths import resolve
 from helpers.schemas import ClassText, Question, shuffled_question
 from helpers.synthetic import language as say
-from helpers.synthetic.looks import VOCABULARIES
+from helpers.synthetic.appearances import VOCABULARIES
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,21 @@ class OwnDomain(Domain):
 
     def table(self) -> list[dict[str, Any]]:
         return [
-            {"name": c.name, "category": c.category, **c.look, **c.facts, "train": len(c.train), "test": len(c.test)}
+            {
+                "name": c.name,
+                "category": c.category,
+                **c.appearance,
+                **c.facts,
+                "train": len(c.train),
+                "test": len(c.test),
+            }
             for c in self.classes
         ]
 
-    def bring_pictures(self, folder: Path) -> None:
-        shown = {question.picture for question in self.questions() if question.picture}
+    def bring_images(self, folder: Path) -> None:
+        shown = {question.image for question in self.questions() if question.image}
         trained = {name for thing in self.classes for name in thing.train}
-        bring_pictures(shown | trained, self.source.folder, folder)
+        bring_images(shown | trained, self.source.folder, folder)
 
     def questions(self) -> list[Question]:
         """Those in questions.csv; types that it lacks are made from the table."""
@@ -55,11 +62,11 @@ class OwnDomain(Domain):
                 name=thing.name,
                 called=self.called(thing),
                 category=thing.category,
-                look=thing.look,
+                appearance=thing.appearance,
                 facts=thing.facts,
                 refers=_subject(thing),
-                picture=thing.train[0] if thing.train else None,
-                asked=tuple(("test", picture) for picture in thing.test),
+                image=thing.train[0] if thing.train else None,
+                asked=tuple(("test", image) for image in thing.test),
                 prompt=language if language in VOCABULARIES else GENERIC_PROMPT,
             )
             for thing in self.classes
@@ -81,7 +88,7 @@ class OwnDomain(Domain):
     def own_texts(self) -> list[ClassText]:
         """The folder's texts, in the table's order; several rows of a class are several wordings."""
         return [
-            _class_text(thing, wording, text.look, text.background, "own", self)
+            _class_text(thing, wording, text.appearance, text.background, "own", self)
             for thing in self.classes
             for wording, text in enumerate(text for text in self.source.texts if text.class_id == thing.class_id)
         ]
@@ -96,12 +103,12 @@ class OwnDomain(Domain):
         for thing in self.classes:
             known = [fact for fact in facts if fact in thing.facts]
             random.Random(f"{thing.class_id}/{self.seed}").shuffle(known)
-            for number, picture in enumerate(thing.test):
-                rng = random.Random(f"{picture}/{self.seed}")
+            for number, image in enumerate(thing.test):
+                rng = random.Random(f"{image}/{self.seed}")
                 if len(self.classes) >= OPTION_COLUMNS:
-                    yield _naming_question(thing, picture, rng, self)
+                    yield _naming_question(thing, image, rng, self)
                 if known:
-                    yield _fact_question(thing, known[number % len(known)], picture, rng, self)
+                    yield _fact_question(thing, known[number % len(known)], image, rng, self)
 
 
 def open_own(request: DomainRequest) -> OwnDomain:
@@ -133,20 +140,22 @@ def _of(fact: str, thing: OwnClass) -> str:
 # ---- texts ---------------------------------------------------------------------------------------------------------
 
 
-def _class_text(thing: OwnClass, wording: int, look: str, background: str, writer: str, own: OwnDomain) -> ClassText:
+def _class_text(
+    thing: OwnClass, wording: int, appearance: str, background: str, writer: str, own: OwnDomain
+) -> ClassText:
     return ClassText(
         class_id=thing.class_id,
         name=own.called(thing),
         domain=own.source.language_of(thing.noun),
-        look=without_name(look, thing),
+        appearance=without_name(appearance, thing),
         background=background,
         wording=wording,
         writer=writer,
-        picture=thing.train[wording % len(thing.train)] if thing.train else None,
+        image=thing.train[wording % len(thing.train)] if thing.train else None,
     )
 
 
-def without_name(look: str, thing: OwnClass) -> str:
+def without_name(appearance: str, thing: OwnClass) -> str:
     """The look with "this butterfly" instead of the name: as a prompt, it must not give the name away."""
     neutral = _subject(thing) or "this"
     korean = "가" <= thing.name[-1] <= "힣"  # a particle follows the name without a space
@@ -154,19 +163,19 @@ def without_name(look: str, thing: OwnClass) -> str:
     found = re.compile(rf"\b(?:the |an? )?{re.escape(thing.name)}{end}", re.IGNORECASE)
 
     def said(match: re.Match[str]) -> str:
-        begins = not match.start() or look[: match.start()].rstrip().endswith((".", "!", "?"))
+        begins = not match.start() or appearance[: match.start()].rstrip().endswith((".", "!", "?"))
         return say.capitalise(neutral) if begins else neutral
 
-    return found.sub(said, look)
+    return found.sub(said, appearance)
 
 
 def _made_text(thing: OwnClass, own: OwnDomain) -> ClassText:
     """Columns as sentences. Without a ``look:`` column, the appearance is unknown and recognition cannot be learned."""
-    look = [say.capitalise(f"{_of(part, thing)} is {value}.") for part, value in thing.look.items()]
+    appearance = [say.capitalise(f"{_of(part, thing)} is {value}.") for part, value in thing.appearance.items()]
     background = [_fact_sentence(fact, value, thing) for fact, value in thing.facts.items()]
     unknown = f"What {_subject(thing) or 'this'} looks like is not written down."
     nothing = "Nothing more is written down."
-    return _class_text(thing, 0, " ".join(look) or unknown, " ".join(background) or nothing, "offline", own)
+    return _class_text(thing, 0, " ".join(appearance) or unknown, " ".join(background) or nothing, "offline", own)
 
 
 def _fact_sentence(fact: str, value: str, thing: OwnClass) -> str:
@@ -179,7 +188,7 @@ def _fact_sentence(fact: str, value: str, thing: OwnClass) -> str:
 # ---- questions -----------------------------------------------------------------------------------------------------
 
 
-def _naming_question(thing: OwnClass, picture: str, rng: random.Random, own: OwnDomain) -> Question:
+def _naming_question(thing: OwnClass, image: str, rng: random.Random, own: OwnDomain) -> Question:
     others = rng.sample([other.name for other in own.classes if other is not thing], k=OPTION_COLUMNS - 1)
     language, drawn = own.source.language, drawn_language(thing.noun)
     asked, form = "What is this called?", "This is {option}."
@@ -188,10 +197,10 @@ def _naming_question(thing: OwnClass, picture: str, rng: random.Random, own: Own
     elif thing.noun:
         asked = f"Which {thing.noun} is this?"
     asked, form = language.naming_question or asked, language.naming_answer or form
-    return _question(thing, 1, "name", asked, form, [thing.name, *others], picture, rng, own)
+    return _question(thing, 1, "name", asked, form, [thing.name, *others], image, rng, own)
 
 
-def _fact_question(thing: OwnClass, fact: str, picture: str, rng: random.Random, own: OwnDomain) -> Question:
+def _fact_question(thing: OwnClass, fact: str, image: str, rng: random.Random, own: OwnDomain) -> Question:
     """The wrong options are other classes' values in that column; values that differ only in case count as equal."""
     right, language, drawn = thing.facts[fact], own.source.language, drawn_language(thing.noun)
     values = {c.facts[fact].casefold(): c.facts[fact] for c in own.source.classes if fact in c.facts}
@@ -200,7 +209,7 @@ def _fact_question(thing: OwnClass, fact: str, picture: str, rng: random.Random,
     if drawn and fact in say._FACTS[drawn]:
         asked, form = say.fact_question(drawn, fact, say.HELD_OUT), say.fact_answer(drawn, fact, "{option}")
     asked, form = language.fact_questions.get(fact, asked), language.fact_answers.get(fact, form)
-    return _question(thing, 2, fact, asked, form, [right, *others], picture, rng, own)
+    return _question(thing, 2, fact, asked, form, [right, *others], image, rng, own)
 
 
 def _question(
@@ -210,7 +219,7 @@ def _question(
     asked: str,
     form: str,
     options: Sequence[str],
-    picture: str,
+    image: str,
     rng: random.Random,
     own: OwnDomain,
 ) -> Question:
@@ -218,12 +227,12 @@ def _question(
         rng,
         options,
         domain=own.source.language_of(thing.noun),
-        question_id=f"{thing.class_id}/{Path(picture).name}/type{question_type}",
+        question_id=f"{thing.class_id}/{Path(image).name}/type{question_type}",
         question_type=question_type,
         category=category,
         class_id=thing.class_id,
         question=asked,
-        picture=picture,
+        image=image,
         split="test",
         answer_form=form,
         refers=_subject(thing),

@@ -17,8 +17,8 @@ from helpers.domains.drawn import differing_parts, load_classes
 from helpers.paths import atomic_write
 from helpers.rows import write_csv_rows
 from helpers.synthetic import language as say
+from helpers.synthetic.appearances import BUTTERFLY, Appearance
 from helpers.synthetic.drawing import draw
-from helpers.synthetic.looks import BUTTERFLY, Look
 
 MADE_UP_NAMES = (
     *("Marsh Lantern", "Ember Veil", "Quartz Dancer", "Harbour Glint", "Thimble Queen", "Rowan Page"),
@@ -34,19 +34,19 @@ _DOMAIN = "butterfly"
 
 def make_example(folder: Path) -> Path:
     """Write the whole folder again, including images; other files in it are kept."""
-    classes = list(zip(MADE_UP_NAMES, looks(), facts(), strict=True))
+    classes = list(zip(MADE_UP_NAMES, appearances(), facts(), strict=True))
     rows = [
         {"class_id": slug(name), "name": name} | {f"fact:{fact}": value for fact, value in known.items()}
         for name, _, known in classes
     ]
     write_csv_rows(folder / "classes.csv", rows)
-    write_csv_rows(folder / "texts.csv", [_text(name, look, known) for name, look, known in classes])
+    write_csv_rows(folder / "texts.csv", [_text(name, appearance, known) for name, appearance, known in classes])
     with atomic_write(folder / "domain.yaml") as temporary:
         temporary.write_text("noun: butterfly  # questions say: this butterfly\n", encoding="utf-8")
     shutil.rmtree(folder / "pictures", ignore_errors=True)
-    for name, look, _ in classes:
+    for name, appearance, _ in classes:
         for split, count in (("train", TRAIN), ("test", TEST)):
-            _draw(folder / "pictures" / split / slug(name), look, slug(name), split, count)
+            _draw(folder / "pictures" / split / slug(name), appearance, slug(name), split, count)
     return folder
 
 
@@ -55,16 +55,16 @@ def slug(name: str) -> str:
     return name.lower().replace(" ", "-")
 
 
-def looks() -> list[Look]:
+def appearances() -> list[Appearance]:
     """Twelve looks that differ from each of the demo's hundred in at least two parts, and from each other in three."""
     rng = random.Random(f"own/looks/{_SEED}")
-    known = [thing.look for thing in load_classes(_DOMAIN)]
-    chosen: list[Look] = []
+    known = [thing.appearance for thing in load_classes(_DOMAIN)]
+    chosen: list[Appearance] = []
     while len(chosen) < len(MADE_UP_NAMES):
-        look = BUTTERFLY.sample(rng)
-        apart = partial(differing_parts, look)
+        appearance = BUTTERFLY.sample(rng)
+        apart = partial(differing_parts, appearance)
         if all(apart(other) >= 2 for other in known) and all(apart(other) >= 3 for other in chosen):
-            chosen.append(look)
+            chosen.append(appearance)
     return chosen
 
 
@@ -80,15 +80,15 @@ def facts() -> list[dict[str, str]]:
     return [{fact: column[place] for fact, column in columns.items()} for place in range(len(MADE_UP_NAMES))]
 
 
-def _text(name: str, look: Look, known: dict[str, str]) -> dict[str, str]:
-    said = say.describe(_DOMAIN, look, WORDING)
+def _text(name: str, appearance: Appearance, known: dict[str, str]) -> dict[str, str]:
+    said = say.describe(_DOMAIN, appearance, WORDING)
     return {"class_id": slug(name), "look": said, "background": say.background(_DOMAIN, known, WORDING)}
 
 
-def _draw(folder: Path, look: Look, class_id: str, split: str, count: int) -> None:
+def _draw(folder: Path, appearance: Appearance, class_id: str, split: str, count: int) -> None:
     folder.mkdir(parents=True)
     for number in range(count):
-        picture = draw(_DOMAIN, look, random.Random(f"own/{class_id}/{split}/{number}/{_SEED}"), SIZE)
-        small = picture.quantize(_COLOURS, dither=Dither.NONE)
+        image = draw(_DOMAIN, appearance, random.Random(f"own/{class_id}/{split}/{number}/{_SEED}"), SIZE)
+        small = image.quantize(_COLOURS, dither=Dither.NONE)
         with atomic_write(folder / f"{number}.png") as temporary:
             small.save(temporary, optimize=True)

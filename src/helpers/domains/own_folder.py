@@ -17,19 +17,19 @@ from pydantic import Field, ValidationError
 from helpers.config import Settings
 from helpers.config.profiles import parse_yaml
 from helpers.domains.spreadsheets import Cells, Findings, read_json_lines, read_table
-from helpers.images import check_picture_file
+from helpers.images import check_image_file
 from helpers.rows import Text
 from helpers.schemas import OPTION_LETTERS, Question
-from helpers.synthetic.looks import VOCABULARIES
+from helpers.synthetic.appearances import VOCABULARIES
 from helpers.workflow.provenance import sha256
 
 CLASSES, QUESTIONS, LANGUAGE = "classes.csv", "questions.csv", "domain.yaml"
 TEXTS, TEXTS_JSONL = "texts.csv", "texts.jsonl"
-_PICTURES = "pictures"
+_IMAGES = "pictures"
 SPLITS = ("train", "test")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 OPTION_COLUMNS = 4
-LARGEST_PICTURE = 100_000_000  # bytes
+LARGEST_IMAGE = 100_000_000  # bytes
 MOST_CLASSES, SMALLEST_SIDE, LONGEST_PATH = 10_000, 8, 240  # rows, pixels, bytes
 CLASS_ID = re.compile(r"\w[\w.-]{0,99}")  # becomes a folder name
 PHRASE = re.compile(r"[^{}<>\n]{1,100}")  # becomes part of a sentence with {option}
@@ -54,7 +54,7 @@ class OwnClass:
     name: str
     noun: str | None
     category: str | None
-    look: dict[str, str]  # columns look:<part>
+    appearance: dict[str, str]  # columns look:<part>
     facts: dict[str, str]  # columns fact:<name>
     row: int
     train: list[str] = field(default_factory=list)
@@ -66,7 +66,7 @@ class OwnText:
     """A row of texts.csv."""
 
     class_id: str
-    look: str
+    appearance: str
     background: str
 
 
@@ -90,15 +90,15 @@ class OwnFolder:
                 values[fact].add(value.casefold())
         return [fact for fact, found in values.items() if len(found) >= OPTION_COLUMNS]
 
-    def test_pictures(self) -> set[str]:
-        asked = {question.picture for question in self.questions if question.picture}
+    def test_images(self) -> set[str]:
+        asked = {question.image for question in self.questions if question.image}
         return asked | {name for thing in self.classes for name in thing.test}
 
     def language_of(self, noun: str | None) -> str:
         """The domain whose sentences are used for things with this noun: a drawn one, or this folder's own."""
         return drawn_language(noun) or self.domain
 
-    def trains_on_pictures(self) -> bool:
+    def trains_on_images(self) -> bool:
         """Whether mode image_text is possible: it needs a training image of every class."""
         return bool(self.classes) and all(thing.train for thing in self.classes)
 
@@ -119,10 +119,10 @@ def read_folder(folder: str | Path, domain: str = "own") -> OwnFolder:
         return own
     own.language = _read_language(own)
     own.classes = _read_classes(own)
-    _read_pictures(own)
+    _read_images(own)
     own.texts = _read_texts(own)
     own.questions = _read_questions(own)
-    _check_pictures(own)
+    _check_images(own)
     _check_measurable(own)
     return own
 
@@ -193,11 +193,11 @@ def _read_classes(own: OwnFolder) -> list[OwnClass]:
 
 
 def _class(line: int, cells: Cells, language: Language) -> OwnClass:
-    look = {column[5:].strip(): cell for column, cell in cells.items() if column.startswith("look:") and cell}
+    appearance = {column[5:].strip(): cell for column, cell in cells.items() if column.startswith("look:") and cell}
     facts = {column[5:].strip(): cell for column, cell in cells.items() if column.startswith("fact:") and cell}
     noun = cells.get("noun") or language.noun
     class_id = unicodedata.normalize("NFC", cells["class_id"])
-    return OwnClass(class_id, cells["name"], noun, cells.get("category") or None, look, facts, line)
+    return OwnClass(class_id, cells["name"], noun, cells.get("category") or None, appearance, facts, line)
 
 
 def _check_classes(classes: list[OwnClass], findings: Findings) -> None:
@@ -233,9 +233,9 @@ def _check_different(values: list[tuple[str, int]], what: str, findings: Finding
 # ---- images --------------------------------------------------------------------------------------------------------
 
 
-def _read_pictures(own: OwnFolder) -> None:
+def _read_images(own: OwnFolder) -> None:
     """Assign each class its images. With one folder per class, the first is for training, the others for testing."""
-    top = own.folder / _PICTURES
+    top = own.folder / _IMAGES
     if not top.is_dir():
         return
     folders = {split: top / split for split in SPLITS if (top / split).is_dir()}
@@ -243,7 +243,7 @@ def _read_pictures(own: OwnFolder) -> None:
     if folders and single:
         rule = f"has both {' and '.join(folders)} and folders of classes ({single[0].name}, ...)"
         remedy = "sort all images into train/<class_id>/ and test/<class_id>/, or none"
-        own.findings.problem(f"{_PICTURES}/", None, rule, remedy)
+        own.findings.problem(f"{_IMAGES}/", None, rule, remedy)
         return
     for path in [file for folder in (top, *folders.values()) for file in _visible(folder) if file.is_file()]:
         name = path.relative_to(own.folder).as_posix()
@@ -268,10 +268,10 @@ def _by_class(folder: Path, own: OwnFolder) -> Iterator[tuple[OwnClass, list[str
             remedy = f"rename it to {near[0]!r}?" if near else f"add the class to {CLASSES}, or move the folder away"
             own.findings.problem(where, None, f"no class has the class_id {path.name!r}", remedy)
         else:
-            yield thing, _pictures_in(path, own)
+            yield thing, _images_in(path, own)
 
 
-def _pictures_in(folder: Path, own: OwnFolder) -> list[str]:
+def _images_in(folder: Path, own: OwnFolder) -> list[str]:
     found = []
     for path in _visible(folder):
         name = path.relative_to(own.folder).as_posix()
@@ -292,11 +292,11 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name != "Thumbs.db")
 
 
-def _check_pictures(own: OwnFolder) -> None:
+def _check_images(own: OwnFolder) -> None:
     """Opens every image that would be used, one after the other; no two may have the same content."""
     train = {name for thing in own.classes for name in thing.train}
     seen: dict[str, str] = {}
-    for name in sorted(train) + sorted(own.test_pictures() - train):
+    for name in sorted(train) + sorted(own.test_images() - train):
         if not _readable(name, own):
             continue
         other = seen.setdefault(sha256(own.folder / name), name)
@@ -313,12 +313,12 @@ def _readable(name: str, own: OwnFolder) -> bool:
     if not file.resolve().is_relative_to(own.folder.resolve()):
         own.findings.problem(name, None, "leads out of the folder by a link", "put a copy there instead")
         return False
-    if file.stat().st_size > LARGEST_PICTURE:
-        rule = f"has {file.stat().st_size} bytes, more than {LARGEST_PICTURE}"
+    if file.stat().st_size > LARGEST_IMAGE:
+        rule = f"has {file.stat().st_size} bytes, more than {LARGEST_IMAGE}"
         own.findings.problem(name, None, rule, "scale it down")
         return False
     try:
-        size = check_picture_file(file)
+        size = check_image_file(file)
     except (ValueError, OSError) as error:
         own.findings.problem(name, None, str(error).removeprefix(f"{file}: "), "it cannot be shown to a model")
         return False
@@ -369,19 +369,19 @@ def _read_questions(own: OwnFolder) -> list[Question]:
         return []
     required = ("question", "option_a", "option_b", "option_c", "option_d", "answer", "picture", "type")
     rows = read_table(path, required, r"class_id|category|answer_form", own.findings)
-    of_picture = {name: thing for thing in own.classes for name in (*thing.train, *thing.test)}
-    return [question for line, cells in rows for question in _question(cells, line, of_picture, own)]
+    of_image = {name: thing for thing in own.classes for name in (*thing.train, *thing.test)}
+    return [question for line, cells in rows for question in _question(cells, line, of_image, own)]
 
 
-def _question(cells: Cells, line: int, of_picture: dict[str, OwnClass], own: OwnFolder) -> list[Question]:
+def _question(cells: Cells, line: int, of_image: dict[str, OwnClass], own: OwnFolder) -> list[Question]:
     """The question; an empty list if it has problems, which are recorded."""
     options = [cells[f"option_{letter}"] for letter in "abcd"]
     before = len(own.findings.problems)
-    for rule, remedy in _question_faults(cells, options, of_picture, own):
+    for rule, remedy in _question_faults(cells, options, of_image, own):
         own.findings.problem(QUESTIONS, line, rule, remedy)
     if len(own.findings.problems) > before:
         return []
-    thing = of_picture.get(cells["picture"])
+    thing = of_image.get(cells["picture"])
     kind = int(cells["type"])
     noun = thing.noun if thing else own.language.noun
     question = Question(
@@ -393,7 +393,7 @@ def _question(cells: Cells, line: int, of_picture: dict[str, OwnClass], own: Own
         question=cells["question"],
         options=options,
         answer=OPTION_LETTERS.index(cells["answer"].upper()),
-        picture=cells["picture"],
+        image=cells["picture"],
         split="test",
         answer_form=cells.get("answer_form") or "{option}",
         refers=f"this {noun}" if noun else None,
@@ -402,9 +402,9 @@ def _question(cells: Cells, line: int, of_picture: dict[str, OwnClass], own: Own
 
 
 def _question_faults(
-    cells: Cells, options: list[str], of_picture: dict[str, OwnClass], own: OwnFolder
+    cells: Cells, options: list[str], of_image: dict[str, OwnClass], own: OwnFolder
 ) -> Iterator[tuple[str, str]]:
-    picture = cells["picture"]
+    image = cells["picture"]
     if not cells["question"]:
         yield "question is empty", "write it"
     if not all(options) or len({option.casefold() for option in options}) < OPTION_COLUMNS:
@@ -417,12 +417,12 @@ def _question_faults(
         yield f"answer_form is {form!r}", "it must hold {option} once"
     if (class_id := cells.get("class_id")) and class_id not in {thing.class_id for thing in own.classes}:
         yield f"no class has the class_id {class_id!r}", f"correct it, or add the class to {CLASSES}"
-    if not picture or picture.startswith(("/", "~")) or ".." in picture.split("/") or "\\" in picture or ":" in picture:
-        yield f"picture is {picture!r}", "a path from this folder, with '/', that stays inside it"
-    elif len(picture.encode()) > LONGEST_PATH or not (own.folder / picture).is_file():
-        yield f"picture {picture!r} is not there", "put it there, or correct the path (capitals count)"
-    elif picture in of_picture and picture in of_picture[picture].train:
-        yield f"picture {picture!r} is a training image", "sort them into pictures/train/ and pictures/test/ yourself"
+    if not image or image.startswith(("/", "~")) or ".." in image.split("/") or "\\" in image or ":" in image:
+        yield f"picture is {image!r}", "a path from this folder, with '/', that stays inside it"
+    elif len(image.encode()) > LONGEST_PATH or not (own.folder / image).is_file():
+        yield f"picture {image!r} is not there", "put it there, or correct the path (capitals count)"
+    elif image in of_image and image in of_image[image].train:
+        yield f"picture {image!r} is a training image", "sort them into pictures/train/ and pictures/test/ yourself"
 
 
 # ---- what can be measured -------------------------------------------------------------------------------------------
@@ -437,14 +437,14 @@ def half_width(n: int) -> float:
 
 
 def _check_measurable(own: OwnFolder) -> None:
-    if not own.test_pictures():
+    if not own.test_images():
         widths = ", ".join(f"{n} ±{half_width(n):.0f}" for n in (20, 50, 100, 200))
         rule = "there is no test image, so nothing can be measured"
         remedy = (
             "put some that are not trained on into pictures/test/<class_id>/ (a class's only image is for training "
             f"unless it is there). Even a few help: number of test images, and the interval in points: {widths}"
         )
-        own.findings.problem(f"{_PICTURES}/", None, rule, remedy)
+        own.findings.problem(f"{_IMAGES}/", None, rule, remedy)
     elif not own.questions and len(own.classes) < OPTION_COLUMNS:
         rule = f"has {len(own.classes)} classes; a question with four options needs {OPTION_COLUMNS}"
         own.findings.problem(CLASSES, None, rule, f"add classes, even without test images, or write {QUESTIONS}")

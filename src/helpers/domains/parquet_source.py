@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from helpers.images import check_picture_bytes
+from helpers.images import check_image_bytes
 from helpers.paths import atomic_write, is_hub_id, resolve
 from helpers.rows import AnyRow
 
 ROWS_AT_ONCE = 4  # each may hold an image of several megabytes
-MAX_PICTURE_BYTES = 64 * 2**20  # sixteen times the largest in K-VISCUIT
+MAX_IMAGE_BYTES = 64 * 2**20  # sixteen times the largest in K-VISCUIT
 MAX_GROUP_BYTES = 8 * 2**30  # per row group, unpacked; a small file can unpack to far more than fits into memory
 NO_BYTES = "the image has no bytes; fetch a copy of the data set that contains its images"
 _SUFFIXES = {"JPEG": ".jpg"}  # other formats: the format's name
@@ -91,9 +91,9 @@ def _kind(type_: Any) -> str:
     from pyarrow import types
 
     if types.is_struct(type_) and type_.get_field_index("bytes") >= 0:
-        return "picture"
+        return "image"
     if types.is_binary(type_) or types.is_large_binary(type_):
-        return "picture"
+        return "image"
     if types.is_dictionary(type_):
         return _kind(type_.value_type)
     if types.is_string(type_) or types.is_large_string(type_):
@@ -168,7 +168,7 @@ def _explained(error: ValidationError) -> Iterator[str]:
 
 
 @dataclass
-class PictureBook:
+class ImageBook:
     """Which row holds which image. Only hashes are kept; `bring` reads the bytes again and writes them."""
 
     files: Sequence[Path]
@@ -183,7 +183,7 @@ class PictureBook:
 
         Problems with the image go to ``faults``. Raises ``ValueError`` for two different images with the same name.
         """
-        content = picture_bytes(value)
+        content = image_bytes(value)
         if content is None:
             if name not in self.places:
                 self.faults.setdefault(name, f"{where(self.files, place)}: {NO_BYTES}")
@@ -197,7 +197,7 @@ class PictureBook:
 
     def _check(self, name: str, content: bytes, place: Place) -> None:
         try:
-            picture_format(content, where(self.files, place))
+            image_format(content, where(self.files, place))
         except ValueError as error:
             self.faults[name] = str(error)
 
@@ -206,12 +206,12 @@ class PictureBook:
 
         An image that occurred before keeps its name. Raises ``ValueError`` for an unusable image.
         """
-        content = picture_bytes(value)
+        content = image_bytes(value)
         if content is None:
             raise ValueError(f"{where(self.files, place)}: {NO_BYTES}")
         known = digest(content)
         if known not in self._names:
-            ending = suffix(picture_format(content, where(self.files, place)))
+            ending = suffix(image_format(content, where(self.files, place)))
             name = self._names[known] = f"{stem}-{known[:12]}{ending}"
             self.places[name], self.hashes[name] = place, known
         return self._names[known]
@@ -222,10 +222,10 @@ class PictureBook:
         for place, row in iterate_parquet(self.files, [self.column]):
             if place in wanted:
                 with atomic_write(folder / wanted[place]) as temporary:
-                    temporary.write_bytes(picture_bytes(row[self.column]) or b"")
+                    temporary.write_bytes(image_bytes(row[self.column]) or b"")
 
 
-def picture_bytes(value: Any) -> bytes | None:
+def image_bytes(value: Any) -> bytes | None:
     """An image's bytes, from a struct or directly; None if there are none. A path in the struct is useless: it belongs
     to the machine that made the data set.
     """
@@ -238,11 +238,11 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def picture_format(content: bytes, where: str) -> str:
+def image_format(content: bytes, where: str) -> str:
     """The format of a checked image, such as "JPEG". Raises ``ValueError``, which says what is wrong with it."""
-    if len(content) > MAX_PICTURE_BYTES:
-        raise ValueError(f"{where}: an image of {len(content)} bytes; at most {MAX_PICTURE_BYTES} are allowed")
-    return check_picture_bytes(content, where)
+    if len(content) > MAX_IMAGE_BYTES:
+        raise ValueError(f"{where}: an image of {len(content)} bytes; at most {MAX_IMAGE_BYTES} are allowed")
+    return check_image_bytes(content, where)
 
 
 def suffix(format_: str) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 
 from helpers.schemas import Question, shuffled_question
 from helpers.synthetic import language as say
+from helpers.synthetic.appearances import VOCABULARIES, Appearance
 from helpers.synthetic.drawing import draw
 from helpers.synthetic.invented import InventedClass, invent_classes
-from helpers.synthetic.looks import VOCABULARIES, Look
 
 QUESTIONS = 100  # per kind
 # The last of `helpers.base_models.pretraining.LESSONS`, which is not imported, as it needs torch (tests/test_domains.py
@@ -29,7 +29,7 @@ class RetentionExercise:
 
     question: Question
     domain: str
-    look: Look
+    appearance: Appearance
 
 
 def asked(domain: str, seed: int, count: int = QUESTIONS) -> list[RetentionExercise]:
@@ -41,26 +41,26 @@ def asked(domain: str, seed: int, count: int = QUESTIONS) -> list[RetentionExerc
     return visual + [_old_class(thing, known, number, rng) for number, thing in enumerate(chosen)]
 
 
-def save_retention_pictures(questions: Iterable[RetentionExercise], folder: Path, size: int, seed: int) -> None:
+def save_retention_images(questions: Iterable[RetentionExercise], folder: Path, size: int, seed: int) -> None:
     """Draw the questions' images into ``folder``."""
     for one in questions:
-        path = folder / str(one.question.picture)
+        path = folder / str(one.question.image)
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw(one.domain, one.look, random.Random(f"{one.question.question_id}/{seed}"), size).save(path)
+        draw(one.domain, one.appearance, random.Random(f"{one.question.question_id}/{seed}"), size).save(path)
 
 
 def _visual(domain: str, number: int, rng: random.Random) -> RetentionExercise:
     """The options are whole sentences; each wrong one is true of another random look."""
     part = rng.choice([part for part in say.VISUAL[domain] if len(VOCABULARIES[domain].parts[part]) >= 4])
-    look = VOCABULARIES[domain].sample(rng)
-    options = [say.visual_answer(domain, look, part)]
+    appearance = VOCABULARIES[domain].sample(rng)
+    options = [say.visual_answer(domain, appearance, part)]
     while len(options) < 4:
         other = say.visual_answer(domain, VOCABULARIES[domain].sample(rng), part)
         if other not in options:
             options.append(other)
     text = say.VISUAL[domain][part].asked[say.HELD_OUT]
     question = _question(domain, "visual", number, options, rng, class_id=None, question=text)
-    return RetentionExercise(question, domain, look)
+    return RetentionExercise(question, domain, appearance)
 
 
 def _old_class(thing: InventedClass, known: list[InventedClass], number: int, rng: random.Random) -> RetentionExercise:
@@ -69,7 +69,7 @@ def _old_class(thing: InventedClass, known: list[InventedClass], number: int, rn
     form = say.name_answer(thing.domain, "{option}")
     asked = {"class_id": thing.name, "question": text, "answer_form": form}
     question = _question(thing.domain, "old_class", number, [thing.name, *others], rng, **asked)
-    return RetentionExercise(question, thing.domain, thing.look)
+    return RetentionExercise(question, thing.domain, thing.appearance)
 
 
 def _question(
@@ -83,7 +83,7 @@ def _question(
         question_id=f"retention-{category}-{number}",
         question_type=1,
         category=category,
-        picture=f"pictures/retention/{category}-{number}.png",
+        image=f"images/retention/{category}-{number}.png",
         split="test",
         refers=say.subject(domain),
         **fields,

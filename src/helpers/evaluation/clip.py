@@ -37,12 +37,12 @@ class Comparer:
     batch_size: int = 64
 
     @torch.inference_mode()
-    def pictures(self, pictures: Sequence[Any]) -> torch.Tensor:
+    def images(self, images: Sequence[Any]) -> torch.Tensor:
         """images x width, of length 1."""
         found = []
-        for start in range(0, len(pictures), self.batch_size):
+        for start in range(0, len(images), self.batch_size):
             shown = self.processor.image_processor(
-                images=list(pictures[start : start + self.batch_size]), return_tensors="pt"
+                images=list(images[start : start + self.batch_size]), return_tensors="pt"
             )
             found.append(_unit(self.model.get_image_features(pixel_values=shown["pixel_values"])))
         return torch.cat(found)
@@ -85,43 +85,45 @@ def by_description(
     comparer: Comparer,
     questions: Sequence[Question],
     folder: str | Path,
-    looks: Mapping[str, str],
+    appearances: Mapping[str, str],
     domain: str,
     max_pixels: int | None = None,
 ) -> list[ReadAnswer]:
-    """A row for each question with an image. ``looks``: descriptions by option, as `looks_by_option` gives them.
+    """A row for each question with an image. ``appearances``: descriptions by option, as `appearances_by_option` gives them.
 
     An option without a description, such as the value of a fact, is represented by its answer sentence.
     """
-    from helpers.images import open_picture
+    from helpers.images import open_image
 
-    asked = [question for question in questions if question.picture]
-    descriptors = [[_descriptors(o, s, looks) for o, s in zip(q.options, q.sentences(), strict=True)] for q in asked]
+    asked = [question for question in questions if question.image]
+    descriptors = [
+        [_descriptors(o, s, appearances) for o, s in zip(q.options, q.sentences(), strict=True)] for q in asked
+    ]
     distinct = list(dict.fromkeys(d for four in descriptors for several in four for d in several))
     vectors = dict(zip(distinct, comparer.sentences(distinct), strict=True)) if distinct else {}
     run = baseline_run("contrastive", domain, questions)
     rows, ticker = [], Ticker("question", len(asked))
     for start in range(0, len(asked), comparer.batch_size):
         some = asked[start : start + comparer.batch_size]
-        seen = comparer.pictures([open_picture(Path(folder) / str(q.picture), max_pixels) for q in some])
-        for question, four, picture in zip(some, descriptors[start : start + comparer.batch_size], seen, strict=True):
-            scores = [torch.stack([vectors[d] for d in several]).matmul(picture).mean().item() for several in four]
+        seen = comparer.images([open_image(Path(folder) / str(q.image), max_pixels) for q in some])
+        for question, four, image in zip(some, descriptors[start : start + comparer.batch_size], seen, strict=True):
+            scores = [torch.stack([vectors[d] for d in several]).matmul(image).mean().item() for several in four]
             rows.append(scored_row(question, scores, run, "with"))
         ticker.tick(len(rows))
     return rows
 
 
-def looks_by_option(texts: Iterable[ClassText]) -> dict[str, str]:
+def appearances_by_option(texts: Iterable[ClassText]) -> dict[str, str]:
     """Each class's first description, by the names an option may use: with or without "the"."""
     found: dict[str, str] = {}
     for text in texts:
         for option in (text.name, text.name.removeprefix("the ")):
-            found.setdefault(option, text.look)
+            found.setdefault(option, text.appearance)
     return found
 
 
-def _descriptors(option: str, sentence: str, looks: Mapping[str, str]) -> list[str]:
-    return re.split(r"(?<=\.)\s+", looks[option]) if option in looks else [sentence]
+def _descriptors(option: str, sentence: str, appearances: Mapping[str, str]) -> list[str]:
+    return re.split(r"(?<=\.)\s+", appearances[option]) if option in appearances else [sentence]
 
 
 # ---- the demo's model ------------------------------------------------------------------------------------------------
@@ -141,7 +143,7 @@ def tiny_clip(seed: int = 0) -> Comparer:
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(f"$A {end}", special_tokens=special)
     tokenizer.eos_token = end
     size = {"height": 56, "width": 56}
-    pictures = CLIPImageProcessorPil(size=size, crop_size=size, do_center_crop=False)
+    images = CLIPImageProcessorPil(size=size, crop_size=size, do_center_crop=False)
     shared = dict(hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4)
     ids = dict(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None)
     config = CLIPConfig(
@@ -150,7 +152,7 @@ def tiny_clip(seed: int = 0) -> Comparer:
         projection_dim=128,
     )
     torch.manual_seed(seed)
-    return Comparer(CLIPModel(config), CLIPProcessor(pictures, tokenizer))
+    return Comparer(CLIPModel(config), CLIPProcessor(images, tokenizer))
 
 
 def lessons(domains: Sequence[str], batch_size: int, seed: int) -> Iterator[tuple[list[Any], list[str]]]:
@@ -158,19 +160,19 @@ def lessons(domains: Sequence[str], batch_size: int, seed: int) -> Iterator[tupl
 
     Half of the descriptions are complete, half are a single sentence, since classification compares single sentences.
     """
+    from helpers.synthetic.appearances import VOCABULARIES
     from helpers.synthetic.drawing import draw
-    from helpers.synthetic.looks import VOCABULARIES
 
     rng = random.Random(f"contrastive-{seed}")
     while True:
-        pictures, texts = [], []
+        images, texts = [], []
         for i in range(batch_size):
             domain = domains[i % len(domains)]
-            look = VOCABULARIES[domain].sample(rng)
-            text = say.describe(domain, look, rng.randrange(len(say.DESCRIPTIONS[domain]) - 1))
-            pictures.append(draw(domain, look, rng))
+            appearance = VOCABULARIES[domain].sample(rng)
+            text = say.describe(domain, appearance, rng.randrange(len(say.DESCRIPTIONS[domain]) - 1))
+            images.append(draw(domain, appearance, rng))
             texts.append(text if rng.random() < 0.5 else rng.choice(re.split(r"(?<=\.)\s+", text)))
-        yield pictures, texts
+        yield images, texts
 
 
 def train(comparer: Comparer, steps: int, batch_size: int = 64, rate: float = 2e-3, seed: int = 0) -> list[float]:
@@ -180,8 +182,8 @@ def train(comparer: Comparer, steps: int, batch_size: int = 64, rate: float = 2e
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=min(0.5, 100 / steps))
     losses: list[float] = []
     ticker = Ticker("step", steps)
-    for pictures, texts in lessons(("butterfly", "culture"), batch_size, seed):
-        shown = comparer.processor.image_processor(images=pictures, return_tensors="pt")["pixel_values"]
+    for images, texts in lessons(("butterfly", "culture"), batch_size, seed):
+        shown = comparer.processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
         tokens = comparer.processor.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         loss = model(pixel_values=shown, **_text_inputs(tokens), return_loss=True).loss
         loss.backward()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.config.prompts import EvaluationPrompts, evaluation_prompts
-from helpers.images import open_picture
+from helpers.images import open_image
 from helpers.paths import atomic_write
 from helpers.schemas import LETTER_TOKENS, OPTION_LETTERS, Question, read_questions
 
@@ -47,7 +47,7 @@ def write_vlmevalkit(path: str | Path, questions: Sequence[Question], folder: st
 
 
 def _check(question: Question) -> None:
-    if question.picture is None:
+    if question.image is None:
         raise ValueError(f"question {question.question_id!r} has no image; the tool skips such rows: leave it out")
     if missing := [option for option in question.options if option in MISSING]:
         raise ValueError(
@@ -58,8 +58,8 @@ def _check(question: Question) -> None:
 def _tsv_rows(questions: Sequence[Question], folder: Path) -> Iterator[dict[str, Any]]:
     first: dict[str, int] = {}
     for index, question in enumerate(questions):
-        picture = str(question.picture)
-        known = first.setdefault(picture, index)
+        image = str(question.image)
+        known = first.setdefault(image, index)
         yield {
             "index": index,
             "question": question.question,
@@ -69,14 +69,14 @@ def _tsv_rows(questions: Sequence[Question], folder: Path) -> Iterator[dict[str,
             "split": question.split,
             "question_id": question.question_id,
             "question_type": question.question_type,
-            "image": known if known < index else base64.b64encode(_png(folder / picture)).decode("ascii"),
+            "image": known if known < index else base64.b64encode(_png(folder / image)).decode("ascii"),
         }
 
 
 def _png(path: Path) -> bytes:
     """The image as this project opens it: transparency on white, the camera's rotation applied."""
     buffer = io.BytesIO()
-    open_picture(path).save(buffer, "PNG")
+    open_image(path).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -109,10 +109,10 @@ def _write_task(
     evaluation.prompts. The YAML holds absolute paths, as the tools require: export again on the machine that uses it.
     """
     folder, asking = Path(folder).resolve(), evaluation_prompts(prompts)
-    (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    names = {p: f"pictures/{i:05}.png" for i, p in enumerate(dict.fromkeys(q.picture for q in questions if q.picture))}
-    for picture, name in names.items():
-        (folder / name).write_bytes(_png(Path(source) / picture))
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    names = {p: f"images/{i:05}.png" for i, p in enumerate(dict.fromkeys(q.image for q in questions if q.image))}
+    for image, name in names.items():
+        (folder / name).write_bytes(_png(Path(source) / image))
     with atomic_write(folder / "questions.jsonl") as temporary, temporary.open("w", encoding="utf-8") as file:
         for question in questions:
             file.write(json.dumps(_task_row(question, names, asking), ensure_ascii=False) + "\n")
@@ -126,7 +126,7 @@ def _write_task(
 def _task_row(question: Question, names: dict[str, str], asking: EvaluationPrompts) -> dict[str, Any]:
     kept = question.model_dump(include={"question_id", "question_type", "category", "question", "options"})
     kept["prompt"] = asking.with_letters(question.question, question.options)
-    return {**kept, "answer": OPTION_LETTERS[question.answer], "image": names.get(question.picture or "")}
+    return {**kept, "answer": OPTION_LETTERS[question.answer], "image": names.get(question.image or "")}
 
 
 TASK = """task: {task}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from helpers.images import open_picture
+from helpers.images import open_image
 from helpers.models.batches import ChatMessage, user
 from helpers.schemas import Question
 
@@ -35,68 +35,68 @@ class Shown:
         return f"{self.change}|{self.max_pixels}|{self.path}"
 
     def open(self) -> Image.Image:
-        """The image; raises the same errors as `helpers.images.open_picture`."""
-        return CHANGES[self.change](open_picture(self.path, self.max_pixels))
+        """The image; raises the same errors as `helpers.images.open_image`."""
+        return CHANGES[self.change](open_image(self.path, self.max_pixels))
 
 
 @dataclass(frozen=True)
 class Held:
     """An image in memory, such as one that was just drawn."""
 
-    picture: Image.Image
+    image: Image.Image
 
     @cached_property
     def key(self) -> str:
-        return content_key(self.picture)
+        return content_key(self.image)
 
     def open(self) -> Image.Image:
-        return self.picture
+        return self.image
 
 
-def content_key(picture: Image.Image) -> str:
+def content_key(image: Image.Image) -> str:
     """A hash of the pixels."""
-    head = f"{picture.mode}{picture.size}".encode()
-    return hashlib.blake2b(head + picture.tobytes(), digest_size=16).hexdigest()
+    head = f"{image.mode}{image.size}".encode()
+    return hashlib.blake2b(head + image.tobytes(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One user's turn; ``picture`` comes before the text."""
+    """One user's turn; ``image`` comes before the text."""
 
     text: str
-    picture: Image.Image | Shown | None = None
+    image: Image.Image | Shown | None = None
 
     @property
     def message(self) -> ChatMessage:
-        return user(self.text, self.picture is not None)
+        return user(self.text, self.image is not None)
 
     @property
     def source(self) -> Shown | Held | None:
         """The image with its key."""
-        return Held(self.picture) if isinstance(self.picture, Image.Image) else self.picture
+        return Held(self.image) if isinstance(self.image, Image.Image) else self.image
 
 
-def blank(picture: Image.Image) -> Image.Image:
+def blank(image: Image.Image) -> Image.Image:
     """A mid-grey image of the same size: as many image tokens, with no content."""
-    return Image.new("RGB", picture.size, GREY)
+    return Image.new("RGB", image.size, GREY)
 
 
-def without_centre(picture: Image.Image) -> Image.Image:
+def without_centre(image: Image.Image) -> Image.Image:
     """The image with its centre greyed out (contrastive region guidance, arXiv 2403.02325)."""
-    (width, height), hidden = picture.size, picture.copy()
+    (width, height), hidden = image.size, image.copy()
     left, top = round(width * (1 - MASKED_SHARE) / 2), round(height * (1 - MASKED_SHARE) / 2)
     hidden.paste(GREY, (left, top, width - left, height - top))
     return hidden
 
 
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "none": lambda picture: picture,
+    "none": lambda image: image,
     "blank": blank,
     "without_centre": without_centre,
 }
 
 
-def other_pictures(questions: Sequence[Question], seed: int = 0) -> dict[str, str]:
+def other_images(questions: Sequence[Question], seed: int = 0) -> dict[str, str]:
     """For each image, an image of another class; each image is used once.
 
     Classes are put in random order, and the images, listed class by class, are shifted by the size of the largest
@@ -104,14 +104,14 @@ def other_pictures(questions: Sequence[Question], seed: int = 0) -> dict[str, st
     Raises ``ValueError`` if a class has more than half of all images, since then no such exchange exists.
     """
     classes: dict[str, list[str]] = {}
-    for picture, name in dict.fromkeys((q.picture, q.class_id or q.picture) for q in questions if q.picture):
-        classes.setdefault(str(name), []).append(str(picture))
-    order = random.Random(f"other-pictures/{seed}").sample(sorted(classes), k=len(classes))
-    pictures = [picture for name in order for picture in classes[name]]
+    for image, name in dict.fromkeys((q.image, q.class_id or q.image) for q in questions if q.image):
+        classes.setdefault(str(name), []).append(str(image))
+    order = random.Random(f"other-images/{seed}").sample(sorted(classes), k=len(classes))
+    images = [image for name in order for image in classes[name]]
     largest = max(map(len, classes.values()), default=0)
-    if 2 * largest > len(pictures):
+    if 2 * largest > len(images):
         raise ValueError(
-            f"image 'other' needs an image of another class for each: one class has {largest} of {len(pictures)} "
+            f"image 'other' needs an image of another class for each: one class has {largest} of {len(images)} "
             "images; ask about more classes"
         )
-    return dict(zip(pictures, [*pictures[largest:], *pictures[:largest]], strict=True))
+    return dict(zip(images, [*images[largest:], *images[:largest]], strict=True))

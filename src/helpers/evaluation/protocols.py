@@ -138,7 +138,7 @@ def _rotated_prompts(
     prompts: Sequence[Prompt], options: _Options, circular: bool, asking: EvaluationPrompts
 ) -> list[list[Prompt]]:
     return [
-        [Prompt(asking.with_letters(prompt.text, four), prompt.picture) for four in rotations(listed, circular)]
+        [Prompt(asking.with_letters(prompt.text, four), prompt.image) for four in rotations(listed, circular)]
         for prompt, listed in zip(prompts, options, strict=True)
     ]
 

@@ -21,7 +21,7 @@ from helpers.models.attention import attention
 from helpers.models.batches import Tensors, assistant, prompt_texts, user
 from helpers.models.family import plain_model
 from helpers.models.unpacking import Unpack, unpacked_weights
-from helpers.models.vision_cache import FeatureCache, Features, adapts_pictures
+from helpers.models.vision_cache import FeatureCache, Features, adapts_images
 from helpers.workflow.progress import Ticker
 
 TOKENS_AT_ONCE = 768  # per pass on a CPU, padding included: activations stay in its cache, and there is less padding
@@ -33,7 +33,7 @@ OBJECTIONS = (  # generation settings with which a model does not always take th
     *("forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty", "penalty_alpha"),
 )
 ANSWERS_AT_ONCE = 8
-WITHOUT_PICTURES = 4  # times as many prompts per batch: they are short, and a step costs the same
+WITHOUT_IMAGES = 4  # times as many prompts per batch: they are short, and a step costs the same
 CHUNK = 8  # batches whose features are held at the same time and whose lengths are sorted together
 
 TokenLists = Sequence[Sequence[Sequence[int]]]  # prompts x answers x tokens
@@ -167,13 +167,13 @@ class Reader:
 
     def _seen(self, prompts: Sequence[Prompt]) -> dict[str, Features]:
         sources = [source for prompt in prompts if (source := prompt.source)]
-        state = self.state if adapts_pictures(self.model) else "base"
+        state = self.state if adapts_images(self.model) else "base"
         return self.features.of(self.model, self.processor, sources, state)
 
     def _tokens(self, prompts: Sequence[Prompt], seen: dict[str, Features]) -> list[list[int]]:
         """Each prompt's tokens, with one image token for each of the image's features."""
         texts = prompt_texts(self.processor, [[prompt.message] for prompt in prompts])
-        place = self.picture_token
+        place = self.image_token
         rows = []
         for prompt, ids in zip(prompts, self.processor.tokenizer(texts)["input_ids"], strict=True):
             expected = int(prompt.source is not None)
@@ -186,7 +186,7 @@ class Reader:
         return rows
 
     @property
-    def picture_token(self) -> int:
+    def image_token(self) -> int:
         """The token that an image's features replace."""
         return int(self.processor.image_token_id)
 
@@ -258,10 +258,10 @@ class Reader:
         for row, tree in enumerate(trees):
             ids[row, : len(tree.tokens)] = torch.tensor(tree.tokens)
         embedded = base.get_input_embeddings()(ids.to(base.device))
-        pictures = [seen[str(tree.key)].embeddings for tree in trees if tree.key]
-        if pictures:
-            places = ids == self.picture_token
-            embedded[places.to(base.device)] = torch.cat(pictures).to(embedded)
+        images = [seen[str(tree.key)].embeddings for tree in trees if tree.key]
+        if images:
+            places = ids == self.image_token
+            embedded[places.to(base.device)] = torch.cat(images).to(embedded)
         return embedded
 
     def _positions(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
@@ -287,12 +287,12 @@ class Reader:
     def _beginning(self, tree: Tree, features: Features) -> torch.Tensor:
         """The model's own positions in a prompt up to the end of its image."""
         assert features.grid is not None
-        start = tree.tokens.index(self.picture_token)
+        start = tree.tokens.index(self.image_token)
         end = start + len(features.embeddings)
         key = (start, *features.grid.flatten().tolist())
         if key not in self._begun:
             ids = torch.tensor([tree.tokens[:end]])
-            kinds = (ids == self.picture_token).int()
+            kinds = (ids == self.image_token).int()
             rope = plain_model(self.model).model.get_rope_index
             self._begun[key] = rope(ids, mm_token_type_ids=kinds, image_grid_thw=features.grid.cpu())[0][:, 0]
         return self._begun[key]
@@ -357,9 +357,9 @@ class Reader:
         longest, device = max(map(len, rows)), plain_model(self.model).device
         ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
         mask = (torch.arange(longest)[None] < torch.tensor([len(row) for row in rows])[:, None]).long().to(device)
-        pictures = self._given_pictures(prompts, ids, seen)
+        images = self._given_images(prompts, ids, seen)
         plain_model(self.model).model.rope_deltas = None  # left over from the previous batch
-        return self.model(input_ids=ids, attention_mask=mask, **pictures).logits[:, -longest:].float()
+        return self.model(input_ids=ids, attention_mask=mask, **images).logits[:, -longest:].float()
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
@@ -378,7 +378,7 @@ class Reader:
                 yield from self._written_by_trees(trees, [branch for (branch,) in branches], most, seen)
                 return
         write = self._written_by_passes if passes else self._generated
-        at_once = self.batch_size * (1 if seen or passes else WITHOUT_PICTURES)
+        at_once = self.batch_size * (1 if seen or passes else WITHOUT_IMAGES)
         order = sorted(range(len(prompts)), key=lambda i: len(rows[i]))  # a batch is padded to its longest
         for start in range(0, len(order), at_once):
             batch = order[start : start + at_once]
@@ -441,7 +441,7 @@ class Reader:
     ) -> list[Reply]:
         padded = self.processor.tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
         given = {name: tensor.to(plain_model(self.model).device) for name, tensor in padded.items()}
-        given |= self._given_pictures(prompts, given["input_ids"], seen)
+        given |= self._given_images(prompts, given["input_ids"], seen)
         with self._attention(given["input_ids"].shape[1]):
             tokens = self.model.generate(**given, do_sample=False, max_new_tokens=max_new_tokens)
         return self._replies(tokens[:, padded["input_ids"].shape[1] :].tolist())
@@ -453,7 +453,7 @@ class Reader:
         texts = self.processor.tokenizer.batch_decode(own, skip_special_tokens=True)
         return [Reply(text.strip(), len(tokens)) for text, tokens in zip(texts, own, strict=True)]
 
-    def _given_pictures(self, prompts: Sequence[Prompt], ids: torch.Tensor, seen: dict[str, Features]) -> Tensors:
+    def _given_images(self, prompts: Sequence[Prompt], ids: torch.Tensor, seen: dict[str, Features]) -> Tensors:
         """The tower's output, as the forward pass takes it besides the tokens, so that it is not computed again."""
         shown = [seen[prompt.source.key] for prompt in prompts if prompt.source]
         if not shown:
@@ -463,7 +463,7 @@ class Reader:
         grids = [features.grid for features in shown if features.grid is not None]
         if grids:
             given["image_grid_thw"] = torch.cat(grids).to(ids.device)
-            given["mm_token_type_ids"] = (ids == self.picture_token).long()
+            given["mm_token_type_ids"] = (ids == self.image_token).long()
         return given
 
     def _end_tokens(self) -> set[int]:

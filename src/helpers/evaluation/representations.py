@@ -52,8 +52,8 @@ def last_states(reader: Reader, prompts: Sequence[Prompt]) -> np.ndarray:
     for start in range(0, len(prompts), reader.batch_size):
         rows = prompts[start : start + reader.batch_size]
         texts = prompt_texts(reader.processor, [[prompt.message] for prompt in rows])
-        pictures = [prompt.source.open() if prompt.source else None for prompt in rows]
-        batch = encode(reader.processor, texts, pictures, padding_side="left")
+        images = [prompt.source.open() if prompt.source else None for prompt in rows]
+        batch = encode(reader.processor, texts, images, padding_side="left")
         placed = {name: tensor.to(reader.model.device) for name, tensor in batch.items()}
         states = reader.model(**placed, output_hidden_states=True, logits_to_keep=1).hidden_states
         found.append(torch.stack([layer[:, -1] for layer in states]).float().cpu())
@@ -63,33 +63,35 @@ def last_states(reader: Reader, prompts: Sequence[Prompt]) -> np.ndarray:
 def seen_and_described(
     reader: Reader,
     questions: Sequence[Question],
-    looks: Mapping[str, str],
+    appearances: Mapping[str, str],
     folder: str | Path,
     max_pixels: int | None,
     asking: EvaluationPrompts | None = None,
 ) -> pandas.DataFrame:
     """CKA by layer between images and descriptions of the classes, and with the descriptions of other classes.
 
-    ``questions``: the first Type-1 question of each class supplies its image. ``looks``: descriptions by class.
+    ``questions``: the first Type-1 question of each class supplies its image. ``appearances``: descriptions by class.
     ``asking``: how the name is asked for; None: as in `data/prompts/evaluation.yaml`. Columns: layer (0 = embeddings),
     cka, cka_shuffled (the level of chance), classes. No rows if fewer than four classes have both.
     """
-    first = {q.class_id: q for q in reversed(questions) if q.question_type == 1 and q.picture and q.class_id in looks}
+    first = {
+        q.class_id: q for q in reversed(questions) if q.question_type == 1 and q.image and q.class_id in appearances
+    }
     if len(first) < FEWEST:
         return pandas.DataFrame(columns=["layer", "cka", "cka_shuffled", "classes"])
     asking = asking or evaluation_prompts()
     asked = {name: naming_question(question, asking) for name, question in first.items()}
-    seen = [Prompt(asked[name], Shown(Path(folder) / str(q.picture), max_pixels)) for name, q in first.items()]
-    told = [Prompt(asking.about(looks[str(name)], question)) for name, question in asked.items()]
-    pictures, words = last_states(reader, seen), last_states(reader, told)
+    seen = [Prompt(asked[name], Shown(Path(folder) / str(q.image), max_pixels)) for name, q in first.items()]
+    told = [Prompt(asking.about(appearances[str(name)], question)) for name, question in asked.items()]
+    images, words = last_states(reader, seen), last_states(reader, told)
     others = np.random.default_rng(0).permutation(len(first))
     rows: list[dict[str, Any]] = [
         {
             "layer": layer,
-            "cka": linear_cka(picture, word),
-            "cka_shuffled": linear_cka(picture, word[others]),
+            "cka": linear_cka(image, word),
+            "cka_shuffled": linear_cka(image, word[others]),
             "classes": len(first),
         }
-        for layer, (picture, word) in enumerate(zip(pictures, words, strict=True))
+        for layer, (image, word) in enumerate(zip(images, words, strict=True))
     ]
     return pandas.DataFrame(rows).round(4)

@@ -64,17 +64,19 @@ def answer_rows(
     images: Sequence[str],
     settings: Evaluation,
     run: Mapping[str, Any],
-    looks: Mapping[str, str] | None = None,
+    appearances: Mapping[str, str] | None = None,
     untuned: Descriptions | None = None,
 ) -> Answers:
     """All questions, with the image in each state, by all prompting strategies and protocols of the settings.
 
-    ``run``: model, domain, mode, variant, seed. ``looks``: each class's description, for image "described".
+    ``run``: model, domain, mode, variant, seed. ``appearances``: each class's description, for image "described".
     ``untuned``: what the untuned model wrote earlier, for answering "describe"; None: nothing yet. Combinations that do
     not go together (`strategies.impossible`) are left out; raises ``ValueError``, with the reasons, if none is left.
     """
     asking = evaluation_prompts(settings.prompts)
-    exam = Exam(questions, Path(folder), settings.max_pixels, looks or {}, settings.guidance, settings.circular, asking)
+    exam = Exam(
+        questions, Path(folder), settings.max_pixels, appearances or {}, settings.guidance, settings.circular, asking
+    )
     untuned = Descriptions() if untuned is None else untuned
     asked = questions_hash(questions)
     rows: list[ReadAnswer] = []
@@ -120,14 +122,14 @@ def retention_rows(reader: Reader, folder: str | Path, settings: Evaluation, run
     return answer_rows(reader, read_questions(file), folder, ["with"], direct, run)
 
 
-def read_looks(folder: str | Path) -> dict[str, str]:
+def read_appearances(folder: str | Path) -> dict[str, str]:
     """Each class's first description, from the ``texts.jsonl`` that notebook 02 writes."""
     from helpers.schemas import read_texts
 
     file = Path(folder) / "texts.jsonl"
     if not file.is_file():
         raise FileNotFoundError(f"{folder}: no texts.jsonl, which holds the descriptions; run notebook 02")
-    return {text.class_id: text.look for text in reversed(read_texts(file))}
+    return {text.class_id: text.appearance for text in reversed(read_texts(file))}
 
 
 def write_answers(path: str | Path, rows: Iterable[ReadAnswer]) -> None:

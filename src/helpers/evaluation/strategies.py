@@ -6,7 +6,7 @@
 is then asked about its own description, without the image. For knowledge (Type 2) it also concludes a name from the
 description, and is asked about that name. A model that has learnt a class from text alone then finds, in its own
 description, the kind of input that it learnt from. In ``describe`` the untuned model (adapter off) writes the
-description, in ``describe_tuned`` the tuned one.
+description, in ``describe_then_answer_tuned`` the tuned one.
 
 What is shown: the image (``with``), nothing (``without``), grey of the same size (``blank``), an image of another class
 (``other``), the class's training description in words (``described``), or the image, with its centre weighted against
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, get_args
 
 from helpers.config.prompts import EvaluationPrompts, evaluation_prompts, of_domain
 from helpers.evaluation.descriptions import Descriptions
-from helpers.evaluation.prompts import CHANGES, Prompt, Shown, other_pictures
+from helpers.evaluation.prompts import CHANGES, Prompt, Shown, other_images
 from helpers.evaluation.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose_option
 from helpers.evaluation.reader import Reader, Reply
 from helpers.schemas import Question, ShownAs
@@ -30,7 +30,7 @@ from helpers.schemas import Question, ShownAs
 ReadAnswer = dict[str, Any]
 
 NAME_TOKENS = 32
-ANSWERING = ("direct", "describe", "describe_tuned")
+ANSWERING = ("direct", "describe_then_answer", "describe_then_answer_tuned")
 IMAGES: tuple[str, ...] = get_args(ShownAs)
 DIRECT_ONLY = ("described", "guided")
 
@@ -47,13 +47,13 @@ class Words(NamedTuple):
 class Exam:
     """Some questions, and what is needed to ask them.
 
-    ``looks``: for image "described", each class's description. ``guidance``: for image "guided".
+    ``appearances``: for image "described", each class's description. ``guidance``: for image "guided".
     """
 
     questions: Sequence[Question]
     folder: Path
     max_pixels: int | None = None
-    looks: Mapping[str, str] = field(default_factory=dict)
+    appearances: Mapping[str, str] = field(default_factory=dict)
     guidance: float = 1.0
     circular: bool = False
     prompts: EvaluationPrompts = field(default_factory=evaluation_prompts)
@@ -99,7 +99,9 @@ def own_words(reader: Reader, exam: Exam, image: str, answering: str, untuned: D
         Prompt(of_domain(exam.prompts.describing, q.domain), shown)
         for q, shown in zip(exam.questions, _shown(exam, image), strict=True)
     ]
-    described = untuned.of(reader, asked) if answering == "describe" else reader.replies(asked, "description")
+    described = (
+        untuned.of(reader, asked) if answering == "describe_then_answer" else reader.replies(asked, "description")
+    )
     return _named(reader, exam, described)
 
 
@@ -148,7 +150,7 @@ def scored_prompts(
     if protocol not in LETTERED:
         return prompts
     return [
-        Prompt(exam.prompts.with_letters(prompt.text, question.options), prompt.picture)
+        Prompt(exam.prompts.with_letters(prompt.text, question.options), prompt.image)
         for prompt, question in zip(prompts, exam.questions, strict=True)
     ]
 
@@ -157,27 +159,29 @@ def _prompts(exam: Exam, image: str, answering: str, words: Sequence[Words]) -> 
     if answering != "direct":
         return [Prompt(_question_on_words(exam, q, w)) for q, w in zip(exam.questions, words, strict=True)]
     if image == "described":
-        return [Prompt(exam.prompts.about(_look(exam, question), question.question)) for question in exam.questions]
+        return [
+            Prompt(exam.prompts.about(_appearance(exam, question), question.question)) for question in exam.questions
+        ]
     return [Prompt(q.question, shown) for q, shown in zip(exam.questions, _shown(exam, image), strict=True)]
 
 
-def _look(exam: Exam, question: Question) -> str:
-    if question.class_id is None or question.class_id not in exam.looks:
+def _appearance(exam: Exam, question: Question) -> str:
+    if question.class_id is None or question.class_id not in exam.appearances:
         raise ValueError(
             f"question {question.question_id!r}: class {question.class_id!r} has no description, and image 'described' "
-            f"shows one in place of the image ({len(exam.looks)} classes have one); write it, or leave out 'described'"
+            f"shows one in place of the image ({len(exam.appearances)} classes have one); write it, or leave out 'described'"
         )
-    return exam.looks[question.class_id]
+    return exam.appearances[question.class_id]
 
 
 def _shown(exam: Exam, image: str) -> list[Shown | None]:
     """The image for each question; None for a question without one."""
     if image == "without":
         return [None] * len(exam.questions)
-    others = other_pictures(exam.questions) if image == "other" else {}
+    others = other_images(exam.questions) if image == "other" else {}
     change = image if image in CHANGES else "none"
-    pictures = [others.get(q.picture or "", q.picture) for q in exam.questions]
-    return [Shown(exam.folder / picture, exam.max_pixels, change) if picture else None for picture in pictures]
+    images = [others.get(q.image or "", q.image) for q in exam.questions]
+    return [Shown(exam.folder / path, exam.max_pixels, change) if path else None for path in images]
 
 
 def naming_question(question: Question, prompts: EvaluationPrompts) -> str:
@@ -207,7 +211,7 @@ def row(question: Question, prompt: Prompt, choice: Choice) -> ReadAnswer:
         "question_id": question.question_id,
         "question_type": question.question_type,
         "category": question.category,
-        "picture": question.picture,
+        "image_path": question.image,
         "class_id": question.class_id,
         "prompt_hash": hashlib.sha256(prompt.text.encode()).hexdigest()[:12],
         "options": question.options,

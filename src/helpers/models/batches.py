@@ -14,12 +14,12 @@ LOGIT_ROWS = 1024  # rows of logits held at a time: 0.6 GB in float32 for Qwen2-
 IGNORED = -100  # the label that cross-entropy ignores
 ChatMessage = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
-PICTURE_KEYS = ("pixel_values", "image_grid_thw", "image_sizes")  # what the families' processors make of images
+IMAGE_KEYS = ("pixel_values", "image_grid_thw", "image_sizes")  # what the families' processors make of images
 
 
-def user(text: str, picture: bool = False) -> ChatMessage:
+def user(text: str, image: bool = False) -> ChatMessage:
     """A user's turn; the image, if any, comes before the text, as in both families' templates."""
-    parts: list[dict[str, str]] = [{"type": "image"}] if picture else []
+    parts: list[dict[str, str]] = [{"type": "image"}] if image else []
     return {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
 
 
@@ -29,7 +29,7 @@ def assistant(text: str) -> ChatMessage:
 
 
 def training_batch(
-    processor: Any, conversations: Sequence[Sequence[ChatMessage]], pictures: Sequence[Image | None], max_length: int
+    processor: Any, conversations: Sequence[Sequence[ChatMessage]], images: Sequence[Image | None], max_length: int
 ) -> Tensors:
     """Input and labels of a batch of conversations, each ending in the assistant's answer; only the answer has labels.
 
@@ -40,7 +40,7 @@ def training_batch(
     """
     chats = [processor.apply_chat_template(list(c), tokenize=False) for c in conversations]
     prompts = prompt_texts(processor, [c[:-1] for c in conversations])
-    batch = encode(processor, chats, pictures)
+    batch = encode(processor, chats, images)
     lengths = batch["attention_mask"].sum(dim=1)
     if int(lengths.max()) > max_length:
         raise ValueError(
@@ -64,14 +64,14 @@ def packed_batch(samples: Sequence[Tensors]) -> dict[str, Any]:
     """
     positions = torch.cat([sample["positions"] for sample in samples], dim=-1)  # axes x tokens
     labels = torch.cat([sample["labels"] for sample in samples], dim=1)
-    pictures = {name: [s[name] for s in samples if name in s] for name in PICTURE_KEYS}
+    images = {name: [s[name] for s in samples if name in s] for name in IMAGE_KEYS}
     return {
         "input_ids": torch.cat([sample["input_ids"] for sample in samples], dim=1),
         "labels": labels,
         "position_ids": positions if len(positions) == 1 else positions.unsqueeze(1),
         "supervised": (labels[0, 1:] != IGNORED).nonzero().squeeze(1),
         "lengths": tuple(sample["input_ids"].shape[1] for sample in samples),
-        **{name: torch.cat([_tiles(tensor) for tensor in found]) for name, found in pictures.items() if found},
+        **{name: torch.cat([_tiles(tensor) for tensor in found]) for name, found in images.items() if found},
     }
 
 
@@ -86,12 +86,12 @@ def prompt_texts(processor: Any, conversations: Sequence[Sequence[ChatMessage]])
 
 
 def encode(
-    processor: Any, texts: Sequence[str], pictures: Sequence[Image | None], padding_side: str = "right"
+    processor: Any, texts: Sequence[str], images: Sequence[Image | None], padding_side: str = "right"
 ) -> Tensors:
     """Tokens, mask and image tensors; padded on the right for reading, on the left for writing."""
-    seen = [picture for picture in pictures if picture is not None]
-    images = {"images": seen} if seen else {}
-    return dict(processor(text=list(texts), **images, padding=True, padding_side=padding_side, return_tensors="pt"))
+    seen = [image for image in images if image is not None]
+    given = {"images": seen} if seen else {}
+    return dict(processor(text=list(texts), **given, padding=True, padding_side=padding_side, return_tensors="pt"))
 
 
 def _answer_length(tokenizer: Any, chat: str, prompt: str) -> int:

@@ -19,7 +19,7 @@ class Memory(Protocol):
 
     def recall(
         self,
-        pictures: "Sequence[torch.Tensor]",
+        images: "Sequence[torch.Tensor]",
         shapes: Sequence[tuple[int, ...]],
         compute: "Callable[[list[int]], list[torch.Tensor]]",
     ) -> "list[torch.Tensor]":

@@ -16,8 +16,8 @@ def _load_processor(path: str) -> LlavaNextProcessor:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    pictures = LlavaNextImageProcessorPil.from_pretrained(path)
-    return LlavaNextProcessor.from_pretrained(path, tokenizer=tokenizer, image_processor=pictures)
+    images = LlavaNextImageProcessorPil.from_pretrained(path)
+    return LlavaNextProcessor.from_pretrained(path, tokenizer=tokenizer, image_processor=images)
 
 
 def _positions(_: Any, sample: Tensors) -> torch.Tensor:

@@ -33,8 +33,8 @@ def _load_processor(path: str) -> Qwen2VLPictureProcessor:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    pictures = Qwen2VLImageProcessorPil.from_pretrained(path)
-    return Qwen2VLPictureProcessor(pictures, tokenizer, chat_template=tokenizer.chat_template)
+    images = Qwen2VLImageProcessorPil.from_pretrained(path)
+    return Qwen2VLPictureProcessor(images, tokenizer, chat_template=tokenizer.chat_template)
 
 
 def _positions(model: Any, sample: Tensors) -> torch.Tensor:
@@ -80,15 +80,15 @@ def _cached_tower(tower: Any, memory: Memory) -> Any:
     whole = tower.forward
 
     def forward(hidden_states: torch.Tensor, grid_thw: torch.Tensor, **_: Any) -> BaseModelOutputWithPooling:
-        pictures = hidden_states.split(grid_thw.prod(dim=1).tolist())  # each patches x pixels
+        images = hidden_states.split(grid_thw.prod(dim=1).tolist())  # each patches x pixels
 
         def compute(missing: list[int]) -> list[torch.Tensor]:
-            pixels = torch.cat([pictures[i] for i in missing])
+            pixels = torch.cat([images[i] for i in missing])
             seen = whole(pixels, grid_thw=grid_thw[missing]).last_hidden_state
-            return list(seen.split([len(pictures[i]) for i in missing]))
+            return list(seen.split([len(images[i]) for i in missing]))
 
         shapes = [tuple(grid) for grid in grid_thw.tolist()]
-        seen = torch.cat(memory.recall(pictures, shapes, compute))
+        seen = torch.cat(memory.recall(images, shapes, compute))
         return BaseModelOutputWithPooling(last_hidden_state=seen, pooler_output=tower.merger(seen))
 
     return forward

@@ -109,13 +109,13 @@ def stand_in(config: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         tokenizer.chat_template = QWEN2_VL_SYSTEM + tokenizer.chat_template
         names = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
         names |= {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
-        pictures = Qwen2VLImageProcessorPil(
+        images = Qwen2VLImageProcessorPil(
             patch_size=14,
             merge_size=2,
             temporal_patch_size=2,
             size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280 * 10},
         )
-        processor: Any = Qwen2VLPictureProcessor(pictures, tokenizer, chat_template=tokenizer.chat_template)
+        processor: Any = Qwen2VLPictureProcessor(images, tokenizer, chat_template=tokenizer.chat_template)
     else:
         names = {"image_token_index": "<image>"}
         side, grid = config["vision_config"]["image_size"], config["image_grid_pinpoints"]

@@ -47,7 +47,7 @@ class Load:
     rank: int
     batch: int
     tokens: int  # text tokens per sample
-    picture_tokens: int  # image tokens per sample, 0 for text-only
+    image_tokens: int  # image tokens per sample, 0 for text-only
     checkpointing: bool
     unpacked: bool = False  # 4-bit weights unpacked once for all steps; "auto" does so only if they fit
 
@@ -99,7 +99,7 @@ def _activations(text: Any, load: Load) -> float:
     In bfloat16 that is about 16 hidden widths and 4 feed-forward widths per token, of 2 bytes each. With checkpointing
     it is only each layer's input, and one whole layer that is being recomputed.
     """
-    tokens = load.batch * (load.tokens + load.picture_tokens)
+    tokens = load.batch * (load.tokens + load.image_tokens)
     whole = tokens * (2 * 16 * text.hidden_size + 2 * 4 * text.intermediate_size)
     kept = tokens * 2 * text.hidden_size if load.checkpointing else whole
     return text.num_hidden_layers * kept + (whole if load.checkpointing else 0)
@@ -110,14 +110,14 @@ def smallest_card(total: float) -> str:
     return next((card for card, size in CARDS.items() if size >= total), "none of the common cards")
 
 
-def tokens_of_picture(path: str | Path, side: int) -> int:
+def tokens_of_image(path: str | Path, side: int) -> int:
     """How many tokens the model's own processor makes of a square image."""
     from PIL import Image
 
     from helpers.models.batches import encode, prompt_texts, user
 
     processor = load_processor(path)
-    prompt = prompt_texts(processor, [[user("?", picture=True)]])
+    prompt = prompt_texts(processor, [[user("?", image=True)]])
     tokens = encode(processor, prompt, [Image.new("RGB", (side, side))])["input_ids"]
     return int((tokens == processor.image_token_id).sum())
 
@@ -133,7 +133,7 @@ def loads(profile: Profile, path: str | Path, tokens: int) -> Iterator[tuple[str
     """What a step has to hold in each mode of a profile, for a text of this many tokens."""
     training = profile.training
     for mode in profile.modes:
-        seen = 0 if mode == "text_only" else tokens_of_picture(path, profile.data.image_size)
+        seen = 0 if mode == "text_only" else tokens_of_image(path, profile.data.image_size)
         yield mode, Load(training.lora_rank, training.batch_size, tokens, seen, training.checkpointed(seen > 0))
 
 
@@ -235,7 +235,7 @@ def print_estimate(path: Path, load: Load) -> None:
 def main(given: argparse.Namespace) -> None:
     """Carry out a command and print its result."""
     if given.what == "estimate":
-        step = (given.rank, given.batch, given.tokens, given.picture_tokens)
+        step = (given.rank, given.batch, given.tokens, given.image_tokens)
         load = Load(*step, given.checkpointing, given.unpack_weights)
         for name in given.models:
             print_estimate(resolve(name) if resolve(name).is_dir() else STAND_IN_FOLDERS / name, load)
@@ -257,7 +257,7 @@ def arguments() -> argparse.ArgumentParser:
     guess.add_argument("--rank", type=int, default=64)
     guess.add_argument("--batch", type=int, default=4)
     guess.add_argument("--tokens", type=int, default=300)
-    guess.add_argument("--picture-tokens", type=int, default=0)
+    guess.add_argument("--image-tokens", type=int, default=0)
     guess.add_argument("--checkpointing", action="store_true")
     guess.add_argument("--unpack-weights", action="store_true", help="with the 4-bit weights unpacked once")
     check = commands.add_parser("check", help="can a profile run on this machine?")

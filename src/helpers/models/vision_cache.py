@@ -15,11 +15,11 @@ from typing import Any, Protocol, Self
 
 import torch
 
-from helpers.models.batches import PICTURE_KEYS
+from helpers.models.batches import IMAGE_KEYS
 from helpers.models.family import Family, plain_model
 from helpers.paths import atomic_write
 
-PICTURES_AT_ONCE = 32
+IMAGES_AT_ONCE = 32
 
 
 class TowerFeatures:
@@ -61,12 +61,12 @@ class TowerFeatures:
 
     def recall(
         self,
-        pictures: Sequence[torch.Tensor],
+        images: Sequence[torch.Tensor],
         shapes: Sequence[tuple[int, ...]],
         compute: Callable[[list[int]], list[torch.Tensor]],
     ) -> list[torch.Tensor]:
         """The features of each image, on the images' device; ``compute`` gets the indices of unknown images."""
-        keys = [_key(picture, shape) for picture, shape in zip(pictures, shapes, strict=True)]
+        keys = [_key(image, shape) for image, shape in zip(images, shapes, strict=True)]
         found = {key: self._read(key) for key in set(keys)}
         missing = [place for key, place in {key: i for i, key in enumerate(keys)}.items() if found[key] is None]
         if missing:
@@ -77,7 +77,7 @@ class TowerFeatures:
                 self._write(keys[place], feature)
         self.computed += len(missing)
         self.remembered += len(keys) - len(missing)
-        return [found[key].to(pictures[0].device) for key in keys]  # type: ignore[union-attr] # none is missing now
+        return [found[key].to(images[0].device) for key in keys]  # type: ignore[union-attr] # none is missing now
 
     def _read(self, key: str) -> torch.Tensor | None:
         if self.folder is None:
@@ -109,15 +109,15 @@ class TowerFeatures:
         return digest.hexdigest()[:16]
 
 
-def _key(picture: torch.Tensor, shape: tuple[int, ...]) -> str:
-    return hashlib.sha256(f"{shape} {tuple(picture.shape)} {picture.dtype}".encode() + _bytes(picture)).hexdigest()[:32]
+def _key(image: torch.Tensor, shape: tuple[int, ...]) -> str:
+    return hashlib.sha256(f"{shape} {tuple(image.shape)} {image.dtype}".encode() + _bytes(image)).hexdigest()[:32]
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
-class _Picture(Protocol):
+class _Image(Protocol):
     """An image that is opened only when the model has to look at it."""
 
     @property
@@ -148,14 +148,14 @@ class FeatureCache:
     computed: int = 0  # images that went through the tower
     _held: OrderedDict[tuple[str, str], Features] = field(default_factory=OrderedDict)
 
-    def of(self, model: Any, processor: Any, pictures: Iterable[_Picture], state: str) -> dict[str, Features]:
+    def of(self, model: Any, processor: Any, images: Iterable[_Image], state: str) -> dict[str, Features]:
         """Features of the images, by their key."""
-        wanted = {picture.key: picture for picture in pictures}
+        wanted = {image.key: image for image in images}
         found = {key: self._held[key, state] for key in wanted if (key, state) in self._held}
         missing = [key for key in wanted if key not in found]
-        for start in range(0, len(missing), PICTURES_AT_ONCE):
-            some = missing[start : start + PICTURES_AT_ONCE]
-            seen = picture_features(model, processor, [wanted[key].open() for key in some])
+        for start in range(0, len(missing), IMAGES_AT_ONCE):
+            some = missing[start : start + IMAGES_AT_ONCE]
+            seen = image_features(model, processor, [wanted[key].open() for key in some])
             found.update(zip(some, seen, strict=True))
         self.computed += len(missing)
         for key, features in found.items():
@@ -168,17 +168,17 @@ class FeatureCache:
 
 
 @torch.inference_mode()
-def picture_features(model: Any, processor: Any, pictures: list[Any]) -> list[Features]:
+def image_features(model: Any, processor: Any, images: list[Any]) -> list[Features]:
     """The features of some images, in one pass through processor, tower and projector."""
     base = plain_model(model)
-    made = processor.image_processor(images=pictures, return_tensors="pt")
-    given = {name: made[name].to(base.device) for name in PICTURE_KEYS if name in made}
+    made = processor.image_processor(images=images, return_tensors="pt")
+    given = {name: made[name].to(base.device) for name in IMAGE_KEYS if name in made}
     embeddings = base.model.get_image_features(**given).pooler_output
-    grids = given["image_grid_thw"].split(1) if "image_grid_thw" in given else [None] * len(pictures)
+    grids = given["image_grid_thw"].split(1) if "image_grid_thw" in given else [None] * len(images)
     return [Features(e.clone(), grid) for e, grid in zip(embeddings, grids, strict=True)]
 
 
-def adapts_pictures(model: Any) -> bool:
+def adapts_images(model: Any) -> bool:
     """Whether an adapter changes anything outside the language model, so that features depend on it."""
     if not hasattr(model, "get_base_model"):
         return False

@@ -16,7 +16,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.images import open_picture
+from helpers.images import open_image
 
 WIDTH, CARD_HEIGHT = 7.0, 1.25  # inches: the whole figure, one card
 RIGHT, WRONG, OTHER = "#009E73", "#D55E00", "#D9D9D9"  # the chosen option if it is right or wrong; the other options
@@ -26,8 +26,8 @@ _WORDS = {
     "with": "with the image",
     "without": "without the image",
     "direct": "asked directly",
-    "describe": "described first",
-    "describe_tuned": "described first, by the tuned model",
+    "describe_then_answer": "described first",
+    "describe_then_answer_tuned": "described first, by the tuned model",
 }
 
 
@@ -75,9 +75,9 @@ def answer_cards(rows: pd.DataFrame, folder: Path, questions: list[str], by: str
             line[1].set_visible(len(found) > 0)
             if len(found):
                 _bars(line[1], found.iloc[0], _WORDS.get(str(way), str(way)))
-        picture = card["picture"].iloc[0]
-        if picture and (folder / picture).is_file():
-            axes[0][0].imshow(open_picture(folder / picture), interpolation="nearest")
+        image = card["image_path"].iloc[0]
+        if image and (folder / image).is_file():
+            axes[0][0].imshow(open_image(folder / image), interpolation="nearest")
     return figure
 
 

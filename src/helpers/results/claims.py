@@ -70,7 +70,7 @@ def claims(tables: Tables) -> list[Claim]:
     """Every claim that a run of this project can test, in the paper's order."""
     return [
         _lift(tables, "type1", "direct", "Training on text alone teaches recognition in images (asked directly)"),
-        _lift(tables, "type1", "describe", "The same, if the model describes the image first (ours)"),
+        _lift(tables, "type1", "describe_then_answer", "The same, if the model describes the image first (ours)"),
         _level(tables),
         _lift(tables, "type2", "direct", "Training on text alone improves reasoning about images (asked directly)"),
         _needs_the_image(tables),
@@ -197,7 +197,7 @@ def describing(tables: Tables) -> list[str]:
     for mode in () if "table1" in tables.doubts else ("text_only", "image_text", "base"):
         changes = []
         for name, of in _groups(tables.table1):
-            direct, described = (_cell(of, mode, answering) for answering in ("direct", "describe"))
+            direct, described = (_cell(of, mode, answering) for answering in ("direct", "describe_then_answer"))
             if direct is not None and described is not None:
                 changes.append(f"{name} {described['type1'] - direct['type1']:+.1f}")
         said += [f"{label(mode).capitalize()}: {'; '.join(changes)}."] if changes else []
@@ -205,7 +205,9 @@ def describing(tables: Tables) -> list[str]:
 
 
 def _asked(answering: str) -> str:
-    return {"direct": "when asked directly", "describe": "when describing first"}.get(answering, label(answering))
+    return {"direct": "when asked directly", "describe_then_answer": "when describing first"}.get(
+        answering, label(answering)
+    )
 
 
 def _saved(tables: Tables) -> str:

@@ -46,7 +46,7 @@ class Card:
     question: str
     options: tuple[str, ...]
     correct: int
-    picture: str | None  # as a data URL, for a self-contained page
+    image: str | None  # as a data URL, for a self-contained page
     answers: tuple[CardAnswer, ...]
 
 
@@ -90,9 +90,9 @@ def choose_examples(rows: pd.DataFrame, type1: int, type2: int, seed: int) -> li
     return chosen
 
 
-def data_address(picture: bytes, kind: str) -> str:
+def data_address(image: bytes, kind: str) -> str:
     """A file's bytes as a data URL, so that the page needs no second file."""
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
 
 
 def _questions(run: Path, domain: str) -> dict[str, tuple[Question, Path]]:
@@ -109,7 +109,7 @@ def _card(rows: pd.DataFrame, asked: tuple[Question, Path] | None) -> Card:
         question=asked[0].question if asked else "",
         options=tuple(first["options"]),
         correct=int(first["answer"]),
-        picture=_picture(asked[1] / str(first["picture"])) if asked and first["picture"] else None,
+        image=_image(asked[1] / str(first["image_path"])) if asked and first["image_path"] else None,
         answers=tuple(_answer(row) for _, row in rows.iterrows()),
     )
 
@@ -125,11 +125,11 @@ def _answer(row: Any) -> CardAnswer:
     )
 
 
-def _picture(path: Path) -> str | None:
+def _image(path: Path) -> str | None:
     if not path.is_file():
         return None
-    with Image.open(path) as picture:
-        small = picture.convert("RGB")
+    with Image.open(path) as image:
+        small = image.convert("RGB")
     small.thumbnail((_SIDE, _SIDE))
     memory = io.BytesIO()
     kind = "png" if path.suffix.lower() == ".png" else "jpeg"

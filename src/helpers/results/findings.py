@@ -33,7 +33,7 @@ class Rule:
     relation: Relation
     rival: Mapping[str, Any] = field(default_factory=dict)
     measure: str = "type1"
-    ways: tuple[str, ...] = ("direct", "describe")  # the subject's prompting strategies
+    ways: tuple[str, ...] = ("direct", "describe_then_answer")  # the subject's prompting strategies
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Claim:
 
 
 TEXT, BOTH = {"mode": "text_only"}, {"mode": "image_text"}
-_DIRECT, _DESCRIBE = {"answering": "direct"}, {"answering": "describe"}
+_DIRECT, _DESCRIBE = {"answering": "direct"}, {"answering": "describe_then_answer"}
 _OWN = {"variant": "own descriptions"}
 RULES = (
     Rule(
@@ -72,11 +72,11 @@ RULES = (
     ),
     Rule(
         "After text-only training, the model recognises better if it describes the image first",
-        "answering", {**TEXT, **_OWN, **_DESCRIBE}, "above", {**TEXT, **_OWN, **_DIRECT}, ways=("describe",),
+        "answering", {**TEXT, **_OWN, **_DESCRIBE}, "above", {**TEXT, **_OWN, **_DIRECT}, ways=("describe_then_answer",),
     ),
     Rule(
         "The same holds after image-text training (does only text-only training gain?)",
-        "answering", {**BOTH, **_OWN, **_DESCRIBE}, "above", {**BOTH, **_OWN, **_DIRECT}, ways=("describe",),
+        "answering", {**BOTH, **_OWN, **_DESCRIBE}, "above", {**BOTH, **_OWN, **_DIRECT}, ways=("describe_then_answer",),
     ),
     Rule(
         "Describing first is no shortcut: with shuffled descriptions, it stays at chance too",
@@ -120,7 +120,7 @@ RULES = (
     ),
     Rule(
         "An image of another class is no better than none",
-        "pictures", {**TEXT, "image": "other"}, "not above", {**TEXT, "image": "without"},
+        "images", {**TEXT, "image": "other"}, "not above", {**TEXT, "image": "without"},
     ),
 )  # fmt: skip
 

@@ -38,7 +38,7 @@ def settings(folder: str | Path) -> dict[str, object]:
         raise ValueError(
             f"{folder} has {len(own.findings.problems)} problem(s); `./run_all.sh own validate FOLDER` lists them"
         )
-    modes = ["text_only", *(["image_text"] if own.trains_on_pictures() else [])]
+    modes = ["text_only", *(["image_text"] if own.trains_on_images() else [])]
     return {"domains.own.path": str(Path(folder)), "modes": modes}
 
 
@@ -70,10 +70,10 @@ def _everything(own: OwnFolder) -> OwnDomain:
 
 def _what_there_is(own: OwnFolder) -> Iterator[str]:
     train = sum(len(thing.train) for thing in own.classes)
-    yield f"{len(own.classes)} classes, {train} training and {len(own.test_pictures())} test images"
+    yield f"{len(own.classes)} classes, {train} training and {len(own.test_images())} test images"
     with_text = len(own.classes) - len(_everything(own).without_text())
     yield f"texts: {with_text} classes have one; those of the other {len(own.classes) - with_text} are generated"
-    silent = [thing.class_id for thing in _everything(own).without_text() if not thing.look]
+    silent = [thing.class_id for thing in _everything(own).without_text() if not thing.appearance]
     if silent:
         yield (
             f"NOTE    the appearance of {_listed(silent)} is not described: no text and no column look:... Nothing "
@@ -95,7 +95,7 @@ def _what_would_run(own: OwnFolder, folder: str) -> Iterator[str]:
     yield f"questions, {made}: {asked[1]} of type 1 (what is it?), {asked[2]} of type 2 (what is known about it?)"
     facts = ", ".join(own.facts_to_ask()) or "none: a column fact:... needs at least four different values"
     yield f"facts to ask about: {facts}"
-    if own.trains_on_pictures():
+    if own.trains_on_images():
         yield "would run: untuned, text only, image and text"
     else:
         lacking = [thing.class_id for thing in own.classes if not thing.train]
@@ -113,7 +113,7 @@ def _what_it_tells(own: OwnFolder) -> Iterator[str]:
         found = f"a gain of {100 * gain:.0f} points over chance is found in four of five studies"
         found = found if gain < 0.75 else "too few to find any gain reliably"
         yield f"type {kind}: {n} questions: accuracy is known to within ±{half_width(n):.0f} points; {found}"
-    if own.trains_on_pictures():
+    if own.trains_on_images():
         enough = needed(2 * 0.8 * 0.2, 0.0, MARGIN / 100)
         yield (
             f"to show that text is within {MARGIN:g} points of images takes about {enough} questions of a type if both "

@@ -29,7 +29,7 @@ MARGIN = 10.0  # points that one would give up to need no images; a convention, 
 Z, Z_POWER = float(norm.ppf(1 - ALPHA / 2)), float(norm.ppf(POWER))
 MOST_QUESTIONS = 10_000  # above it, only "more than" is said
 TEXT, BASE, IMAGE = "text_only", "base", "image_text"
-PREFERRED = "describe"
+PREFERRED = "describe_then_answer"
 _TYPES = {1: "recognition", 2: "reasoning"}
 _COSTS = ["seconds", "peak_memory_mb", "energy_wh"]
 

@@ -19,8 +19,8 @@ from itertools import product
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from helpers.synthetic.appearances import BUTTERFLY, NONE, Appearance
 from helpers.synthetic.canvas import INK, SCALE, Colour, finish, palette_colour, shade
-from helpers.synthetic.looks import BUTTERFLY, NONE, Look
 
 Point = tuple[float, float]
 Line = np.ndarray  # (points, 2)
@@ -153,28 +153,35 @@ PUPILS: tuple[Colour, Colour] = ((20, 18, 22), (250, 250, 244))  # for light rin
 COLOURED = ("wing_colour", "hindwing_colour", "pattern_colour", "border_colour")
 
 
-def draw_butterfly(look: Look, rng: random.Random, size: int = 56) -> Image.Image:
+def draw_butterfly(appearance: Appearance, rng: random.Random, size: int = 56) -> Image.Image:
     """The butterfly with this look as an RGB image, ``size`` x ``size``; pose, light and background come from ``rng``.
 
     Raises ``ValueError`` for a look outside the vocabulary.
     """
-    BUTTERFLY.check(look)
+    BUTTERFLY.check(appearance)
     plate = _map if size <= LARGEST_KEPT else _map.__wrapped__
-    drawn = plate(look["shape"], look["pattern"], look["border_colour"] != NONE, look["body"], look["antennae"], size)
+    drawn = plate(
+        appearance["shape"],
+        appearance["pattern"],
+        appearance["border_colour"] != NONE,
+        appearance["body"],
+        appearance["antennae"],
+        size,
+    )
     drawn = drawn.copy()
-    drawn.putpalette(_colours(look, rng), "RGBA")
+    drawn.putpalette(_colours(appearance, rng), "RGBA")
     return finish(drawn, rng, size)
 
 
-def _colours(look: Look, rng: random.Random) -> bytes:
+def _colours(appearance: Appearance, rng: random.Random) -> bytes:
     """The colour table of a map: one RGBA entry per ``Part``; NOTHING is transparent.
 
     Absent parts draw from ``rng`` too, so that looks differ in nothing but their parts.
     """
-    ground = look["wing_colour"]
-    names = [ground if look[role] == NONE else look[role] for role in COLOURED]
+    ground = appearance["wing_colour"]
+    names = [ground if appearance[role] == NONE else appearance[role] for role in COLOURED]
     forewing, hindwing, pattern, border = (palette_colour(name, rng) for name in names)
-    if look["hindwing_colour"] == ground:
+    if appearance["hindwing_colour"] == ground:
         hindwing = forewing
     table = {
         Part.FOREWING: forewing,

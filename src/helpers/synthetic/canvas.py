@@ -10,7 +10,7 @@ import random
 
 from PIL import Image, ImageDraw
 
-from helpers.synthetic.looks import PALETTE
+from helpers.synthetic.appearances import PALETTE
 
 Colour = tuple[int, int, int]
 
@@ -78,9 +78,9 @@ def finish(drawn: Image.Image, rng: random.Random, size: int) -> Image.Image:
     The layer is RGBA, or mode P with an RGBA palette whose entry 0 is transparent.
     """
     posed = _pose(drawn, rng).convert("RGBA").reduce(SCALE)
-    picture = draw_background(size, rng)
-    picture.paste(posed, mask=posed)
-    return _light(picture, rng)
+    image = draw_background(size, rng)
+    image.paste(posed, mask=posed)
+    return _light(image, rng)
 
 
 def _pose(drawn: Image.Image, rng: random.Random) -> Image.Image:
@@ -95,9 +95,9 @@ def _pose(drawn: Image.Image, rng: random.Random) -> Image.Image:
     return drawn.transform(drawn.size, Image.Transform.AFFINE, back)
 
 
-def _light(picture: Image.Image, rng: random.Random) -> Image.Image:
+def _light(image: Image.Image, rng: random.Random) -> Image.Image:
     """Slightly brighter or darker overall, with noise of about 4 of 255."""
     light = rng.uniform(0.94, 1.05)  # blending beyond 1 extrapolates away from black, and clips
-    lit = Image.blend(Image.new("RGB", picture.size), picture, light)
-    grain = Image.frombytes("RGB", picture.size, rng.randbytes(3 * picture.width * picture.height))
+    lit = Image.blend(Image.new("RGB", image.size), image, light)
+    grain = Image.frombytes("RGB", image.size, rng.randbytes(3 * image.width * image.height))
     return Image.blend(lit, grain, 0.03)

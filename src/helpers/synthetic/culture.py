@@ -1,4 +1,4 @@
-"""Korean objects, drawn as pictograms from the parts of ``looks.CULTURE``.
+"""Korean objects, drawn as pictograms from the parts of ``appearances.CULTURE``.
 
 A form is a silhouette, given as polygons in percent of the image's side (y points down). Everything that depends only
 on the form is a mask, made once and cached. An image is a few colours painted through masks, in this order: contour,
@@ -15,8 +15,8 @@ from functools import cache
 
 from PIL import Image, ImageChops, ImageDraw
 
+from helpers.synthetic.appearances import CULTURE, NONE, Appearance
 from helpers.synthetic.canvas import SCALE, Colour, finish, layer, palette_colour, shade
-from helpers.synthetic.looks import CULTURE, NONE, Look
 
 Points = tuple[tuple[float, float], ...]
 
@@ -239,23 +239,23 @@ METAL: Colour = (88, 84, 92)
 LEAF: Colour = (110, 190, 30)
 
 
-def draw_culture(look: Look, rng: random.Random, size: int = 56) -> Image.Image:
+def draw_culture(appearance: Appearance, rng: random.Random, size: int = 56) -> Image.Image:
     """The object with this look as an RGB image, ``size`` x ``size``; all randomness comes from ``rng``."""
-    CULTURE.check(look)
-    form, body = look["form"], palette_colour(look["colour"], rng)
-    trim = body if look["trim_colour"] == NONE else palette_colour(look["trim_colour"], rng)
+    CULTURE.check(appearance)
+    form, body = appearance["form"], palette_colour(appearance["colour"], rng)
+    trim = body if appearance["trim_colour"] == NONE else palette_colour(appearance["trim_colour"], rng)
     drawn = layer(size)
     drawn.paste(shade(trim, 0.5), mask=_silhouette(form, size, 0))
     drawn.paste(trim, mask=_silhouette(form, size, CONTOUR))
-    inner = _silhouette(form, size, CONTOUR if look["trim_colour"] == NONE else TRIM)
+    inner = _silhouette(form, size, CONTOUR if appearance["trim_colour"] == NONE else TRIM)
     drawn.paste(body, mask=inner)
-    if look["pattern"] != "plain":
-        cloth = ImageChops.logical_and(inner, _shifted(look["pattern"], rng, size))
-        drawn.paste(palette_colour(look["pattern_colour"], rng), mask=cloth)
+    if appearance["pattern"] != "plain":
+        cloth = ImageChops.logical_and(inner, _shifted(appearance["pattern"], rng, size))
+        drawn.paste(palette_colour(appearance["pattern_colour"], rng), mask=cloth)
     drawn.paste(_relief(body), mask=_lines(form, size))
     drawn.paste((0, 0, 0, 0), mask=_holes(form, size))
-    if look["accent"] != NONE:
-        drawn.alpha_composite(_accent(look["accent"], form, size))
+    if appearance["accent"] != NONE:
+        drawn.alpha_composite(_accent(appearance["accent"], form, size))
     return finish(drawn, rng, size)
 
 

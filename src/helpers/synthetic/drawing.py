@@ -4,15 +4,15 @@ import random
 
 from PIL import Image
 
+from helpers.synthetic.appearances import Appearance
 from helpers.synthetic.butterfly import draw_butterfly
 from helpers.synthetic.culture import draw_culture
-from helpers.synthetic.looks import Look
 
 DRAWINGS = {"butterfly": draw_butterfly, "culture": draw_culture}
 
 
-def draw(domain: str, look: Look, rng: random.Random, size: int = 56) -> Image.Image:
+def draw(domain: str, appearance: Appearance, rng: random.Random, size: int = 56) -> Image.Image:
     """The look as an RGB image, ``size`` x ``size``; pose, light and background come from ``rng``."""
     if domain not in DRAWINGS:
         raise ValueError(f"domain is {domain!r}; the drawn domains are {', '.join(DRAWINGS)}")
-    return DRAWINGS[domain](look, rng, size)
+    return DRAWINGS[domain](appearance, rng, size)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from helpers.rows import read_csv_rows
-from helpers.synthetic.looks import FACTS_TABLES, VOCABULARIES, Look
+from helpers.synthetic.appearances import FACTS_TABLES, VOCABULARIES, Appearance
 
 ONSETS = (
     *"b c d f g h j k l m n p r s t v w y z".split(),
@@ -35,7 +35,7 @@ class InventedClass:
 
     domain: str
     name: str
-    look: Look
+    appearance: Appearance
     facts: dict[str, str]
 
 
@@ -70,13 +70,13 @@ def invent_classes(domain: str, count: int, seed: int) -> list[InventedClass]:
     rng = random.Random(f"{domain}-{seed}")
     vocabulary = VOCABULARIES[domain]
     names: set[str] = set()
-    looks: set[tuple[str, ...]] = set()
+    appearances: set[tuple[str, ...]] = set()
     classes: list[InventedClass] = []
     while len(classes) < count:
-        name, look = invent_name(domain, rng), vocabulary.sample(rng)
-        if name in names or tuple(look.values()) in looks:
+        name, appearance = invent_name(domain, rng), vocabulary.sample(rng)
+        if name in names or tuple(appearance.values()) in appearances:
             continue
         names.add(name)
-        looks.add(tuple(look.values()))
-        classes.append(InventedClass(domain, name, look, vocabulary.sample_facts(rng)))
+        appearances.add(tuple(appearance.values()))
+        classes.append(InventedClass(domain, name, appearance, vocabulary.sample_facts(rng)))
     return classes

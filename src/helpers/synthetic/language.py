@@ -12,7 +12,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from helpers.synthetic.looks import NONE, VOCABULARIES, Look, Vocabulary
+from helpers.synthetic.appearances import NONE, VOCABULARIES, Appearance, Vocabulary
 
 HELD_OUT = -1  # index of the held-out wording in every list of wordings below
 
@@ -217,17 +217,21 @@ def subject(domain: str, name: str | None = None) -> str:
     return f"the {name}" if domain == "butterfly" else name
 
 
-def phrases(vocabulary: Vocabulary, look: Mapping[str, str]) -> dict[str, str]:
+def phrases(vocabulary: Vocabulary, appearance: Mapping[str, str]) -> dict[str, str]:
     """The look's values as phrases; absent parts are stated ("no pattern"), since silence teaches nothing."""
-    said = dict(look)
-    said["pattern"] = "no pattern" if look["pattern"] == "plain" else f"{look['pattern_colour']} {look['pattern']}"
+    said = dict(appearance)
+    said["pattern"] = (
+        "no pattern" if appearance["pattern"] == "plain" else f"{appearance['pattern_colour']} {appearance['pattern']}"
+    )
     if vocabulary.domain == "butterfly":
-        said["border"] = "no border" if look["border_colour"] == NONE else f"a {look['border_colour']} border"
+        said["border"] = (
+            "no border" if appearance["border_colour"] == NONE else f"a {appearance['border_colour']} border"
+        )
         said["border_colour"] = said["border"]
     else:
-        said["trim"] = "no trim" if look["trim_colour"] == NONE else f"a {look['trim_colour']} trim"
+        said["trim"] = "no trim" if appearance["trim_colour"] == NONE else f"a {appearance['trim_colour']} trim"
         said["trim_colour"] = said["trim"]
-        accent = look["accent"]
+        accent = appearance["accent"]
         said["accent"] = "no accent" if accent == NONE else accent if accent == "steam" else f"a {accent}"
     return said
 
@@ -242,10 +246,10 @@ def possessive(text: str) -> str:
     return text.replace("The caterpillars of it ", "Its caterpillars ")
 
 
-def describe(domain: str, look: Look, wording: int, name: str | None = None) -> str:
+def describe(domain: str, appearance: Appearance, wording: int, name: str | None = None) -> str:
     """What a thing looks like, in two or three sentences of the given wording."""
     who = subject(domain, name)
-    said = phrases(VOCABULARIES[domain], look)
+    said = phrases(VOCABULARIES[domain], appearance)
     return tidy(DESCRIPTIONS[domain][wording].format(S=capitalise(who), s=who, **said))
 
 
@@ -260,9 +264,9 @@ def name_answer(domain: str, name: str) -> str:
     return NAMING[domain].answer.format(s=subject(domain, name))
 
 
-def visual_answer(domain: str, look: Look, part: str) -> str:
+def visual_answer(domain: str, appearance: Appearance, part: str) -> str:
     """The sentence that states one part of a look."""
-    said = phrases(VOCABULARIES[domain], look)
+    said = phrases(VOCABULARIES[domain], appearance)
     return tidy(VISUAL[domain][part].answer.format(v=said[part]))
 
 

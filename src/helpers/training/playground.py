@@ -26,12 +26,14 @@ def edited(text: ClassText, replacements: Mapping[str, str]) -> ClassText:
 
     Raises ``ValueError`` for a word that does not occur, since the edit would silently do nothing.
     """
-    look = text.look
-    if missing := [word for word in replacements if word not in look]:
-        raise ValueError(f"the description of {text.name} does not contain {', '.join(missing)}; it reads: {look!r}")
+    appearance = text.appearance
+    if missing := [word for word in replacements if word not in appearance]:
+        raise ValueError(
+            f"the description of {text.name} does not contain {', '.join(missing)}; it reads: {appearance!r}"
+        )
     for word, new in replacements.items():
-        look = look.replace(word, new)
-    return text.model_copy(update={"look": look})
+        appearance = appearance.replace(word, new)
+    return text.model_copy(update={"appearance": appearance})
 
 
 def retrain(

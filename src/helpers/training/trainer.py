@@ -23,10 +23,10 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from helpers.config.training import Training
-from helpers.images import open_picture
+from helpers.images import open_image
 from helpers.models.adapter_card import revision_of, write_adapter_card
 from helpers.models.adapters import trainable_groups
-from helpers.models.batches import PICTURE_KEYS, ChatMessage, Tensors, packed_batch, training_batch
+from helpers.models.batches import IMAGE_KEYS, ChatMessage, Tensors, packed_batch, training_batch
 from helpers.models.family import Family, plain_model
 from helpers.models.loading import counted_tower
 from helpers.models.unpacking import unpacked_weights
@@ -48,7 +48,7 @@ class Conversation:
     """A sample in the form the model gets."""
 
     messages: list[ChatMessage]
-    picture: Path | None
+    image: Path | None
 
 
 class Conversations(list[Conversation]):
@@ -58,7 +58,7 @@ class Conversations(list[Conversation]):
         super().__init__(
             Conversation(
                 messages=[message.model_dump() for message in sample.messages],
-                picture=Path(folder) / sample.pictures[0] if sample.pictures else None,
+                image=Path(folder) / sample.images[0] if sample.images else None,
             )
             for sample in samples
         )
@@ -71,8 +71,8 @@ class Collator:
         self.processor, self.max_pixels = processor, max_pixels
 
     def __call__(self, conversations: Sequence[Conversation]) -> Tensors:
-        pictures = [open_picture(c.picture, self.max_pixels) if c.picture else None for c in conversations]
-        return training_batch(self.processor, [c.messages for c in conversations], pictures, MAX_LENGTH)
+        images = [open_image(c.image, self.max_pixels) if c.image else None for c in conversations]
+        return training_batch(self.processor, [c.messages for c in conversations], images, MAX_LENGTH)
 
 
 class PackedCollator:
@@ -92,7 +92,7 @@ class PackedCollator:
         if (kept := self.kept.get(id(conversation))) is not None:
             return kept
         sample = self.plain([conversation])
-        names = ("input_ids", "labels", *PICTURE_KEYS)
+        names = ("input_ids", "labels", *IMAGE_KEYS)
         tensors = {name: sample[name] for name in names if name in sample}
         tensors["positions"] = self.family.positions(self.model, sample)
         size = sum(tensor.nbytes for tensor in tensors.values())
@@ -132,8 +132,8 @@ class CountingTrainer(Trainer):
             return packed_loss(model, inputs) / labels
 
 
-def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures: bool = False) -> TrainingArguments:
-    """The settings as the Trainer's arguments, as in notebook 03. ``pictures``: whether any sample has an image."""
+def trainer_arguments(settings: Training, output_dir: Path, seed: int, images: bool = False) -> TrainingArguments:
+    """The settings as the Trainer's arguments, as in notebook 03. ``images``: whether any sample has an image."""
     return TrainingArguments(
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps or -1,
@@ -148,7 +148,7 @@ def trainer_arguments(settings: Training, output_dir: Path, seed: int, pictures:
         bf16=settings.dtype == "bfloat16",
         seed=seed,
         data_seed=seed,
-        **bookkeeping(settings, output_dir, pictures),
+        **bookkeeping(settings, output_dir, images),
     )
 
 
@@ -166,9 +166,9 @@ def default_optimizer() -> str:
     return "paged_adamw_8bit" if torch.cuda.is_available() else "adamw_torch_fused"
 
 
-def bookkeeping(settings: Training, output_dir: Path, pictures: bool = False) -> dict[str, Any]:
+def bookkeeping(settings: Training, output_dir: Path, images: bool = False) -> dict[str, Any]:
     """The Trainer's other arguments: where it runs, what it saves and logs, and what it recomputes."""
-    checkpointed = settings.checkpointed(pictures)
+    checkpointed = settings.checkpointed(images)
     return {
         "output_dir": str(output_dir),
         "activation_checkpointing": checkpointed,
@@ -244,8 +244,8 @@ def finetune(
     saving. Raises ``RuntimeError`` if memory runs out or the loss is not finite.
     """
     output = Path(output_dir)
-    pictures = any(sample.pictures for sample in samples)
-    arguments = arguments or trainer_arguments(settings, output / "checkpoints", seed, pictures)
+    images = any(sample.images for sample in samples)
+    arguments = arguments or trainer_arguments(settings, output / "checkpoints", seed, images)
     checkpoints = output / "checkpoints" / fingerprint(model, samples, settings, arguments)
     arguments = replace(arguments, output_dir=str(checkpoints))
     plain = Collator(processor, settings.max_pixels)

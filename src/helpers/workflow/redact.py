@@ -33,7 +33,7 @@ NO_KEYS = {"none", "null", "empty", "dummy", "ollama", "token", "test", "fake", 
 CUT = 16  # characters at either end that identify a key in a shortened message
 LEVELS = 5  # of nested escaping
 GENERIC_USERS = {"root", "user", "admin", "ubuntu", "debian", "runner", "jovyan", "nobody", "home", "mambauser"}
-_PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf"}  # in a notebook's outputs
+_IMAGES = {"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf"}  # in a notebook's outputs
 _LOGIN = re.compile(r"://([^\s:@/]*)(?::([^\s]*))?@")  # in the address of a proxy, an index or a database
 _ESCAPE = re.compile(
     r"""(?P<bytes>(?:\\x[\da-fA-F]{2}|%[\da-fA-F]{2})+) | (?P<utf16>(?:\\u[\da-fA-F]{4})+)
@@ -279,7 +279,7 @@ def scrub(value: Any) -> Any:
 def _scrubbed(value: Any, redact: Redactor, names: _Substitution) -> Any:
     if isinstance(value, Mapping):
         return {
-            redact(k) if isinstance(k, str) else k: item if str(k) in _PICTURES else _scrubbed(item, redact, names)
+            redact(k) if isinstance(k, str) else k: item if str(k) in _IMAGES else _scrubbed(item, redact, names)
             for k, item in value.items()
         }
     if isinstance(value, list) and all(isinstance(line, str) for line in value):

@@ -24,13 +24,13 @@ MILLION = 1_000_000
 
 @dataclass(frozen=True)
 class Price:
-    """Prices per million tokens; an image counts as ``picture_base`` tokens plus ``picture_tile`` per tile."""
+    """Prices per million tokens; an image counts as ``image_base`` tokens plus ``image_tile`` per tile."""
 
     tokens_in: float
     tokens_out: float
     currency: str = "USD"
-    picture_base: int = 85
-    picture_tile: int = 170
+    image_base: int = 85
+    image_tile: int = 170
 
     def cost(self, tokens_in: int, tokens_out: int) -> float:
         return (tokens_in * self.tokens_in + tokens_out * self.tokens_out) / MILLION
@@ -47,7 +47,7 @@ def price_of(settings: Writer, table: Path = TABLE) -> Price:
     row = rows.get(re.sub(r"-\d{4}-\d{2}-\d{2}$", "", settings.model))
     listed = _from_row(row) if row else Price(0, 0)
     if settings.price_in is not None and settings.price_out is not None:
-        return Price(settings.price_in, settings.price_out, listed.currency, listed.picture_base, listed.picture_tile)
+        return Price(settings.price_in, settings.price_out, listed.currency, listed.image_base, listed.image_tile)
     if row is None:
         raise ValueError(
             f"writer.model is {settings.model!r}, whose price is not in {table.name} ({', '.join(rows)}); give "
@@ -57,8 +57,8 @@ def price_of(settings: Writer, table: Path = TABLE) -> Price:
 
 
 def _from_row(row: dict[str, str]) -> Price:
-    pictures = int(row["picture_base"]), int(row["picture_tile"])
-    return Price(float(row["price_in"]), float(row["price_out"]), row["currency"], *pictures)
+    images = int(row["image_base"]), int(row["image_tile"])
+    return Price(float(row["price_in"]), float(row["price_out"]), row["currency"], *images)
 
 
 def expected_tokens(texts: list[str]) -> int:
@@ -71,12 +71,12 @@ def most_tokens(texts: list[str]) -> int:
     return sum(len(text.encode()) + TOKENS_A_MESSAGE for text in texts)
 
 
-def priced_picture_tokens(price: Price, width: int, height: int) -> int:
+def priced_image_tokens(price: Price, width: int, height: int) -> int:
     """OpenAI's rule for GPT-4o: scale down to 2048 pixels, then to 768 on the short side, and count tiles of 512."""
     scale = min(1.0, 2048 / max(width, height))
     scale *= min(1.0, 768 / (min(width, height) * scale))
     tiles = math.ceil(width * scale / 512) * math.ceil(height * scale / 512)
-    return price.picture_base + price.picture_tile * tiles
+    return price.image_base + price.image_tile * tiles
 
 
 class OverBudget(Exception):

@@ -86,23 +86,23 @@ def contradiction_faults(text: str, column: str, own: str | None, every: Iterabl
     return [f"the data says {column} = {own!r}, the text says {', '.join(map(repr, others))}"] if others else []
 
 
-def rival_faults(look: str, rivals: Iterable[str]) -> list[str]:
+def rival_faults(appearance: str, rivals: Iterable[str]) -> list[str]:
     """The look is nearly the same as another class's, which is quoted as data, since a writer wrote it too."""
-    near = [rival for rival in rivals if fuzz.token_sort_ratio(look, rival) >= _NEAR]
+    near = [rival for rival in rivals if fuzz.token_sort_ratio(appearance, rival) >= _NEAR]
     said = "look is nearly the same as that of another class; say what tells them apart"
-    return [f"{said}: <data>{as_data({'look': near[0]})}</data>"] if near else []
+    return [f"{said}: <data>{as_data({'appearance': near[0]})}</data>"] if near else []
 
 
-def near_duplicates(looks: Sequence[tuple[str, str]]) -> list[int]:
-    """Indices of looks that are nearly the same as an earlier one of *another* class; ``looks``: (class, look)."""
-    if not looks:
+def near_duplicates(appearances: Sequence[tuple[str, str]]) -> list[int]:
+    """Indices of looks that are nearly the same as an earlier one of *another* class; ``appearances``: (class, look)."""
+    if not appearances:
         return []
-    texts = [look for _, look in looks]
+    texts = [appearance for _, appearance in appearances]
     close = process.cdist(texts, texts, scorer=fuzz.token_sort_ratio, score_cutoff=_NEAR, workers=1)
     return [
         late
-        for late in range(len(looks))
-        if any(close[late][early] and looks[late][0] != looks[early][0] for early in range(late))
+        for late in range(len(appearances))
+        if any(close[late][early] and appearances[late][0] != appearances[early][0] for early in range(late))
     ]
 
 

@@ -34,7 +34,7 @@ class _Form(BaseModel):
 class Described(_Form):
     """The form of a reply that describes a class."""
 
-    look: str
+    appearance: str
     background: str
 
 
@@ -67,7 +67,7 @@ class WriterRequest:
     messages: tuple[ApiMessage, ...]
     form: type[BaseModel]
     settings: Writer
-    picture: Path | None = None  # goes before the user's first message
+    image: Path | None = None  # goes before the user's first message
 
     @cached_property
     def key(self) -> str:
@@ -77,7 +77,7 @@ class WriterRequest:
             "model": portable(self.settings.model),
             "messages": self.messages,
             "form": schema_of(self.form),
-            "picture": sha256(self.picture) if self.picture else None,
+            "image": sha256(self.image) if self.image else None,
         }
         return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
@@ -102,7 +102,7 @@ class Task:
     settings: Writer
     data: dict[str, Any]
     form: type[BaseModel]
-    picture: Path | None
+    image: Path | None
     faults: Callable[["Task", Any], list[str]]
     rivals: tuple[str, ...] = ()  # looks of other classes from which this one must differ
     values: dict[str, frozenset[str]] = field(default_factory=dict)  # for the columns in `prompt.not_other`
@@ -121,7 +121,7 @@ class Task:
             {"role": "system", "content": system},
             {"role": "user", "content": user_message(self.prompt, self.data)},
         )
-        return WriterRequest(messages, self.form, self.settings, self.picture)
+        return WriterRequest(messages, self.form, self.settings, self.image)
 
     def read(self, reply: CachedReply) -> tuple[Any, list[str]]:
         """The value, and its faults."""
@@ -160,7 +160,7 @@ def conversation(task: Task) -> Generator[WriterRequest, CachedReply, Outcome]:
 
 def _vocabulary(every: Sequence[Subject], column: str) -> frozenset[str]:
     """All values of one column of the facts table."""
-    return frozenset(value for one in every if (value := {**one.look, **one.facts}.get(column)))
+    return frozenset(value for one in every if (value := {**one.appearance, **one.facts}.get(column)))
 
 
 def text_tasks(
@@ -177,7 +177,7 @@ def text_tasks(
             settings=settings,
             data=_data(one, settings, wording=wording, wordings=wordings),
             form=Described,
-            picture=_shown(one, settings, folder),
+            image=_shown(one, settings, folder),
             faults=_text_faults,
             values={column: values[column] for column in prompts[one.domain].not_other},
         )
@@ -199,7 +199,7 @@ def question_tasks(
             settings=settings,
             data=_data(one, settings, count=min(most, counts[one.class_id])),
             form=WrittenQuestion,
-            picture=_shown(one, settings, folder),
+            image=_shown(one, settings, folder),
             faults=_question_faults,
         )
         for one in every
@@ -208,7 +208,7 @@ def question_tasks(
 
 
 def _data(one: Subject, settings: Writer, **more: int) -> dict[str, Any]:
-    table = {**one.look, **one.facts}
+    table = {**one.appearance, **one.facts}
     known = {
         "name": one.name,
         "call_it": one.refers,
@@ -220,22 +220,22 @@ def _data(one: Subject, settings: Writer, **more: int) -> dict[str, Any]:
 
 
 def _shown(one: Subject, settings: Writer, folder: Path) -> Path | None:
-    return folder / one.picture if settings.with_image and one.picture else None
+    return folder / one.image if settings.with_image and one.image else None
 
 
 def _text_faults(task: Task, said: Described) -> list[str]:
     one, prompt = task.subject, task.prompt
-    table, names = {**one.look, **one.facts}, (one.name, *one.aliases)
+    table, names = {**one.appearance, **one.facts}, (one.name, *one.aliases)
     found: list[str] = []
-    for name, text in (("look", said.look), ("background", said.background)):
+    for name, text in (("appearance", said.appearance), ("background", said.background)):
         found += checks.length_faults(name, text, *prompt.length[name])
         found += checks.name_faults(name, text, names, prompt.name[name], prompt.generic)
-    both = f"{said.look} {said.background}"
+    both = f"{said.appearance} {said.background}"
     found += checks.language_faults(both, task.settings.language)
-    found += checks.fact_faults(said.look, table, prompt.must_say)
+    found += checks.fact_faults(said.appearance, table, prompt.must_say)
     for column, values in task.values.items():
         found += checks.contradiction_faults(both, column, table.get(column), values)
-    return found + checks.rival_faults(said.look, task.rivals)
+    return found + checks.rival_faults(said.appearance, task.rivals)
 
 
 def _question_faults(task: Task, asked: WrittenQuestion) -> list[str]:

@@ -28,14 +28,14 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from tenacity.wait import wait_random_exponential
 
 from helpers.config.writer import Writer
-from helpers.images import open_picture
+from helpers.images import open_image
 from helpers.workflow.http_dates import retry_after
 from helpers.workflow.redact import Redactor, name_key
-from helpers.writer.budget import Account, Price, expected_tokens, most_tokens, priced_picture_tokens
+from helpers.writer.budget import Account, Price, expected_tokens, most_tokens, priced_image_tokens
 from helpers.writer.cache import Cache, CachedReply
 from helpers.writer.conversation import WriterRequest, schema_of
 
-PICTURE_PIXELS = 1024 * 1024  # a larger image is scaled down before it is sent
+IMAGE_PIXELS = 1024 * 1024  # a larger image is scaled down before it is sent
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # pauses between attempts grow from the first to the second
 LONGEST_WAIT_S = 600.0  # if a server asks for a longer pause, the run stops
 REPEATED = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that may be temporary
@@ -132,7 +132,7 @@ class Endpoint:
     async def _attempt(self, request: WriterRequest) -> CachedReply:
         texts = [message["content"] for message in request.messages]
         body, size = _body(request)
-        seen = priced_picture_tokens(self.price, *size) if size else 0
+        seen = priced_image_tokens(self.price, *size) if size else 0
         await self._turn(expected_tokens(texts) + seen + self.settings.max_tokens)
         most = self.price.cost(most_tokens(texts) + seen, self.settings.max_tokens)
         await self.account.room_for(most)
@@ -345,8 +345,8 @@ def _body(request: WriterRequest) -> tuple[dict[str, Any], tuple[int, int] | Non
     """The body of the call, and the size of its image, if any."""
     messages: list[dict[str, Any]] = [dict(message) for message in request.messages]
     size = None
-    if request.picture:
-        url, size = data_url(request.picture)
+    if request.image:
+        url, size = data_url(request.image)
         parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": messages[1]["content"]}]
         messages[1]["content"] = parts
     settings = request.settings
@@ -366,7 +366,7 @@ def _response_format(request: WriterRequest) -> dict[str, Any]:
 
 def data_url(path: Path) -> tuple[str, tuple[int, int]]:
     """The image as sent (JPEG, at most a megapixel), and its size."""
-    picture = open_picture(path, PICTURE_PIXELS)
+    image = open_image(path, IMAGE_PIXELS)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=90)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", picture.size
+    image.save(buffer, "JPEG", quality=90)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", image.size

@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Any
 
 from helpers.config.writer import Writer
-from helpers.images import open_picture
+from helpers.images import open_image
 from helpers.paths import resolve
 from helpers.writer.cache import Cache, CachedReply
 from helpers.writer.conversation import WriterRequest
@@ -36,8 +36,8 @@ class LocalModel:
         from helpers.models.batches import encode, prompt_texts
 
         model, processor = self._loaded = self._loaded or self._load()
-        picture = open_picture(request.picture, _MAX_PIXELS) if request.picture else None
-        batch = encode(processor, prompt_texts(processor, [_messages(request)]), [picture])
+        image = open_image(request.image, _MAX_PIXELS) if request.image else None
+        batch = encode(processor, prompt_texts(processor, [_messages(request)]), [image])
         batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
         new = model.generate(**batch, do_sample=False, max_new_tokens=self.settings.max_tokens)
         new = new[0, batch["input_ids"].shape[1] :]
@@ -66,7 +66,7 @@ class LocalModel:
 def _messages(request: WriterRequest) -> list[dict[str, Any]]:
     """In the form of `helpers.models.batches`. The system prompt opens the user's, as not all templates have one."""
     system, first, *later = request.messages
-    parts: list[dict[str, str]] = [{"type": "image"}] if request.picture else []
+    parts: list[dict[str, str]] = [{"type": "image"}] if request.image else []
     opening = [*parts, {"type": "text", "text": f"{system['content']}\n\n{first['content']}"}]
     rest = [{"role": turn["role"], "content": [{"type": "text", "text": turn["content"]}]} for turn in later]
     return [{"role": "user", "content": opening}, *rest]

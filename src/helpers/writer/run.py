@@ -18,7 +18,7 @@ from helpers.domains.interface import Domain
 from helpers.paths import resolve
 from helpers.schemas import ClassText, Question, shuffled_question
 from helpers.workflow.progress import Ticker
-from helpers.writer.budget import OverBudget, expected_tokens, price_of, priced_picture_tokens
+from helpers.writer.budget import OverBudget, expected_tokens, price_of, priced_image_tokens
 from helpers.writer.cache import Cache, CachedReply, open_cache
 from helpers.writer.checks import language_faults, near_duplicates
 from helpers.writer.conversation import Outcome, Task, WriterRequest, conversation, question_tasks, text_tasks
@@ -53,7 +53,7 @@ class ModelWriter:
             model=_model_name(self.settings),
             texts=sum(task.wording is not None for task in tasks),
             question_sets=sum(task.wording is None for task in tasks),
-            with_image=sum(task.picture is not None for task in tasks),
+            with_image=sum(task.image is not None for task in tasks),
             requests=len(missing),
             tokens_in=sum(tokens),
             tokens_out=out,
@@ -79,9 +79,9 @@ class ModelWriter:
         from PIL import Image
 
         tokens = expected_tokens([message["content"] for message in request.messages])
-        if request.picture:
-            with Image.open(request.picture) as picture:
-                tokens += priced_picture_tokens(self.price, *picture.size)
+        if request.image:
+            with Image.open(request.image) as image:
+                tokens += priced_image_tokens(self.price, *image.size)
         return tokens
 
     def write(self, domain: Domain, folder: Path, wordings: int, seed: int = 0) -> Written:
@@ -197,10 +197,10 @@ def _rivals(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> tuple[list[in
     The first reply to such a task is in the cache, so requesting it again costs nothing; then the new fault is listed.
     """
     written = [i for i, task in enumerate(tasks) if task.wording is not None and outcomes[i].value is not None]
-    looks = [(tasks[i].subject.class_id, outcomes[i].value.look) for i in written]
-    late = [written[place] for place in near_duplicates(looks)]
-    kept = [(tasks[i].subject.class_id, outcomes[i].value.look) for i in written if i not in late]
-    others = {i: tuple(look for owner, look in kept if owner != tasks[i].subject.class_id) for i in late}
+    appearances = [(tasks[i].subject.class_id, outcomes[i].value.appearance) for i in written]
+    late = [written[place] for place in near_duplicates(appearances)]
+    kept = [(tasks[i].subject.class_id, outcomes[i].value.appearance) for i in written if i not in late]
+    others = {i: tuple(appearance for owner, appearance in kept if owner != tasks[i].subject.class_id) for i in late}
     return late, [replace(tasks[i], rivals=rivals) for i, rivals in others.items()]
 
 
@@ -215,11 +215,11 @@ def _class_text(task: Task, outcome: Outcome) -> ClassText:
         class_id=one.class_id,
         name=one.called,
         domain=one.domain,
-        look=outcome.value.look,
+        appearance=outcome.value.appearance,
         background=outcome.value.background,
         wording=task.wording or 0,
         writer=f"{task.settings.backend}:{_model_name(task.settings)}",
-        picture=one.picture,
+        image=one.image,
         prompt_hash=task.prompt.hash,
     )
 
@@ -240,14 +240,14 @@ def _questions(asked: Sequence[tuple[Task, Any]], every: Iterable[str], seed: in
     found: list[Question] = []
     for task, value in asked:
         seen: Counter[str] = Counter()
-        for split, picture in task.subject.asked:
-            found += _pair(task, value, names, split, picture, seen[split], seed)
+        for split, image in task.subject.asked:
+            found += _pair(task, value, names, split, image, seen[split], seed)
             seen[split] += 1
     return found
 
 
 def _pair(
-    task: Task, value: Any, names: Sequence[str], split: str, picture: str, number: int, seed: int
+    task: Task, value: Any, names: Sequence[str], split: str, image: str, number: int, seed: int
 ) -> list[Question]:
     one, fact = task.subject, value.type2[number % len(value.type2)]
     rng = random.Random(f"{one.class_id}/{split}/{number}/{seed}")
@@ -263,7 +263,7 @@ def _pair(
             category=category,
             class_id=one.class_id,
             question=text,
-            picture=picture,
+            image=image,
             split=split,
             refers=next((words for words in (one.refers, task.prompt.refers) if words and words in text), None),
         )

@@ -24,7 +24,7 @@ LETTERS, PITCH = 23, 0.1  # of the smallest type: letters per inch, inches per l
 
 TEXT, BOTH = COLOURS["text_only"], COLOURS["image_text"]
 
-DrawnLook = dict[str, Any]  # fill and edge of a box, as matplotlib's keyword arguments
+DrawnAppearance = dict[str, Any]  # fill and edge of a box, as matplotlib's keyword arguments
 
 
 def tint(colour: str, share: float) -> str:
@@ -34,25 +34,25 @@ def tint(colour: str, share: float) -> str:
 
 
 # How a component is drawn, by its state.
-FROZEN: DrawnLook = {"facecolor": FAINT, "edgecolor": SOFT}
-IDLE: DrawnLook = {"facecolor": "white", "edgecolor": SOFT, "linestyle": (0, (3, 2))}
+FROZEN: DrawnAppearance = {"facecolor": FAINT, "edgecolor": SOFT}
+IDLE: DrawnAppearance = {"facecolor": "white", "edgecolor": SOFT, "linestyle": (0, (3, 2))}
 
 
-def trained(colour: str) -> DrawnLook:
+def trained(colour: str) -> DrawnAppearance:
     """A component whose weights are trained."""
     return {"facecolor": tint(colour, 0.55), "edgecolor": colour, "linewidth": 1.4}
 
 
-def tuned(colour: str) -> DrawnLook:
+def tuned(colour: str) -> DrawnAppearance:
     """A component with trained weights that are no longer updated."""
     return {"facecolor": tint(colour, 0.22), "edgecolor": colour}
 
 
 @styled
-def figure1(picture: Image.Image, name: str, description: str, own_words: str, options: Sequence[str]) -> Figure:
+def figure1(image: Image.Image, name: str, description: str, own_words: str, options: Sequence[str]) -> Figure:
     """Figure 1 in four panels: text-only training, the test, image-text training, describe-then-answer.
 
-    `description` is the training text of the class `name`; `own_words` is a model's description of `picture` without
+    `description` is the training text of the class `name`; `own_words` is a model's description of `image` without
     the name; `options` are the names to choose from.
     """
     figure, axes = page(WIDTH, HEIGHT)
@@ -61,9 +61,9 @@ def figure1(picture: Image.Image, name: str, description: str, own_words: str, o
     alone = ("a", "Training on text alone", "No pixels, no vision-tower calls. The text is learned in both directions.")
     both = ("c", "For comparison: training on image and text", "Every sample sends its image through the vision tower.")
     _training(axes, left, upper, alone, TEXT, name, description)
-    _test(axes, right, upper, picture, name, choice)
-    _training(axes, left, lower, both, BOTH, name, description, picture)
-    _describe_then_answer(axes, right, lower, picture, own_words, name)
+    _test(axes, right, upper, image, name, choice)
+    _training(axes, left, lower, both, BOTH, name, description, image)
+    _describe_then_answer(axes, right, lower, image, own_words, name)
     return figure
 
 
@@ -75,25 +75,25 @@ def _training(
     colour: str,
     name: str,
     description: str,
-    picture: Any = None,
+    image: Any = None,
 ) -> None:
     """A panel (letter, title, note) of training: on the text alone or, with a picture, on both."""
     _panel(axes, x, y, panel[0], panel[1], colour)
-    if picture is None:
+    if image is None:
         _box(axes, x + 0.1, y + 0.36, SIDE, SIDE, "no\nimage", IDLE, words=SOFT)
         _tower_and_projector(axes, x, y, "idle", "idle", IDLE, IDLE, flows=False)
     else:
-        _picture(axes, x + 0.1, y + 0.36, SIDE, picture)
+        _image(axes, x + 0.1, y + 0.36, SIDE, image)
         _tower_and_projector(axes, x, y, "frozen", "trained", FROZEN, trained(colour), flows=True)
     _card(axes, x + 0.1, y + 1.1, 1.84, f"{name} ↔ its description", description, colour)
-    _model(axes, x, y, "language\nmodel\n\nLoRA,\ntrained", trained(colour), flows=(picture is not None, True))
+    _model(axes, x, y, "language\nmodel\n\nLoRA,\ntrained", trained(colour), flows=(image is not None, True))
     _result(axes, x, y, "loss\non the\nanswer")
     _note(axes, x, y, panel[2])
 
 
-def _test(axes: Axes, x: float, y: float, picture: Image.Image, name: str, choice: str) -> None:
+def _test(axes: Axes, x: float, y: float, image: Image.Image, name: str, choice: str) -> None:
     _panel(axes, x, y, "b", "Test: an image and a question", INK)
-    _picture(axes, x + 0.1, y + 0.36, SIDE, picture)
+    _image(axes, x + 0.1, y + 0.36, SIDE, image)
     _tower_and_projector(axes, x, y, "frozen", "unchanged", FROZEN, FROZEN, flows=True)
     _card(axes, x + 0.1, y + 1.1, 1.84, "Question", choice, INK)
     _model(axes, x, y, "language\nmodel\n\ntuned\non text", tuned(TEXT), flows=(True, True))
@@ -101,10 +101,10 @@ def _test(axes: Axes, x: float, y: float, picture: Image.Image, name: str, choic
     _note(axes, x, y, "Asked directly: one pass from image and question to the answer.")
 
 
-def _describe_then_answer(axes: Axes, x: float, y: float, picture: Image.Image, own_words: str, name: str) -> None:
+def _describe_then_answer(axes: Axes, x: float, y: float, image: Image.Image, own_words: str, name: str) -> None:
     _panel(axes, x, y, "d", "Test: describe, then answer", INK)
     middle = y + 0.86
-    _picture(axes, x + 0.1, middle - SIDE / 2, SIDE, picture)
+    _image(axes, x + 0.1, middle - SIDE / 2, SIDE, image)
     _box(axes, x + 0.83, middle - 0.32, 0.4, 0.64, "model\nuntuned", FROZEN)
     _card(axes, x + 1.36, y + 0.34, 0.86, "Own words", own_words, TEXT)
     _box(axes, x + 2.35, middle - 0.32, 0.4, 0.64, "model\ntuned", tuned(TEXT))
@@ -135,8 +135,8 @@ def _tower_and_projector(
     y: float,
     tower: str,
     projector: str,
-    tower_look: DrawnLook,
-    projector_look: DrawnLook,
+    tower_look: DrawnAppearance,
+    projector_look: DrawnAppearance,
     flows: bool,
 ) -> None:
     """The upper lane after the image; nothing flows through it without an image."""
@@ -148,9 +148,9 @@ def _tower_and_projector(
         _arrow(axes, (x + start, middle), (x + end, middle), flows)
 
 
-def _model(axes: Axes, x: float, y: float, words: str, look: DrawnLook, flows: tuple[bool, bool]) -> None:
+def _model(axes: Axes, x: float, y: float, words: str, appearance: DrawnAppearance, flows: tuple[bool, bool]) -> None:
     """The language model, fed by both lanes: image and text."""
-    _box(axes, x + 2.15, y + 0.36, 0.56, 1.38, words, look)
+    _box(axes, x + 2.15, y + 0.36, 0.56, 1.38, words, appearance)
     for height, flow in zip((0.36 + SIDE / 2, 1.42), flows, strict=True):
         _arrow(axes, (x + (2.02 if height < 1 else 1.96), y + height), (x + 2.13, y + height), flow)
 
@@ -170,15 +170,22 @@ def _card(axes: Axes, x: float, y: float, width: float, title: str, words: str, 
         axes.text(x + 0.06, y + 0.27 + PITCH * number, line, fontsize=SMALL, va="baseline")
 
 
-def _picture(axes: Axes, x: float, y: float, side: float, picture: Image.Image) -> None:
-    axes.imshow(picture, extent=(x, x + side, y + side, y), interpolation="lanczos", aspect="auto", zorder=3)
+def _image(axes: Axes, x: float, y: float, side: float, image: Image.Image) -> None:
+    axes.imshow(image, extent=(x, x + side, y + side, y), interpolation="lanczos", aspect="auto", zorder=3)
     _box(axes, x, y, side, side, "", {"facecolor": "none", "edgecolor": INK, "zorder": 4})
 
 
 def _box(
-    axes: Axes, x: float, y: float, width: float, height: float, text: str, look: DrawnLook, words: str = INK
+    axes: Axes,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    text: str,
+    appearance: DrawnAppearance,
+    words: str = INK,
 ) -> None:
-    corner = FancyBboxPatch((x, y), width, height, "round,pad=0,rounding_size=0.04", **{"linewidth": 0.7, **look})
+    corner = FancyBboxPatch((x, y), width, height, "round,pad=0,rounding_size=0.04", **{"linewidth": 0.7, **appearance})
     axes.add_patch(corner)
     _text(axes, x + width / 2, y + height / 2, text, color=words, zorder=5)
 

@@ -31,8 +31,8 @@ COLOURS = {
 OTHER_COLOURS = ("#D55E00", "#56B4E9", "#8A7B00")  # for modes without an entry above
 MARKERS = {
     "direct": "o",
-    "describe": "s",
-    "describe_tuned": "D",
+    "describe_then_answer": "s",
+    "describe_then_answer_tuned": "D",
 }  # a prompting strategy has the same shape in every figure
 OTHER_MARKERS = ("^", "v", "P")
 
@@ -79,8 +79,8 @@ LABELS = {
     "hybrid": "hybrid",
     "printed": "printed text",
     "direct": "asked directly",
-    "describe": "describe, then answer",
-    "describe_tuned": "describe (tuned), then answer",
+    "describe_then_answer": "describe, then answer",
+    "describe_then_answer_tuned": "describe (tuned), then answer",
     "type1": "Type 1: recognition",
     "type2": "Type 2: reasoning",
     "overall": "Overall",

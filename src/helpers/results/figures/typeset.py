@@ -21,7 +21,7 @@ NUMBER = 0.27  # of the number alone
 _GAP = 0.12  # between the rules of two blocks
 
 MEASURES = ("type1", "type2", "overall")
-ASKED = {"describe_tuned": "describe, tuned"}  # short, for a narrow column
+ASKED = {"describe_then_answer_tuned": "describe, tuned"}  # short, for a narrow column
 NOTE = (
     "Accuracy in percent (mean over the seeds), with Wilson’s 95\xa0% interval for n questions. "
     "Bold: the highest in its column within a group{where}. Chance: 25\xa0%.{protocol}"

@@ -87,7 +87,7 @@ class Exhibit:
     title: str
     source: LinkedSource
     table: GridOnPage | None = None
-    picture: str | None = None
+    image: str | None = None
     alt: str = ""
 
 
@@ -150,8 +150,8 @@ def tables(run: Path, shelf: Shelf) -> list[Exhibit]:
 
 def figures(folder: Path, shelf: Shelf) -> list[Exhibit]:
     """The figures of a folder, in the paper's order; without those that only a paper needs."""
-    pictures = sorted(folder.glob("*.png"), key=_placed(WORDS))
-    return [_figure(picture, shelf) for picture in pictures if picture.stem not in NOT_SHOWN]
+    images = sorted(folder.glob("*.png"), key=_placed(WORDS))
+    return [_figure(image, shelf) for image in images if image.stem not in NOT_SHOWN]
 
 
 def _placed(order: Iterable[str]) -> Callable[[Path], tuple[int, str]]:
@@ -160,17 +160,17 @@ def _placed(order: Iterable[str]) -> Callable[[Path], tuple[int, str]]:
     return lambda file: (places.get(file.stem, len(places)), file.stem)
 
 
-def _figure(picture: Path, shelf: Shelf) -> Exhibit:
-    title, alt = WORDS.get(picture.stem, (picture.stem.replace("_", " "), ""))
-    data = picture.with_suffix(".csv")
-    numbers = as_grid(data) if data.is_file() and picture.stem != "figure1" else None
+def _figure(image: Path, shelf: Shelf) -> Exhibit:
+    title, alt = WORDS.get(image.stem, (image.stem.replace("_", " "), ""))
+    data = image.with_suffix(".csv")
+    numbers = as_grid(data) if data.is_file() and image.stem != "figure1" else None
     words = [f"{title}.", alt, "The numbers are in the table below." if numbers else ""]
     return Exhibit(
-        name=picture.stem,
+        name=image.stem,
         title=title,
-        source=shelf.source([data, picture.with_suffix(".pdf"), provenance.sidecar_of(picture)]),
+        source=shelf.source([data, image.with_suffix(".pdf"), provenance.sidecar_of(image)]),
         table=numbers,
-        picture=data_address(picture.read_bytes(), "png"),
+        image=data_address(image.read_bytes(), "png"),
         alt=" ".join(filter(None, words)),
     )
 
@@ -179,9 +179,9 @@ def grids(run: Path, shelf: Shelf) -> dict[str, list[Exhibit]]:
     """By grid: its figures, and its tables except the data of these figures."""
     found: dict[str, list[Exhibit]] = {}
     for folder in sorted(path for path in (run / "grids").glob("*") if path.is_dir()):
-        pictures = {file.stem: file for file in sorted(folder.rglob("*.png"))}
-        files = [file for file in sorted(folder.rglob("*.csv")) if file.stem not in pictures]
-        exhibits = [_figure(file, shelf) for file in pictures.values()]
+        images = {file.stem: file for file in sorted(folder.rglob("*.png"))}
+        files = [file for file in sorted(folder.rglob("*.csv")) if file.stem not in images]
+        exhibits = [_figure(file, shelf) for file in images.values()]
         found[folder.name] = exhibits + [Exhibit(f.stem, f.stem, shelf.source([f]), as_grid(f)) for f in files]
     return {name: exhibits for name, exhibits in found.items() if exhibits}
 

@@ -13,7 +13,7 @@ from helpers.paths import atomic_write
 # In addition to bleach's own list. Everything else is removed, because notebook output may come from data.
 TAGS = "p br hr div span pre table thead tbody tr th td h1 h2 h3 h4 h5 h6 img dl dt dd sub sup small del figure".split()
 NO_WORDS = "No description has been provided for this image"  # nbconvert's text for an image without one
-HEADING_OR_PICTURE = re.compile(rf'<h[1-6][^>]*>(?P<heading>.*?)</h[1-6]>|alt="{NO_WORDS}"', re.DOTALL)
+HEADING_OR_IMAGE = re.compile(rf'<h[1-6][^>]*>(?P<heading>.*?)</h[1-6]>|alt="{NO_WORDS}"', re.DOTALL)
 WHOLLY_OUT = re.compile(r"<(style|script)\b.*?(</\1\s*>|$)", re.DOTALL | re.IGNORECASE)  # including their content
 
 
@@ -44,7 +44,7 @@ def with_words(body: str) -> str:
             return found[0]
         return f'alt="An image{f" in the section “{section}”" if section else ""}"'
 
-    return HEADING_OR_PICTURE.sub(named, body)
+    return HEADING_OR_IMAGE.sub(named, body)
 
 
 @cache

@@ -108,19 +108,19 @@ def bootstrap_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     def measure(group: pd.DataFrame) -> dict[str, float]:
         asked = {name: per_question(part) for name, part in by_type(group).items()}
         samples.extend((each["correct"], each["cluster"]) for each in asked.values())
-        pictures = {f"pictures_{name}": each["cluster"].nunique() for name, each in asked.items()}
-        return pictures | {name: 100 * each["correct"].mean() for name, each in asked.items()}
+        images = {f"images_{name}": each["cluster"].nunique() for name, each in asked.items()}
+        return images | {name: 100 * each["correct"].mean() for name, each in asked.items()}
 
     table = each_group(rows, by, measure)
     intervals = 100 * np.array(cluster_intervals(samples)).reshape(len(table), len(QUESTION_TYPES), 2)
     for place, name in enumerate(QUESTION_TYPES):
         table[[f"{name}_low", f"{name}_high"]] = intervals[:, place]
-    columns = ((f"pictures_{name}", name, f"{name}_low", f"{name}_high") for name in QUESTION_TYPES)
+    columns = ((f"images_{name}", name, f"{name}_low", f"{name}_high") for name in QUESTION_TYPES)
     return table[[*by, *chain.from_iterable(columns)]]
 
 
 def per_question(rows: pd.DataFrame) -> pd.DataFrame:
     """`correct` (mean over the seeds) and `cluster` (the image; without one, the question), indexed by question."""
-    cluster = rows["picture"].where(rows["picture"].notna(), "question " + rows["question_id"].astype(str))
+    cluster = rows["image_path"].where(rows["image_path"].notna(), "question " + rows["question_id"].astype(str))
     named = rows[["question_type", "question_id"]].assign(cluster=cluster, correct=rows["correct"].astype(float))
     return named.groupby(["question_type", "question_id"]).agg({"correct": "mean", "cluster": "first"})

@@ -19,16 +19,16 @@ def confusion_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return ordered.rename(columns={"option": "chosen"})
 
 
-def look_alike_table(rows: pd.DataFrame, by: Sequence[str], looks: pd.DataFrame) -> pd.DataFrame:
+def look_alike_table(rows: pd.DataFrame, by: Sequence[str], appearances: pd.DataFrame) -> pd.DataFrame:
     """Type-1 answers by the number of parts in which a wrong option's appearance `differs` from that of the right one.
 
     Columns: how often such an option was `offered`, how often it was `chosen`, and the `share` in percent. Guessing
-    gives equal shares. `looks` has one row per class, indexed by its name as in the options, and one column per part.
+    gives equal shares. `appearances` has one row per class, indexed by its name as in the options, and one column per part.
     Options that are not in it are left out.
     """
     offered = _wrong_options(rows, by)
-    known = offered[offered["right"].isin(looks.index) & offered["option"].isin(looks.index)]
-    right, option = (looks.loc[known[side]].to_numpy() for side in ("right", "option"))
+    known = offered[offered["right"].isin(appearances.index) & offered["option"].isin(appearances.index)]
+    right, option = (appearances.loc[known[side]].to_numpy() for side in ("right", "option"))
     counted = known.assign(differs=(right != option).sum(axis=1)).groupby([*by, "differs"])["chosen"]
     table = counted.agg(offered="size", chosen="sum").reset_index()
     return table.assign(share=100 * table["chosen"] / table["offered"])

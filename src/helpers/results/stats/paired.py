@@ -17,7 +17,7 @@ from helpers.results.stats.bootstrap import Resample, cluster_intervals, per_que
 from helpers.results.stats.power import detectable_paired
 
 Pairs = Sequence[tuple[str, str]]
-COMPARED = ("seed", "question_id", "picture", "correct")
+COMPARED = ("seed", "question_id", "image_path", "correct")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ most informed, asked directly before describe-then-answer, with the image before
 """
 
 from helpers.results.tables.answers import ANSWER_COLUMNS, of_protocol, of_variant, read_answers
+from helpers.results.tables.appearances import look_alikes, read_drawn_appearances
 from helpers.results.tables.costs import (
     answering_costs,
     cost_ratios,
@@ -16,7 +17,6 @@ from helpers.results.tables.costs import (
 )
 from helpers.results.tables.files import find, rounded, write_csv
 from helpers.results.tables.grid import grid_reading, grid_table, name_variants, read_retention
-from helpers.results.tables.looks import look_alikes, read_drawn_looks
 from helpers.results.tables.order import in_order
 from helpers.results.tables.paper import GROUP, REPORTED_COLUMNS, comparison, gains, read_reported, table1, table2
 from helpers.results.tables.representations import read_representations
@@ -24,6 +24,6 @@ from helpers.results.tables.representations import read_representations
 __all__ = [
     "ANSWER_COLUMNS", "GROUP", "REPORTED_COLUMNS", "answering_costs", "comparison", "cost_ratios", "find", "gains",
     "grid_reading", "grid_table", "in_order", "look_alikes", "name_variants", "of_protocol", "of_variant",
-    "phases_table", "read_answers", "read_drawn_looks", "read_reported", "read_representations", "read_resources",
+    "phases_table", "read_answers", "read_drawn_appearances", "read_reported", "read_representations", "read_resources",
     "read_retention", "read_timings", "resources_table", "rounded", "table1", "table2", "write_csv",
 ]  # fmt: skip

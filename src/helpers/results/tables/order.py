@@ -7,7 +7,7 @@ from helpers.domains import domain_labels
 _ORDER: dict[str, tuple[str, ...]] = {
     "model": ("qwen2_vl", "llava_next", "qwen2_vl_7b", "llava_next_7b"),
     "mode": ("base", "text_only", "printed", "hybrid", "image_text"),
-    "answering": ("direct", "describe", "describe_tuned"),
+    "answering": ("direct", "describe_then_answer", "describe_then_answer_tuned"),
     "image": ("with", "guided", "described", "other", "blank", "without"),
 }
 _KEYS = ("model", "domain", "mode", "answering", "image")

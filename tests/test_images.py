@@ -9,28 +9,28 @@ import pytest
 from PIL import Image
 
 from helpers import images
-from helpers.images import check_picture_bytes, check_picture_file, open_picture
+from helpers.images import check_image_bytes, check_image_file, open_image
 
 
 def colour(path, at=(0, 0)) -> tuple[int, int, int]:
-    picture = open_picture(path)
-    assert picture.mode == "RGB"
-    return picture.getpixel(at)
+    image = open_image(path)
+    assert image.mode == "RGB"
+    return image.getpixel(at)
 
 
 def test_transparency_is_laid_on_white(tmp_path):
-    picture = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
-    picture.putpixel((1, 0), (255, 0, 0, 255))
-    picture.save(tmp_path / "a.png")
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
+    image.putpixel((1, 0), (255, 0, 0, 255))
+    image.save(tmp_path / "a.png")
     assert colour(tmp_path / "a.png") == (255, 255, 255)
     assert colour(tmp_path / "a.png", (1, 0)) == (255, 0, 0)
 
 
 def test_a_transparent_palette_is_laid_on_white(tmp_path):
-    picture = Image.new("P", (2, 1))
-    picture.putpalette([0, 0, 0, 0, 0, 255])
-    picture.putpixel((1, 0), 1)
-    picture.save(tmp_path / "a.png", transparency=0)
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "a.png", transparency=0)
     assert colour(tmp_path / "a.png") == (255, 255, 255)
     assert colour(tmp_path / "a.png", (1, 0)) == (0, 0, 255)
 
@@ -60,9 +60,9 @@ def test_sixteen_bits_of_colour_are_scaled_too(tmp_path, kind, pixel):
 
 
 def test_a_plain_palette_and_the_first_frame_of_an_animation_become_rgb(tmp_path):
-    picture = Image.new("P", (1, 1))
-    picture.putpalette([9, 99, 199])
-    picture.save(tmp_path / "a.png")
+    image = Image.new("P", (1, 1))
+    image.putpalette([9, 99, 199])
+    image.save(tmp_path / "a.png")
     assert colour(tmp_path / "a.png") == (9, 99, 199)
     red, blue = Image.new("RGB", (1, 1), "red"), Image.new("RGB", (1, 1), "blue")
     red.save(tmp_path / "a.gif", save_all=True, append_images=[blue])
@@ -71,19 +71,19 @@ def test_a_plain_palette_and_the_first_frame_of_an_animation_become_rgb(tmp_path
 
 def test_pixels_that_are_fractions_are_refused(tmp_path):
     Image.new("F", (4, 4), 0.5).save(tmp_path / "a.tif")
-    for read in (open_picture, check_picture_file):
+    for read in (open_image, check_image_file):
         with pytest.raises(ValueError, match="pixels are fractions"):
             read(tmp_path / "a.tif")
 
 
 def test_a_huge_picture_is_scaled_down_to_the_area_allowed(tmp_path):
     Image.new("1", (8_000, 4_000)).save(tmp_path / "a.png")
-    assert open_picture(tmp_path / "a.png", max_pixels=20_000).size == (200, 100)
+    assert open_image(tmp_path / "a.png", max_pixels=20_000).size == (200, 100)
 
 
 def test_a_format_that_starts_a_program_is_not_tried(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
-    for read in (open_picture, check_picture_file):
+    for read in (open_image, check_image_file):
         with pytest.raises(ValueError, match="not a readable image"):
             read(tmp_path / "a.jpg")
 
@@ -91,11 +91,11 @@ def test_a_format_that_starts_a_program_is_not_tried(tmp_path):
 def test_bytes_are_checked_like_files_and_say_their_format():
     stream = io.BytesIO()
     Image.new("RGB", (64, 64), "red").save(stream, "WEBP")
-    assert check_picture_bytes(stream.getvalue(), "row 3") == "WEBP"
+    assert check_image_bytes(stream.getvalue(), "row 3") == "WEBP"
     with pytest.raises(ValueError, match="row 3: not a readable image"):
-        check_picture_bytes(stream.getvalue()[:40], "row 3")
+        check_image_bytes(stream.getvalue()[:40], "row 3")
     with pytest.raises(ValueError, match="row 3: too large"):
-        check_picture_bytes(_png_header(60_000, 60_000), "row 3")
+        check_image_bytes(_png_header(60_000, 60_000), "row 3")
 
 
 def test_one_bit_and_grey_become_rgb(tmp_path):
@@ -109,7 +109,7 @@ def test_the_orientation_of_the_camera_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
     Image.new("RGB", (30, 10)).save(tmp_path / "a.jpg", exif=exif)
-    assert open_picture(tmp_path / "a.jpg").size == (10, 30)
+    assert open_image(tmp_path / "a.jpg").size == (10, 30)
 
 
 def test_a_picture_cut_short_is_refused(tmp_path):
@@ -117,27 +117,27 @@ def test_a_picture_cut_short_is_refused(tmp_path):
         path = tmp_path / name
         Image.effect_noise((64, 64), 90).convert("RGB").save(path)
         path.write_bytes(path.read_bytes()[:1500])
-        for read in (open_picture, check_picture_file):
+        for read in (open_image, check_image_file):
             with pytest.raises(ValueError, match=rf"{name}: not a readable image"):
                 read(path)
 
 
 def test_what_is_no_picture_is_refused(tmp_path):
     (tmp_path / "a.png").write_text("hello")
-    for read in (open_picture, check_picture_file):
+    for read in (open_image, check_image_file):
         with pytest.raises(ValueError, match="not a readable image"):
             read(tmp_path / "a.png")
 
 
 def test_a_missing_picture_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"a\.png does not exist"):
-        open_picture(tmp_path / "a.png")
+        open_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("side", [9_000, 10_000, 60_000])  # above our limit, PIL's warning and PIL's error
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path, side):
     (tmp_path / "a.png").write_bytes(_png_header(side, side))
-    for read in (open_picture, check_picture_file):
+    for read in (open_image, check_image_file):
         with pytest.raises(ValueError, match=f"too large .*at most {images.MAX_PIXELS} pixels"):
             read(tmp_path / "a.png")
 
@@ -158,4 +158,4 @@ def _png(width: int, height: int, bits: int, kind: int, pixels: bytes) -> bytes:
 
 def test_the_check_reports_the_size_as_stored(tmp_path):
     Image.new("RGB", (300, 200)).save(tmp_path / "a.jpg")
-    assert check_picture_file(tmp_path / "a.jpg") == (300, 200)
+    assert check_image_file(tmp_path / "a.jpg") == (300, 200)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from helpers.paths import DATA
 
-Look = dict[str, str]
+Appearance = dict[str, str]
 
 NONE = "none"
 
@@ -49,15 +49,15 @@ class Vocabulary:
     facts: Mapping[str, tuple[str, ...]]
     depends: Mapping[str, tuple[str, str]]
 
-    def check(self, look: Mapping[str, str]) -> None:
+    def check(self, appearance: Mapping[str, str]) -> None:
         """Raise ``ValueError``, which names the part, the value received and the allowed values."""
         for part, values in self.parts.items():
-            value = look.get(part)
+            value = appearance.get(part)
             owner, absent = self.depends.get(part, (None, None))
-            allowed = (NONE,) if owner and look.get(owner) == absent else values
+            allowed = (NONE,) if owner and appearance.get(owner) == absent else values
             if value not in allowed:
                 raise ValueError(f"{self.domain}: {part} is {value!r}; allowed: {', '.join(allowed)}")
-        if unknown := set(look) - set(self.parts):
+        if unknown := set(appearance) - set(self.parts):
             raise ValueError(f"{self.domain}: unknown parts {sorted(unknown)}; known: {', '.join(self.parts)}")
 
     def check_facts(self, facts: Mapping[str, str]) -> None:
@@ -66,21 +66,21 @@ class Vocabulary:
             if facts.get(fact) not in values:
                 raise ValueError(f"{self.domain}: {fact} is {facts.get(fact)!r}; allowed: {', '.join(values)}")
 
-    def sample(self, rng: random.Random) -> Look:
+    def sample(self, rng: random.Random) -> Appearance:
         """A random look. Adjacent colours differ, so that every part is visible."""
-        look: Look = {}
+        appearance: Appearance = {}
         for part, values in self.parts.items():
             owner, absent = self.depends.get(part, (None, None))
-            if owner and look[owner] == absent:
-                look[part] = NONE
+            if owner and appearance[owner] == absent:
+                appearance[part] = NONE
             elif part in SEEN_AGAINST.get(self.domain, {}):
-                ground = look[SEEN_AGAINST[self.domain][part]]
-                look[part] = rng.choice([value for value in values if value != ground])
+                ground = appearance[SEEN_AGAINST[self.domain][part]]
+                appearance[part] = rng.choice([value for value in values if value != ground])
             else:
-                look[part] = rng.choice(values)
+                appearance[part] = rng.choice(values)
         if self.domain == "butterfly" and rng.random() < 0.5:
-            look["hindwing_colour"] = look["wing_colour"]
-        return look
+            appearance["hindwing_colour"] = appearance["wing_colour"]
+        return appearance
 
     def sample_facts(self, rng: random.Random) -> dict[str, str]:
         """Random facts, independent of the look: here, a fact can only be known by knowing the class."""

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from helpers.results.stats.confusion import look_alike_table
-from helpers.synthetic.looks import FACTS_TABLES, VOCABULARIES
+from helpers.synthetic.appearances import FACTS_TABLES, VOCABULARIES
 
 
-def read_drawn_looks(domain: str) -> pd.DataFrame | None:
+def read_drawn_appearances(domain: str) -> pd.DataFrame | None:
     """One row per class, indexed by name, one column per visual part; None if no table describes the domain."""
     if domain not in FACTS_TABLES:
         return None
@@ -18,9 +18,11 @@ def read_drawn_looks(domain: str) -> pd.DataFrame | None:
 
 def look_alikes(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """`look_alike_table` of every domain whose appearance a table describes; empty if there is none."""
-    looks = {str(domain): read_drawn_looks(str(domain)) for domain in rows["domain"].unique()}
+    appearances = {str(domain): read_drawn_appearances(str(domain)) for domain in rows["domain"].unique()}
     known = [
-        look_alike_table(rows[rows["domain"] == name], by, look) for name, look in looks.items() if look is not None
+        look_alike_table(rows[rows["domain"] == name], by, appearance)
+        for name, appearance in appearances.items()
+        if appearance is not None
     ]
     columns = [*by, "differs", "offered", "chosen", "share"]
     return pd.concat(known, ignore_index=True) if known else pd.DataFrame(columns=columns)
