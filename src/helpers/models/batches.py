@@ -4,7 +4,7 @@ Pre-training, fine-tuning and scoring all use it, for every family. Nothing is e
 tokens would silently show the model half an image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ LOGIT_ROWS = 1024  # rows of logits held at a time: 0.6 GB in float32 for Qwen2-
 IGNORED = -100  # the label that cross-entropy ignores
 ChatMessage = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
-IMAGE_KEYS = ("pixel_values", "image_grid_thw", "image_sizes")  # what the families' processors make of images
+SHAPES = ("image_grid_thw", "image_sizes")  # of each image, by family: patches (time, height, width), or pixels
+IMAGE_KEYS = ("pixel_values", *SHAPES)  # what the families' processors make of images
 
 
 def user(text: str, image: bool = False) -> ChatMessage:
@@ -60,11 +61,13 @@ def packed_batch(samples: Sequence[Tensors]) -> dict[str, Any]:
 
     Keys: ``input_ids`` and ``labels`` (1 x tokens), ``position_ids`` (axes x 1 x tokens, or 1 x tokens for a model with
     one axis), ``supervised`` (indices of the tokens from which a label is predicted), ``lengths`` (of the samples,
-    plain numbers), and the images' tensors, joined along their first axis.
+    plain numbers), and the images' tensors, joined along their first axis; of these, shapes become plain numbers too
+    (`shapes_on_device`).
     """
     positions = torch.cat([sample["positions"] for sample in samples], dim=-1)  # axes x tokens
     labels = torch.cat([sample["labels"] for sample in samples], dim=1)
     images = {name: [s[name] for s in samples if name in s] for name in IMAGE_KEYS}
+    shapes = {name: tuple(tuple(row) for one in images.pop(name) for row in one.tolist()) for name in SHAPES}
     return {
         "input_ids": torch.cat([sample["input_ids"] for sample in samples], dim=1),
         "labels": labels,
@@ -72,7 +75,18 @@ def packed_batch(samples: Sequence[Tensors]) -> dict[str, Any]:
         "supervised": (labels[0, 1:] != IGNORED).nonzero().squeeze(1),
         "lengths": tuple(sample["input_ids"].shape[1] for sample in samples),
         **{name: torch.cat([_tiles(tensor) for tensor in found]) for name, found in images.items() if found},
+        **{name: rows for name, rows in shapes.items() if rows},
     }
+
+
+def shapes_on_device(model: Any, images: Mapping[str, Any]) -> dict[str, Any]:
+    """Images as `packed_batch` has them, ready for the model: shapes as tensors (images x numbers).
+
+    They are on the CPU if the model can read them there, else where it is. It reads them number by number, and each
+    number on a GPU would wait for all work before it.
+    """
+    device = "cpu" if getattr(model, "shapes_on_cpu", False) else model.device
+    return {**given, **{name: torch.tensor(images[name], device=device) for name in SHAPES if name in images}}
 
 
 def _tiles(tensor: torch.Tensor) -> torch.Tensor:

@@ -86,7 +86,23 @@ def _loaded(path: str | Path, family: Family, dtype: str, four_bit: bool | BitsA
     if four_bit:
         check_quantisation(model, family)
         _keep_weights_as_trained(model)
+    keep_shapes_on_cpu(model, family)
     return model.eval().requires_grad_(False)
+
+
+def keep_shapes_on_cpu(model: Any, family: Family) -> None:
+    """Let the model read images' shapes on the CPU (`helpers.models.batches.shapes_on_device`), if the family can.
+
+    Positions that follow from them are made on the CPU too, and then go where the tower computes.
+    """
+
+    def follow(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        patches, *positions = arguments
+        return patches, *(tensor.to(patches.device, non_blocking=True) for tensor in positions)
+
+    for name in family.positioned or ():
+        model.get_submodule(name).register_forward_pre_hook(follow)
+    model.shapes_on_cpu = family.positioned is not None
 
 
 def is_quantised(path: str | Path) -> bool:
