@@ -34,12 +34,14 @@ def training_batch(
 ) -> Tensors:
     """Input and labels of a batch of conversations, each ending in the assistant's answer; only the answer has labels.
 
-    Labels are found from the length of the prompt: the template's own assistant mask is all zeros if there is an
-    image (transformers#46559). Right-padded. Keys: ``input_ids``, ``attention_mask``, ``labels`` (all batch x
+    An answer's labels end in an end token and the white space that the template writes after it. They are found from
+    the length of the prompt: the template's own assistant mask is all zeros if there is an image (transformers#46559).
+    Right-padded. Keys: ``input_ids``, ``attention_mask``, ``labels`` (all batch x
     length), and whatever the family's processor adds for images; a text-only batch has no image key at all.
-    Raises ``ValueError`` for a sample longer than ``max_length`` tokens.
+    Raises ``ValueError`` for a sample longer than ``max_length`` tokens, and for labels from which the model would not
+    learn to stop.
     """
-    chats = [processor.apply_chat_template(list(c), tokenize=False) for c in conversations]
+    chats = chat_texts(processor, conversations)
     prompts = prompt_texts(processor, [c[:-1] for c in conversations])
     batch = encode(processor, chats, images)
     lengths = batch["attention_mask"].sum(dim=1)
@@ -53,7 +55,19 @@ def training_batch(
         end = int(lengths[row])
         start = end - _answer_length(processor.tokenizer, chat, prompt)
         labels[row, start:end] = batch["input_ids"][row, start:end]
+        _check_end(processor, labels[row, start:end].tolist())
     return {**batch, "labels": labels}
+
+
+def _check_end(processor: Any, labels: list[int]) -> None:
+    ends = set(end_tokens(processor))
+    after = next((i for i, token in enumerate(reversed(labels)) if token in ends), None)
+    if after is None or processor.tokenizer.decode(labels[len(labels) - after :]).strip():
+        raise ValueError(
+            f"an answer's labels end in {processor.tokenizer.decode(labels[-8:])!r}, not in an end token ("
+            f"{', '.join(end_texts(processor))}), so the model would never learn to stop; correct the chat template, "
+            "or `eos_token_id` in generation_config.json"
+        )
 
 
 def packed_batch(samples: Sequence[Tensors]) -> dict[str, Any]:
@@ -97,6 +111,32 @@ def _tiles(tensor: torch.Tensor) -> torch.Tensor:
 def prompt_texts(processor: Any, conversations: Sequence[Sequence[ChatMessage]]) -> list[str]:
     """The conversations as text, up to the beginning of the assistant's turn."""
     return [processor.apply_chat_template(list(c), tokenize=False, add_generation_prompt=True) for c in conversations]
+
+
+def chat_texts(processor: Any, conversations: Sequence[Sequence[ChatMessage]]) -> list[str]:
+    """The conversations as text, each ending in an end token and perhaps white space.
+
+    Some templates write white space in place of the end token after the last answer (`helpers.models.chat_templates`).
+    """
+    texts = [processor.apply_chat_template(list(c), tokenize=False) for c in conversations]
+    ends = end_texts(processor)
+    return [text if text.rstrip().endswith(ends) else text.rstrip() + ends[0] for text in texts]
+
+
+def end_tokens(processor: Any) -> list[int]:
+    """The tokens that end a turn, the first of them for answers; the tokenizer's own if the processor names none."""
+    ends: list[int] = getattr(processor, "end_tokens", None) or [processor.tokenizer.eos_token_id]
+    if None in ends:
+        raise ValueError(
+            "neither generation_config.json nor the tokenizer names a token that ends a turn, so a model could not "
+            "learn to stop; set `eos_token_id`"
+        )
+    return ends
+
+
+def end_texts(processor: Any) -> tuple[str, ...]:
+    """`end_tokens` as they are written."""
+    return tuple(processor.tokenizer.convert_ids_to_tokens(end_tokens(processor)))
 
 
 def encode(

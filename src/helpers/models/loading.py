@@ -14,6 +14,7 @@ import torch
 import transformers
 from transformers import BitsAndBytesConfig
 
+from helpers.models import chat_templates
 from helpers.models.checkpoints import check_checkpoint, checkpoint_bytes
 from helpers.models.family import Family, plain_model
 from helpers.models.random_weights import MARK, bytes_in_files, is_random, random_state
@@ -29,8 +30,8 @@ def device() -> torch.device:
 
 
 def load_processor(path: str | Path) -> Any:
-    """The family's processor: tokenizer, chat template, PIL image processor."""
-    return family_of(path).load_processor(str(path))
+    """The family's processor: tokenizer, whole chat template (`helpers.models.chat_templates`), PIL image processor."""
+    return chat_templates.complete(family_of(path).load_processor(str(path)), path)
 
 
 def load_model(
