@@ -19,13 +19,15 @@ from helpers.models.checkpoints import check_checkpoint, checkpoint_bytes
 from helpers.models.family import Family, plain_model
 from helpers.models.random_weights import MARK, bytes_in_files, is_random, random_state
 from helpers.models.registry import config_of, family_of
+from helpers.models.visible_device import take_card
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LARGEST_ON_CPU = 4_000_000_000  # bytes of weights on disk
 
 
 def device() -> torch.device:
-    """The first GPU, or the CPU."""
+    """This process's GPU (`helpers.models.visible_device`), or the CPU."""
+    take_card()
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
