@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 
+from helpers.base_models.tiny_models import LLAVA_TEMPLATE
 from helpers.models.batches import IGNORED, assistant, chat_texts, prompt_texts, training_batch, user
 from helpers.models.chat_templates import check_prompts, prompt_hashes
 from helpers.models.loading import load_processor
@@ -60,6 +61,15 @@ def test_nothing_is_added_where_the_template_ends_the_turn_itself(name):
     rendered = processor.apply_chat_template(conversation(True), tokenize=False)
     assert chat_texts(processor, [conversation(True)]) == [rendered]
     assert "curious" not in rendered
+
+
+@pytest.mark.parametrize("image", [False, True])
+def test_the_template_of_future_tiny_models_writes_what_the_shipped_one_does(image):
+    processor, said = load_processor(DATA / "models" / "tiny-llava-next"), conversation(image)
+    before = chat_texts(processor, [said]), prompt_texts(processor, [said[:1]])
+    processor.chat_template = LLAVA_TEMPLATE
+    assert processor.apply_chat_template(said, tokenize=False).endswith("ASSISTANT: A moth. ")
+    assert (chat_texts(processor, [said]), prompt_texts(processor, [said[:1]])) == before
 
 
 def test_a_system_turn_replaces_the_sentence_and_has_no_role_word():
@@ -166,3 +176,15 @@ def test_an_evaluation_says_that_the_template_has_changed_since_the_training(tmp
     processor.chat_template = processor.chat_template.replace("helpful", "harmless")
     with pytest.warns(UserWarning, match="prompts with text and image are no longer written or tokenised as in its tr"):
         check_prompts(processor, tmp_path)
+
+
+def test_the_evaluation_of_an_adapter_compares(tuned, model_path, tmp_path):
+    from helpers.config.profiles import load_profile
+    from helpers.evaluation.run import load_reader
+
+    tuned[0].save_pretrained(tmp_path)
+    prompts = {**prompt_hashes(load_processor(model_path)), "text": "0" * 12}
+    about = {"method": "qlora", "prompts": prompts}
+    (tmp_path / "training.json").write_text(json.dumps(about))
+    with pytest.warns(UserWarning, match="prompts with text are no longer written or tokenised as in its training"):
+        load_reader(model_path, tmp_path, load_profile("demo").evaluation)

@@ -156,16 +156,23 @@ def test_an_unknown_tensor_another_base_and_damage_are_named(tmp_path):
     save_file({**tensors, f"{named}.lora_B.weight": torch.full((192, 4), torch.nan)}, file)
     with pytest.raises(ValueError, match=r"q_proj\.weight is not finite after merging; the adapter is damaged"):
         merge(adapter, tmp_path / "out", TINY)
+    save_file({**tensors, f"{named}.lora_B.weight": torch.ones(96, 4)}, file)
+    with pytest.raises(ValueError, match=r"q_proj\.weight has another shape in the adapter's base"):
+        merge(adapter, tmp_path / "out", TINY)
     ghost = {name.replace("layers.5.", "layers.6."): tensor for name, tensor in tensors.items()}
     save_file(ghost, file)
     with pytest.raises(ValueError, match=r"3 of its tensors have no place in .*tiny-llava-next, e\.g\. .*layers\.6\."):
         merge(adapter, tmp_path / "out", TINY)
 
 
-def test_random_weights_are_in_no_file(tmp_path):
+def test_a_base_that_cannot_be_read_or_would_be_overwritten_is_refused(tmp_path):
     adapter = saved(tmp_path / "adapter", TINY, CONFIGS["lora"])
     with pytest.raises(ValueError, match="its weights are random and in no file"):
         merge(adapter, tmp_path / "out", DATA / "models" / "rehearse" / "llava-1.6-vicuna-7b-shrunk")
+    with pytest.raises(FileNotFoundError, match=r"nowhere/at/all: no such folder; name the base model's folder, or"):
+        merge(adapter, tmp_path / "out", "nowhere/at/all")
+    with pytest.raises(ValueError, match=r"tiny-llava-next is the base model's own folder"):
+        merge(adapter, TINY, TINY)
 
 
 LAYERS, WIDTH, INNER = 6, 1024, 4096  # 200 MB in bfloat16

@@ -1,11 +1,14 @@
 """What is trained is in float32, whatever the base is in, and stays so when it is saved and loaded."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from helpers.config.training import Training
 from helpers.models.adapters import add_adapter, load_adapter, remove_adapter
+from helpers.models.chat_templates import prompt_hashes
 from helpers.models.family import plain_model
 from helpers.models.loading import load_model, load_processor
 from helpers.training.trainer import Collator, Conversations, finetune
@@ -69,6 +72,8 @@ def test_a_trained_projector_is_saved_loaded_and_removed_in_full(model_path, bat
     tuned = add_adapter(model, family, chosen, 0)
     processor, samples = load_processor(model_path), butterflies.samples["image_text"]
     finetune(tuned, family, processor, samples, butterflies.folder, tmp_path, chosen, 0)
+    about = json.loads((tmp_path / "adapter" / "training.json").read_text())
+    assert about["prompts"] == prompt_hashes(processor)
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert {tensor.dtype for tensor in saved.values()} == {torch.float32}
     assert any(not torch.equal(t.bfloat16().float(), t) for n, t in saved.items() if family.projector_name in n)

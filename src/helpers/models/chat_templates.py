@@ -62,10 +62,10 @@ def _is_vicuna(processor: Any) -> bool:
     """Whether turns are written as Vicuna's, with a sentence before them only if it is given."""
     system = {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
     try:
-        alone, told = prompt_texts(processor, [[user("Why?")]]), prompt_texts(processor, [[system, user("Why?")]])
+        alone, told = prompt_texts(processor, [[user("Why?")], [system, user("Why?")]])
     except (TemplateError, TypeError):  # a template without system turns may refuse them
         return False
-    return [*alone, *told] == ["USER: Why? ASSISTANT:", "Be brief. USER: Why? ASSISTANT:"]
+    return alone == "USER: Why? ASSISTANT:" and told in (f"Be brief.{space}{alone}" for space in (" ", ""))
 
 
 def _end_tokens(tokenizer: Any, path: str | Path) -> list[int]:

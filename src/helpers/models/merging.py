@@ -25,10 +25,13 @@ from helpers.models.checkpoints import INDEX, check_checkpoint, weight_files
 from helpers.models.loading import DTYPES, linear_layers, load_processor
 from helpers.models.random_weights import is_random, on_meta
 from helpers.models.registry import config_of, family_of
-from helpers.paths import atomic_write, resolve
+from helpers.paths import atomic_write, is_hub_id, resolve
 
 Change = Callable[[torch.Tensor], torch.Tensor]
-_CODES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8"}
+_CODES = {  # of safetensors
+    **{torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"},
+    **{torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8"},
+}
 _PREFIX = "base_model.model."  # peft's own, before the base's names
 _QUANTISED = ".quant_state.bitsandbytes__"  # what follows the name of a weight in 4 bit, among other parts of it
 _HARMLESS = {  # settings of an adapter that its tensors already reflect, or that only matter in training
@@ -49,8 +52,13 @@ def merge(adapter: str | Path, out: str | Path, base: str | Path | None = None, 
     adapter, out = Path(adapter), Path(out)
     config = _checked_config(adapter)
     source = _folder(base or config["base_model_name_or_path"])
-    model, family = on_meta(source), family_of(source)
+    if out.resolve() == source.resolve():
+        raise ValueError(
+            f"{out} is the base model's own folder, which is read while the other is written; name another"
+        )
+    family = family_of(source)
     check_checkpoint(source, family.model_class)
+    model = on_meta(source)
     base_files = _BaseFiles(source, model, linear_layers(model, family), adapter)
     changes = _changes(adapter, config, model)
     if lacking := sorted(set(changes) - set(base_files.parameters.values())):
@@ -83,6 +91,8 @@ def _folder(base: str | Path) -> Path:
         raise ValueError(f"{base}: its weights are random and in no file, so nothing can be merged into them")
     if folder.is_dir():
         return folder
+    if not is_hub_id(base):
+        raise FileNotFoundError(f"{base}: no such folder; name the base model's folder, or its hub id (owner/name)")
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(str(base), allow_patterns=["*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"]))
@@ -198,7 +208,10 @@ class _BaseFiles:
             found = self._read(name)
             if (change := changes.get(self.parameters[name])) is None:
                 return found
-            found = change(found.to(torch.float32, copy=True))
+            try:
+                found = change(found.to(torch.float32, copy=True))
+            except RuntimeError as error:
+                raise ValueError(f"{self.parameters[name]} has another shape in the adapter's base: {error}") from None
             if not found.isfinite().all():
                 raise ValueError(f"{self.parameters[name]} is not finite after merging; the adapter is damaged")
             return found
@@ -243,8 +256,9 @@ def _rounded(weight: torch.Tensor, how: bool | BitsAndBytesConfig) -> torch.Tens
     """The values that a weight has in 4 bit, in its own precision. ``how``: as `quantisation_of` returns it."""
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-    stated = isinstance(how, BitsAndBytesConfig)
-    kind, twice = (how.bnb_4bit_quant_type, how.bnb_4bit_use_double_quant) if stated else ("nf4", True)
+    kind, twice = "nf4", True
+    if isinstance(how, BitsAndBytesConfig):
+        kind, twice = how.bnb_4bit_quant_type, how.bnb_4bit_use_double_quant
     packed, state = quantize_4bit(weight.contiguous(), compress_statistics=twice, quant_type=kind)
     return dequantize_4bit(packed, state)
 
@@ -276,7 +290,7 @@ def _write(
         for name in names:
             tensor = read(name).to(kinds[name])
             if list(tensor.shape) != list(shapes[name][0]):
-                raise ValueError(f"{name} has shape {list(tensor.shape)} in the adapter, {shapes[name][0]} in the base")
+                raise ValueError(f"{name} has another shape in the adapter's base: {list(tensor.shape)}")
             file.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return end
 
