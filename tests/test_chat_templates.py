@@ -10,7 +10,7 @@ from helpers.base_models.tiny_models import LLAVA_TEMPLATE
 from helpers.models.batches import IGNORED, assistant, chat_texts, prompt_texts, training_batch, user
 from helpers.models.chat_templates import check_prompts, prompt_hashes
 from helpers.models.loading import load_processor
-from helpers.models.random_weights import STAND_IN_FOLDERS, TEMPLATES
+from helpers.models.random_weights import PUBLISHED_TEMPLATES, STAND_IN_FOLDERS
 from helpers.paths import DATA
 
 LLAVA, QWEN = (STAND_IN_FOLDERS / name for name in ("llava-1.6-vicuna-7b", "qwen2-vl-7b"))
@@ -88,7 +88,7 @@ def bare(request, tmp_path):
     """A model folder without its template, and the template."""
     shutil.copytree(request.param, tmp_path / "model")
     (tmp_path / "model" / "chat_template.jinja").unlink()
-    return tmp_path / "model", TEMPLATES["llava_next" if request.param is LLAVA else "qwen2_vl"]
+    return tmp_path / "model", PUBLISHED_TEMPLATES["llava_next" if request.param is LLAVA else "qwen2_vl"]
 
 
 def edit(path, **changes):

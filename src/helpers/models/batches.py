@@ -14,8 +14,8 @@ LOGIT_ROWS = 1024  # rows of logits held at a time: 0.6 GB in float32 for Qwen2-
 IGNORED = -100  # the label that cross-entropy ignores
 ChatMessage = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
-SHAPES = ("image_grid_thw", "image_sizes")  # of each image, by family: patches (time, height, width), or pixels
-IMAGE_KEYS = ("pixel_values", *SHAPES)  # what the families' processors make of images
+IMAGE_SHAPES = ("image_grid_thw", "image_sizes")  # of each image, by family: patches (time, height, width), or pixels
+IMAGE_KEYS = ("pixel_values", *IMAGE_SHAPES)  # what the families' processors make of images
 
 
 def user(text: str, image: bool = False) -> ChatMessage:
@@ -81,7 +81,7 @@ def packed_batch(samples: Sequence[Tensors]) -> dict[str, Any]:
     positions = torch.cat([sample["positions"] for sample in samples], dim=-1)  # axes x tokens
     labels = torch.cat([sample["labels"] for sample in samples], dim=1)
     images = {name: [s[name] for s in samples if name in s] for name in IMAGE_KEYS}
-    shapes = {name: tuple(tuple(row) for one in images.pop(name) for row in one.tolist()) for name in SHAPES}
+    shapes = {name: tuple(tuple(row) for one in images.pop(name) for row in one.tolist()) for name in IMAGE_SHAPES}
     return {
         "input_ids": torch.cat([sample["input_ids"] for sample in samples], dim=1),
         "labels": labels,
@@ -100,7 +100,7 @@ def shapes_on_device(model: Any, images: Mapping[str, Any]) -> dict[str, Any]:
     number on a GPU would wait for all work before it.
     """
     device = "cpu" if getattr(model, "shapes_on_cpu", False) else model.device
-    return {**given, **{name: torch.tensor(images[name], device=device) for name in SHAPES if name in images}}
+    return {**given, **{name: torch.tensor(images[name], device=device) for name in IMAGE_SHAPES if name in images}}
 
 
 def _tiles(tensor: torch.Tensor) -> torch.Tensor:

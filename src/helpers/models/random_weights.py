@@ -31,7 +31,7 @@ MARK = "random_weights"
 STAND_IN_FOLDERS = DATA / "models" / "rehearse"
 CONFIGS = DATA / "models" / "configs"  # as the 7B models publish them
 # These write what the templates of Qwen/Qwen2-VL-7B-Instruct and llava-hf/llava-v1.6-vicuna-7b-hf write, to the letter
-TEMPLATES = {
+PUBLISHED_TEMPLATES = {
     "qwen2_vl": (
         "{% if messages[0]['role'] != 'system' %}"
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
@@ -112,7 +112,7 @@ def stand_in(config: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Configuration and processor for an architecture whose tokenizer is not available.
 
     Images are treated as by the published processors: for Qwen2-VL at native resolution, 28 x 28 pixels per token; for
-    LLaVA-NeXT as one image of 336 pixels and up to four tiles. Prompts are written as published (`TEMPLATES`). The
+    LLaVA-NeXT as one image of 336 pixels and up to four tiles. Prompts are written as published (`PUBLISHED_TEMPLATES`). The
     tokenizer is that of the project's tiny models, so the special tokens have its ids; the embedding keeps its true
     size.
     """
@@ -125,7 +125,7 @@ def stand_in(config: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     qwen = config["model_type"] == "qwen2_vl"
     tokenizer = AutoTokenizer.from_pretrained(DATA / "models" / ("tiny-qwen2-vl" if qwen else "tiny-llava-next"))
     tokenizer.model_max_length = config["text_config"]["max_position_embeddings"]
-    tokenizer.chat_template = TEMPLATES[config["model_type"]]
+    tokenizer.chat_template = PUBLISHED_TEMPLATES[config["model_type"]]
     if qwen:
         names = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
         names |= {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
