@@ -112,9 +112,9 @@ def stand_in(config: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Configuration and processor for an architecture whose tokenizer is not available.
 
     Images are treated as by the published processors: for Qwen2-VL at native resolution, 28 x 28 pixels per token; for
-    LLaVA-NeXT as one image of 336 pixels and up to four tiles. Prompts are written as published (`PUBLISHED_TEMPLATES`). The
-    tokenizer is that of the project's tiny models, so the special tokens have its ids; the embedding keeps its true
-    size.
+    LLaVA-NeXT as one image of 336 pixels and up to four tiles. Prompts are written as published
+    (`PUBLISHED_TEMPLATES`). The tokenizer is that of the project's tiny models, so the special tokens have its ids; the
+    embedding keeps its true size.
     """
     from transformers import AutoTokenizer, LlavaNextProcessor
     from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
