@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from helpers.models.adapters import add_lora, check_adapter, load_adapter
 from helpers.models.checkpoints import check_checkpoint
-from helpers.models.export import check_merged, merge, save_quantised
+from helpers.models.export import save_quantised
 from helpers.models.loading import check_machine, check_quantisation, load_model, load_processor, quantised_layers
+from helpers.models.merging import check_merged, merge
 from helpers.paths import DATA
 
 TINY = DATA / "models" / "tiny-qwen2-vl"

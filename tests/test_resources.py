@@ -216,10 +216,18 @@ def test_other_processes_on_the_gpu_are_counted_and_not_this_one(monkeypatch):
         nvmlInit=lambda: None,
         nvmlDeviceGetCount=lambda: 1,
         nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetHandleByUUID={"GPU-b": [*pids]}.get,
         nvmlDeviceGetComputeRunningProcesses=lambda handle: [SimpleNamespace(pid=pid) for pid in pids],
     )
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     assert resources.gpu_neighbours() == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    nvml.nvmlDeviceGetHandleByIndex = lambda index: [None, pids[:2]][index]  # nobody asks about card 0
+    nvml.nvmlDeviceGetComputeRunningProcesses = lambda handle: [SimpleNamespace(pid=pid) for pid in handle]
+    assert resources.gpu_neighbours() == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b")
+    assert resources.gpu_neighbours() == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     pids[:] = [4711]  # this process under the number that it has outside its container
     monkeypatch.setattr(resources, "_cuda_in_use", lambda: object())
     assert resources.gpu_neighbours() == 0

@@ -1,7 +1,7 @@
 """The demo's two base models before training: the real architectures, a few million parameters, random weights.
 
 Both read the drawn world's language through a byte-level BPE tokenizer trained on that language. Both have the chat
-template of the 7B model that they represent (Qwen2-VL's without its default system prompt, which has no use here).
+template of the 7B model that they represent, without system turns, which have no use here.
 """
 
 import random
@@ -50,12 +50,11 @@ QWEN2_VL_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 LLAVA_SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<image>")
-LLAVA_TEMPLATE = (
+LLAVA_TEMPLATE = (  # the shipped checkpoint, taught earlier, has one that writes "</s>" itself and no space before it
     "{% for message in messages %}"
     "{% if message['role'] == 'user' %}USER: {% else %}ASSISTANT: {% endif %}"
     "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
-    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
-    "{% if message['role'] == 'user' %} {% else %}</s>{% endif %}{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }} {% endfor %}{% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
 

@@ -18,7 +18,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from helpers.evaluation.prefix_trees import Branch, Tree, plant
 from helpers.evaluation.prompts import Prompt
 from helpers.models.attention import attention
-from helpers.models.batches import Tensors, assistant, prompt_texts, user
+from helpers.models.batches import Tensors, assistant, chat_texts, prompt_texts, user
 from helpers.models.family import plain_model
 from helpers.models.unpacking import Unpack, unpacked_weights
 from helpers.models.vision_cache import FeatureCache, Features, adapts_images
@@ -145,7 +145,7 @@ class Reader:
         new, asked = [answer for answer in dict.fromkeys(answers) if answer not in self._continuations], [user("x")]
         for begin in range(0, len(new), self.batch_size):
             some = new[begin : begin + self.batch_size]
-            chats = self.processor.apply_chat_template([[*asked, assistant(a)] for a in some], tokenize=False)
+            chats = chat_texts(self.processor, [[*asked, assistant(a)] for a in some])
             texts = [*prompt_texts(self.processor, [asked]), *chats]
             start, *wholes = self.processor.tokenizer(texts)["input_ids"]
             for answer, whole in zip(some, wholes, strict=True):

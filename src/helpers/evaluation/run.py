@@ -33,17 +33,21 @@ class Answers(NamedTuple):
 def load_reader(
     model_path: str | Path, adapter_dir: str | Path | None, settings: Evaluation, four_bit: bool = True
 ) -> Reader:
-    """The model as it was trained, with base weights in 4 bit if ``four_bit``; without an adapter the untuned base."""
+    """The model as it was trained, with base weights in 4 bit if ``four_bit``; without an adapter the untuned base.
+
+    Warns if prompts are no longer written as when the adapter was trained.
+    """
     from helpers.models.loading import load_model, load_processor
 
+    processor = load_processor(model_path)
     model, _ = load_model(model_path, settings.dtype, four_bit)
     if adapter_dir is not None:
         from helpers.models.adapters import load_adapter
+        from helpers.models.chat_templates import check_prompts
 
+        check_prompts(processor, adapter_dir)
         model = load_adapter(model, adapter_dir)
-    return Reader(
-        model, load_processor(model_path), settings.batch_size, settings.max_new_tokens, unpack=settings.unpack_weights
-    )
+    return Reader(model, processor, settings.batch_size, settings.max_new_tokens, unpack=settings.unpack_weights)
 
 
 def untuned_descriptions(

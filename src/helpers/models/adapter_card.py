@@ -11,11 +11,17 @@ from helpers.workflow.provenance import package_versions, portable
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
-def write_adapter_card(folder: str | Path, model: Any, settings: Training, resources: dict[str, Any]) -> Path:
-    """Write ``training.json`` beside an adapter's tensors, and ``README.md`` in place of peft's empty form."""
+def write_adapter_card(
+    folder: str | Path, model: Any, settings: Training, resources: dict[str, Any], prompts: dict[str, str]
+) -> Path:
+    """Write ``training.json`` beside an adapter's tensors, and ``README.md`` in place of peft's empty form.
+
+    ``prompts``: `helpers.models.chat_templates.prompt_hashes` of the processor that it was trained with.
+    """
     with atomic_write(Path(folder) / "training.json") as temporary:
         quantisation = getattr(model.config, "quantization_config", None)
         trained = settings.model_dump() | {"quantisation": quantisation.to_dict() if quantisation else None}
+        trained["prompts"] = prompts
         temporary.write_text(json.dumps(trained, indent=2, default=str) + "\n", encoding="utf-8")
     path = Path(folder) / "README.md"
     base = str(portable(model.active_peft_config.base_model_name_or_path or "unknown"))

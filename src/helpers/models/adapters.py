@@ -12,19 +12,28 @@ All are peft's, in its layout on disk. The family says which layers get adapters
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, PromptTuningConfig, get_peft_model
+from peft import (
+    IA3Config,
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    PromptTuningConfig,
+    get_peft_model,
+    load_peft_weights,
+    set_peft_model_state_dict,
+)
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 from safetensors import safe_open
 from transformers import BitsAndBytesConfig
 
 from helpers.config.training import Training
-from helpers.models.family import Family
+from helpers.models.family import Family, plain_model
 from helpers.models.loading import quantised_layers, tower_modules
 from helpers.models.registry import family_of_model
 from helpers.workflow.provenance import portable
@@ -37,6 +46,7 @@ def add_adapter(model: Any, family: Family, method: Training | PeftConfig, seed:
     """Wrap a frozen model with the settings' method, or with a custom configuration of peft's.
 
     From here on the tower runs without autograd. It is frozen, and would otherwise keep activations that nobody needs.
+    What is trained is in float32 whatever the base is in: in bfloat16 most steps would round to nothing.
     Raises ``ValueError`` if the settings' method does not fit the way the base was loaded.
     """
     if isinstance(method, Training):
@@ -53,8 +63,29 @@ def add_adapter(model: Any, family: Family, method: Training | PeftConfig, seed:
             parameter.requires_grad_(parameter.requires_grad and "lora_" not in name)
     for module in tower_modules(tuned, family):
         module.forward = torch.no_grad()(module.forward)
+    _lift(tuned)
     _prepare_prompt(tuned, family)
     return tuned
+
+
+def _lift(tuned: PeftModel) -> bool:
+    """Put trained copies of whole modules (the projector) into float32, as peft does with its own matrices.
+
+    Such a copy takes and gives what the original does. Returns whether anything was in another precision.
+    """
+    lifted = False
+    for wrapper in (module for module in tuned.modules() if isinstance(module, ModulesToSaveWrapper)):
+        for copy in wrapper.modules_to_save.values():
+            if all(parameter.dtype == torch.float32 for parameter in copy.parameters()):
+                continue
+            copy.forward = _in_float32(copy.float().forward)
+            lifted = True
+    return lifted
+
+
+def _in_float32(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A module's forward pass with its input in float32 and its output as the input was; within autocast as told."""
+    return lambda features: forward(features.float()).to(features.dtype)
 
 
 def check_targets(model: Any, family: Family, names: Sequence[str]) -> None:
@@ -184,6 +215,8 @@ def load_adapter(model: Any, folder: str | Path) -> PeftModel:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Found missing adapter keys")  # checked below, and an error there
         tuned = PeftModel.from_pretrained(model, str(folder))
+    if _lift(tuned):  # its numbers have just been rounded to the base's precision
+        set_peft_model_state_dict(tuned, load_peft_weights(str(folder), device=str(plain_model(tuned).device)))
     check_adapter(tuned, folder)
     _prepare_prompt(tuned, family_of_model(tuned))
     return tuned.eval()

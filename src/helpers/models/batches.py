@@ -4,7 +4,7 @@ Pre-training, fine-tuning and scoring all use it, for every family. Nothing is e
 tokens would silently show the model half an image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ LOGIT_ROWS = 1024  # rows of logits held at a time: 0.6 GB in float32 for Qwen2-
 IGNORED = -100  # the label that cross-entropy ignores
 ChatMessage = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
-IMAGE_KEYS = ("pixel_values", "image_grid_thw", "image_sizes")  # what the families' processors make of images
+IMAGE_SHAPES = ("image_grid_thw", "image_sizes")  # of each image, by family: patches (time, height, width), or pixels
+IMAGE_KEYS = ("pixel_values", *IMAGE_SHAPES)  # what the families' processors make of images
 
 
 def user(text: str, image: bool = False) -> ChatMessage:
@@ -33,12 +34,14 @@ def training_batch(
 ) -> Tensors:
     """Input and labels of a batch of conversations, each ending in the assistant's answer; only the answer has labels.
 
-    Labels are found from the length of the prompt: the template's own assistant mask is all zeros if there is an
-    image (transformers#46559). Right-padded. Keys: ``input_ids``, ``attention_mask``, ``labels`` (all batch x
+    An answer's labels end in an end token and the white space that the template writes after it. They are found from
+    the length of the prompt: the template's own assistant mask is all zeros if there is an image (transformers#46559).
+    Right-padded. Keys: ``input_ids``, ``attention_mask``, ``labels`` (all batch x
     length), and whatever the family's processor adds for images; a text-only batch has no image key at all.
-    Raises ``ValueError`` for a sample longer than ``max_length`` tokens.
+    Raises ``ValueError`` for a sample longer than ``max_length`` tokens, and for labels from which the model would not
+    learn to stop.
     """
-    chats = [processor.apply_chat_template(list(c), tokenize=False) for c in conversations]
+    chats = chat_texts(processor, conversations)
     prompts = prompt_texts(processor, [c[:-1] for c in conversations])
     batch = encode(processor, chats, images)
     lengths = batch["attention_mask"].sum(dim=1)
@@ -52,7 +55,19 @@ def training_batch(
         end = int(lengths[row])
         start = end - _answer_length(processor.tokenizer, chat, prompt)
         labels[row, start:end] = batch["input_ids"][row, start:end]
+        _check_end(processor, labels[row, start:end].tolist())
     return {**batch, "labels": labels}
+
+
+def _check_end(processor: Any, labels: list[int]) -> None:
+    ends = set(end_tokens(processor))
+    after = next((i for i, token in enumerate(reversed(labels)) if token in ends), None)
+    if after is None or processor.tokenizer.decode(labels[len(labels) - after :]).strip():
+        raise ValueError(
+            f"an answer's labels end in {processor.tokenizer.decode(labels[-8:])!r}, not in an end token ("
+            f"{', '.join(end_texts(processor))}), so the model would never learn to stop; correct the chat template, "
+            "or `eos_token_id` in generation_config.json"
+        )
 
 
 def packed_batch(samples: Sequence[Tensors]) -> dict[str, Any]:
@@ -60,11 +75,13 @@ def packed_batch(samples: Sequence[Tensors]) -> dict[str, Any]:
 
     Keys: ``input_ids`` and ``labels`` (1 x tokens), ``position_ids`` (axes x 1 x tokens, or 1 x tokens for a model with
     one axis), ``supervised`` (indices of the tokens from which a label is predicted), ``lengths`` (of the samples,
-    plain numbers), and the images' tensors, joined along their first axis.
+    plain numbers), and the images' tensors, joined along their first axis; of these, shapes become plain numbers too
+    (`shapes_on_device`).
     """
     positions = torch.cat([sample["positions"] for sample in samples], dim=-1)  # axes x tokens
     labels = torch.cat([sample["labels"] for sample in samples], dim=1)
     images = {name: [s[name] for s in samples if name in s] for name in IMAGE_KEYS}
+    shapes = {name: tuple(tuple(row) for one in images.pop(name) for row in one.tolist()) for name in IMAGE_SHAPES}
     return {
         "input_ids": torch.cat([sample["input_ids"] for sample in samples], dim=1),
         "labels": labels,
@@ -72,7 +89,18 @@ def packed_batch(samples: Sequence[Tensors]) -> dict[str, Any]:
         "supervised": (labels[0, 1:] != IGNORED).nonzero().squeeze(1),
         "lengths": tuple(sample["input_ids"].shape[1] for sample in samples),
         **{name: torch.cat([_tiles(tensor) for tensor in found]) for name, found in images.items() if found},
+        **{name: rows for name, rows in shapes.items() if rows},
     }
+
+
+def shapes_on_device(model: Any, images: Mapping[str, Any]) -> dict[str, Any]:
+    """Images as `packed_batch` has them, ready for the model: shapes as tensors (images x numbers).
+
+    They are on the CPU if the model can read them there, else where it is. It reads them number by number, and each
+    number on a GPU would wait for all work before it.
+    """
+    device = "cpu" if getattr(model, "shapes_on_cpu", False) else model.device
+    return {**given, **{name: torch.tensor(images[name], device=device) for name in IMAGE_SHAPES if name in images}}
 
 
 def _tiles(tensor: torch.Tensor) -> torch.Tensor:
@@ -83,6 +111,32 @@ def _tiles(tensor: torch.Tensor) -> torch.Tensor:
 def prompt_texts(processor: Any, conversations: Sequence[Sequence[ChatMessage]]) -> list[str]:
     """The conversations as text, up to the beginning of the assistant's turn."""
     return [processor.apply_chat_template(list(c), tokenize=False, add_generation_prompt=True) for c in conversations]
+
+
+def chat_texts(processor: Any, conversations: Sequence[Sequence[ChatMessage]]) -> list[str]:
+    """The conversations as text, each ending in an end token and perhaps white space.
+
+    Some templates write white space in place of the end token after the last answer (`helpers.models.chat_templates`).
+    """
+    texts = [processor.apply_chat_template(list(c), tokenize=False) for c in conversations]
+    ends = end_texts(processor)
+    return [text if text.rstrip().endswith(ends) else text.rstrip() + ends[0] for text in texts]
+
+
+def end_tokens(processor: Any) -> list[int]:
+    """The tokens that end a turn, the first of them for answers; the tokenizer's own if the processor names none."""
+    ends: list[int] = getattr(processor, "end_tokens", None) or [processor.tokenizer.eos_token_id]
+    if None in ends:
+        raise ValueError(
+            "neither generation_config.json nor the tokenizer names a token that ends a turn, so a model could not "
+            "learn to stop; set `eos_token_id`"
+        )
+    return ends
+
+
+def end_texts(processor: Any) -> tuple[str, ...]:
+    """`end_tokens` as they are written."""
+    return tuple(processor.tokenizer.convert_ids_to_tokens(end_tokens(processor)))
 
 
 def encode(

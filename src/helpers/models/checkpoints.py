@@ -110,7 +110,7 @@ def _config(folder: Path) -> _Config:
 def _tensors(folder: Path) -> Header:
     """All tensors in the folder by name, from the headers of its files."""
     found: Header = {}
-    for file in _weight_files(folder):
+    for file in weight_files(folder):
         found |= read_header(file)
     if (folder / INDEX).is_file() and (absent := sorted(set(_weight_map(folder)) - set(found))):
         raise ValueError(
@@ -132,7 +132,8 @@ def _weight_map(folder: Path) -> dict[str, str]:
     return listed
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a folder's weights, those of an index sorted by name; raises errors as `check_checkpoint`."""
     if (folder / INDEX).is_file():
         files = [folder / name for name in sorted(set(_weight_map(folder).values()))]
         if absent := [file.name for file in files if not file.is_file()]:

@@ -41,6 +41,8 @@ class Family:
     positions: Callable[[Any, "Tensors"], "torch.Tensor"]  # (model, sample) -> axes x length, as the model takes them
     positions_behind_prompt: Callable[..., Any]  # a forward hook of the inner model: positions after trained vectors
     cached_tower: Callable[[Any, Memory], Any]  # (tower module, memory) -> its cached forward pass
+    # Modules that get positions made from the images' shapes; None: the model cannot read shapes on the CPU
+    positioned: tuple[str, ...] | None = None
 
     @property
     def projector_name(self) -> str:

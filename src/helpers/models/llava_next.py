@@ -61,4 +61,5 @@ LLAVA_NEXT = Family(
     positions=_positions,
     positions_behind_prompt=_positions_behind_prompt,
     cached_tower=_cached_tower,
+    positioned=(),
 )

@@ -14,23 +14,26 @@ import torch
 import transformers
 from transformers import BitsAndBytesConfig
 
+from helpers.models import chat_templates
 from helpers.models.checkpoints import check_checkpoint, checkpoint_bytes
 from helpers.models.family import Family, plain_model
 from helpers.models.random_weights import MARK, bytes_in_files, is_random, random_state
 from helpers.models.registry import config_of, family_of
+from helpers.models.visible_device import take_card
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LARGEST_ON_CPU = 4_000_000_000  # bytes of weights on disk
 
 
 def device() -> torch.device:
-    """The first GPU, or the CPU."""
+    """This process's GPU (`helpers.models.visible_device`), or the CPU."""
+    take_card()
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def load_processor(path: str | Path) -> Any:
-    """The family's processor: tokenizer, chat template, PIL image processor."""
-    return family_of(path).load_processor(str(path))
+    """The family's processor: tokenizer, whole chat template (`helpers.models.chat_templates`), PIL image processor."""
+    return chat_templates.complete(family_of(path).load_processor(str(path)), path)
 
 
 def load_model(
@@ -86,7 +89,23 @@ def _loaded(path: str | Path, family: Family, dtype: str, four_bit: bool | BitsA
     if four_bit:
         check_quantisation(model, family)
         _keep_weights_as_trained(model)
+    keep_shapes_on_cpu(model, family)
     return model.eval().requires_grad_(False)
+
+
+def keep_shapes_on_cpu(model: Any, family: Family) -> None:
+    """Let the model read images' shapes on the CPU (`helpers.models.batches.shapes_on_device`), if the family can.
+
+    Positions that follow from them are made on the CPU too, and then go where the tower computes.
+    """
+
+    def follow(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        patches, *positions = arguments
+        return patches, *(tensor.to(patches.device, non_blocking=True) for tensor in positions)
+
+    for name in family.positioned or ():
+        model.get_submodule(name).register_forward_pre_hook(follow)
+    model.shapes_on_cpu = family.positioned is not None
 
 
 def is_quantised(path: str | Path) -> bool:

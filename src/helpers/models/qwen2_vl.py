@@ -106,4 +106,5 @@ QWEN2_VL = Family(
     positions=_positions,
     positions_behind_prompt=_positions_behind_prompt,
     cached_tower=_cached_tower,
+    positioned=("model.visual.rotary_pos_emb",),
 )

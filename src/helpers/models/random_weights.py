@@ -23,12 +23,31 @@ from typing import Any
 
 import torch
 
+from helpers.models import chat_templates
 from helpers.models.registry import config_of, family_of
 from helpers.paths import DATA, atomic_write
 
 MARK = "random_weights"
 STAND_IN_FOLDERS = DATA / "models" / "rehearse"
 CONFIGS = DATA / "models" / "configs"  # as the 7B models publish them
+# These write what the templates of Qwen/Qwen2-VL-7B-Instruct and llava-hf/llava-v1.6-vicuna-7b-hf write, to the letter
+PUBLISHED_TEMPLATES = {
+    "qwen2_vl": (
+        "{% if messages[0]['role'] != 'system' %}"
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
+        "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+        "{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    ),
+    "llava_next": (
+        "{% set names = {'system': '', 'user': 'USER: ', 'assistant': 'ASSISTANT: '} %}"
+        "{% for message in messages %}{{ names[message['role']] }}"
+        "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
+        "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }} {% endfor %}{% endfor %}"
+        "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+    ),
+}
 
 
 def is_random(path: str | Path) -> bool:
@@ -78,7 +97,7 @@ def make_folder(source: str | Path, out: str | Path) -> Path:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(str(source), trust_remote_code=False).to_dict()
-    family_of(source).load_processor(str(source)).save_pretrained(out)
+    chat_templates.complete(family_of(source).load_processor(str(source)), source).save_pretrained(out)
     return write_config(out, config)
 
 
@@ -93,8 +112,9 @@ def stand_in(config: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Configuration and processor for an architecture whose tokenizer is not available.
 
     Images are treated as by the published processors: for Qwen2-VL at native resolution, 28 x 28 pixels per token; for
-    LLaVA-NeXT as one image of 336 pixels and up to four tiles. The tokenizer is that of the project's tiny models, so
-    the special tokens have its ids; the embedding keeps its true size.
+    LLaVA-NeXT as one image of 336 pixels and up to four tiles. Prompts are written as published
+    (`PUBLISHED_TEMPLATES`). The tokenizer is that of the project's tiny models, so the special tokens have its ids; the
+    embedding keeps its true size.
     """
     from transformers import AutoTokenizer, LlavaNextProcessor
     from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
@@ -105,8 +125,8 @@ def stand_in(config: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     qwen = config["model_type"] == "qwen2_vl"
     tokenizer = AutoTokenizer.from_pretrained(DATA / "models" / ("tiny-qwen2-vl" if qwen else "tiny-llava-next"))
     tokenizer.model_max_length = config["text_config"]["max_position_embeddings"]
+    tokenizer.chat_template = PUBLISHED_TEMPLATES[config["model_type"]]
     if qwen:
-        tokenizer.chat_template = QWEN2_VL_SYSTEM + tokenizer.chat_template
         names = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
         names |= {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
         images = Qwen2VLImageProcessorPil(
@@ -133,9 +153,6 @@ def stand_in(config: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     ids = {field: tokenizer.convert_tokens_to_ids(token) for field, token in names.items()}
     ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     return {**config, **ids, "text_config": {**config["text_config"], **ends}}, processor
-
-
-QWEN2_VL_SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"  # as in the 7B model's template
 
 
 def shrunk(config: dict[str, Any]) -> dict[str, Any]:

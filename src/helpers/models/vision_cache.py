@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 
 import torch
 
-from helpers.models.batches import IMAGE_KEYS
+from helpers.models.batches import IMAGE_SHAPES, shapes_on_device
 from helpers.models.family import Family, plain_model
 from helpers.paths import atomic_write
 
@@ -172,7 +172,8 @@ def image_features(model: Any, processor: Any, images: list[Any]) -> list[Featur
     """The features of some images, in one pass through processor, tower and projector."""
     base = plain_model(model)
     made = processor.image_processor(images=images, return_tensors="pt")
-    given = {name: made[name].to(base.device) for name in IMAGE_KEYS if name in made}
+    shapes = {name: made[name].tolist() for name in IMAGE_SHAPES if name in made}
+    given = shapes_on_device(base, {"pixel_values": made["pixel_values"].to(base.device), **shapes})
     embeddings = base.model.get_image_features(**given).pooler_output
     grids = given["image_grid_thw"].split(1) if "image_grid_thw" in given else [None] * len(images)
     return [Features(e.clone(), grid) for e, grid in zip(embeddings, grids, strict=True)]

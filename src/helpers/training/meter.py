@@ -381,7 +381,7 @@ def _cuda_in_use() -> Any | None:
 
 
 def gpu_neighbours() -> int | None:
-    """How many other processes compute on this machine's NVIDIA GPUs; None if there is no GPU.
+    """How many other processes compute on the NVIDIA GPUs that this process sees; None if there is no GPU.
 
     In a container the driver may know this process by a different id. So if torch uses the GPU here and this process is
     not listed, one of the listed processes is taken to be this one.
@@ -392,7 +392,10 @@ def gpu_neighbours() -> int | None:
         pynvml.nvmlInit()
     except Exception:  # no package, no driver or no GPU: each raises a different exception
         return None
-    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = named.split(",") if named else map(str, range(pynvml.nvmlDeviceGetCount()))
+    by_index, by_name = pynvml.nvmlDeviceGetHandleByIndex, pynvml.nvmlDeviceGetHandleByUUID
+    handles = [by_index(int(card)) if card.strip().isdigit() else by_name(card.strip()) for card in visible]
     found = {process.pid for handle in handles for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)}
     hidden = os.getpid() not in found and _cuda_in_use() is not None
     return max(0, len(found - {os.getpid()}) - hidden)

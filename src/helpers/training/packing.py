@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
 from helpers.models.attention import attention
-from helpers.models.batches import IMAGE_KEYS, LOGIT_ROWS
+from helpers.models.batches import IMAGE_KEYS, LOGIT_ROWS, shapes_on_device
 from helpers.models.family import Family, plain_model
 
 ATTENTION = "sample_by_sample"
@@ -56,7 +56,7 @@ def attention_by_sample(model: Any, family: Family) -> AbstractContextManager[No
 def packed_loss(model: Any, batch: dict[str, Any]) -> torch.Tensor:
     """The sum of cross-entropy over a packed batch's labels; call it within `attention_by_sample`."""
     whole = plain_model(model)
-    images = {name: batch[name] for name in IMAGE_KEYS if name in batch}
+    images = shapes_on_device(whole, {name: batch[name] for name in IMAGE_KEYS if name in batch})
     features = {"image": whole.model.get_image_features(**images, return_dict=True)} if images else None
     hidden = whole.model(
         input_ids=batch["input_ids"],

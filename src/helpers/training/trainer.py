@@ -27,6 +27,7 @@ from helpers.images import open_image
 from helpers.models.adapter_card import revision_of, write_adapter_card
 from helpers.models.adapters import trainable_groups
 from helpers.models.batches import IMAGE_KEYS, ChatMessage, Tensors, packed_batch, training_batch
+from helpers.models.chat_templates import prompt_hashes
 from helpers.models.family import Family, plain_model
 from helpers.models.loading import counted_tower
 from helpers.models.unpacking import unpacked_weights
@@ -290,7 +291,7 @@ def finetune(
         **revision_of(model),
     }
     meter.write_samples(output / "resources.parquet")
-    write_adapter_card(output / "adapter", model, settings, resources)
+    write_adapter_card(output / "adapter", model, settings, resources, prompt_hashes(processor))
     losses = pandas.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     return Result(resources=resources, losses=losses[["step", "loss", "grad_norm", "learning_rate"]])
 
