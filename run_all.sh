@@ -250,7 +250,7 @@ set_up() {
 
 workflow() { # workflow TARGET
     local arguments=() started=$SECONDS
-    [[ $PROFILE == paper ]] || export HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}" # only the paper's models are downloaded
+    downloads || export HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}"
     find_run
     if [[ -n $SLURM ]]; then use_slurm; elif [[ -n $JOBS ]]; then share_cores; fi
     arguments=(--directory "$ROOT" ${CORES:+--cores "$CORES"} ${KEEP_GOING:+--keep-going} "${WORKFLOW_PROFILE[@]}"
@@ -265,10 +265,13 @@ workflow() { # workflow TARGET
         say "done in $((SECONDS - started)) s; results and figures are in $RUN"
     elif has_workflow; then
         "$PY" -m snakemake --dry-run --quiet rules host reason "${arguments[@]}"
+        ! downloads || "$PY" -m helpers.models.rehearsal outlook "$PROFILE" --set "$(overrides)"
     else
         say "every notebook of it, as nothing is installed yet"
     fi
 }
+
+downloads() { grep -qE 'path: [A-Za-z0-9_-]+/[A-Za-z0-9._-]+, display:' "config/profiles/$PROFILE.yaml"; } # models of the hub
 
 has_workflow() { "$PY" -c 'import snakemake' 2>/dev/null; } # not before the first installation
 

@@ -51,6 +51,9 @@ def add_adapter(model: Any, family: Family, method: Training | PeftConfig, seed:
     if getattr(config, "target_modules", None) == _carrier(family):
         for name, parameter in tuned.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and "lora_" not in name)
+    for parameter in tuned.parameters():  # in half precision most small updates round to nothing
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
     for module in tower_modules(tuned, family):
         module.forward = torch.no_grad()(module.forward)
     _prepare_prompt(tuned, family)
