@@ -78,7 +78,8 @@ def serving(repositories: dict[str, dict[str, bytes | int]]) -> Iterator[tuple[s
         do_HEAD = do_GET
 
         def do_PUT(self) -> None:
-            hub.stored[self.note().rpartition("/")[2]] = self.body
+            name = self.note().rpartition("/")[2]
+            hub.stored[name] = self.body
             self.answer(b"")
 
         def do_POST(self) -> None:

@@ -74,7 +74,7 @@ ON_CPU = 0.15  # TFLOP/s of eight cores in float32
 HOST_SECONDS = 0.43 / 28  # per block of the language model: starting a step's operations, as measured on an H200's host
 WRITING_SECONDS = 0.035 / 28  # per block and word of a reply
 WORDS_WRITTEN = 128  # of a description
-QUESTIONS = {"kviscuit": (237, 657)}  # classes, each with one image, and questions
+_QUESTIONS = {"kviscuit": (237, 657)}  # classes, each with one image, and questions
 ASSUMED_IMAGE = 1280  # tokens of an image of a model whose processor is not at hand
 
 
@@ -258,10 +258,10 @@ def _fitting(profile: Profile, path: str, load: Load, gb: float) -> str | None:
 def _hours(profile: Profile, path: str, tokens: int, tflops: float) -> float:
     """Hours of all trainings and evaluations of one model; 0 if the size of a data set is not known in advance."""
     found, training, asked = counts(path), profile.training, profile.evaluation
-    if not all(domain.source in QUESTIONS for domain in profile.domains.values()):
+    if not all(domain.source in _QUESTIONS for domain in profile.domains.values()):
         return 0.0
     seconds = 0.0
-    for classes, questions in (QUESTIONS[domain.source] for domain in profile.domains.values()):
+    for classes, questions in (_QUESTIONS[domain.source] for domain in profile.domains.values()):
         samples = classes * profile.data.wordings_per_class * len(profile.build.directions) * training.epochs
         for _, load in loads(profile, path, tokens):
             flops = load.batch * (tokens + load.image_tokens) * (6 if load.checkpointing else 4) * found.in_four_bit

@@ -2,7 +2,7 @@
 
 A hub lists the size of each file of a checkpoint. Without a network the parameters are counted: the architecture is
 built on torch's meta device, which has shapes and no numbers, from the model's configuration (a few KB, in the cache of
-the hub's client, or in `SHAPES` for the models of the shipped profiles).
+the hub's client, or in `LISTED` for the models of the shipped profiles).
 
 The parts are found by the library's own conventions, not by a `Family`, so that any image-text-to-text model can be
 counted: `get_decoder` is the language model, and the projector is the first module called as in `PROJECTORS`.
@@ -23,7 +23,7 @@ from helpers.models.checkpoints import checkpoint_bytes
 from helpers.models.random_weights import STAND_IN_FOLDERS, bytes_in_files, is_random
 from helpers.paths import DATA, is_hub_id, resolve
 
-SHAPES = DATA / "models" / "shapes.yaml"
+LISTED = DATA / "models" / "shapes.yaml"
 PROJECTORS = ("multi_modal_projector", "connector", "merger", "aligner", "embed_vision")
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")  # of one checkpoint; a repository may hold others beside it
 
@@ -47,8 +47,8 @@ class Counts:
 
 @cache
 def shapes() -> dict[str, dict[str, Any]]:
-    """What `SHAPES` says, by hub id."""
-    return yaml.safe_load(SHAPES.read_text(encoding="utf-8"))
+    """What `LISTED` says, by hub id."""
+    return yaml.safe_load(LISTED.read_text(encoding="utf-8"))
 
 
 def place_of(path: str | Path) -> Path | str:
