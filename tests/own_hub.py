@@ -115,5 +115,17 @@ def serving(repositories: dict[str, dict[str, bytes | int]]) -> Iterator[tuple[s
         server.server_close()
 
 
+def use(monkeypatch: Any, address: str) -> None:
+    """Let the hub's client in this process ask that hub, which it otherwise learns from the environment once."""
+    settings = {
+        "ENDPOINT": address,
+        "HUGGINGFACE_CO_URL_TEMPLATE": f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True,
+    }
+    for name, value in settings.items():
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+
+
 def _mode(path: str) -> str:
     return "lfs" if path.endswith(".safetensors") else "regular"

@@ -23,7 +23,7 @@ from helpers.rows import write_rows
 from helpers.schemas import AnswerRow
 
 sys.path.insert(0, str(Path(__file__).parent))
-from own_hub import COMMIT, serving
+from own_hub import COMMIT, serving, use
 
 NAMES = {"model": "qwen2_vl", "domain": "butterfly", "mode": "text_only", "variant": "main", "seed": "0"}
 COSTS = {"samples": 3, "tokens": 30, "supervised_tokens": 9, "steps": 2, "vision_tower_calls": 0, "mode": "text_only"}
@@ -197,9 +197,7 @@ def test_yes_sends_the_four_files_and_the_key_only_in_its_header(run, capsys, mo
     before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
     monkeypatch.setenv("HF_TOKEN", KEY)
     with serving({}) as (address, hub):
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        use(monkeypatch, address)
         assert push.main([str(run), "qwen2_vl", "--to", "me/it", "--yes"]) == 0
     shown = capsys.readouterr()
     assert f"/commit/{COMMIT}" in shown.out

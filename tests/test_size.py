@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,14 +12,13 @@ import torch
 from helpers.config.profiles import load_profile
 from helpers.models import loading, size
 from helpers.models.adapters import add_lora, trainable_groups
-from helpers.models.loading import check_machine, chosen_dtype, linear_layers
+from helpers.models.loading import check_machine, linear_layers
 from helpers.models.random_weights import CONFIGS, STAND_IN_FOLDERS
 from helpers.models.rehearsal import OUTAPPEARANCE, _fitting, image_tokens, loads, outlook, shapes_only, tokens_of_image
 from helpers.paths import PROFILES, is_hub_id
-from helpers.training import trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from own_hub import serving
+from own_hub import serving, use
 
 ID = "Qwen/Qwen2-VL-7B-Instruct"
 SHARDS = (3_900_233_256, 3_864_726_320, 3_864_726_424, 3_864_733_680, 1_089_994_880)
@@ -39,8 +37,7 @@ def hub(monkeypatch):
     """A hub that has one 7B model, as published."""
     config = (CONFIGS / "qwen2-vl-7b.json").read_bytes()
     with serving({ID: {"config.json": config, **FILES, **BESIDE}}) as (address, hub):
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        use(monkeypatch, address)
         yield hub
 
 
@@ -142,68 +139,6 @@ def test_nothing_but_the_configuration_is_fetched_before_a_cpu_refuses(hub, tmp_
     assert "17 GB of weights and no CUDA device" in done.stderr
     assert any(path.endswith("/config.json") for path in hub.paths)
     assert not [path for path in hub.paths if ".safetensors" in path or ".bin" in path]
-
-
-# ---- precision -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("place", "bf16", "chosen"), [("cpu", True, "float32"), ("cuda", True, "bfloat16"), ("cuda", False, "float16")]
-)
-def test_auto_is_what_the_machine_computes_in(monkeypatch, place, bf16, chosen):
-    monkeypatch.setattr(loading, "device", lambda: torch.device(place))
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: bf16)
-    assert chosen_dtype("auto") == chosen
-    assert chosen_dtype("float32") == "float32"
-    with pytest.raises(ValueError, match="dtype is 'int8'; known: auto, float32, bfloat16, float16"):
-        chosen_dtype("int8")
-
-
-@pytest.mark.usefixtures("on_cpu")
-def test_a_cpu_refuses_float16():
-    with pytest.raises(ValueError, match=r"dtype float16 needs a GPU.*set training.dtype and evaluation.dtype to auto"):
-        check_machine(STAND_IN_FOLDERS / "qwen2-vl-7b-shrunk", "float16", four_bit=True)
-
-
-def half_precision(path, dtype):
-    """A tiny model in half precision, as on a GPU, and what is trained on it."""
-    model, family = loading.load_model(path, "float32", four_bit=False)
-    return add_lora(model.to(dtype), family, 4, 8, 0.0, True, 0), family
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_what_is_trained_is_float32_whatever_is_frozen(model_path, dtype):
-    tuned, _ = half_precision(model_path, dtype)
-    trained = {parameter.dtype for parameter in tuned.parameters() if parameter.requires_grad}
-    frozen = {parameter.dtype for parameter in tuned.parameters() if not parameter.requires_grad}
-    assert (trained, frozen) == ({torch.float32}, {dtype})
-
-
-def test_a_card_without_bfloat16_trains_in_float16_with_loss_scaling(monkeypatch, tmp_path, model_path):
-    monkeypatch.setattr(loading, "device", lambda: torch.device("cuda"))
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: False)
-    family = loading.family_of(model_path)
-    assert loading.nf4(family, "auto").bnb_4bit_compute_dtype == torch.float16
-    monkeypatch.setattr(trainer, "TrainingArguments", lambda **given: given)  # the true ones want the card itself
-    given = trainer.trainer_arguments(load_profile("paper").training, tmp_path, seed=0)
-    assert (given["fp16"], given["bf16"]) == (True, False)
-
-
-def logged(watch, norm, fp16=True, loss=1.0):
-    state = SimpleNamespace(global_step=1, max_steps=9)
-    watch.on_log(SimpleNamespace(fp16=fp16, learning_rate=1e-4), state, None, {"loss": loss, "grad_norm": norm})
-
-
-def test_a_step_that_loss_scaling_skips_is_no_error_and_endless_ones_are():
-    watch = trainer.FiniteLoss()
-    for norm in [float("inf")] * 16 + [1.0] + [float("nan")] * 16:
-        logged(watch, norm)
-    with pytest.raises(RuntimeError, match=r"norm of the gradients became inf .* the model may overflow float16"):
-        logged(watch, float("inf"))
-    with pytest.raises(RuntimeError, match=r"norm of the gradients became inf in step 1 of 9; lower .* again$"):
-        logged(trainer.FiniteLoss(), float("inf"), fp16=False)
-    with pytest.raises(RuntimeError, match="the loss became nan"):
-        logged(trainer.FiniteLoss(), 1.0, loss=float("nan"))
 
 
 # ---- the outlook ---------------------------------------------------------------------------------------------------
