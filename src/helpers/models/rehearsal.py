@@ -122,7 +122,8 @@ def _activations(text: Any, load: Load) -> float:
     input, and one whole layer that is being recomputed.
     """
     tokens = load.batch * (load.tokens + load.image_tokens)
-    whole = tokens * load.width * (16 * text.hidden_size + 4 * text.intermediate_size)
+    wide = getattr(text, "intermediate_size", None) or text.ffn_dim
+    whole = tokens * load.width * (16 * text.hidden_size + 4 * wide)
     kept = tokens * load.width * text.hidden_size if load.checkpointing else whole
     return text.num_hidden_layers * kept + (whole if load.checkpointing else 0)
 

@@ -90,7 +90,9 @@ def without_numbers(path: str | Path) -> Any:
 def counts(path: str | Path, targets: Collection[str] = LORA_TARGETS) -> Counts:
     """Count an architecture. ``targets``: the layers that LoRA adapts, by the last part of their name."""
     model = without_numbers(path)
-    linear = {n: m for n, m in model.get_decoder().named_modules() if isinstance(m, torch.nn.Linear)}
+    head = model.get_output_embeddings()  # in some models inside the decoder
+    inside = model.get_decoder().named_modules()
+    linear = {name: m for name, m in inside if isinstance(m, torch.nn.Linear) and m is not head}
     named = ((name.rpartition(".")[2], module) for name, module in model.named_modules())
     projector = next((module for last, module in named if last in PROJECTORS), None)
     text = model.config.get_text_config()
