@@ -6,7 +6,7 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 cd "$ROOT"
 
-WORDS="demo smoke paper rehearse publish ablations grid own figures verify report base-models lab test lint setup"
+WORDS="demo smoke paper rehearse publish ablations grid own figures verify report base-models push pack lab test lint setup"
 OPTIONS="--profile --set --name --jobs --only --keep-going --slurm --all --dry-run --help"
 SETUP_GB=6 # a new environment: the packages, their copies in pip's cache, and room to unpack
 
@@ -35,6 +35,10 @@ Words:
   verify         says which published figure is stale, and why
   report         the whole study as one page: runs/<run>/report/index.html
   base-models    trains the demo's two small base models anew
+  push           puts a trained adapter on the hub, or says what would be sent
+                 (push RUN ADAPTER [--to USER/NAME] [--public] [--yes])
+  pack           a run's rows, tables and records as one archive for others
+                 (pack RUN), and a check of such a file (pack --check FILE)
   lab            opens the notebooks in JupyterLab
   test           runs the quick tests, three minutes; with --all, every test
   lint           runs ruff, mypy and shellcheck
@@ -98,6 +102,7 @@ read_arguments() {
             -*) fail "unknown option '$1'; known: $OPTIONS (what Snakemake or pytest shall read comes after --)" ;;
             *) take_word "$1" ;;
         esac
+        [[ $WORD != push && $WORD != pack ]] || { OPERANDS=("${@:2}"); break; } # the rest is theirs
         shift
     done
     : "${WORD:=demo}"
@@ -250,7 +255,7 @@ set_up() {
 
 workflow() { # workflow TARGET
     local arguments=() started=$SECONDS
-    [[ $PROFILE == paper ]] || export HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}" # only the paper's models are downloaded
+    downloads || export HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}"
     find_run
     if [[ -n $SLURM ]]; then use_slurm; elif [[ -n $JOBS ]]; then share_cores; fi
     arguments=(--directory "$ROOT" ${CORES:+--cores "$CORES"} ${KEEP_GOING:+--keep-going} "${WORKFLOW_PROFILE[@]}"
@@ -265,10 +270,13 @@ workflow() { # workflow TARGET
         say "done in $((SECONDS - started)) s; results and figures are in $RUN"
     elif has_workflow; then
         "$PY" -m snakemake --dry-run --quiet rules host reason "${arguments[@]}"
+        ! downloads || "$PY" -m helpers.models.rehearsal outlook "$PROFILE" --set "$(overrides)"
     else
         say "every notebook of it, as nothing is installed yet"
     fi
 }
+
+downloads() { grep -qE 'path: [A-Za-z0-9_-]+/[A-Za-z0-9._-]+, display:' "config/profiles/$PROFILE.yaml"; } # models of the hub
 
 has_workflow() { "$PY" -c 'import snakemake' 2>/dev/null; } # not before the first installation
 
@@ -350,6 +358,8 @@ run_rehearse() { # what to expect, the trainings, what they took
     [[ -z $failed ]] || exit 1
 }
 
+run_push() { "$PY" -m helpers.models.push ${OPERANDS[@]+"${OPERANDS[@]}"}; }
+run_pack() { "$PY" -m helpers.workflow.pack ${OPERANDS[@]+"${OPERANDS[@]}"}; }
 run_verify() { find_run && "$PY" -m helpers.workflow.verify "$RUN" "figures/${RUN#runs/}"; }
 
 # Snakemake takes a result that is older than what was made from it for done, also one that somebody put there by hand
@@ -388,7 +398,7 @@ run_lint() {
 main() {
     read_arguments "$@"
     choose_profile
-    case "$WORD" in lab | test | lint | setup | verify | own) ;; *) check_data ;; esac
+    case "$WORD" in lab | test | lint | setup | verify | own | push | pack) ;; *) check_data ;; esac
     set_up
     case "$WORD" in
         demo | paper) workflow all && check_fresh ;;

@@ -51,6 +51,20 @@ def test_conda_has_the_direct_pins() -> None:
     assert pins(conda()[1]) == DIRECT
 
 
+def test_the_environment_for_a_gpu_is_the_lock_and_pins_what_it_adds() -> None:
+    """conda hands its pip section to pip as it is, and pip reads the lock beside the file."""
+    read = yaml.safe_load((ROOT / "environment-gpu.yml").read_text(encoding="utf-8"))
+    own = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert read["name"] != own["name"]
+    assert (read["channels"], read["dependencies"][:2]) == (own["channels"], own["dependencies"][:2])
+    lock, *added = read["dependencies"][2]["pip"]
+    assert lock == "-r requirements.txt"
+    assert LOCK["torch"] == DIRECT["torch"]
+    assert "+" not in LOCK["torch"]  # no build without CUDA
+    assert pins(added).keys() == {"liger-kernel"}
+    assert pins(added).keys().isdisjoint(LOCK)
+
+
 def test_lock_has_the_direct_pins() -> None:
     assert DIRECT.items() <= LOCK.items()
 

@@ -132,6 +132,13 @@ def test_text_alone_does_not_touch_the_tower_and_costs_are_the_gpus(train):
 
 
 @pytest.mark.usefixtures("no_meter")
+def test_float16_with_loss_scaling_begins_with_the_loss_of_float32_and_learns(train):
+    full, half = train("image_text"), train("image_text", "half", dtype="float16")
+    assert half.losses.loss[0] == pytest.approx(full.losses.loss[0], rel=1e-2)
+    assert half.losses.grad_norm[0] == pytest.approx(full.losses.grad_norm[0], rel=5e-2)
+
+
+@pytest.mark.usefixtures("no_meter")
 def test_checkpointing_and_remembered_features_change_no_loss(train):
     plain = train("image_text", gradient_checkpointing=False)
     for name, changes in {"checkpointed": {"gradient_checkpointing": True}, "cached": {"tower_cache": True}}.items():

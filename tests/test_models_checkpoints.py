@@ -37,8 +37,8 @@ def test_a_checkpoint_without_a_tokenizer_file_is_not_measured_by_it(copy):
 
 
 def test_an_unknown_precision_is_named_with_the_known_ones():
-    with pytest.raises(ValueError, match="dtype is 'float16'; known: float32, bfloat16"):
-        load_model(TINY, "float16")
+    with pytest.raises(ValueError, match="dtype is 'int8'; known: auto, float32, bfloat16"):
+        load_model(TINY, "int8")
 
 
 def test_layers_that_should_be_in_4_bit_and_are_not_are_named():
@@ -111,7 +111,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused(copy):
 
 
 def test_a_large_model_in_4_bit_needs_a_gpu(monkeypatch):
-    monkeypatch.setattr("helpers.models.loading.checkpoint_bytes", lambda _: 15_000_000_000)
+    monkeypatch.setattr("helpers.models.loading.model_bytes", lambda _: 15_000_000_000)
     monkeypatch.setattr("helpers.models.loading.device", lambda: torch.device("cpu"))
     with pytest.raises(ValueError, match="15 GB of weights and no CUDA device"):
         check_machine(TINY, "bfloat16", four_bit=True)

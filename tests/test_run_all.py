@@ -340,6 +340,30 @@ def test_own_classes_are_checked_before_they_are_run(clone: Clone) -> None:
     assert clone.called()[-3:] == ["helpers.results.own_classes", "validate", "my classes"]
 
 
+@pytest.mark.parametrize(
+    ("given", "module"),
+    [
+        (["push", "demo", "qwen2_vl/a b", "--to=me/it", "--yes"], "helpers.models.push"),
+        (["pack", "--check", "a file.tar.gz"], "helpers.workflow.pack"),
+    ],
+)
+def test_what_follows_push_and_pack_is_theirs(clone: Clone, given: list[str], module: str) -> None:
+    assert clone.run_active(*given).returncode == 0
+    called = clone.called()
+    assert called[called.index(module) :] == [module, *given[1:]]
+    assert "then: push" in clone.run_active("--dry-run", "push", "demo").stdout
+
+
+def test_a_dry_run_of_models_of_the_hub_says_what_they_need(clone: Clone) -> None:
+    (clone.root / "data/kviscuit").mkdir(parents=True)
+    assert clone.run_active("paper", "--dry-run", "--set", "training.batch_size=4").returncode == 0
+    called = clone.called()
+    assert called[called.index("helpers.models.rehearsal") :][:3] == ["helpers.models.rehearsal", "outlook", "paper"]
+    assert "training.batch_size=4" in called[called.index("outlook") + 3]
+    assert clone.run_active("demo", "--dry-run").returncode == 0
+    assert "helpers.models.rehearsal" not in clone.called()
+
+
 def test_settings_reach_the_profile_as_they_were_given(clone: Clone) -> None:
     given = ["training.epochs=3", "seeds=[0, 1]", "description='it is: $(touch evil) `x` \"so\" #1'"]
     options = [part for setting in given for part in ("--set", setting)]

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import from_json
 
-Dtype = Literal["float32", "bfloat16"]  # of computation
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]  # of computation
 RENAMED = {
     "jobs.keep_model": "kept kernels are gone; leave it out",
     "data.test_pictures_per_class": "it is called data.test_images_per_class now",

@@ -62,7 +62,8 @@ class Training(Settings):
     )
     dtype: Dtype = Field(
         default="float32",
-        description="for computation; bfloat16 gains nothing on a CPU; qlora's frozen weights are always NF4",
+        description="for computation; auto: float32 on a CPU, bfloat16 on a GPU that has it, else float16 with loss "
+        "scaling; qlora's frozen weights are always NF4",
     )
     max_pixels: PositiveInt | None = Field(
         default=None, description="a larger image is scaled down to this area; null: the processor's own rule"

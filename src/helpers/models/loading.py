@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 import transformers
 from transformers import BitsAndBytesConfig
 
 from helpers.models import chat_templates
-from helpers.models.checkpoints import check_checkpoint, checkpoint_bytes
+from helpers.models.checkpoints import check_checkpoint
 from helpers.models.family import Family, plain_model
-from helpers.models.random_weights import MARK, bytes_in_files, is_random, random_state
+from helpers.models.random_weights import MARK, is_random, random_state
 from helpers.models.registry import config_of, family_of
+from helpers.models.size import model_bytes
 from helpers.models.visible_device import take_card
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LARGEST_ON_CPU = 4_000_000_000  # bytes of weights on disk
 
 
@@ -29,6 +31,19 @@ def device() -> torch.device:
     """This process's GPU (`helpers.models.visible_device`), or the CPU."""
     take_card()
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def chosen_dtype(name: str) -> str:
+    """The name; for "auto", what this machine computes in: float32 on a CPU, bfloat16 on a GPU that has it, else
+    float16. Raises ``ValueError`` for an unknown name.
+    """
+    if name != "auto":
+        if name not in DTYPES:
+            raise ValueError(f"dtype is {name!r}; known: auto, {', '.join(DTYPES)}")
+        return name
+    if device().type == "cpu":
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
 def load_processor(path: str | Path) -> Any:
@@ -46,8 +61,7 @@ def load_model(
     ``ValueError`` for an unknown dtype, an unusable checkpoint or a machine that cannot run it, ``FileNotFoundError``
     for a missing file, ``RuntimeError`` if the wrong layers were quantised.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; known: {', '.join(DTYPES)}")
+    dtype = chosen_dtype(dtype)
     family = family_of(path)
     if Path(path).is_dir() and not is_random(path):
         check_checkpoint(path, family.model_class)
@@ -114,24 +128,43 @@ def is_quantised(path: str | Path) -> bool:
 
 
 def check_machine(path: str | Path, dtype: str, four_bit: bool) -> None:
-    """Raise ``ValueError``, with a remedy, if this machine cannot do what is asked."""
+    """Raise ``ValueError``, with a remedy, if this machine cannot do what is asked; before anything is downloaded."""
     if device().type == "cpu":
-        size = bytes_in_files(path) if is_random(path) else checkpoint_bytes(path)
-        if four_bit and size > LARGEST_ON_CPU:
-            raise ValueError(
-                f"{path}: {size / 1e9:.0f} GB of weights and no CUDA device: bitsandbytes would take days. Run on a "
-                "GPU (`nvidia-smi` and a CUDA build of torch must find it), or use the demo's models"
-            )
+        _check_cpu(path, dtype, four_bit)
         return
     if dtype == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ValueError(
             f"{torch.cuda.get_device_name()} cannot compute in bfloat16; set training.dtype and evaluation.dtype to "
-            "float32, or use a card of compute capability 8.0 or later"
+            "auto (float16 here), or use a card of compute capability 8.0 or later"
         )
     if four_bit and not _bitsandbytes_has_cuda():
         raise ValueError(
             "bitsandbytes found no CUDA library for this torch "
             f"(CUDA {torch.version.cuda}); see `python -m bitsandbytes`, or use a method without 4 bit (lora)"
+        )
+
+
+def _check_cpu(path: str | Path, dtype: str, four_bit: bool) -> None:
+    if dtype == "float16":
+        raise ValueError(
+            "dtype float16 needs a GPU, and none was found: a CPU has no loss scaling for it and computes slowly in "
+            "it; set training.dtype and evaluation.dtype to auto or float32"
+        )
+    size = model_bytes(path)
+    elsewhere = (
+        "Run on a GPU (`nvidia-smi` and a CUDA build of torch must find it), or use the demo's models or those of "
+        "profile laptop. `python -m helpers.models.rehearsal outlook PROFILE` says what would fit"
+    )
+    if four_bit and size > LARGEST_ON_CPU:
+        raise ValueError(
+            f"{path}: {size / 1e9:.0f} GB of weights and no CUDA device: bitsandbytes would take days. {elsewhere}"
+        )
+    needed = size * (2 if dtype == "float32" else 1)  # published in half precision
+    there = psutil.virtual_memory().total
+    if size > LARGEST_ON_CPU and needed > there:
+        raise ValueError(
+            f"{path}: its weights take {needed / 1e9:.0f} GB in {dtype}, this machine has {there / 1e9:.0f} GB of "
+            f"memory and no CUDA device. {elsewhere}"
         )
 
 
@@ -157,7 +190,7 @@ def nf4(family: Family, dtype: str) -> BitsAndBytesConfig:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=DTYPES[dtype],
+        bnb_4bit_compute_dtype=DTYPES[chosen_dtype(dtype)],
         llm_int8_skip_modules=family.not_quantised,
     )
 

@@ -1,13 +1,15 @@
 """Will a 7B run fit on a GPU, and how long will it take? Answered before 15 GB of weights are downloaded.
 
     ./run_all.sh rehearse                                         estimate, then measured trainings, then verdict
+    python -m helpers.models.rehearsal outlook PROFILE            memory, download and hours of a profile, by card
     python -m helpers.models.rehearsal estimate [--batch 4] ...   the estimate alone, on any machine
     python -m helpers.models.rehearsal verdict runs/rehearse      the verdict on measured trainings
 
 The estimate builds the model on torch's meta device: all shapes, no numbers. Parameters, 4-bit layers and LoRA's size
-are counted there and are exact; the memory of activations comes from a formula. The measured trainings are notebooks 01
-to 03 and 06 on the profile `rehearse`, whose models have the true architecture and random weights
-(`helpers.models.random_weights`): they cost what real ones cost, and say nothing about accuracy.
+are counted there (`helpers.models.size`) and are exact; the memory of activations comes from a formula, and hours are
+rough: by operations, at a third of a card's peak, but not below what starting the operations takes. The measured
+trainings are notebooks 01 to 03 and 06 on the profile `rehearse`, whose models have the true architecture and random
+weights (`helpers.models.random_weights`): they cost what real ones cost, and say nothing about accuracy.
 """
 
 import argparse
@@ -15,22 +17,21 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from helpers.config.profiles import Profile, SettingsError, load_profile, parse_overrides
-from helpers.models.adapters import add_lora, trainable_groups
 from helpers.models.batches import LOGIT_ROWS
 from helpers.models.family import Family
-from helpers.models.loading import LARGEST_ON_CPU, linear_layers, load_processor
+from helpers.models.loading import LARGEST_ON_CPU, load_processor
 from helpers.models.random_weights import STAND_IN_FOLDERS
 from helpers.models.random_weights import on_meta as architecture
 from helpers.models.registry import family_of
+from helpers.models.size import counts, place_of, shapes
 from helpers.models.unpacking import unpacked_bytes
 from helpers.paths import atomic_write, resolve
 
@@ -50,6 +51,31 @@ class Load:
     image_tokens: int  # image tokens per sample, 0 for text-only
     checkpointing: bool
     unpacked: bool = False  # 4-bit weights unpacked once for all steps; "auto" does so only if they fit
+    four_bit: bool = True  # the language model's frozen weights
+    width: int = 2  # bytes of a frozen weight that is not in 4 bit, and of an activation
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What hours are estimated from."""
+
+    gb: float
+    tflops: float  # a third of the peak, in 16 bit
+
+
+OUTAPPEARANCE = {
+    "8 GB": Speed(8, 20),
+    "T4 (16 GB)": Speed(16, 20),
+    "24 GB": Speed(24, 40),
+    "80 GB": Speed(80, 100),
+    "141 GB": Speed(141, 300),
+}
+ON_CPU = 0.15  # TFLOP/s of eight cores in float32
+HOST_SECONDS = 0.43 / 28  # per block of the language model: starting a step's operations, as measured on an H200's host
+WRITING_SECONDS = 0.035 / 28  # per block and word of a reply
+WORDS_WRITTEN = 128  # of a description
+_QUESTIONS = {"kviscuit": (237, 657)}  # classes, each with one image, and questions
+ASSUMED_IMAGE = 1280  # tokens of an image of a model whose processor is not at hand
 
 
 def architectures() -> list[str]:
@@ -64,44 +90,41 @@ def shapes_only(path: str | Path) -> tuple[Any, Family]:
     return architecture(path).requires_grad_(False), family_of(path)
 
 
-@cache
-def counts(path: Path, rank: int) -> tuple[dict[str, int], Any]:
-    """An architecture's counts (parameters, those in 4 bit, 4-bit layers, trained ones) and its text configuration."""
-    model, family = shapes_only(path)
-    layers = linear_layers(model, family)
-    parameters = sum(p.numel() for p in model.parameters())
-    in_four_bit = sum(layer.weight.numel() for layer in layers.values())
-    tuned = add_lora(model, family, rank, 2 * rank, 0.0, True, 0)
-    trained = sum(trainable_groups(tuned, family).values())
-    found = {"parameters": parameters, "in_four_bit": in_four_bit, "linear4bit": len(layers), "trained": trained}
-    return found, tuned.config.text_config
-
-
 def estimate(path: str | Path, load: Load) -> dict[str, float]:
-    """GB by purpose, for training in bfloat16 with 8-bit optimiser states; also the counts, under their own names."""
-    found, text = counts(Path(path), load.rank)
+    """GB by purpose, for a training with 8-bit optimiser states (32-bit ones in full precision); also the counts, under
+    their own names.
+    """
+    found = counts(str(path))
+    trained = found.trained(load.rank)
+    linear = found.in_four_bit * (NF4_BYTES if load.four_bit else load.width)
+    unpacked = unpacked_bytes(found.in_four_bit, torch.bfloat16) if load.unpacked else 0
     parts = {
-        "base": (found["in_four_bit"] * NF4_BYTES + (found["parameters"] - found["in_four_bit"]) * 2) / GB,
-        "unpacked": load.unpacked * unpacked_bytes(found["in_four_bit"], torch.bfloat16) / GB,
-        "adapter": found["trained"] * 4 / GB,
-        "gradients": found["trained"] * 4 / GB,
-        "optimiser": found["trained"] * 2 / GB,
-        "activations": _activations(text, load) / GB,
-        "logits": 2 * min(load.batch * load.tokens, LOGIT_ROWS) * text.vocab_size * 4 / GB,
+        "base": (linear + (found.parameters - found.in_four_bit) * load.width) / GB,
+        "unpacked": unpacked / GB,
+        "adapter": trained * 4 / GB,
+        "gradients": trained * 4 / GB,
+        "optimiser": trained * (2 if load.width == 2 else 8) / GB,
+        "activations": _activations(found.text, load) / GB,
+        "logits": 2 * min(load.batch * load.tokens, LOGIT_ROWS) * found.text.vocab_size * 4 / GB,
         "cuda": ROOM,
     }
-    return {**found, **parts, "total": sum(parts.values())}
+    counted = {name: getattr(found, name) for name in _COUNTED[:-1]} | {"trained": trained}
+    return {**counted, **parts, "total": sum(parts.values())}
+
+
+_COUNTED = ("parameters", "in_four_bit", "linear4bit", "trained")
 
 
 def _activations(text: Any, load: Load) -> float:
     """Bytes kept for the backward pass: per layer, the inputs of norms, products and LoRA, and the MLP's three tensors.
 
-    In bfloat16 that is about 16 hidden widths and 4 feed-forward widths per token, of 2 bytes each. With checkpointing
-    it is only each layer's input, and one whole layer that is being recomputed.
+    That is about 16 hidden widths and 4 feed-forward widths per token. With checkpointing it is only each layer's
+    input, and one whole layer that is being recomputed.
     """
     tokens = load.batch * (load.tokens + load.image_tokens)
-    whole = tokens * (2 * 16 * text.hidden_size + 2 * 4 * text.intermediate_size)
-    kept = tokens * 2 * text.hidden_size if load.checkpointing else whole
+    wide = getattr(text, "intermediate_size", None) or text.ffn_dim
+    whole = tokens * load.width * (16 * text.hidden_size + 4 * wide)
+    kept = tokens * load.width * text.hidden_size if load.checkpointing else whole
     return text.num_hidden_layers * kept + (whole if load.checkpointing else 0)
 
 
@@ -122,6 +145,16 @@ def tokens_of_image(path: str | Path, side: int) -> int:
     return int((tokens == processor.image_token_id).sum())
 
 
+def image_tokens(path: str | Path, side: int) -> int:
+    """As `tokens_of_image`; for a model of the hub as listed, or `ASSUMED_IMAGE` if its processor is not at hand."""
+    if listed := shapes().get(str(path), {}).get("image_tokens"):
+        return int(listed)
+    try:
+        return tokens_of_image(place_of(path), side)
+    except (ValueError, OSError):
+        return ASSUMED_IMAGE
+
+
 def card() -> tuple[str, float] | None:
     """Name and GB of the first GPU."""
     if not torch.cuda.is_available():
@@ -129,22 +162,30 @@ def card() -> tuple[str, float] | None:
     return torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory / GB
 
 
-def loads(profile: Profile, path: str | Path, tokens: int) -> Iterator[tuple[str, Load]]:
-    """What a step has to hold in each mode of a profile, for a text of this many tokens."""
+def loads(
+    profile: Profile, path: str | Path, tokens: int, modes: Sequence[str] = (), width: int = 0
+) -> Iterator[tuple[str, Load]]:
+    """What a step has to hold in each mode (by default the profile's), for a text of this many tokens."""
     training = profile.training
-    for mode in profile.modes:
-        seen = 0 if mode == "text_only" else tokens_of_image(path, profile.data.image_size)
-        yield mode, Load(training.lora_rank, training.batch_size, tokens, seen, training.checkpointed(seen > 0))
+    for mode in modes or profile.modes:
+        seen = 0 if mode == "text_only" else image_tokens(path, profile.data.image_size)
+        yield (
+            mode,
+            Load(
+                *(training.lora_rank, training.batch_size, tokens, seen, training.checkpointed(seen > 0)),
+                four_bit=training.four_bit,
+                width=width or (4 if training.dtype == "float32" else 2),
+            ),
+        )
 
 
 def look_ahead(profile: Profile, tokens: int = 300) -> list[str]:
     """One line per model and mode; raises ``ValueError`` if no run of the profile can work on this machine."""
     lines, at_hand, fits = [], card(), False
     for model in profile.models.values():
-        path = resolve(model.path)
-        small = 2 * counts(path, profile.training.lora_rank)[0]["parameters"] <= LARGEST_ON_CPU
-        for mode, load in loads(profile, path, tokens):
-            total = estimate(path, load)["total"]
+        small = 2 * counts(model.path).parameters <= LARGEST_ON_CPU
+        for mode, load in loads(profile, model.path, tokens):
+            total = estimate(model.path, load)["total"]
             needed = f"{model.display}, {mode}: about {total:.1f} GB, smallest common card {smallest_card(total)}"
             if at_hand is None:
                 fits |= small
@@ -160,6 +201,81 @@ def look_ahead(profile: Profile, tokens: int = 300) -> list[str]:
             "`./run_all.sh rehearse --profile rehearse_small`"
         )
     return lines
+
+
+def outlook(profile: Profile, tokens: int = 300) -> list[str]:
+    """What a profile needs, before anything is downloaded: per model and mode the memory, and the cards that it fits,
+    if need be with other settings; then the download, the disk, and the hours of all its runs.
+    """
+    lines, hours = (
+        [f"Profile {profile.name}, estimated for texts of {tokens} tokens:"],
+        dict.fromkeys(OUTAPPEARANCE, 0.0),
+    )
+    for model in profile.models.values():
+        for mode, load in loads(profile, model.path, tokens, ("text_only", "image_text")):
+            by_settings: dict[str | None, list[str]] = {}
+            for name, speed in OUTAPPEARANCE.items():
+                by_settings.setdefault(_fitting(profile, model.path, load, speed.gb), []).append(name)
+            for name in by_settings.get(None, []) if mode in profile.modes else []:
+                hours.pop(name, None)
+            total = estimate(model.path, load)["total"]
+            lines.append(f"  {model.display}, {mode}: {total:.1f} GB; {_cards(by_settings)}")
+        if not profile.training.four_bit:
+            _, load = next(loads(profile, model.path, tokens, ("text_only",), width=4))
+            time, memory = _hours(profile, model.path, tokens, ON_CPU), estimate(model.path, load)["total"]
+            lines.append(f"  {model.display} on eight cores, text_only: {memory:.1f} GB of main memory; {time:.1f} h")
+        for name in hours:
+            hours[name] += _hours(profile, model.path, tokens, OUTAPPEARANCE[name].tflops)
+    size = sum(2 * counts(model.path).parameters / GB for model in profile.models.values())
+    lines.append(f"  download {size:.0f} GB; the profile asks for {profile.disk_gb:g} GB of disk")
+    if any(hours.values()):
+        timed = ", ".join(f"{spent:.1f} h on {name}" for name, spent in hours.items())
+        lines.append(f"  all its runs, within a factor of two or three: {timed}")
+    return lines
+
+
+def _cards(by_settings: dict[str | None, list[str]]) -> str:
+    said = {None: "does not fit {}", "": "fits {}"}
+    order = sorted(by_settings, key=lambda settings: 999 if settings is None else len(settings))
+    return "; ".join(said.get(s, f"with {s} {{}}").format(", ".join(by_settings[s])) for s in order)
+
+
+def _fitting(profile: Profile, path: str, load: Load, gb: float) -> str | None:
+    """The settings with which a step fits a card: the same optimisation, slower. "": the profile's; None: none."""
+    if estimate(path, load)["total"] <= gb:
+        return ""
+    smaller = replace(load, checkpointing=True)
+    while estimate(path, smaller)["total"] > gb:
+        if smaller.batch == 1:
+            return None
+        smaller = replace(smaller, batch=smaller.batch // 2)
+    changed = [] if load.checkpointing else ["training.gradient_checkpointing=true"]
+    if smaller.batch < load.batch:
+        passes = profile.training.gradient_accumulation * load.batch // smaller.batch
+        changed += [f"training.batch_size={smaller.batch}", f"training.gradient_accumulation={passes}"]
+    return " ".join(changed)
+
+
+def _hours(profile: Profile, path: str, tokens: int, tflops: float) -> float:
+    """Hours of all trainings and evaluations of one model; 0 if the size of a data set is not known in advance."""
+    found, training, asked = counts(path), profile.training, profile.evaluation
+    if not all(domain.source in _QUESTIONS for domain in profile.domains.values()):
+        return 0.0
+    seconds = 0.0
+    for classes, questions in (_QUESTIONS[domain.source] for domain in profile.domains.values()):
+        samples = classes * profile.data.wordings_per_class * len(profile.build.directions) * training.epochs
+        for _, load in loads(profile, path, tokens):
+            flops = load.batch * (tokens + load.image_tokens) * (6 if load.checkpointing else 4) * found.in_four_bit
+            host = HOST_SECONDS * found.layers * (1.5 if load.checkpointing else 1)
+            seconds += len(profile.seeds) * samples / load.batch * max(host, flops / tflops / 1e12)
+        seen = image_tokens(path, profile.data.image_size)
+        ways = len(asked.answering) + len(asked.ablation_images)
+        reading = questions * ways * (tokens + seen) * 2 * found.in_four_bit / tflops / 1e12
+        each = max(WRITING_SECONDS * found.layers, 2 * asked.batch_size * found.in_four_bit / tflops / 1e12)
+        writing = classes / asked.batch_size * WORDS_WRITTEN * each * sum(way != "direct" for way in asked.answering)
+        runs = 1 + len(profile.modes) * len(profile.seeds)  # the untuned model, and the tuned ones
+        seconds += runs * (reading + writing)
+    return seconds / 3600
 
 
 def measured(run: Path) -> list[dict[str, Any]]:
@@ -227,8 +343,7 @@ def print_estimate(path: Path, load: Load) -> None:
     print(f"{path.name}, estimated:")
     numbers = estimate(path, load)
     for part, value in numbers.items():
-        counted = part in ("parameters", "in_four_bit", "linear4bit", "trained")
-        print(f"  {part:12} {value:14,.0f}" if counted else f"  {part:12} {value:14.2f} GB")
+        print(f"  {part:12} {value:14,.0f}" if part in _COUNTED else f"  {part:12} {value:14.2f} GB")
     print(f"  smallest common card: {smallest_card(numbers['total'])}")
 
 
@@ -239,13 +354,11 @@ def main(given: argparse.Namespace) -> None:
         load = Load(*step, given.checkpointing, given.unpack_weights)
         for name in given.models:
             print_estimate(resolve(name) if resolve(name).is_dir() else STAND_IN_FOLDERS / name, load)
+    elif given.what == "verdict":
+        print("\n".join(rehearsal_verdict(resolve(given.run))))
     else:
-        lines = (
-            look_ahead(load_profile(given.profile, parse_overrides(given.set)))
-            if given.what == "check"
-            else rehearsal_verdict(resolve(given.run))
-        )
-        print("\n".join(lines))
+        said = {"check": look_ahead, "outlook": outlook}[given.what]
+        print("\n".join(said(load_profile(given.profile, parse_overrides(given.set)))))
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -260,9 +373,11 @@ def arguments() -> argparse.ArgumentParser:
     guess.add_argument("--image-tokens", type=int, default=0)
     guess.add_argument("--checkpointing", action="store_true")
     guess.add_argument("--unpack-weights", action="store_true", help="with the 4-bit weights unpacked once")
-    check = commands.add_parser("check", help="can a profile run on this machine?")
-    check.add_argument("profile")
-    check.add_argument("--set", default="", help="settings that differ from the profile's, as KEY=VALUE KEY=VALUE")
+    said = {"check": "can a profile run on this machine?", "outlook": "what does it need, and for how long?"}
+    for what, why in said.items():
+        of_profile = commands.add_parser(what, help=why)
+        of_profile.add_argument("profile")
+        of_profile.add_argument("--set", default="", help="settings that differ from the profile's, as KEY=VALUE ...")
     after = commands.add_parser("verdict", help="on measured trainings")
     after.add_argument("run", help="the profile's folder, such as runs/rehearse")
     return parser

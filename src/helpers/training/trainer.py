@@ -29,7 +29,7 @@ from helpers.models.adapters import trainable_groups
 from helpers.models.batches import IMAGE_KEYS, ChatMessage, Tensors, packed_batch, training_batch
 from helpers.models.chat_templates import prompt_hashes
 from helpers.models.family import Family, plain_model
-from helpers.models.loading import counted_tower
+from helpers.models.loading import chosen_dtype, counted_tower
 from helpers.models.unpacking import unpacked_weights
 from helpers.models.vision_cache import TowerFeatures
 from helpers.paths import atomic_write
@@ -129,12 +129,14 @@ class CountingTrainer(Trainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         self.loss_is_scaled_for_ga = num_items_in_batch is not None
         labels = num_items_in_batch if num_items_in_batch is not None else len(inputs["supervised"])
-        with torch.autocast(inputs["labels"].device.type, torch.bfloat16) if self.args.bf16 else nullcontext():
+        half = torch.float16 if self.args.fp16 else torch.bfloat16 if self.args.bf16 else None
+        with torch.autocast(inputs["labels"].device.type, half) if half else nullcontext():
             return packed_loss(model, inputs) / labels
 
 
 def trainer_arguments(settings: Training, output_dir: Path, seed: int, images: bool = False) -> TrainingArguments:
     """The settings as the Trainer's arguments, as in notebook 03. ``images``: whether any sample has an image."""
+    precision = chosen_dtype(settings.dtype)
     return TrainingArguments(
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps or -1,
@@ -146,7 +148,8 @@ def trainer_arguments(settings: Training, output_dir: Path, seed: int, images: b
         optim=check_optimizer(settings.optimizer or default_optimizer()),
         weight_decay=settings.weight_decay,
         max_grad_norm=1.0,
-        bf16=settings.dtype == "bfloat16",
+        bf16=precision == "bfloat16",
+        fp16=precision == "float16",  # with loss scaling
         seed=seed,
         data_seed=seed,
         **bookkeeping(settings, output_dir, images),
@@ -201,17 +204,29 @@ class ProgressLine(TrainerCallback):
 class FiniteLoss(TrainerCallback):
     """Ends a training at the first loss or gradient norm that is not finite.
 
-    The Trainer logs a step before it saves a checkpoint, so no checkpoint contains the damage.
+    The Trainer logs a step before it saves a checkpoint, so no checkpoint contains the damage. With loss scaling
+    (float16) gradients overflow while the scale is found: such a step is skipped, and the scale is halved. More than
+    `HALVINGS` of them in a row, after which the scale is below 1, are an error.
     """
 
     WATCHED: ClassVar = {"loss": "loss", "grad_norm": "norm of the gradients"}
+    HALVINGS: ClassVar = 16  # torch begins with a scale of 2^16
+
+    def __init__(self) -> None:
+        self.skipped = 0
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if args.fp16 and logs and "grad_norm" in logs:
+            overflow = not math.isfinite(float(logs["grad_norm"]))
+            self.skipped = self.skipped + 1 if overflow else 0
         for name, words in self.WATCHED.items():
+            if name == "grad_norm" and 0 < self.skipped <= self.HALVINGS:
+                continue
             if not math.isfinite(value := float((logs or {}).get(name, 0.0))):
                 raise RuntimeError(
                     f"the {words} became {value} in step {state.global_step} of {state.max_steps}; lower "
                     f"`training.learning_rate` ({args.learning_rate:g}) and run again"
+                    + (", or train in bfloat16 or float32: the model may overflow float16" if args.fp16 else "")
                 )
 
 

@@ -54,13 +54,12 @@ class LocalModel:
         return reply
 
     def _load(self) -> tuple[Any, Any]:
-        """In bfloat16 on a GPU; not quantised, so that the writer is the published model."""
-        from helpers.models.loading import device, load_model, load_processor
+        """In half precision on a GPU; not quantised, so that the writer is the published model."""
+        from helpers.models.loading import load_model, load_processor
 
         folder = resolve(self.settings.model)
         path = str(folder) if folder.is_dir() else self.settings.model
-        dtype = "bfloat16" if device().type == "cuda" else "float32"
-        return load_model(path, dtype, four_bit=False)[0], load_processor(path)
+        return load_model(path, "auto", four_bit=False)[0], load_processor(path)
 
 
 def _messages(request: WriterRequest) -> list[dict[str, Any]]:
