@@ -48,14 +48,14 @@ def adapter(tuned, tmp_path):
     """A saved adapter of a tiny model that has learnt something, with its card."""
     model, _ = tuned
     model.save_pretrained(tmp_path / "adapter")
-    write_adapter_card(tmp_path / "adapter", model, Training(), COSTS)
+    write_adapter_card(tmp_path / "adapter", model, Training(), COSTS, {})
     return tmp_path / "adapter"
 
 
 def answer(number, correct, image="with", answering="direct"):
     about = {
         "category": "size",
-        "image": None,
+        "image_path": None,
         "class_id": None,
         "prompt_hash": "0",
         "description": None,
@@ -81,7 +81,7 @@ def run(tmp_path):
     folder = layout.folder("training", **NAMES)
     tuned = add_lora(*load_model(ROOT / "data/models/tiny-qwen2-vl"), 4, 8, 0.0, True, 0)
     tuned.save_pretrained(folder / "adapter")
-    write_adapter_card(folder / "adapter", tuned, Training(), COSTS)
+    write_adapter_card(folder / "adapter", tuned, Training(), COSTS, {})
     (folder / "adapter" / "notes.txt").write_text("private")
     (folder / "resources.json").write_text(json.dumps(COSTS))
     answers = [answer(n, n < 3) for n in range(4)] + [answer(9, True, image="without")]

@@ -100,7 +100,7 @@ def shapes_on_device(model: Any, images: Mapping[str, Any]) -> dict[str, Any]:
     number on a GPU would wait for all work before it.
     """
     device = "cpu" if getattr(model, "shapes_on_cpu", False) else model.device
-    return {**given, **{name: torch.tensor(images[name], device=device) for name in IMAGE_SHAPES if name in images}}
+    return {**images, **{name: torch.tensor(images[name], device=device) for name in IMAGE_SHAPES if name in images}}
 
 
 def _tiles(tensor: torch.Tensor) -> torch.Tensor:
