@@ -13,7 +13,6 @@ from helpers import paths
 from helpers.base_models.curriculum import DOMAINS
 from helpers.config import profiles
 from helpers.domains import drawn, open_domain, own_example
-from helpers.domains.own import without_name
 from helpers.domains.own_folder import half_width, read_folder
 from helpers.results import own_classes, tables
 from helpers.results.figures.style import use_displays
@@ -163,20 +162,6 @@ def test_given_texts_are_kept_and_only_the_others_are_made(folder):
     assert [text.class_id for text in domain.offline_texts(1) if text.writer == "offline"] == [
         n.lower() for n in NAMES[:4]
     ]
-
-
-def test_a_name_within_another_word_is_left_alone(folder):
-    thing = read_folder(folder).classes[4]
-    thing.noun = "mushroom"
-    assert without_name("Concept art. The cep glows; a Cep too.", thing) == (
-        "Concept art. This mushroom glows; this mushroom too."
-    )
-
-
-def test_a_korean_particle_does_not_hide_a_name(folder):
-    thing = read_folder(folder).classes[4]
-    thing.name, thing.noun = "송이", "mushroom"
-    assert without_name("송이는 갈색이다. 가을의 송이.", thing) == ("This mushroom는 갈색이다. 가을의 this mushroom.")
 
 
 def test_texts_may_come_as_json_lines(folder):
