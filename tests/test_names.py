@@ -63,6 +63,10 @@ def unsure(name, text, others=(), small=True):
         ("Cep", "Concept art. The cep glows; a Cep too. Receptive.", "Concept art. This glows; this too. Receptive."),
         ("Amiral", "L’amiral est rouge.", "L’this est rouge."),
         ("911", "It cost 1,911 or 911.5, built as the 911.", "It cost 1,911 or 911.5, built as this."),
+        ("St. John's Wort", "St John’s wort blooms.", "This blooms."),
+        ("Fish & Chips", "Fish and chips, fish & chips.", "This, this."),
+        ("Bœuf bourguignon", "Le boeuf bourguignon.", "Le this."),
+        ("Child", "Children play.", "These play."),
         # brackets
         ("(Red) Admiral", "The (Red) Admiral. The Red Admiral.", "This. This."),
         (
@@ -83,6 +87,8 @@ def unsure(name, text, others=(), small=True):
         ("الأهرامات", "الاهرامات كبيرة وللأهرامات زوار.", "This كبيرة ولthis زوار."),
         ("فيل", "الفيل كبير، كفيل الدين.", "This كبير، كفيل الدين."),
         ("نیم‌فاصله", "نیم‌فاصله‌ها و نيم‌فاصله و نیمفاصله", "This‌ها و this و this"),
+        ("قهوة", "وقهوة وللقهوة.", "وthis ولthis."),
+        ("מנורה", "במנורות.", "בthis."),
         ("חנוכייה", "החנוכייה דולקת, ובחנוכייה.", "הthis דולקת, ובthis."),
         # Korean: particles
         (
@@ -101,6 +107,7 @@ def unsure(name, text, others=(), small=True):
         ("すし屋", "このすし屋は古い。", "このthisは古い。"),
         ("たこ焼き", "丸いたこ焼きを食べる。", "丸いthisを食べる。"),
         ("たこやき", "これはたこやきです。", "これはthisです。"),
+        ("ラーメン", "このラーメンは熱い。豚骨ラーメン。", "このthisは熱い。豚骨ラーメン。"),
         ("パン", "パンは白い。パンダとアンパン。", "Thisは白い。パンダとアンパン。"),
         ("茶", "茶は緑。お茶、茶色、積茶る。", "Thisは緑。お茶、茶色、積茶る。"),
         ("花", "花の色。花火、生け花。", "Thisの色。花火、生けthis。"),
@@ -129,6 +136,11 @@ def test_the_name_goes_and_every_other_word_stays(name, text, expected):
         ("パン", "アンパンとパンダ", ["アンパンとパンダ", "ンパンとパンダ"]),
         ("赤", "赤い", ["赤い"]),
         ("ส้ม", "ส้มตำ", ["ส้มตำ"]),
+        ("ラーメン", "豚骨ラーメン", ["豚骨ラーメン"]),
+        ("قهوة", "قهوته", ["قهوته"]),
+        ("مسجد", "مسجدان", ["مسجدان"]),
+        ("தோசை", "தோசையின்", ["தோசையின்"]),
+        ("Sachertorte", "Sachertorten", ["Sachertorten"]),
         ("Monarch", "A monarchic bearing. Antimonarch. Harmonarchy.", ["monarchic", "Antimonarch"]),
         ("Dahlias", "A dahlia.", ["dahlia"]),
         ("Gallery (Munich Court)", "The Munich Court.", ["Munich Court"]),

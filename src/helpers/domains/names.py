@@ -42,7 +42,7 @@ class _Folded(NamedTuple):
 class _Form(NamedTuple):
     """One way to write a name."""
 
-    pattern: re.Pattern[str]  # groups: prefix, name
+    pattern: re.Pattern[str]  # groups: prefix, name, and within the name those of plurals
     exact: str  # folded, without inflection
     script: str  # of its last letter
     stem: int  # letters that every inflected form has
@@ -57,7 +57,7 @@ _QUOTES = str.maketrans(dict.fromkeys("’‘ʼʻ′ʹ`´‛", "'"))
 _SAME = str.maketrans(
     {
         **dict.fromkeys("أإآٱ", "ا"),
-        **{"ى": "ي", "ی": "ي", "ک": "ك", "ة": "ه", "ё": "е", "ı": "i"},
+        **{"ى": "ي", "ی": "ي", "ک": "ك", "ة": "ه", "ё": "е", "ı": "i", "œ": "oe", "æ": "ae", "⁄": "/"},
         **{"ـ": None, "\u0307": None},  # the Arabic stretching stroke; the second dot of a Turkish capital İ
         **dict.fromkeys((*range(0x64B, 0x653), 0x670, *range(0x591, 0x5C8)), None),  # vowel points
         **dict.fromkeys((0x34F, *range(0xFE00, 0xFE10)), None),  # variation selectors
@@ -70,6 +70,12 @@ def same_name(name: str) -> str:
     composed = unicodedata.normalize("NFC", name).casefold()
     seen = (c for c in composed if unicodedata.category(c) != "Cf" and not 0xFE00 <= ord(c) < 0xFE10)
     return unicodedata.normalize("NFC", "".join(seen))
+
+
+def words_of(text: str) -> list[str]:
+    """The longer words of a text, folded; none of scripts that do not set words apart."""
+    found = re.findall(r"\w{3,}", _fold(text).text)
+    return [word for word in dict.fromkeys(found) if word not in _COMMON and _kind(word[0]) == "letter"]
 
 
 def _continues(character: str) -> bool:
@@ -138,7 +144,7 @@ def _kind(character: str) -> _Kind:
 
 _IRREGULAR = {
     **{"man": "men", "foot": "feet", "tooth": "teeth", "goose": "geese", "mouse": "mice", "louse": "lice"},
-    **{"fe": "ves", "f": "ves", "us": "i", "is": "es", "a": "ae"},
+    **{"child": "children", "ox": "oxen", "fe": "ves", "f": "ves", "us": "i", "is": "es", "a": "ae"},
 }
 _COMMON = frozenset("a an the i it he she we is are be in on of at to by this that and or no not so as".split())
 _PARTS_OF_CASES = {  # what a name may end in, in its own form or in a case or number
@@ -146,12 +152,12 @@ _PARTS_OF_CASES = {  # what a name may end in, in its own form or in a case or n
     "ях ов ев а я о е ь й ы и у ю",
     "GREEK": "ουσ εισ εων οσ ησ ασ εσ οι ου ων ον α η ο ι ε",
     "DEVANAGARI": "ियाँ ियों ाओं ों ें ओं ा ी े ि ो",
+    "HEBREW": "יות ות ים ה ת",
 }
 _CASES = {script: sorted(endings.split(), key=len, reverse=True) for script, endings in _PARTS_OF_CASES.items()}
 _PREFIXES = {"ARABIC": "[وف]?[بكل]?", "HEBREW": "[ושכ]{0,2}[בלמ]?ה?"}
 _PERSIAN = re.compile("(?:ها(?:ي+|يش|يشان)?|اي|ي|اش|ات|ام|شان)(?!\\w)")  # written behind a zero-width non-joiner
 _SHORTEST_STEM = 4  # letters: an inflected word, or one with a prefix, could otherwise be another word
-_LONG_WORD = 5  # letters: a longer word that begins or ends with so many is reported
 
 
 def plurals(word: str) -> list[str]:
@@ -160,7 +166,7 @@ def plurals(word: str) -> list[str]:
     if re.search("[^aeiou]y$", low):
         return [f"{word[:-1]}ies", f"{word}s"]
     regular = [f"{word}es", f"{word}s"] if low.endswith(("s", "x", "z", "ch", "sh")) else [f"{word}s", f"{word}es"]
-    longest = next((end for end in _IRREGULAR if low.endswith(end) and len(low) >= len(end) + 2), None)
+    longest = next((end for end in _IRREGULAR if low.endswith(end) and (len(end) > 2 or len(low) > 3)), None)
     return regular + ([word[: -len(longest)] + _IRREGULAR[longest]] if longest else [])
 
 
@@ -177,14 +183,16 @@ def _word(word: str, script: str, plural: bool) -> tuple[str, str]:
         return f"{re.escape(stem)}(?:{'|'.join(_CASES[script])})?", stem
     if script == "ARABIC":
         bare = word.removeprefix("ال") if len(word) > _SHORTEST_STEM else word
-        return f"(?:ا?ل)?{re.escape(bare)}", bare
+        ending = "[هت]" if bare.endswith("ه") else ""  # before a pronoun, the last letter is written openly
+        stem = bare[:-1] if ending else bare
+        return f"(?:ا?ل)?{re.escape(stem)}{ending}", stem
     if plural and script in ("LATIN", "DIGIT"):
-        forms = sorted([*plurals(word), word], key=len, reverse=True)
-        shared = next(n for n in range(len(word), -1, -1) if all(form.startswith(word[:n]) for form in forms))
-        return f"(?:{'|'.join(map(re.escape, forms))})", word[:shared]
+        several = plurals(word)
+        shared = next(n for n in range(len(word), -1, -1) if all(form.startswith(word[:n]) for form in several))
+        return f"(?:({'|'.join(map(re.escape, several))})|{re.escape(word)})", word[:shared]
     if all(_kind(c) == "hangul" for c in word) and len(word) > 2:
         return " ?".join(word), word[0]  # a compound may be written as two words
-    return re.escape(word), word
+    return ("(?:and|&)", "") if word in ("and", "&") else (re.escape(word), word)
 
 
 def _form(name: str, certain: bool = True) -> _Form:
@@ -193,7 +201,8 @@ def _form(name: str, certain: bool = True) -> _Form:
     heads = {len(words) - 1, *(place - 1 for place, word in enumerate(words) if word == "of" and place)}
     parts = [_word(word, _script(word) or "", place in heads) for place, word in enumerate(words)]
     body = " ?".join(pattern for pattern, _ in parts).replace("'", "'?")
-    anchor = max((piece for _, literal in parts for piece in literal.split("'")), key=len)
+    body = re.sub(r"(?<=[^\W\d])\\\.(?=.)", r"\\.?", body)  # of an abbreviation
+    anchor = max((piece for _, literal in parts for piece in re.split("['.]", literal)), key=len)
     pattern = re.compile(f"(?P<prefix>{_PREFIXES.get(script, '')})(?P<name>{body})")
     return _Form(pattern, name, script, sum(len(literal) for _, literal in parts), anchor, certain)
 
@@ -237,10 +246,13 @@ _AFTER_HAN = set("是的在有和与及也很都呈为被把了着过这那而�
 
 
 def _long(name: str, kind: _Kind) -> bool:
-    """Long enough to be no accident within a run of characters without spaces."""
-    if kind == "han":
-        return len(name) >= 3
-    return len(name) >= {"unspaced": 5, "hiragana": 3}.get(kind, 4)
+    """Long enough to be no accident within a longer word, or within a run of characters without spaces."""
+    least = {"han": 3, "hiragana": 3, "unspaced": 5}.get(kind, 5 if name.isascii() else 4)
+    return len(name) >= least
+
+
+def _is_mixed(name: str) -> bool:
+    return len({_kind(character) for character in name}) > 1
 
 
 def _begins(text: str, at: int, name: str) -> bool | None:
@@ -253,9 +265,9 @@ def _begins(text: str, at: int, name: str) -> bool | None:
     if kind != other:
         if "hiragana" in (kind, other) and {kind, other} <= {"han", "hiragana", "katakana"}:
             return None if kind == "hiragana" or before in "おご" else True
-        return True if not {kind, other} <= {"han", "katakana"} or len(name) > 3 else None
+        return True if not {kind, other} <= {"han", "katakana"} or _is_mixed(name) else None
     if kind == "letter":
-        return None if len(name) >= _LONG_WORD else False
+        return None if _long(name, kind) else False
     if kind == "han":
         return True if _long(name, kind) or before in _BEFORE_HAN else None
     if kind == "hiragana":
@@ -275,7 +287,7 @@ def _ends(text: str, at: int, name: str) -> bool | None:
     if kind == "hangul" == other:
         return _is_particle(re.match("[가-힣]*", text[at:])[0], name) or None  # type: ignore[index]
     if kind == "letter" == other:
-        return None if len(name) >= _LONG_WORD else False
+        return None if _long(name, kind) else False
     if kind == "unspaced" == other:
         return False if after in "ะาำๅ" or unicodedata.category(after) == "Mn" else _long(name, kind) or None
     if not {kind, other} <= {"han", "hiragana", "katakana"}:
@@ -285,7 +297,7 @@ def _ends(text: str, at: int, name: str) -> bool | None:
         return True if found and (kind != "hiragana" or _long(name, kind)) else None
     if kind == "han" == other:
         return True if _long(name, kind) or after in _AFTER_HAN else None
-    return True if kind != other and kind != "hiragana" and len(name) > 3 else None
+    return True if kind != other and kind != "hiragana" and _is_mixed(name) else None
 
 
 def _ends_before_a_sign(text: str, at: int, name: str) -> bool | None:
@@ -325,7 +337,7 @@ def find_names(text: str, name: str, others: Iterable[str] = (), small: bool = T
     for mention in sorted(found, key=lambda one: (not one.certain, one.start - one.end)):
         if all(mention.end <= other.start or other.end <= mention.start for other in kept):
             kept.append(mention)
-    longer = list(_longer(text, name, tuple(others))) if kept else []
+    longer = list(_longer(text, name, every)) if kept and (every := tuple(others)) else []
     return sorted(_within(mention, longer, text) for mention in kept)
 
 
@@ -385,8 +397,7 @@ def _mention(text: str, name: str, folded: _Folded, match: re.Match[str], form: 
     capital = any(letter.isupper() for letter in re.sub("^(?:the|an?) ", "", name, flags=re.IGNORECASE))
     common = capital and not small and given == given.lower() != given.upper()
     certain = form.certain and bool(begins and ends) and not common and _is_sure(text, start, end, name, match, form)
-    plural = form.script in ("LATIN", "DIGIT") and re.sub("[' ]", "", said) != re.sub("[' ]", "", form.exact)
-    return Mention(start, end, certain, plural, _around(text, start, end))
+    return Mention(start, end, certain, any(match.groups()[2:]), _around(text, start, end))
 
 
 def _is_sure(text: str, start: int, end: int, name: str, match: re.Match[str], form: _Form) -> bool:
@@ -397,8 +408,8 @@ def _is_sure(text: str, start: int, end: int, name: str, match: re.Match[str], f
     if len(said) == 1 and _kind(said) == "letter":  # a letter of an alphabet
         beside = text[max(0, start - 1) : start] + text[end : end + 1]
         return text[start:end] in name and not set(beside) & set("-‑'’")
-    inflected = match["prefix"] or (form.script in _CASES and said != form.exact)
-    return not inflected or form.stem >= _SHORTEST_STEM
+    inflected = form.script in _CASES and said != form.exact
+    return (not inflected or form.stem >= _SHORTEST_STEM) and (not match["prefix"] or len(said) >= _SHORTEST_STEM)
 
 
 def _around(text: str, start: int, end: int) -> str:
@@ -432,7 +443,7 @@ def _longer(text: str, name: str, others: tuple[str, ...]) -> Iterator[Mention]:
 def _index(names: tuple[str, ...]) -> tuple[str, list[int]]:
     """All names in one text, and where each begins: ten thousand are searched at once."""
     folded = [f"{_fold(name).text}\n" for name in names]
-    return "".join(folded), [0, *accumulate(map(len, folded))]
+    return "".join(folded), [0, *accumulate(map(len, folded[:-1]))]
 
 
 def _within(mention: Mention, longer: list[Mention], text: str) -> Mention:

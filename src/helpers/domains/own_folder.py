@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from helpers.config import Settings
 from helpers.config.profiles import parse_yaml
-from helpers.domains.names import find_names, same_name
+from helpers.domains.names import find_names, same_name, without_names, words_of
 from helpers.domains.spreadsheets import Cells, Findings, read_json_lines, read_table
 from helpers.images import check_image_file
 from helpers.rows import Text
@@ -379,12 +379,21 @@ def _check_appearances(own: OwnFolder) -> None:
     appearances += [
         (CLASSES, thing.row, thing.name, value) for thing in own.classes for value in thing.appearance.values()
     ]
+    holders: dict[str, set[str]] = defaultdict(set)  # word -> names of the classes with it in their looks
+    for *_, name, appearance in appearances:
+        for word in words_of(appearance):
+            holders[word].add(name)
     for place, row, name, appearance in appearances:
         unsure = [mention.around for mention in find_names(appearance, name, own.names()) if not mention.certain]
-        if unsure:
-            listed = ", ".join(map(repr, dict.fromkeys(unsure)))
-            rule = f"the look holds {listed}, which may or may not be the name {name!r}, and was left as it is"
-            own.findings.note(place, row, rule, "if it gives the name away, say it in other words")
+        rest = words_of(without_names(appearance, name, "", own.names()))
+        telling = [word for word in words_of(name) if word in rest and holders[word] == {name}]
+        for found, what in (
+            (unsure, f"which may or may not be the name {name!r}"),
+            (telling, f"of the name {name!r}, which no other look holds"),
+        ):
+            if found:
+                rule = f"the look holds {', '.join(map(repr, dict.fromkeys(found)))}, {what}, and was left as it is"
+                own.findings.note(place, row, rule, "if it gives the name away, say it in other words")
 
 
 def _read_questions(own: OwnFolder) -> list[Question]:
