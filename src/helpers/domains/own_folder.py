@@ -388,11 +388,11 @@ def _check_appearances(own: OwnFolder) -> None:
         rest = words_of(without_names(appearance, name, "", own.names()))
         telling = [word for word in words_of(name) if word in rest and holders[word] == {name}]
         for found, what in (
-            (unsure, f"which may or may not be the name {name!r}"),
-            (telling, f"of the name {name!r}, which no other look holds"),
+            (unsure, f"possibly the name {name!r}"),
+            (telling, f"part of the name {name!r}, and in no other look"),
         ):
             if found:
-                rule = f"the look holds {', '.join(map(repr, dict.fromkeys(found)))}, {what}, and was left as it is"
+                rule = f"the look keeps {', '.join(map(repr, dict.fromkeys(found)))}: {what}"
                 own.findings.note(place, row, rule, "if it gives the name away, say it in other words")
 
 
