@@ -67,6 +67,7 @@ def unsure(name, text, others=(), small=True):
         ("Fish & Chips", "Fish and chips, fish & chips.", "This, this."),
         ("Bœuf bourguignon", "Le boeuf bourguignon.", "Le this."),
         ("Child", "Children play.", "These play."),
+        ("Ox", "Oxen pull; a box.", "These pull; a box."),
         # brackets
         ("(Red) Admiral", "The (Red) Admiral. The Red Admiral.", "This. This."),
         (

@@ -78,6 +78,7 @@ def words_of(text: str) -> list[str]:
     return [word for word in dict.fromkeys(found) if word not in _COMMON and _kind(word[0]) == "letter"]
 
 
+@lru_cache(maxsize=2**16)
 def _continues(character: str) -> bool:
     """Whether it belongs to the character before it: an accent, a vowel sign, the rest of a Korean syllable."""
     return unicodedata.category(character)[0] == "M" or "\u1160" <= character <= "\u11ff" or character in "ﾞﾟ"
@@ -111,6 +112,7 @@ def _fold(text: str, loose: bool = False) -> _Folded:
     return _Folded("".join(folded), starts, ends)
 
 
+@lru_cache(maxsize=2**16)
 def _folded_cluster(cluster: str, loose: bool) -> str:
     if cluster.isspace() or cluster in _SEPARATORS:
         return " "
@@ -166,7 +168,7 @@ def plurals(word: str) -> list[str]:
     if re.search("[^aeiou]y$", low):
         return [f"{word[:-1]}ies", f"{word}s"]
     regular = [f"{word}es", f"{word}s"] if low.endswith(("s", "x", "z", "ch", "sh")) else [f"{word}s", f"{word}es"]
-    longest = next((end for end in _IRREGULAR if low.endswith(end) and (len(end) > 2 or len(low) > 3)), None)
+    longest = next((end for end in _IRREGULAR if low.endswith(end) and (len(end) > 1 or len(low) > 3)), None)
     return regular + ([word[: -len(longest)] + _IRREGULAR[longest]] if longest else [])
 
 
@@ -285,7 +287,8 @@ def _ends(text: str, at: int, name: str) -> bool | None:
     if not kind or not other:
         return _ends_before_a_sign(text, at, name)
     if kind == "hangul" == other:
-        return _is_particle(re.match("[가-힣]*", text[at:])[0], name) or None  # type: ignore[index]
+        rest = re.match("[가-힣]*", text[at : at + 15])  # no particles are longer
+        return (rest is not None and _is_particle(rest[0], name)) or None
     if kind == "letter" == other:
         return None if _long(name, kind) else False
     if kind == "unspaced" == other:

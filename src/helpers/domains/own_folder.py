@@ -379,13 +379,14 @@ def _check_appearances(own: OwnFolder) -> None:
     appearances += [
         (CLASSES, thing.row, thing.name, value) for thing in own.classes for value in thing.appearance.values()
     ]
+    names = own.names()
     holders: dict[str, set[str]] = defaultdict(set)  # word -> names of the classes with it in their looks
     for *_, name, appearance in appearances:
         for word in words_of(appearance):
             holders[word].add(name)
     for place, row, name, appearance in appearances:
-        unsure = [mention.around for mention in find_names(appearance, name, own.names()) if not mention.certain]
-        rest = words_of(without_names(appearance, name, "", own.names()))
+        unsure = [mention.around for mention in find_names(appearance, name, names) if not mention.certain]
+        rest = words_of(without_names(appearance, name, "", names))
         telling = [word for word in words_of(name) if word in rest and holders[word] == {name}]
         for found, what in (
             (unsure, f"possibly the name {name!r}"),
