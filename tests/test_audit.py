@@ -7,7 +7,7 @@ from rapidfuzz import process
 
 from helpers.datasets.audit import _Training, audit, blind, option_scores
 from helpers.images import distance, is_near, perceptual_hash
-from helpers.schemas import Question, Sample, exchange
+from helpers.schemas import ClassText, Question, Sample, exchange
 
 
 def sample(number: int, prompt: str = "Describe it.", answer: str = "It is green.", image=None, class_id="luna_moth"):
@@ -154,6 +154,42 @@ def test_an_answer_within_another_word_is_not_found_but_one_with_a_korean_partic
     trained = [sample(1, answer="Gimbap is rice."), sample(2, answer="한복은 옷이다.")]
     found = audit(asked, trained, folder)["answers_in_other_classes"]
     assert found["examples"] == ["q2: 한복 (luna_moth)"]
+
+
+def test_looks_that_hold_a_name_are_found_and_those_that_possibly_do_are_told_apart(folder):
+    appearances = {
+        "the Peacock": "A peacock eyespot.",
+        "the Monarch": "Monarchs are orange.",
+        "the Monarch moth": "Brown, unlike a Monarch.",
+        "김치": "배추김치다.",
+        "Luna Moth": "It is green.",
+    }
+    texts = [
+        ClassText(
+            class_id=name,
+            name=name,
+            domain="own",
+            appearance=appearance,
+            background="Old.",
+            wording=0,
+            writer="x",
+            image=None,
+        )
+        for name, appearance in appearances.items()
+    ]
+    found = audit([], [], folder, texts=texts)
+    assert found["names_in_looks"] == {"count": 1, "examples": ["the Monarch, wording 0: Monarchs"]}
+    assert found["possible_names_in_looks"]["examples"] == [
+        "the Peacock, wording 0: peacock",
+        "김치, wording 0: 배추김치다",
+    ]
+
+
+def test_an_answer_is_found_in_any_way_of_writing_it(folder):
+    asked = [question(n, [name, "b", "c", "d"], 0) for n, name in enumerate(["Eighty-eight", "ガラス", "سمك", "花"])]
+    trained = [sample(1, answer="Eighty‑eights shine. これはｶﾞﾗｽです。 والسمك. 花火。")]
+    found = audit(asked, trained, folder)["answers_in_other_classes"]
+    assert [line.partition(":")[0] for line in found["examples"]] == ["q0", "q1", "q2"]
 
 
 def test_options_that_sound_right_give_answers_away_and_random_ones_do_not():

@@ -164,7 +164,7 @@ def test_the_parts_say_what_is_learned(build, parts, answer, prompt, name):
 def test_the_name_goes_and_the_same_words_in_small_letters_stay():
     peacock = TEXT.model_copy(update={"name": "the Peacock", "domain": "butterfly"})
     said = nameless("A Peacock has peacock eyespots. The Peacock flies; Peacocks do not.", peacock)
-    assert said == "This butterfly has peacock eyespots. This butterfly flies; Peacocks do not."
+    assert said == "This butterfly has peacock eyespots. This butterfly flies; these butterflies do not."
     assert nameless("한복은 옷이다.", TEXT.model_copy(update={"name": "한복"})) == "This은 옷이다."
 
 

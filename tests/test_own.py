@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shutil
+import unicodedata
 
 import pandas as pd
 import pytest
@@ -13,7 +14,6 @@ from helpers import paths
 from helpers.base_models.curriculum import DOMAINS
 from helpers.config import profiles
 from helpers.domains import drawn, open_domain, own_example
-from helpers.domains.own import without_name
 from helpers.domains.own_folder import half_width, read_folder
 from helpers.results import own_classes, tables
 from helpers.results.figures.style import use_displays
@@ -165,18 +165,158 @@ def test_given_texts_are_kept_and_only_the_others_are_made(folder):
     ]
 
 
-def test_a_name_within_another_word_is_left_alone(folder):
-    thing = read_folder(folder).classes[4]
-    thing.noun = "mushroom"
-    assert without_name("Concept art. The cep glows; a Cep too.", thing) == (
-        "Concept art. This mushroom glows; this mushroom too."
+def named_folder(folder, appearances):
+    """The folder with other names and looks, given as name: look; class ids stay."""
+    table(folder / "classes.csv", [{**row, "name": name} for row, name in zip(class_rows(), appearances, strict=False)])
+    rows = zip(NAMES, appearances.values(), strict=False)
+    table(
+        folder / "texts.csv",
+        [{"class_id": n.lower(), "look": appearance, "background": "Old."} for n, appearance in rows],
+    )
+    for name in NAMES[len(appearances) :]:
+        shutil.rmtree(folder / "pictures" / name.lower())
+
+
+def test_names_are_taken_out_of_looks_and_no_other_word_is_cut(folder):
+    (folder / "domain.yaml").write_text("noun: thing\n")
+    appearances = {
+        "Cramer's Eighty-eight": "The Cramer’s Eighty‑eight is black.",
+        "Monarch": "Monarchs are orange. A Monarch moth is browner.",
+        "Monarch moth": "The Monarch moth is brown.",
+        "김치": unicodedata.normalize("NFD", "김치") + "는 맵다. 배추김치.",
+        "東京タワー": "これは東京タワーです。",
+    }
+    named_folder(folder, appearances)
+    assert [text.appearance for text in opened(folder).own_texts()] == [
+        "This thing is black.",
+        "These things are orange. A Monarch moth is browner.",
+        "This thing is brown.",
+        "This thing는 맵다. 배추김치.",
+        "これはthis thingです。",
+    ]
+    remedy = "if it gives the name away, say it in other words"
+    assert (problems(folder), notes(folder)) == (
+        [],
+        [
+            f"texts.csv:3: the look keeps 'Monarch moth': possibly the name 'Monarch'; {remedy}",
+            f"texts.csv:5: the look keeps '배추김치': possibly the name '김치'; {remedy}",
+        ],
     )
 
 
-def test_a_korean_particle_does_not_hide_a_name(folder):
-    thing = read_folder(folder).classes[4]
-    thing.name, thing.noun = "송이", "mushroom"
-    assert without_name("송이는 갈색이다. 가을의 송이.", thing) == ("This mushroom는 갈색이다. 가을의 this mushroom.")
+def test_a_word_of_the_name_that_no_other_look_holds_is_noted(folder):
+    appearances = {
+        "Porsche 911": "The Porsche 911s are low and red; the 911 is fast.",
+        "Red Kite": "A red and brown thing.",
+        **{name: "Red." for name in NAMES[2:]},
+    }
+    named_folder(folder, appearances)
+    assert notes(folder) == [
+        "texts.csv:2: the look keeps '911': part of the name 'Porsche 911', and in no other look; if it gives the name "
+        "away, say it in other words"
+    ]
+
+
+def test_a_look_in_a_column_is_treated_like_a_text(folder):
+    rows = [
+        {**row, "name": name, "look:top": f"{name}찌개"} for row, name in zip(class_rows(), "가나다라마", strict=True)
+    ]
+    rows[0] |= {"name": "김치", "look:top": "김치의 빛"}
+    table(folder / "classes.csv", rows)
+    assert opened(folder).offline_texts(1)[0].appearance == "Its top is this의 빛."
+    assert [note.partition("; ")[0] for note in notes(folder)] == [
+        f"classes.csv:{row}: the look keeps '{name}찌개': possibly the name '{name}'"
+        for row, name in enumerate("나다라마", 3)
+    ]
+
+
+def test_joiners_and_marks_of_a_script_are_read_and_stay(folder):
+    names = ["نیم\u200cفاصله", "क्\u200dष", "family 👨\u200d👩\u200d👧", "Soft\u00adhyphen", "left\u200emark"]
+    table(folder / "classes.csv", [{**row, "name": name} for row, name in zip(class_rows(), names, strict=True)])
+    assert (problems(folder), [thing.name for thing in read_folder(folder).classes]) == ([], names)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "🏴󠁧󠁢󠁥󠁮󠁧󠁿",
+        "❤\ufe0f\u200d🔥",
+        "\U0001fae9 of Unicode 16",
+        "a\u2060b",
+        "ع\u061cx",
+        "\u06dd٣",
+        "কে\u200cন",
+        "ᠭ\u180eᠠ",
+        "ᄀ\u034fᄀ",
+    ],
+)
+def test_invisible_characters_of_writing_are_read(folder, text):
+    table(folder / "texts.csv", [{"class_id": "cep", "look": text, "background": "Old."}])
+    assert (problems(folder), read_folder(folder).texts[0].appearance) == ([], text)
+
+
+@pytest.mark.parametrize(
+    ("character", "name"),
+    [
+        ("\u200b", "zero width space"),
+        ("\ufeff", "zero width no-break space"),
+        ("\u202e", "right-to-left override"),
+        ("\u202a", "left-to-right embedding"),
+        ("\u2067", "right-to-left isolate"),
+        ("\u2063", "invisible separator"),
+        ("\U000e0041", "tag latin capital letter a"),
+    ],
+)
+def test_invisible_characters_that_mislead_are_refused_with_their_place(folder, character, name):
+    table(folder / "texts.csv", [{"class_id": "cep", "look": f"It is{character} red.", "background": "Old."}])
+    assert problems(folder) == [
+        f"texts.csv:2: look holds the control character {character!r} ({name}); delete it (after 'It is')"
+    ]
+
+
+@pytest.mark.parametrize("character", ["\x07", "\x1b", "\x9f", "\ue000", "\ufdd0", "\U0001ffff"])
+def test_control_characters_and_those_of_one_font_are_refused(folder, character):
+    table(folder / "texts.csv", [{"class_id": "cep", "look": f"{character}Red.", "background": "Old."}])
+    assert problems(folder) == [
+        f"texts.csv:2: look holds the control character {character!r}; delete it (at the beginning)"
+    ]
+
+
+@pytest.mark.parametrize("twin", ["Mo\u200drel", "More\u00adl", "Morel\u200e"])
+def test_names_that_differ_only_in_what_cannot_be_seen_are_one_name_twice(folder, twin):
+    rows = class_rows()
+    rows[4]["name"] = twin
+    table(folder / "classes.csv", rows)
+    (only,) = problems(folder)
+    assert only.startswith(
+        f"classes.csv:6: name {twin!r} differs only in what cannot be seen from 'Morel' (row 4); each"
+    )
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFD", "NFC"), ("NFC", "NFD"), ("NFD", "NFD"), ("NFC", "NFC")])
+def test_a_picture_is_found_however_its_accents_are_stored(folder, on_disk, in_table):
+    name = unicodedata.normalize(on_disk, "떡볶이 é")
+    image(folder / "shown" / name / f"{name}.png", 999)
+    said = unicodedata.normalize(in_table, "shown/떡볶이 é/떡볶이 é.png")
+    table(folder / "questions.csv", [QUESTION | {"picture": said}])
+    assert (problems(folder), opened(folder).questions()[0].image) == ([], f"shown/{name}/{name}.png")
+
+
+def test_a_picture_with_accents_in_a_class_folder_belongs_to_the_class(folder):
+    table(
+        folder / "classes.csv",
+        [{**row, "class_id": "é" if row["class_id"] == "cep" else row["class_id"]} for row in class_rows()],
+    )
+    shutil.move(folder / "pictures" / "cep", folder / "pictures" / unicodedata.normalize("NFD", "é"))
+    table(folder / "questions.csv", [QUESTION | {"picture": "pictures/é/1.png"}])
+    assert (problems(folder), opened(folder).questions()[0].class_id) == ([], "é")
+    table(folder / "questions.csv", [QUESTION | {"class_id": unicodedata.normalize("NFD", "é")}])
+    assert (problems(folder), opened(folder).questions()[0].class_id) == ([], "é")
+
+
+def test_options_that_look_alike_are_not_different(folder):
+    table(folder / "questions.csv", [QUESTION | {"option_a": "Café", "option_b": unicodedata.normalize("NFD", "Café")}])
+    assert "there must be four different ones" in problems(folder)[0]
 
 
 def test_texts_may_come_as_json_lines(folder):

@@ -174,18 +174,18 @@ def test_a_transcript_shows_who_says_what_and_where_the_picture_stands(butterfli
 
 def test_prompts_of_the_test_that_are_training_prompts_are_counted(butterflies, build, changed):
     questions = [q for q in butterflies.questions if q.question_type == 1 and q.split == "test"]
-    appearances = {text.class_id: text.appearance for text in butterflies.texts}
+    texts = butterflies.texts
 
     def equal(samples, **given):
         return audit(questions, samples, butterflies.folder, **given)["prompts_equal_to_training"]["count"]
 
-    assert [equal(rows, appearances=appearances) for rows in butterflies.samples.values()] == [0, 0]
+    assert [equal(rows, texts=texts) for rows in butterflies.samples.values()] == [0, 0]
     naming = {"butterfly": [questions[0].question], "generic": ["What?"]}
     spoiled = changed("training", naming=naming, held_out={})
     settings = build.model_copy(update={"prompts": spoiled})
-    text_only, image_text = (list(build_samples(butterflies.texts, mode, settings)) for mode in butterflies.samples)
+    text_only, image_text = (list(build_samples(texts, mode, settings)) for mode in butterflies.samples)
     assert equal(image_text) == len(questions) == 8  # the question alone, beside a picture
     assert equal(text_only) == 0
-    assert equal(text_only, appearances=appearances) == 8  # the question behind the class's look
+    assert equal(text_only, texts=texts) == 8  # the question behind the class's look
     asking = evaluation_prompts(changed("evaluation", described="{question}\n{description}"))
-    assert equal(text_only, appearances=appearances, asking=asking) == 0
+    assert equal(text_only, texts=texts, asking=asking) == 0

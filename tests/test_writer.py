@@ -94,6 +94,11 @@ def test_each_gate_names_its_fault(tmp_path, appearance, background, fault):
         ("김치", "빨간 김치는 접시에 담겨 있다.", True),
         ("Grey Hairstreak", "Gray hairstreaks have fine tails.", True),
         ("Monarch", "It is monarchic in bearing.", False),
+        ("김치", "배추김치와 김치찌개.", False),  # perhaps another word
+        ("전", "전통 음식이다.", False),
+        ("Cramer's Eighty-eight", "Like Cramer’s Eighty‑eight.", True),
+        ("東京タワー", "これは東京タワーです。", True),
+        ("كشري", "طبق والكشري", True),
     ],
 )
 def test_a_name_is_found_whole_or_by_its_longer_words(name, text, given_away):
@@ -105,6 +110,7 @@ def test_a_name_is_found_whole_or_by_its_longer_words(name, text, given_away):
 def test_a_name_can_be_asked_for():
     assert checks.name_faults("background", "The Red Admiral flies.", ["Red Admiral"], "present") == []
     assert checks.name_faults("background", "It flies.", ["Red Admiral"], "present")
+    assert checks.name_faults("background", "김치는 맵다.", ["김치"], "present") == []
 
 
 def test_both_habitats_named_is_no_contradiction():

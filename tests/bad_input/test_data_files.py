@@ -306,7 +306,10 @@ def test_a_spoiled_table_is_named_with_file_row_rule_and_remedy(file, content, r
             "classes.csv:7: has 4 cells; the header has 3; put a cell that holds the separator",
         ),
         ("c9,a\x07b,x", "classes.csv:7: name holds the control character '.x07'; delete it"),
-        ("c9,\u202eevil,x", "classes.csv:7: name holds the control character '.u202e'; delete it"),
+        (
+            "c9,\u202eevil,x",
+            "classes.csv:7: name holds the control character '.u202e' .right-to-left override.; delete it",
+        ),
         ("c9,\ufffd,x", "classes.csv:7: name holds a character that was lost"),
         (f"c9,{'x' * 5001},x", "classes.csv:7: name has 5001 characters, more than 5000; shorten it"),
     ],

@@ -4,7 +4,9 @@
   training images have a different source than the test's. Questions that occur in the training text, exactly or nearly,
   and answers that it gives away, are counted and shown, but are no error. What they mean depends on the data set:
   "Which butterfly is this?" gives nothing away, and many species live in forests. The same holds for test prompts that
-  equal a training prompt: with the same image or description, the answer could then be learned by heart.
+  equal a training prompt: with the same image or description, the answer could then be learned by heart. A look that
+  holds the class's name makes a sample whose prompt gives its answer; where only a dictionary could tell whether it
+  does, it is counted as possible.
 - *Blind baselines.* The score of someone who sees neither image nor question.
 
 Samples are read once and images are opened one at a time, so memory does not grow with either.
@@ -20,8 +22,9 @@ from typing import Any
 
 from helpers.config.prompts import EvaluationPrompts, evaluation_prompts
 from helpers.datasets.build import sentences
+from helpers.domains.names import find_names
 from helpers.images import NEAR, distance, is_near, perceptual_hash
-from helpers.schemas import Question, Sample
+from helpers.schemas import ClassText, Question, Sample
 from helpers.workflow.provenance import sha256
 
 ALIKE = 90  # percent similarity of two sentences, after sorting their words
@@ -37,7 +40,7 @@ def audit(
     folder: str | Path,
     near: int = NEAR,
     outside: bool = False,
-    appearances: Mapping[str, str] | None = None,
+    texts: Iterable[ClassText] = (),
     asking: EvaluationPrompts | None = None,
 ) -> dict[str, Any]:
     """Counts, leaks and blind baselines; ``folder`` holds the images of both. Accuracies are in percent.
@@ -46,13 +49,14 @@ def audit(
     one looks like a test image (at most ``near`` of 64 bits apart). Drawn images of a class look alike by design: such
     pairs are only counted, and ten of them shown. Mirrored copies and small crops are not detected.
 
-    ``appearances``: each class's description, as the test shows it in words; ``asking``: the test's prompts, by
-    default the ones in `data/prompts/evaluation.yaml`.
+    ``texts``: of the classes; the first wording's look is what the test shows in words. They are read more than once.
+    ``asking``: the test's prompts, by default those in `data/prompts/evaluation.yaml`.
 
     Raises ``ValueError`` for an image that is in both test and training.
     """
     asked, folder = list(questions), Path(folder)
-    training = _Training(asked, prompts_of_test(asked, appearances or {}, asking or evaluation_prompts()))
+    appearances = {text.class_id: text.appearance for text in texts if text.wording == 0}
+    training = _Training(asked, prompts_of_test(asked, appearances, asking or evaluation_prompts()))
     rest = iter(samples)
     while group := list(islice(rest, _GROUP)):
         training.add(group)
@@ -76,6 +80,7 @@ def audit(
         "prompts_equal_to_training": _shown(sorted(training.equal)),
         "questions_with_their_answer": _shown(sorted(training.answered)),
         "answers_in_other_classes": _shown(_elsewhere(asked, training.places)),
+        **names_in_appearances(texts),
         "near_images": {"distance": near, **_shown(pairs)},
         **{f"type{kind}": blind([q for q in asked if q.question_type == kind]) for kind in (1, 2)},
     }
@@ -107,7 +112,7 @@ class _Training:
     def __post_init__(self) -> None:
         self.texts = list(dict.fromkeys(question.question for question in self.questions))
         self.sorted_texts = [_sorted_words(text) for text in self.texts]
-        self.answers = {_right_sentence(question): _whole(_right_sentence(question)) for question in self.questions}
+        self.answers = list(dict.fromkeys(map(_right_sentence, self.questions)))
         self.seen: set[int] = set()  # hashes of compared sentences; emptied before it grows large
 
     def add(self, group: Sequence[Sample]) -> None:
@@ -147,12 +152,22 @@ class _Training:
         spoken: dict[str, list[str]] = {}
         for sample in group:
             spoken.setdefault(sample.class_id, []).extend(sample.texts)
-        said = {class_id: "\n".join(texts).casefold() for class_id, texts in spoken.items()}
-        for answer, (plain, whole) in self.answers.items():
+        said = {class_id: "\n".join(texts) for class_id, texts in spoken.items()}
+        for answer in self.answers:
             places = self.places.setdefault(answer, set())
             for class_id, words in said.items():
-                if len(places) < 2 and class_id not in places and plain in words and whole.search(words):
+                if len(places) < 2 and class_id not in places and any(m.certain for m in find_names(words, answer)):
                     places.add(class_id)
+
+
+def names_in_appearances(texts: Iterable[ClassText]) -> dict[str, Any]:
+    """Looks that hold the name of their class, and those that possibly do, with the words in question."""
+    names = list(dict.fromkeys(text.name for text in texts))
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for text in texts:
+        for mention in find_names(text.appearance, text.name, names, small=False):
+            found[mention.certain].append(f"{text.key}: {mention.around}")
+    return {"names_in_looks": _shown(found[True]), "possible_names_in_looks": _shown(found[False])}
 
 
 def prompts_of_test(
@@ -180,13 +195,6 @@ def _right_sentence(question: Question) -> str:
 
 def _sorted_words(text: str) -> str:
     return " ".join(sorted(re.findall(r"\w+", text.casefold())))
-
-
-def _whole(answer: str) -> tuple[str, re.Pattern[str]]:
-    """An answer in lower case, and a pattern that finds it as a whole word; a Korean particle may follow."""
-    plain = answer.casefold()
-    end = r"(?!\w)" if plain[-1].isascii() else ""
-    return plain, re.compile(rf"(?<!\w){re.escape(plain)}{end}")
 
 
 def _elsewhere(questions: Iterable[Question], places: dict[str, set[str]]) -> list[str]:

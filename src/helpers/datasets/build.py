@@ -27,6 +27,7 @@ from typing import NamedTuple, get_args
 from helpers.config.build import Build, Mode
 from helpers.config.prompts import TrainingPrompts, of_domain, training_prompts
 from helpers.datasets.rendered_text import lay_out, print_words
+from helpers.domains.names import without_names
 from helpers.paths import atomic_write, file_name
 from helpers.schemas import ClassText, Question, Sample, TextPart, exchange
 from helpers.synthetic import language as say
@@ -243,19 +244,7 @@ def nameless(words: str, text: ClassText) -> str:
     Case matters, so that the Peacock's name is replaced but its peacock eyespots are kept.
     """
     neutral = say.subject(text.domain) if text.domain in VOCABULARIES else "this"
-    bare = re.sub(r"^(?:the|an?) ", "", text.name, flags=re.IGNORECASE)
-    forms = {bare, say.capitalise(bare)}
-    if not any(form in words for form in forms):
-        return words  # the usual case, and compiling patterns is slow
-    names = "|".join(map(re.escape, sorted(forms)))
-    end = r"(?!\w)" if bare[-1].isascii() else ""  # in Korean, a particle follows the name without a space
-    found = re.compile(rf"(?<!\w)(?:(?:[Tt]he|[Aa]n?) )?(?:{names}){end}")
-
-    def said(match: re.Match[str]) -> str:
-        before = words[: match.start()].rstrip()
-        return say.capitalise(neutral) if not before or before[-1] in ".!?\n" else neutral
-
-    return found.sub(said, words)
+    return without_names(words, text.name, neutral, small=False)
 
 
 def _shuffled(read: Callable[[], Iterator[ClassText]]) -> Iterator[ClassText]:

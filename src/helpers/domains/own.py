@@ -6,13 +6,13 @@ folder; `helpers.domains.own_folder` reads and checks it.
 """
 
 import random
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from helpers.domains.interface import GENERIC_PROMPT, DataSource, Domain, DomainRequest, Origin, Subject
+from helpers.domains.names import without_names
 from helpers.domains.own_folder import OPTION_COLUMNS, OwnClass, OwnFolder, drawn_language, read_folder
 from helpers.images import bring_images
 from helpers.paths import resolve
@@ -147,26 +147,12 @@ def _class_text(
         class_id=thing.class_id,
         name=own.called(thing),
         domain=own.source.language_of(thing.noun),
-        appearance=without_name(appearance, thing),
+        appearance=without_names(appearance, thing.name, _subject(thing) or "this", own.source.names()),
         background=background,
         wording=wording,
         writer=writer,
         image=thing.train[wording % len(thing.train)] if thing.train else None,
     )
-
-
-def without_name(appearance: str, thing: OwnClass) -> str:
-    """The look with "this butterfly" instead of the name: as a prompt, it must not give the name away."""
-    neutral = _subject(thing) or "this"
-    korean = "가" <= thing.name[-1] <= "힣"  # a particle follows the name without a space
-    end = "" if korean else r"(?!\w)"
-    found = re.compile(rf"\b(?:the |an? )?{re.escape(thing.name)}{end}", re.IGNORECASE)
-
-    def said(match: re.Match[str]) -> str:
-        begins = not match.start() or appearance[: match.start()].rstrip().endswith((".", "!", "?"))
-        return say.capitalise(neutral) if begins else neutral
-
-    return found.sub(said, appearance)
 
 
 def _made_text(thing: OwnClass, own: OwnDomain) -> ClassText:

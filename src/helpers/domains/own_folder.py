@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from helpers.config import Settings
 from helpers.config.profiles import parse_yaml
+from helpers.domains.names import find_names, same_name, without_names, words_of
 from helpers.domains.spreadsheets import Cells, Findings, read_json_lines, read_table
 from helpers.images import check_image_file
 from helpers.rows import Text
@@ -68,6 +69,7 @@ class OwnText:
     class_id: str
     appearance: str
     background: str
+    row: int
 
 
 @dataclass
@@ -81,6 +83,10 @@ class OwnFolder:
     classes: list[OwnClass] = field(default_factory=list)
     texts: list[OwnText] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)  # of questions.csv
+
+    def names(self) -> tuple[str, ...]:
+        """What the classes are called."""
+        return tuple(thing.name for thing in self.classes)
 
     def facts_to_ask(self) -> list[str]:
         """The fact columns with enough values for a question with four options."""
@@ -121,6 +127,7 @@ def read_folder(folder: str | Path, domain: str = "own") -> OwnFolder:
     own.classes = _read_classes(own)
     _read_images(own)
     own.texts = _read_texts(own)
+    _check_appearances(own)
     own.questions = _read_questions(own)
     _check_images(own)
     _check_measurable(own)
@@ -219,13 +226,14 @@ def _check_classes(classes: list[OwnClass], findings: Findings) -> None:
 
 
 def _check_different(values: list[tuple[str, int]], what: str, findings: Findings) -> None:
-    """Values that differ only in case count as equal: some file systems, and readers, cannot distinguish them."""
+    """Values that look alike count as equal (`same_name`): some file systems, and readers, cannot distinguish them."""
     first: dict[str, tuple[str, int]] = {}
     for value, row in values:
-        folded = unicodedata.normalize("NFC", value).casefold()
+        folded = same_name(value)
         if folded and folded in first:
             other, at = first[folded]
-            how = "is there already" if other == value else f"differs only in case from {other!r}"
+            visible = "case" if other.casefold() == value.casefold() else "what cannot be seen"
+            how = "is there already" if other == value else f"differs only in {visible} from {other!r}"
             findings.problem(CLASSES, row, f"{what} {value!r} {how} (row {at})", "each class needs its own")
         first.setdefault(folded, (value, row))
 
@@ -360,7 +368,33 @@ def _text(cells: Cells, line: int, file: str, ids: list[str], findings: Findings
         remedy = "write it, or delete the row: it is then made from classes.csv or by the writer"
         findings.problem(file, line, f"{' and '.join(empty)} of {class_id!r} is empty", remedy)
         return []
-    return [OwnText(class_id, cells["look"], cells["background"])]
+    return [OwnText(class_id, cells["look"], cells["background"], line)]
+
+
+def _check_appearances(own: OwnFolder) -> None:
+    """Notes where a look may hold the class's name. Where it certainly does, `helpers.domains.own` takes it out."""
+    file = TEXTS if (own.folder / TEXTS).is_file() else TEXTS_JSONL
+    called = {thing.class_id: thing.name for thing in own.classes}
+    appearances = [(file, text.row, called[text.class_id], text.appearance) for text in own.texts]
+    appearances += [
+        (CLASSES, thing.row, thing.name, value) for thing in own.classes for value in thing.appearance.values()
+    ]
+    names = own.names()
+    holders: dict[str, set[str]] = defaultdict(set)  # word -> names of the classes with it in their looks
+    for *_, name, appearance in appearances:
+        for word in words_of(appearance):
+            holders[word].add(name)
+    for place, row, name, appearance in appearances:
+        unsure = [mention.around for mention in find_names(appearance, name, names) if not mention.certain]
+        rest = words_of(without_names(appearance, name, "", names))
+        telling = [word for word in words_of(name) if word in rest and holders[word] == {name}]
+        for found, what in (
+            (unsure, f"possibly the name {name!r}"),
+            (telling, f"part of the name {name!r}, and in no other look"),
+        ):
+            if found:
+                rule = f"the look keeps {', '.join(map(repr, dict.fromkeys(found)))}: {what}"
+                own.findings.note(place, row, rule, "if it gives the name away, say it in other words")
 
 
 def _read_questions(own: OwnFolder) -> list[Question]:
@@ -370,7 +404,23 @@ def _read_questions(own: OwnFolder) -> list[Question]:
     required = ("question", "option_a", "option_b", "option_c", "option_d", "answer", "picture", "type")
     rows = read_table(path, required, r"class_id|category|answer_form", own.findings)
     of_image = {name: thing for thing in own.classes for name in (*thing.train, *thing.test)}
+    for _, cells in rows:
+        cells["picture"] = _on_disk(cells["picture"], own.folder)
+        cells["class_id"] = unicodedata.normalize("NFC", cells.get("class_id", ""))
     return [question for line, cells in rows for question in _question(cells, line, of_image, own)]
+
+
+def _on_disk(image: str, folder: Path) -> str:
+    """The path as the disk has it: for some file systems "é" is one character, for others two; tables differ too."""
+    parts = image.split("/")
+    if image.isascii() or len(image.encode()) > LONGEST_PATH or {"", ".."} & set(parts):
+        return image
+    path = folder
+    for part in parts:
+        there = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+        same = [name for name in there if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", part)]
+        path /= part if part in there or not same else same[0]
+    return path.relative_to(folder).as_posix()
 
 
 def _question(cells: Cells, line: int, of_image: dict[str, OwnClass], own: OwnFolder) -> list[Question]:
@@ -407,7 +457,7 @@ def _question_faults(
     image = cells["picture"]
     if not cells["question"]:
         yield "question is empty", "write it"
-    if not all(options) or len({option.casefold() for option in options}) < OPTION_COLUMNS:
+    if not all(options) or len(set(map(same_name, options))) < OPTION_COLUMNS:
         yield f"the options are {options}; there must be four different ones", "fill them in"
     if cells["answer"].upper() not in set(OPTION_LETTERS):
         yield f"answer is {cells['answer']!r}", "the letter of the right option: A, B, C or D"

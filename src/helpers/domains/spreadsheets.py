@@ -9,12 +9,20 @@ import difflib
 import io
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 LARGEST_TABLE, LONGEST_CELL, MOST_COLUMNS = 20_000_000, 5_000, 500  # bytes, characters
+
+# Invisible characters that a text may have: joiners (Persian, Hindi, emoji), soft hyphens, marks of writing direction
+# and others of its script. These are refused: nobody means them, or they make a text read otherwise than it is
+_HARMFUL = re.compile(
+    "[\u200b\ufeff\u202a-\u202e\u2061-\u206f\ufff9-\ufffb\U000e0001]"
+    "|(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0020-\U000e007f]"  # letters of tags, which follow a flag alone
+)
 
 Cells = dict[str, str]
 
@@ -151,12 +159,29 @@ def _check_cell(cell: str, column: str, line: int, file: str, findings: Findings
     if len(cell) > LONGEST_CELL:
         rule = f"{column} has {len(cell)} characters, more than {LONGEST_CELL}"
         findings.problem(file, line, rule, "shorten it, or look for a quotation mark that was never closed")
-    if bad := [character for character in cell if not character.isprintable()]:
-        findings.problem(file, line, f"{column} holds the control character {bad[0]!r}", "delete it")
+    if (at := _control_character(cell)) is not None:
+        what = f"the control character {cell[at]!r}{_name_of(cell[at])}"
+        remedy = f"delete it (after {cell[max(0, at - 20) : at]!r})" if at else "delete it (at the beginning)"
+        findings.problem(file, line, f"{column} holds {what}", remedy)
     if "\ufffd" in cell:
         findings.problem(
             file, line, f"{column} holds a character that was lost (\ufffd)", "save the file as UTF-8 again"
         )
+
+
+def _control_character(cell: str) -> int | None:
+    """The place of the first character that must not be there."""
+    harmful = {match.start() for match in _HARMFUL.finditer(cell)}
+    control = ("Cc", "Cs", "Co", "Zl", "Zp")
+    for place, character in enumerate(cell):
+        beyond = ord(character) & 0xFFFE == 0xFFFE or "\ufdd0" <= character <= "\ufdef"  # no characters, by definition
+        if place in harmful or beyond or unicodedata.category(character) in control:
+            return place
+    return None
+
+
+def _name_of(character: str) -> str:
+    return f" ({name.lower()})" if (name := unicodedata.name(character, "")) else ""
 
 
 def read_json_lines(path: Path, required: tuple[str, ...], findings: Findings) -> list[tuple[int, Cells]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rapidfuzz import fuzz, process
 
+from helpers.domains.names import find_names
 from helpers.writer.prompts import as_data
 
 _NEAR = 92  # of 100, comparing words in any order: two looks that reach it count as the same
@@ -45,19 +46,18 @@ def name_faults(field: str, text: str, names: Iterable[str], rule: str, generic:
     if rule == "absent":
         found = sorted({word for name in names for word in _given_away(text, name, generic)})
         return [f"{field} gives the name away by {', '.join(found)}; leave it out"] if found else []
-    if rule == "present" and not _contains(words(text), words(names[0])):
+    if rule == "present" and not find_names(text, names[0]):
         return [f"{field} does not mention the name; it must"]
     return []
 
 
 def _given_away(text: str, name: str, generic: Iterable[str]) -> list[str]:
-    """The whole name, in any script, or its words; a leading "the" is not part of it."""
-    said, parts = words(text), [word for word in words(name) if word != "the"]
-    if _contains(said, parts) or (not name.isascii() and name.lower() in text.lower()):
+    """The whole name, in any script, or its longer words."""
+    if any(mention.certain for mention in find_names(text, name)):
         return [repr(name)]
-    allowed = {_stem(word) for word in generic}
+    said, allowed = set(words(text)), {_stem(word) for word in generic}
     long = {_stem(word) for word in re.findall(r"\w+", name.lower()) if len(word) > SHORT_WORD} - allowed
-    return [repr(word) for word in sorted(long & set(said))]
+    return [repr(word) for word in sorted(long & said)]
 
 
 def _contains(said: Sequence[str], phrase: Sequence[str]) -> bool:
