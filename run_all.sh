@@ -337,7 +337,7 @@ run_own() { # own FOLDER | own validate FOLDER | own verdict FOLDER
     local word="" folder="${OPERANDS[0]:-}" given line
     [[ $folder != validate && $folder != verdict ]] || word="$folder" folder="${OPERANDS[1]:-}"
     [[ -n $folder ]] || fail "own needs a folder of classes, as in: ./run_all.sh own ${word:+$word }data/own/example"
-    [[ $word == verdict ]] || "$PY" -m helpers.results.own_classes validate "$folder" || exit 2
+    [[ $word == verdict ]] || "$PY" -m helpers.results.own_classes validate "$folder" --profile "$PROFILE" --set "$(overrides)" || exit 2
     [[ $word != validate ]] || return 0
     given="$("$PY" -m helpers.results.own_classes settings "$folder")" || exit 2
     while IFS= read -r line; do SETTINGS+=("$line"); done <<<"$given"

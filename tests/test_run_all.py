@@ -337,7 +337,10 @@ def test_own_classes_are_checked_before_they_are_run(clone: Clone) -> None:
     assert called.index("validate") < called.index("settings") < called.index("snakemake")
     assert called[-1] == "own_classes"
     assert clone.run_active("own", "validate", "my classes").returncode == 0
-    assert clone.called()[-3:] == ["helpers.results.own_classes", "validate", "my classes"]
+    assert clone.called()[-6:] == ["validate", "my classes", "--profile", "own", "--set", ""]
+    changed = ("--profile", "demo", "--set", "training.max_length=99")
+    assert clone.run_active("own", "validate", "my classes", *changed).returncode == 0
+    assert clone.called()[-6:] == ["validate", "my classes", "--profile", "demo", "--set", "training.max_length=99 "]
 
 
 @pytest.mark.parametrize(

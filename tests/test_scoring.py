@@ -1,6 +1,7 @@
 """Answers are scored as the protocol says; unreadable replies are wrong; what is shown is what was asked for."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -43,7 +44,8 @@ class Scripted(Reader):
     """A reader whose model is a script: it likes the longest answer, writes what it is told, and remembers."""
 
     def __init__(self, write):
-        super().__init__(model=None, processor=None, batch_size=2, max_new_tokens=8)
+        tokenizer = SimpleNamespace(added_tokens_decoder={}, all_special_tokens=["<end>"])
+        super().__init__(None, SimpleNamespace(tokenizer=tokenizer), batch_size=2, max_new_tokens=8)
         self.tell = write if callable(write) else lambda prompt: write
         self.asked = []
 
@@ -335,6 +337,13 @@ def test_a_run_asks_everything_that_goes_together_and_times_it(exam):
 def test_nothing_left_to_ask_is_an_error(exam):
     with pytest.raises(ValueError, match="nothing can be asked with image 'guided'"):
         run.answer_rows(Scripted("A"), exam.questions, exam.folder, ["guided"], settings(protocols=["letter"]), RUN)
+
+
+def test_questions_with_a_special_token_are_refused_before_anything_is_asked(exam):
+    odd, reader = exam.questions[0].model_copy(update={"question": "What <end> is it?"}), Scripted("A")
+    with pytest.raises(ValueError, match=rf"question '{odd.question_id}' holds '<end>', a special token of the model"):
+        run.answer_rows(reader, [odd], exam.folder, ["with"], settings(protocols=["letter"]), RUN)
+    assert reader.asked == []
 
 
 def test_a_description_is_written_once_for_all_protocols(exam):

@@ -122,6 +122,14 @@ def run(model_path, butterflies, output, max_steps):
     return tuned, result
 
 
+def test_a_sample_that_is_too_long_ends_a_training_before_its_first_step(tuned, processor, butterflies, tmp_path):
+    model, family = tuned
+    samples, settings = butterflies.samples["text_only"], SETTINGS.model_copy(update={"max_length": 20})
+    with pytest.raises(ValueError, match=rf"sample '{samples[0].id}' of class .* at most 20 \(training\.max_length\)"):
+        finetune(model, family, processor, samples, butterflies.folder, tmp_path / "out", settings, 0)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_adapter_changes_the_logits_and_survives_saving(model_path, processor, butterflies, tmp_path):
     tuned, _ = run(model_path, butterflies, tmp_path, max_steps=2)
     batch = batch_of(butterflies, processor, "image_text")

@@ -12,14 +12,15 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 NEAR = 4  # of 64 bits: copies that were scaled, recompressed or slightly edited differ in no more
 FLAT = 8  # grey levels: the hash of an image with less contrast means nothing
 MAX_PIXELS = 80_000_000  # five times the largest image of K-VISCUIT (16 million), and below PIL's own limit
+_ON_ITS_SIDE = range(5, 9)  # EXIF orientations that exchange width and height
 FORMATS = tuple("JPEG PNG WEBP GIF BMP TIFF PPM".split())  # by content, not by file name; only the first frame is read
 
 
@@ -36,11 +37,26 @@ def open_image(path: str | Path, max_pixels: int | None = None) -> Image.Image:
 
 
 def _within(image: Image.Image, max_pixels: int | None) -> Image.Image:
-    width, height = image.size
+    size = _size_within(image.size, max_pixels)
+    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def _size_within(size: tuple[int, int], max_pixels: int | None) -> tuple[int, int]:
+    width, height = size
     if max_pixels is None or width * height <= max_pixels:
-        return image
+        return size
     scale = (max_pixels / (width * height)) ** 0.5
-    return image.resize((max(1, int(width * scale)), max(1, int(height * scale))), Image.Resampling.BICUBIC)
+    return max(1, int(width * scale)), max(1, int(height * scale))
+
+
+def shown_size(path: str | Path, max_pixels: int | None = None) -> tuple[int, int]:
+    """Width and height of what `open_image` gives, from the file's header alone. Raises as it does."""
+    try:
+        with _opened(path) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _ON_ITS_SIDE
+            return _size_within(image.size[::-1] if turned else image.size, max_pixels)
+    except Exception as error:
+        raise _explained(path, error) from error
 
 
 def check_image_file(path: str | Path) -> tuple[int, int]:
@@ -154,18 +170,17 @@ def perceptual_hash(path: str | Path) -> int | None:
     """
     import imagehash
 
-    grey = _small_grey(path)
-    low, high = grey.getextrema()
-    if high - low < FLAT:
+    grey = small_image(path, "L")
+    if np.ptp(np.asarray(grey)) < FLAT:
         return None
     return int(str(imagehash.phash(grey)), 16)
 
 
-def _small_grey(path: str | Path) -> Any:
-    """Enough pixels for the hash, which uses 32 x 32. Formats other than JPEG have to be decoded in full."""
+def small_image(path: str | Path, mode: str) -> Image.Image:
+    """Enough pixels for a hash, which uses 32 x 32, in ``mode`` L or RGB. Only a JPEG can be decoded in part."""
     # An unreadable file is opened again below, where the error says what is wrong in this project's words
     with suppress(OSError, SyntaxError, ValueError), Image.open(path, formats=FORMATS) as image:
         if image.format == "JPEG" and image.width * image.height <= MAX_PIXELS:
-            image.draft("L", (128, 128))
-            return ImageOps.exif_transpose(image).convert("L")
-    return open_image(path).convert("L")
+            image.draft(mode, (128, 128))
+            return ImageOps.exif_transpose(image).convert(mode)
+    return open_image(path).convert(mode)

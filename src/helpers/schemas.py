@@ -10,6 +10,7 @@ run (notebook 03). Every table derives from these two.
 
 import hashlib
 import random
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,28 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from helpers.paths import MAIN
 from helpers.rows import NotNegative, RelativePath, Row, Text, read_rows, write_rows
+
+# The forms that models write marks in: <|im_end|>, <s>, <image>, <start_of_turn>, [INST], <<SYS>>
+_MARKS = re.compile(
+    r"<[|｜][^<>|｜\s]{1,60}[|｜]>|</?(?:s|bos|eos|pad|unk|mask|sep|cls|image|img|video|audio|think|tool_call)>"
+    r"|<(?:im|image|vision|start_of|end_of)_[a-z_]{1,30}>|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\]"
+    r"|\[IMG(?:_BREAK|_END)?\]|<</?SYS>>"
+)
+
+
+def chat_mark(text: str, tokens: Iterable[str] = ()) -> str | None:
+    """The first mark of a chat template in the text, which a model would not read as text; None if there is none.
+
+    ``tokens``: the special tokens of a processor, besides the forms that are common to many.
+    """
+    found = _MARKS.search(text)
+    return found[0] if found else next((token for token in tokens if token in text), None)
+
+
+def _without_marks(text: str) -> str:
+    if mark := chat_mark(text):
+        raise ValueError(f"holds {mark!r}, which a model takes for a mark of its chat; delete it, or say it in words")
+    return text
 
 
 def _four_different(options: list[str]) -> list[str]:
@@ -35,9 +58,10 @@ def _with_option(form: str) -> str:
 OPTION_LETTERS = "ABCD"  # label a question's four options where they are listed
 LETTER_TOKENS = 3  # generated for a reply that should be a letter
 QuestionType = Literal[1, 2]
-Options = Annotated[list[Text], AfterValidator(_four_different)]
+Said = Annotated[Text, AfterValidator(_without_marks)]  # whatever a model reads: every source's words pass this check
+Options = Annotated[list[Said], AfterValidator(_four_different)]
 Answer = Annotated[int, Field(ge=0, le=3)]
-AnswerForm = Annotated[Text, AfterValidator(_with_option)]
+AnswerForm = Annotated[Said, AfterValidator(_with_option)]
 ShownAs = Literal["with", "without", "blank", "other", "described", "guided"]  # see `helpers.evaluation.strategies`
 _Name = Annotated[str, Field(min_length=1)]  # validated without Python code, as there are many rows of answers
 
@@ -50,13 +74,19 @@ class Question(Row):
     question_type: QuestionType
     category: Text
     class_id: Text | None  # the class in the image; None if the data set does not say
-    question: Text
+    question: Said
     options: Options
     answer: Answer
     image: RelativePath | None  # relative to the folder of the questions file; None: asked without an image
     split: Literal["test", "dev"]  # settings are chosen on "dev"; the tables report "test"
     answer_form: AnswerForm = "{option}"  # the sentence in which an option is scored, e.g. "It lives in {option}."
     refers: Text | None = None  # how it refers to the thing in the image ("this butterfly"), if known
+
+    @model_validator(mode="after")
+    def _sentences_without_marks(self) -> "Question":
+        for sentence in self.sentences():  # "<{option}>" and "image" are harmless apart
+            _without_marks(sentence)
+        return self
 
     def sentences(self) -> list[str]:
         """The four options, each as a complete answer."""
@@ -88,10 +118,10 @@ class ClassText(Row):
     """What a writer says about one class, in one wording: a row of ``texts.jsonl``."""
 
     class_id: Text
-    name: Text
+    name: Said
     domain: Text  # decides the language of the prompts; a domain without its own gets the generic one
-    appearance: Text  # one or more sentences about its appearance
-    background: Text  # one or more sentences about what else is known of it
+    appearance: Said  # one or more sentences about its appearance
+    background: Said  # one or more sentences about what else is known of it
     wording: NotNegative  # which of several ways to say the same, from 0
     writer: Text  # "offline" in the demo
     image: RelativePath | None  # the class's training image, relative to the folder of the file
@@ -119,7 +149,7 @@ class TextPart(Row):
     """Text within a message."""
 
     type: Literal["text"] = "text"
-    text: Text
+    text: Said
 
 
 class Message(Row):

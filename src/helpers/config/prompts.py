@@ -18,8 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, 
 
 from helpers.config.profiles import SettingsError, parse_yaml
 from helpers.paths import DATA, resolve
-from helpers.rows import Text
-from helpers.schemas import OPTION_LETTERS
+from helpers.schemas import OPTION_LETTERS, Said
 
 PROMPT_FOLDER = DATA / "prompts"
 HASH_DIGITS = 12  # as for the prompts in the rows of answers
@@ -62,9 +61,9 @@ def _with_places(*names: str) -> AfterValidator:
     return AfterValidator(checked)
 
 
-_Wording = Annotated[Text, _with_places()]
+_Wording = Annotated[Said, _with_places()]
 _Wordings = Annotated[list[_Wording], Field(min_length=1)]
-_WithDescription = Annotated[Text, _with_places("description", "question")]
+_WithDescription = Annotated[Said, _with_places("description", "question")]
 
 
 def _with_generic(by_domain: dict[str, ByDomain]) -> dict[str, ByDomain]:
@@ -77,11 +76,11 @@ class TrainingPrompts(PromptFile):
     """Prompts and answers for training; `data/prompts/training.yaml` explains each field."""
 
     kind: Literal["training"]
-    telling: Annotated[list[Annotated[Text, _with_places("name")]], Field(min_length=1)]
+    telling: Annotated[list[Annotated[Said, _with_places("name")]], Field(min_length=1)]
     naming: Annotated[dict[str, _Wordings], AfterValidator(_with_generic)]
     held_out: dict[str, _Wordings]
     described: _WithDescription
-    named: Annotated[Text, _with_places("name")]
+    named: Annotated[Said, _with_places("name")]
 
     @model_validator(mode="after")
     def _keeps_the_held_out(self) -> "TrainingPrompts":
@@ -95,12 +94,12 @@ class EvaluationPrompts(PromptFile):
     """Prompts for the test; `data/prompts/evaluation.yaml` explains each field."""
 
     kind: Literal["evaluation"]
-    lettered: Annotated[Text, _with_places("question", "options")]
-    option: Annotated[Text, _with_places("letter", "option")]
+    lettered: Annotated[Said, _with_places("question", "options")]
+    option: Annotated[Said, _with_places("letter", "option")]
     describing: Annotated[dict[str, _Wording], AfterValidator(_with_generic)]
     naming: Annotated[dict[str, _Wording], AfterValidator(_with_generic)]
     described: _WithDescription
-    named: Annotated[Text, _with_places("description", "name", "question")]
+    named: Annotated[Said, _with_places("description", "name", "question")]
 
     def with_letters(self, question: str, options: Sequence[str]) -> str:
         """The question with its four options, each labelled with its letter."""

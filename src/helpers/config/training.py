@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from helpers.config import Dtype, Settings
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # every linear layer
+MAX_LENGTH = 4096  # tokens
 Method = Literal["qlora", "lora", "prompt_tuning", "ia3", "projector"]
 Optimizer = Literal[  # those in transformers that need no further package
     "adamw_torch",
@@ -67,6 +68,11 @@ class Training(Settings):
     )
     max_pixels: PositiveInt | None = Field(
         default=None, description="a larger image is scaled down to this area; null: the processor's own rule"
+    )
+    max_length: PositiveInt = Field(
+        default=MAX_LENGTH,
+        description="per sample, image included: as many as LLaVA has positions, and memory grows with it; a longer "
+        "sample is refused before training, never truncated",
     )
     checkpoint_steps: PositiveInt = Field(
         default=100, description="steps that a killed run loses at most; in the demo about ten seconds of work"

@@ -20,7 +20,7 @@ from helpers.domains.interface import DataSource, Domain, DomainRequest, Origin,
 from helpers.images import bring_images, check_image_file
 from helpers.paths import resolve
 from helpers.rows import RelativePath, Row, Text, check_image, read_rows
-from helpers.schemas import Answer, ClassText, Options, Question, QuestionType
+from helpers.schemas import Answer, ClassText, Options, Question, QuestionType, Said
 
 _DOMAIN = "kviscuit"
 ANNOTATIONS = "annotations.jsonl"
@@ -47,7 +47,7 @@ class Annotation(Row):
 
     model_config = ConfigDict(extra="ignore")  # the file is not ours: further fields are allowed
 
-    question: Text
+    question: Said
     options: Options
     answer: Answer
     category: Text

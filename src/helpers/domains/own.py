@@ -13,7 +13,8 @@ from typing import Any
 
 from helpers.domains.interface import GENERIC_PROMPT, DataSource, Domain, DomainRequest, Origin, Subject
 from helpers.domains.names import without_names
-from helpers.domains.own_folder import OPTION_COLUMNS, OwnClass, OwnFolder, drawn_language, read_folder
+from helpers.domains.own_folder import read_folder
+from helpers.domains.own_rows import OPTION_COLUMNS, OwnClass, OwnFolder, drawn_language
 from helpers.images import bring_images
 from helpers.paths import resolve
 from helpers.schemas import ClassText, Question, shuffled_question

@@ -6,185 +6,98 @@
 import difflib
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
-from pydantic import Field, ValidationError
-
-from helpers.config import Settings
-from helpers.config.profiles import parse_yaml
-from helpers.domains.names import find_names, same_name, without_names, words_of
-from helpers.domains.spreadsheets import Cells, Findings, read_json_lines, read_table
+from helpers.domains.encodings import check_encodings, decoded
+from helpers.domains.findings import Findings
+from helpers.domains.names import same_name
+from helpers.domains.own_checks import check_content, is_placeholder
+from helpers.domains.own_language import PHRASE, check_fact_keys, has_blank, read_language
+from helpers.domains.own_rows import (
+    CLASSES,
+    OPTION_COLUMNS,
+    QUESTIONS,
+    TEXTS,
+    TEXTS_JSONL,
+    OwnClass,
+    OwnFolder,
+    OwnText,
+)
+from helpers.domains.spreadsheets import Cells, read_json_lines, read_table, table_bytes
 from helpers.images import check_image_file
-from helpers.rows import Text
-from helpers.schemas import OPTION_LETTERS, Question
-from helpers.synthetic.appearances import VOCABULARIES
+from helpers.schemas import OPTION_LETTERS, Question, chat_mark
 from helpers.workflow.provenance import sha256
 
-CLASSES, QUESTIONS, LANGUAGE = "classes.csv", "questions.csv", "domain.yaml"
-TEXTS, TEXTS_JSONL = "texts.csv", "texts.jsonl"
 _IMAGES = "pictures"
 SPLITS = ("train", "test")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-OPTION_COLUMNS = 4
 LARGEST_IMAGE = 100_000_000  # bytes
 MOST_CLASSES, SMALLEST_SIDE, LONGEST_PATH = 10_000, 8, 240  # rows, pixels, bytes
+_TEXT_COLUMNS = ("class_id", "look", "background")
+_QUESTION_COLUMNS = ("question", "option_a", "option_b", "option_c", "option_d", "answer", "picture", "type")
+_VALUES = ("fact:", "look:")  # what columns of values begin with
+_Rows = list[tuple[int, Cells]]  # (line, cells by column)
 CLASS_ID = re.compile(r"\w[\w.-]{0,99}")  # becomes a folder name
-PHRASE = re.compile(r"[^{}<>\n]{1,100}")  # becomes part of a sentence with {option}
 
 
-class Language(Settings):
-    """``domain.yaml``: how questions refer to the classes. Everything is optional."""
+def read_folder(folder: str | Path, domain: str = "own", tokens: Sequence[str] = ()) -> OwnFolder:
+    """Read and check everything. Problems in the folder raise nothing: see `OwnFolder.findings`.
 
-    noun: Text | None = None  # "butterfly": questions then say "this butterfly"
-    name_form: Text | None = None  # the name as used in a sentence, such as "the {name}"
-    naming_question: Text | None = None
-    naming_answer: Text | None = None  # with {option}, such as "This is the {option}."
-    fact_questions: dict[str, Text] = Field(default_factory=dict)
-    fact_answers: dict[str, Text] = Field(default_factory=dict)  # with {option}
-
-
-@dataclass
-class OwnClass:
-    """A row of classes.csv, with the class's images (paths relative to the folder)."""
-
-    class_id: str
-    name: str
-    noun: str | None
-    category: str | None
-    appearance: dict[str, str]  # columns look:<part>
-    facts: dict[str, str]  # columns fact:<name>
-    row: int
-    train: list[str] = field(default_factory=list)
-    test: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class OwnText:
-    """A row of texts.csv."""
-
-    class_id: str
-    appearance: str
-    background: str
-    row: int
-
-
-@dataclass
-class OwnFolder:
-    """The folder as read. Usable only if `findings` lists no problem."""
-
-    folder: Path
-    domain: str = "own"
-    findings: Findings = field(default_factory=Findings)
-    language: Language = field(default_factory=Language)
-    classes: list[OwnClass] = field(default_factory=list)
-    texts: list[OwnText] = field(default_factory=list)
-    questions: list[Question] = field(default_factory=list)  # of questions.csv
-
-    def names(self) -> tuple[str, ...]:
-        """What the classes are called."""
-        return tuple(thing.name for thing in self.classes)
-
-    def facts_to_ask(self) -> list[str]:
-        """The fact columns with enough values for a question with four options."""
-        values: dict[str, set[str]] = defaultdict(set)
-        for thing in self.classes:
-            for fact, value in thing.facts.items():
-                values[fact].add(value.casefold())
-        return [fact for fact, found in values.items() if len(found) >= OPTION_COLUMNS]
-
-    def test_images(self) -> set[str]:
-        asked = {question.image for question in self.questions if question.image}
-        return asked | {name for thing in self.classes for name in thing.test}
-
-    def language_of(self, noun: str | None) -> str:
-        """The domain whose sentences are used for things with this noun: a drawn one, or this folder's own."""
-        return drawn_language(noun) or self.domain
-
-    def trains_on_images(self) -> bool:
-        """Whether mode image_text is possible: it needs a training image of every class."""
-        return bool(self.classes) and all(thing.train for thing in self.classes)
-
-
-def drawn_language(noun: str | None) -> str | None:
-    """The drawn domain with this noun: its sentences are the ones that the demo's models can read."""
-    return next((domain for domain, vocabulary in VOCABULARIES.items() if vocabulary.noun == noun), None)
-
-
-def read_folder(folder: str | Path, domain: str = "own") -> OwnFolder:
-    """Read and check everything. Problems in the folder raise nothing: see `OwnFolder.findings`."""
-    own = OwnFolder(Path(folder), domain)
+    ``tokens``: special tokens of the models at hand, which no text may hold.
+    """
+    own = OwnFolder(Path(folder), domain, Findings(tokens))
     if not own.folder.is_dir():
         what = "is a file" if own.folder.exists() else "does not exist"
         own.findings.problem(
             str(folder), None, f"{what}; a folder is needed", "unpack an archive yourself, or copy data/own/template"
         )
         return own
-    own.language = _read_language(own)
-    own.classes = _read_classes(own)
+    own.language = read_language(own.folder, own.findings)
+    tables = _read_tables(own)
+    if CLASSES not in tables:
+        return own  # what refers to classes cannot be judged, and all of it would look wrong
+    own.classes = _classes(tables[CLASSES], own)
+    check_fact_keys(own.language, (fact for thing in own.classes for fact in thing.facts), own.findings)
     _read_images(own)
-    own.texts = _read_texts(own)
-    _check_appearances(own)
-    own.questions = _read_questions(own)
+    own.texts = _texts(tables, own)
+    own.questions = _questions(tables.get(QUESTIONS, []), own)
     _check_images(own)
     _check_measurable(own)
+    check_content(own)
     return own
 
 
-# ---- domain.yaml and classes.csv ---------------------------------------------------------------------------------
-
-
-def _read_language(own: OwnFolder) -> Language:
-    path = own.folder / LANGUAGE
-    if not path.is_file():
-        return Language()
-    try:
-        if path.stat().st_size > 100_000:
-            raise ValueError(f"has {path.stat().st_size} bytes, more than 100000")
-        language = Language.model_validate(parse_yaml(path.read_text(encoding="utf-8-sig")) or {})
-    except ValidationError as error:
-        for fault in error.errors():
-            where = ".".join(map(str, fault["loc"])) or "it"
-            rule = f"{where}: {fault['msg'].removeprefix('Value error, ')}"
-            own.findings.problem(LANGUAGE, None, rule, "see data/own/template/domain.yaml")
-        return Language()
-    except (yaml.YAMLError, ValueError, OSError) as error:
-        own.findings.problem(LANGUAGE, None, f"not readable as YAML ({error})", "see data/own/template/domain.yaml")
-        return Language()
-    _check_language(language, own.findings)
-    return language
-
-
-def _check_language(language: Language, findings: Findings) -> None:
-    if language.noun and not PHRASE.fullmatch(language.noun):
-        findings.problem(
-            LANGUAGE, None, f"noun is {language.noun!r}", "a word or two, without braces, such as: butterfly"
-        )
-    forms = {"naming_answer": (language.naming_answer, "option"), "name_form": (language.name_form, "name")}
-    forms |= {f"fact_answers.{fact}": (form, "option") for fact, form in language.fact_answers.items()}
-    for where, (form, blank) in forms.items():
-        if form is not None and not _has_blank(form, blank):
-            findings.problem(
-                LANGUAGE, None, f"{where} is {form!r}", f"it must hold {{{blank}}} once and no other braces"
-            )
-
-
-def _has_blank(form: str, blank: str) -> bool:
-    return form.count("{") == form.count("}") == 1 and f"{{{blank}}}" in form
-
-
-def _read_classes(own: OwnFolder) -> list[OwnClass]:
-    path = own.folder / CLASSES
-    if not path.is_file():
+def _read_tables(own: OwnFolder) -> dict[str, _Rows]:
+    """The rows of the tables whose encoding and header are in order; anything else is a problem."""
+    columns = {
+        CLASSES: (("class_id", "name"), r"noun|category|fact:.+|look:.+"),
+        TEXTS: (_TEXT_COLUMNS, r"wording|source"),
+        QUESTIONS: (_QUESTION_COLUMNS, r"class_id|category|answer_form"),
+    }
+    if not (own.folder / CLASSES).is_file():
         own.findings.problem(CLASSES, None, "is missing", "copy data/own/template/classes.csv and fill it in")
-        return []
-    known = r"noun|category|fact:.+|look:.+"
-    rows = read_table(path, ("class_id", "name"), known, own.findings)
+    contents = table_bytes(own.folder, (*columns, TEXTS_JSONL), own.findings)
+    if TEXTS in contents and TEXTS_JSONL in contents:
+        own.findings.problem(TEXTS, None, f"and {TEXTS_JSONL} are both there", "keep one of the two")
+        del contents[TEXTS], contents[TEXTS_JSONL]
+    unclear = check_encodings(contents, own.language.encoding, own.findings)
+    found: dict[str, _Rows] = {}
+    for file in (name for name in contents if name not in unclear):
+        text = decoded(contents[file], own.language.encoding)
+        if file == TEXTS_JSONL:
+            found[file] = read_json_lines(file, text, _TEXT_COLUMNS, own.findings)
+        elif (rows := read_table(file, text, *columns[file], own.findings)) is not None:
+            found[file] = rows
+    return found
+
+
+# ---- classes.csv ---------------------------------------------------------------------------------------------------
+
+
+def _classes(rows: _Rows, own: OwnFolder) -> list[OwnClass]:
     for column in rows[0][1] if rows else []:
-        if column.startswith(("fact:", "look:")) and not PHRASE.fullmatch(column[5:]):
+        if column.startswith(_VALUES) and not PHRASE.fullmatch(column[5:]):
             rule = f"the column {column!r} becomes part of a sentence"
             own.findings.problem(CLASSES, 1, rule, "no braces or angle brackets, at most 100 letters")
     if len(rows) > MOST_CLASSES:
@@ -194,15 +107,19 @@ def _read_classes(own: OwnFolder) -> list[OwnClass]:
         rows = rows[:MOST_CLASSES]
     if not rows and not own.findings.problems:
         own.findings.problem(CLASSES, None, "holds no class", f"write one class per row, at least {OPTION_COLUMNS}")
-    classes = [_class(line, cells, own.language) for line, cells in rows]
+    classes = [_class(line, cells, own) for line, cells in rows]
     _check_classes(classes, own.findings)
     return [thing for thing in classes if CLASS_ID.fullmatch(thing.class_id) and thing.name]
 
 
-def _class(line: int, cells: Cells, language: Language) -> OwnClass:
+def _class(line: int, cells: Cells, own: OwnFolder) -> OwnClass:
+    for column in [name for name, cell in cells.items() if name.startswith(_VALUES) and is_placeholder(cell)]:
+        rule = f"{column} is {cells[column]!r}, which was read as an empty cell"
+        own.findings.note(CLASSES, line, rule, "leave it empty, or write the value")
+        cells = {**cells, column: ""}
     appearance = {column[5:].strip(): cell for column, cell in cells.items() if column.startswith("look:") and cell}
     facts = {column[5:].strip(): cell for column, cell in cells.items() if column.startswith("fact:") and cell}
-    noun = cells.get("noun") or language.noun
+    noun = cells.get("noun") or own.language.noun
     class_id = unicodedata.normalize("NFC", cells["class_id"])
     return OwnClass(class_id, cells["name"], noun, cells.get("category") or None, appearance, facts, line)
 
@@ -341,20 +258,10 @@ def _readable(name: str, own: OwnFolder) -> bool:
 # ---- texts and questions -------------------------------------------------------------------------------------------
 
 
-def _read_texts(own: OwnFolder) -> list[OwnText]:
-    table, lines = own.folder / TEXTS, own.folder / TEXTS_JSONL
-    if table.is_file() and lines.is_file():
-        own.findings.problem(TEXTS, None, f"and {TEXTS_JSONL} are both there", "keep one of the two")
-        return []
-    required = ("class_id", "look", "background")
-    rows: list[tuple[int, Cells]] = []
-    if table.is_file():
-        rows = read_table(table, required, r"wording|source", own.findings)
-    elif lines.is_file():
-        rows = read_json_lines(lines, required, own.findings)
-    file = TEXTS if table.is_file() else TEXTS_JSONL
+def _texts(tables: dict[str, _Rows], own: OwnFolder) -> list[OwnText]:
+    file = TEXTS if TEXTS in tables else TEXTS_JSONL
     ids = [thing.class_id for thing in own.classes]
-    return [text for line, cells in rows for text in _text(cells, line, file, ids, own.findings)]
+    return [text for line, cells in tables.get(file, []) for text in _text(cells, line, file, ids, own.findings)]
 
 
 def _text(cells: Cells, line: int, file: str, ids: list[str], findings: Findings) -> list[OwnText]:
@@ -368,42 +275,11 @@ def _text(cells: Cells, line: int, file: str, ids: list[str], findings: Findings
         remedy = "write it, or delete the row: it is then made from classes.csv or by the writer"
         findings.problem(file, line, f"{' and '.join(empty)} of {class_id!r} is empty", remedy)
         return []
-    return [OwnText(class_id, cells["look"], cells["background"], line)]
+    return [OwnText(class_id, cells["look"], cells["background"], file, line)]
 
 
-def _check_appearances(own: OwnFolder) -> None:
-    """Notes where a look may hold the class's name. Where it certainly does, `helpers.domains.own` takes it out."""
-    file = TEXTS if (own.folder / TEXTS).is_file() else TEXTS_JSONL
-    called = {thing.class_id: thing.name for thing in own.classes}
-    appearances = [(file, text.row, called[text.class_id], text.appearance) for text in own.texts]
-    appearances += [
-        (CLASSES, thing.row, thing.name, value) for thing in own.classes for value in thing.appearance.values()
-    ]
-    names = own.names()
-    holders: dict[str, set[str]] = defaultdict(set)  # word -> names of the classes with it in their looks
-    for *_, name, appearance in appearances:
-        for word in words_of(appearance):
-            holders[word].add(name)
-    for place, row, name, appearance in appearances:
-        unsure = [mention.around for mention in find_names(appearance, name, names) if not mention.certain]
-        rest = words_of(without_names(appearance, name, "", names))
-        telling = [word for word in words_of(name) if word in rest and holders[word] == {name}]
-        for found, what in (
-            (unsure, f"possibly the name {name!r}"),
-            (telling, f"part of the name {name!r}, and in no other look"),
-        ):
-            if found:
-                rule = f"the look keeps {', '.join(map(repr, dict.fromkeys(found)))}: {what}"
-                own.findings.note(place, row, rule, "if it gives the name away, say it in other words")
-
-
-def _read_questions(own: OwnFolder) -> list[Question]:
-    path = own.folder / QUESTIONS
-    if not path.is_file():
-        return []
-    required = ("question", "option_a", "option_b", "option_c", "option_d", "answer", "picture", "type")
-    rows = read_table(path, required, r"class_id|category|answer_form", own.findings)
-    of_image = {name: thing for thing in own.classes for name in (*thing.train, *thing.test)}
+def _questions(rows: _Rows, own: OwnFolder) -> list[Question]:
+    of_image = own.class_of()
     for _, cells in rows:
         cells["picture"] = _on_disk(cells["picture"], own.folder)
         cells["class_id"] = unicodedata.normalize("NFC", cells.get("class_id", ""))
@@ -426,10 +302,9 @@ def _on_disk(image: str, folder: Path) -> str:
 def _question(cells: Cells, line: int, of_image: dict[str, OwnClass], own: OwnFolder) -> list[Question]:
     """The question; an empty list if it has problems, which are recorded."""
     options = [cells[f"option_{letter}"] for letter in "abcd"]
-    before = len(own.findings.problems)
     for rule, remedy in _question_faults(cells, options, of_image, own):
         own.findings.problem(QUESTIONS, line, rule, remedy)
-    if len(own.findings.problems) > before:
+    if own.findings.has_problem(QUESTIONS, line):
         return []
     thing = of_image.get(cells["picture"])
     kind = int(cells["type"])
@@ -463,8 +338,10 @@ def _question_faults(
         yield f"answer is {cells['answer']!r}", "the letter of the right option: A, B, C or D"
     if cells["type"] not in ("1", "2"):
         yield f"type is {cells['type']!r}", "1 asks what the image shows, 2 what is known about it"
-    if (form := cells.get("answer_form")) and not _has_blank(form, "option"):
+    if (form := cells.get("answer_form")) and not has_blank(form, "option"):
         yield f"answer_form is {form!r}", "it must hold {option} once"
+    elif form and (mark := next(filter(None, (chat_mark(form.format(option=o)) for o in options)), None)):
+        yield f"answer_form is {form!r}, and with an option {mark!r}, a mark of a model's chat", "take < and > out"
     if (class_id := cells.get("class_id")) and class_id not in {thing.class_id for thing in own.classes}:
         yield f"no class has the class_id {class_id!r}", f"correct it, or add the class to {CLASSES}"
     if not image or image.startswith(("/", "~")) or ".." in image.split("/") or "\\" in image or ":" in image:

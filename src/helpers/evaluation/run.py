@@ -11,6 +11,7 @@ from helpers.config.prompts import evaluation_prompts
 from helpers.evaluation.descriptions import Descriptions
 from helpers.evaluation.reader import Reader
 from helpers.evaluation.strategies import Exam, ReadAnswer, impossible, own_words, protocol_rows
+from helpers.models.limits import check_questions
 from helpers.paths import atomic_write
 from helpers.rows import write_rows
 from helpers.schemas import AnswerRow, Question, questions_hash
@@ -77,6 +78,7 @@ def answer_rows(
     ``untuned``: what the untuned model wrote earlier, for answering "describe"; None: nothing yet. Combinations that do
     not go together (`strategies.impossible`) are left out; raises ``ValueError``, with the reasons, if none is left.
     """
+    check_questions(reader.processor, questions)
     asking = evaluation_prompts(settings.prompts)
     exam = Exam(
         questions, Path(folder), settings.max_pixels, appearances or {}, settings.guidance, settings.circular, asking

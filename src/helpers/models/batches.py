@@ -47,8 +47,8 @@ def training_batch(
     lengths = batch["attention_mask"].sum(dim=1)
     if int(lengths.max()) > max_length:
         raise ValueError(
-            f"a sample has {int(lengths.max())} tokens; at most {max_length} are allowed (`max_length`). "
-            "Samples are never truncated: lower `max_pixels` or shorten the text"
+            f"a sample has {int(lengths.max())} tokens; at most {max_length} are allowed (training.max_length). "
+            "Samples are never truncated: lower training.max_pixels or shorten the text"
         )
     labels = torch.full_like(batch["input_ids"], IGNORED)
     for row, (chat, prompt) in enumerate(zip(chats, prompts, strict=True)):

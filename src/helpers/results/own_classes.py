@@ -1,6 +1,7 @@
 """Is text alone enough for your own classes? The command line; docs/own_classes.md is the guide.
 
     python -m helpers.results.own_classes validate FOLDER   check the folder; what would run, and what it could show
+                                                            (--profile NAME: with the models of that profile)
     python -m helpers.results.own_classes settings FOLDER   the settings of a run on the folder, one KEY=VALUE per line
     python -m helpers.results.own_classes verdict RUN_DIR   the verdict, from the answers of a finished run
     python -m helpers.results.own_classes example FOLDER    make the worked example of data/own/example again
@@ -11,24 +12,81 @@ Exit status: 0 if all is well, otherwise 1. Paths are relative to the repository
 import argparse
 import json
 import sys
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from helpers.config.profiles import Profile, load_profile, parse_overrides
 from helpers.domains.own import OwnDomain
-from helpers.domains.own_folder import OwnFolder, half_width, read_folder
+from helpers.domains.own_folder import half_width, read_folder
+from helpers.domains.own_rows import CLASSES, OwnFolder
 from helpers.paths import resolve
 
+if TYPE_CHECKING:
+    from helpers.models.limits import Limits
 
-def validate(folder: str | Path) -> tuple[bool, str]:
-    """Whether the folder can be used, and the report on it."""
-    own = read_folder(resolve(folder))
-    lines = [f"NOTE    {note}" for note in own.findings.notes]
+
+def validate(folder: str | Path, profile: Profile | None = None) -> tuple[bool, str]:
+    """Whether the folder can be used, and the report on it; ``profile``: whose models would read it."""
+    profile = profile or load_profile("own")
+    unknown, limits = _limits(profile)
+    tokens = sorted({token for known in limits.values() for token in known.tokens})
+    own = read_folder(resolve(folder), tokens=tokens)
+    if not own.findings.problems:
+        _check_lengths(own, profile, limits)
+    lines = [f"NOTE    {note}" for note in (*unknown, *own.findings.notes)]
     lines += [f"PROBLEM {problem}" for problem in own.findings.problems]
     if own.findings.problems:
         lines.append(f"{folder}: {len(own.findings.problems)} problem(s); nothing was run")
         return False, "\n".join(lines)
-    return True, "\n".join([*lines, *_what_there_is(own), *_what_would_run(own, str(folder)), *_what_it_tells(own)])
+    lines += [*_what_there_is(own), *_what_would_run(own, str(folder)), *_what_it_tells(own)]
+    if notes := sum(line.startswith("NOTE") for line in lines):
+        which = "the note" if notes == 1 else f"the {notes} notes"
+        lines.append(f"READ {which} above first: a run cannot tell what you meant")
+    return True, "\n".join(lines)
+
+
+def _limits(profile: Profile) -> "tuple[list[str], dict[str, Limits]]":
+    """What each model of the profile can read, by name; and remarks on the models whose processor is not here."""
+    from helpers.models.limits import limits_at_hand  # seconds to import
+
+    remarks, found = [], {}
+    for name, model in profile.models.items():
+        try:
+            limits = limits_at_hand(model.path, profile.training.max_length, profile.training.max_pixels)
+        except (ValueError, OSError) as error:
+            remarks.append(f"model {name} cannot be read, so what fits into it is not known: {error}")
+            continue
+        if limits is None:
+            remarks.append(f"model {name}: {model.path} is not on this machine, so what fits into it is not known yet")
+        else:
+            found[name] = limits
+    return remarks, found
+
+
+def _check_lengths(own: OwnFolder, profile: Profile, limits: "Mapping[str, Limits]") -> None:
+    """Samples that a model could not be trained on, as problems of the rows that they are made from."""
+    from helpers.datasets.build import build_samples
+
+    rows: dict[str, list[tuple[str, int]]] = defaultdict(list)  # by class: file and row of each wording
+    for text in own.texts:
+        rows[text.class_id].append((text.file, text.row))
+    for thing in own.classes:
+        rows.setdefault(thing.class_id, [(CLASSES, thing.row)])
+    texts = _everything(own).offline_texts(1)
+    told: set[tuple[str, int]] = set()
+    for mode in _modes(own):
+        faulty: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)  # by file and row: by model
+        for model, known in limits.items():
+            for sample, fault in known.faults(build_samples(texts, mode, profile.build), own.folder):
+                class_id, wording, direction = sample.id.split("/")
+                shown = f" with {sample.images[0]}" if sample.images else ""
+                what = f"class {class_id!r}, {direction}{shown}: {fault} (model {model})"
+                faulty[rows[class_id][int(wording)]].setdefault(model, what)
+        for place in sorted(faulty.keys() - told):  # a text that is too long alone is so with an image, too
+            own.findings.problem(*place, "; ".join(faulty[place].values()), "nothing is ever cut off")
+        told |= faulty.keys()
 
 
 def settings(folder: str | Path) -> dict[str, object]:
@@ -38,8 +96,11 @@ def settings(folder: str | Path) -> dict[str, object]:
         raise ValueError(
             f"{folder} has {len(own.findings.problems)} problem(s); `./run_all.sh own validate FOLDER` lists them"
         )
-    modes = ["text_only", *(["image_text"] if own.trains_on_images() else [])]
-    return {"domains.own.path": str(Path(folder)), "modes": modes}
+    return {"domains.own.path": str(Path(folder)), "modes": _modes(own)}
+
+
+def _modes(own: OwnFolder) -> list[str]:
+    return ["text_only", *(["image_text"] if own.trains_on_images() else [])]
 
 
 def verdict(run_dir: str | Path, margin: float, protocol: str | None = None) -> str:
@@ -129,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = _options(arguments)
     try:
         if given.word == "validate":
-            good, said = validate(given.folder)
+            good, said = validate(given.folder, load_profile(given.profile, parse_overrides(given.changes)))
             print(said)
             return 0 if good else 1
         if given.word == "settings":
@@ -151,12 +212,16 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         prog="python -m helpers.results.own_classes", description="Is text alone enough for your classes?"
     )
     words = parser.add_subparsers(dest="word", required=True)
+    parsers = {}
     for word, text in (
         ("validate", "check a folder"),
         ("settings", "print the settings of a run"),
         ("example", "make the worked example"),
     ):
-        words.add_parser(word, help=text).add_argument("folder")
+        parsers[word] = words.add_parser(word, help=text)
+        parsers[word].add_argument("folder")
+    parsers["validate"].add_argument("--profile", default="own", help="whose models would run (default: %(default)s)")
+    parsers["validate"].add_argument("--set", dest="changes", default="", help="its changed settings, as of run_all.sh")
     asked = words.add_parser("verdict", help="read a finished run")
     asked.add_argument("run_dir")
     asked.add_argument(

@@ -22,13 +22,14 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from helpers.config.training import Training
+from helpers.config.training import MAX_LENGTH, Training
 from helpers.images import open_image
 from helpers.models.adapter_card import revision_of, write_adapter_card
 from helpers.models.adapters import trainable_groups
 from helpers.models.batches import IMAGE_KEYS, ChatMessage, Tensors, packed_batch, training_batch
 from helpers.models.chat_templates import prompt_hashes
 from helpers.models.family import Family, plain_model
+from helpers.models.limits import Limits, check_samples, positions_of
 from helpers.models.loading import chosen_dtype, counted_tower
 from helpers.models.unpacking import unpacked_weights
 from helpers.models.vision_cache import TowerFeatures
@@ -40,7 +41,6 @@ from helpers.training.meter import Meter
 from helpers.training.packing import attention_by_sample, packed_loss
 from helpers.workflow.progress import Ticker
 
-MAX_LENGTH = 4096  # tokens; a longer sample is an error and is never truncated
 KEPT_BYTES = 2_000_000_000  # of encoded samples in memory; further images are reopened in each epoch
 
 
@@ -68,19 +68,21 @@ class Conversations(list[Conversation]):
 class Collator:
     """Makes batches from conversations."""
 
-    def __init__(self, processor: Any, max_pixels: int | None) -> None:
-        self.processor, self.max_pixels = processor, max_pixels
+    def __init__(self, processor: Any, max_pixels: int | None, max_length: int = MAX_LENGTH) -> None:
+        self.processor, self.max_pixels, self.max_length = processor, max_pixels, max_length
 
     def __call__(self, conversations: Sequence[Conversation]) -> Tensors:
         images = [open_image(c.image, self.max_pixels) if c.image else None for c in conversations]
-        return training_batch(self.processor, [c.messages for c in conversations], images, MAX_LENGTH)
+        return training_batch(self.processor, [c.messages for c in conversations], images, self.max_length)
 
 
 class PackedCollator:
     """Makes packed batches (one row each) from conversations; each conversation is encoded once and then kept."""
 
-    def __init__(self, processor: Any, max_pixels: int | None, model: Any, family: Family) -> None:
-        self.plain = Collator(processor, max_pixels)
+    def __init__(
+        self, processor: Any, max_pixels: int | None, model: Any, family: Family, max_length: int = MAX_LENGTH
+    ) -> None:
+        self.plain = Collator(processor, max_pixels, max_length)
         self.model, self.family = plain_model(model), family
         self.kept: dict[int, Tensors] = {}
         self.room = KEPT_BYTES
@@ -257,20 +259,25 @@ def finetune(
 
     Resumes from the last checkpoint of the same run in ``output_dir/checkpoints``, if there is one; checkpoints of
     other settings, arguments or samples are ignored. Costs are those of the training itself, without loading and
-    saving. Raises ``RuntimeError`` if memory runs out or the loss is not finite.
+    saving. Raises ``ValueError`` for samples that the model cannot read (`helpers.models.limits`), ``RuntimeError`` if
+    memory runs out or the loss is not finite.
     """
     output = Path(output_dir)
+    limits = Limits(processor, settings.max_length, settings.max_pixels, positions_of(model.config))
+    check_samples(limits, samples, folder)
     images = any(sample.images for sample in samples)
     arguments = arguments or trainer_arguments(settings, output / "checkpoints", seed, images)
     checkpoints = output / "checkpoints" / fingerprint(model, samples, settings, arguments)
     arguments = replace(arguments, output_dir=str(checkpoints))
-    plain = Collator(processor, settings.max_pixels)
+    plain = Collator(processor, settings.max_pixels, settings.max_length)
     packed = settings.packing and not model.active_peft_config.is_prompt_learning
     trainer = CountingTrainer(
         model=model,
         args=arguments,
         train_dataset=Conversations(samples, folder),
-        data_collator=PackedCollator(processor, settings.max_pixels, model, family) if packed else plain,
+        data_collator=PackedCollator(processor, settings.max_pixels, model, family, settings.max_length)
+        if packed
+        else plain,
         callbacks=[FiniteLoss(), ProgressLine()],
     )
     trainer.counter = Traffic(model.config)

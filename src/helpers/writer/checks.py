@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rapidfuzz import fuzz, process
 
 from helpers.domains.names import find_names
+from helpers.schemas import chat_mark
 from helpers.writer.prompts import as_data
 
 _NEAR = 92  # of 100, comparing words in any order: two looks that reach it count as the same
@@ -38,6 +39,12 @@ def language_faults(text: str, language: str) -> list[str]:
 
     found = py3langid.classify(text)[0]
     return [] if found == language else [f"the language is {found!r}; it must be {language!r}"]
+
+
+def mark_faults(field: str, text: str) -> list[str]:
+    """A mark of a chat template would be read as one by the model that is trained on the text."""
+    mark = chat_mark(text)
+    return [f"{field} holds {mark!r}, a mark of a chat template; leave it out"] if mark else []
 
 
 def name_faults(field: str, text: str, names: Iterable[str], rule: str, generic: Iterable[str] = ()) -> list[str]:

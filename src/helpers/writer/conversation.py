@@ -228,7 +228,7 @@ def _text_faults(task: Task, said: Described) -> list[str]:
     table, names = {**one.appearance, **one.facts}, (one.name, *one.aliases)
     found: list[str] = []
     for name, text in (("appearance", said.appearance), ("background", said.background)):
-        found += checks.length_faults(name, text, *prompt.length[name])
+        found += checks.length_faults(name, text, *prompt.length[name]) + checks.mark_faults(name, text)
         found += checks.name_faults(name, text, names, prompt.name[name], prompt.generic)
     both = f"{said.appearance} {said.background}"
     found += checks.language_faults(both, task.settings.language)
@@ -245,11 +245,13 @@ def _question_faults(task: Task, asked: WrittenQuestion) -> list[str]:
         found.append(f"type2 has {len(asked.type2)} questions; it must have {count}")
     for text in (asked.type1, *(fact.question for fact in asked.type2)):
         found += checks.length_faults("question", text, *prompt.length["question"])
+        found += checks.mark_faults("question", text)
         found += checks.name_faults("question", text, (one.name, *one.aliases), prompt.name["question"], prompt.generic)
     for fact in asked.type2:
         found += checks.option_faults(fact.right, fact.wrong)
         for option in (fact.right, *fact.wrong):
             found += checks.length_faults("option", option, *prompt.length["option"])
+            found += checks.mark_faults("option", option)
         found += [] if fact.category else ["category is empty"]
     return found
 
