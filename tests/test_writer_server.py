@@ -94,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{")
             self.close_connection = True
         elif kind == "timeout":
-            time.sleep(1.0)
+            self.connection.recv(1)  # until the client goes away
             self.close_connection = True
         elif kind in {"429", "500"}:
             said = f"Incorrect or busy: {self.headers.get('authorization')}"
@@ -148,7 +148,7 @@ def serve(monkeypatch):
 
 
 def settings(server, folder, **more) -> Writer:
-    fast = {"requests_per_minute": 600_000, "tokens_per_minute": 600_000_000, "timeout_s": 0.5, "concurrency": 8}
+    fast = {"requests_per_minute": 600_000, "tokens_per_minute": 600_000_000, "timeout_s": 10, "concurrency": 8}
     fixed = {"backend": "openai", "base_url": server.url, "cache_dir": str(folder / "cache")}
     return Writer(**{**fixed, **fast, **more})
 
@@ -171,7 +171,7 @@ def every_fifth(n, name):
 
 def test_with_every_fifth_reply_failing_nothing_is_lost_or_written_twice(serve, tmp_path):
     server = serve(fails=every_fifth)
-    found = written(server, tmp_path, count=40, wordings=2, reasks=6)
+    found = written(server, tmp_path, count=40, wordings=2, reasks=6, timeout_s=2)
     expected = [(thing.class_id, wording) for thing in butterflies(40).classes for wording in (0, 1)]
     assert found.failures == []
     assert [(text.class_id, text.wording) for text in found.texts] == expected
@@ -186,7 +186,7 @@ def test_with_every_fifth_reply_failing_nothing_is_lost_or_written_twice(serve, 
 
 def test_a_rerun_asks_for_nothing_and_gives_the_same(serve, tmp_path):
     server = serve(fails=every_fifth)
-    first = written(server, tmp_path)
+    first = written(server, tmp_path, timeout_s=2)
     asked = len(server.bodies)
     plan = open_writer(settings(server, tmp_path), "butterfly").plan(butterflies(20), tmp_path, 1)
     assert (plan.requests, plan.cost, plan.spent) == (0, 0.0, pytest.approx(first.spent))
@@ -390,8 +390,10 @@ def test_two_classes_that_become_alike_only_when_asked_again_are_not_both_taken(
         ("Atala", "look is nearly another class's")
     ]
     assert (len(found.texts), found.passed, found.reasked) == (7, 6, 1)
-    asked = len(server.bodies)
-    assert (written(server, tmp_path, count=8), len(server.bodies)) == (found, asked)
+    asked, kept = len(server.bodies), [text for text in found.texts if text.class_id == "adonis"]
+    again = written(server, tmp_path, count=8)  # asks for Atala again; now another of the three may be the one too many
+    assert (len(again.texts), len(again.failures), kept[0] in again.texts) == (7, 1, True)
+    assert asked < len(server.bodies) <= asked + 1 + 3
 
 
 def own_birds(folder):
