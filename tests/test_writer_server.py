@@ -545,6 +545,7 @@ FAILED = {
     [
         ({"error": {"message": "context is 8192 tokens", "code": 400}}, "status 400: context is 8192 tokens", 1),
         ({"object": "error", "message": "too long", "code": "400"}, "status 400: too long", 1),
+        ({"error": {"message": "no", "type": "invalid_request_error", "code": "x"}}, "status 200: no", 1),
         ({"error": {"message": "busy", "code": 429}}, "status 429: busy", 3),
         ({"error": "model is loading"}, "status 200: model is loading", 3),
         ({"error": {"message": "overloaded", "code": None}, "choices": None}, "status 200: overloaded", 3),

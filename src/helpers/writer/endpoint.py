@@ -42,6 +42,7 @@ LONGEST_WAIT_S = 600.0  # if a server asks for a longer pause, the run stops
 REPEATED = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that may be temporary
 SAME_FOR_ALL = {401, 403, 404, 405}  # statuses that the next request would get too
 SAME_CODES = ("insufficient_quota", "invalid_api_key", "model_not_found")  # likewise, under whatever status
+INVALID = ("invalid_request_error", "BadRequestError", "context_length_exceeded")  # never temporary
 NOT_TAKEN = ("unsupported_parameter", "unsupported_value")  # a setting that the model refuses
 MOST_TOKENS = 10**9  # in one request; a higher count is none
 _REASONED = ("completion_tokens_details", "reasoning_tokens")  # where a server counts hidden reasoning
@@ -230,7 +231,7 @@ class Endpoint:
                 f"{self.settings.base_url} refuses the request, {told}. Check the key in the environment variable "
                 f"{self.settings.key_variable}, the model {self.settings.model!r}, the address and the account"
             )
-        if status not in {*REPEATED, 200}:
+        if status not in {*REPEATED, 200} or (status == 200 and any(code in INVALID for code in codes)):
             return Unanswered(told)
         pause = retry_after(response.headers.get("retry-after", ""))
         if pause is not None and pause > LONGEST_WAIT_S:

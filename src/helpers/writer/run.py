@@ -194,7 +194,7 @@ class _Streak:
             f"{(reply or '(nothing)')[:REPLY_KEPT]!r}. The run stops before it costs more (writer.unusable_in_a_row); "
             "what was written is kept. Correct the settings or choose another model, and run again"
         )
-        raise self.backend.stopped
+        raise self.backend.stopped from None
 
 
 async def _outcome(
