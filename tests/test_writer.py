@@ -150,20 +150,86 @@ def test_a_fault_is_told_and_the_last_one_is_the_reason(tmp_path):
     assert "cut off at max_tokens" in end.value.value.reason
 
 
-def test_json_in_a_fence_is_read(tmp_path):
-    fenced = f"```json\n{json.dumps({'appearance': APPEARANCE, 'background': BACKGROUND})}\n```"
-    assert monarch_task(tmp_path).read(reply(fenced))[1] == []
+FITTING = json.dumps({"appearance": APPEARANCE, "background": BACKGROUND}, indent=2)
+DRAFT = json.dumps({"appearance": "A draft.", "background": "A draft."})
+WRAPPED = {
+    "alone": FITTING,
+    "fence": f"```json\n{FITTING}\n```",
+    "fence in capitals": f"```JSON\n{FITTING}\n```",
+    "fence of another language": f"```json5\n{FITTING}\n```",
+    "fence of tildes": f"~~~\n{FITTING}\n~~~",
+    "fence in one line": f"```{FITTING}```",
+    "fence that is not closed": f"```json\n{FITTING}",
+    "fence in prose": f"Here it is:\n```Json\n{FITTING}\n```\nI left the name out.",
+    "prose before": f"Sure! Here is your text:\n{FITTING}",
+    "prose after": f"{FITTING}\nLet me know if {{you}} want {{changes}}.",
+    "prose with braces before": f"By the form {{look, background}}: {FITTING}",
+    "another object before": f'I was given {{"name": "Monarch"}}. {FITTING}',
+    "another object after": f'{FITTING}\n{{"words": 25}}',
+    "draft before": f"{DRAFT}\nBetter:\n{FITTING}",
+    "byte order mark": f"\ufeff{FITTING}",
+    "blanks": f"\r\n\t {FITTING} \n\n",
+    "thinking": f"<think>\nLet me see.\n</think>\n\n{FITTING}",
+    "thinking with a draft": f"<think>{DRAFT}</think>{FITTING}",
+    "thinking after": f"{FITTING}<think>Does it fit?</think>",
+    "thinking opened by the template": f"It says orange. {DRAFT}</think>\n{FITTING}",
+    "thinking twice": f"<think>a</think> Hm. <think>b</think>\n{FITTING}",
+    "thinking in capitals": f"<THINKING>a</THINKING>{FITTING}",
+    "thinking of Seed": f"<seed:think>a</seed:think>{FITTING}",
+    "thinking of Kimi": f"◁think▷a {DRAFT}◁/think▷{FITTING}",
+    "thinking of Magistral": f"[THINK]a {DRAFT}[/THINK]{FITTING}",
+    "channels of gpt-oss": "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final"
+    f" <|constrain|>json<|message|>{FITTING}",
+    "thinking and a fence": f"<reasoning>a</reasoning>\n```JSON\n{FITTING}\n```\nDone.",
+    "answer in a tag": f"<answer>{FITTING}</answer>",
+    "end token": f"{FITTING}<|im_end|>",
+    "array": f"[{FITTING}]",
+    "within an object": f'{{"result": {FITTING}}}',
+    "braces twice": f"{{{FITTING}}}",
+    "line breaks in a string": FITTING.replace("veins and", "veins\nand"),
+}
+
+
+@pytest.mark.parametrize("how", WRAPPED)
+def test_a_fitting_reply_is_read_whatever_stands_around_it(tmp_path, how):
+    value, faults = monarch_task(tmp_path).read(reply(WRAPPED[how]))
+    assert faults == []
+    assert (" ".join(value.appearance.split()), value.background) == (APPEARANCE, BACKGROUND)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (f"<think>{FITTING}</think>", "the reply: Invalid JSON"),  # thought, but not said
+        (f"<think>{FITTING}", "the reply: Invalid JSON"),
+        (f"Here: {FITTING[:40]}", "the reply: Invalid JSON: EOF while parsing a string"),
+        ('Here: {"appearance": 7, "background": {"appearance": "a"}}', "appearance: Input should be a valid string"),
+        ('{"a": ' * 2000, "the reply: Invalid JSON"),
+    ],
+)
+def test_a_reply_that_does_not_fit_is_not_read_out_of_its_parts(tmp_path, text, fault):
+    value, faults = monarch_task(tmp_path).read(reply(text))
+    assert value is None
+    assert faults[0].startswith(fault)
+
+
+def test_a_model_is_not_shown_its_own_thinking_when_it_is_asked_again(tmp_path):
+    talk = conversation(monarch_task(tmp_path))
+    next(talk)
+    again = talk.send(reply('<think>Hm.</think>{"appearance": "a"}'))
+    assert [turn["content"] for turn in again.messages if turn["role"] == "assistant"] == ['{"appearance": "a"}']
 
 
 def test_the_key_of_a_request_depends_on_all_that_a_reply_depends_on(tmp_path):
     base = monarch_task(tmp_path).request()
     keys = {base.key}
-    for more in ({"model": "gpt-4.1"}, {"temperature": 1.0}, {"max_tokens": 9}, {"structured": "none"}):
+    extra = ({"extra_body": {"seed": 1}}, {"extra_body": {"seed": 2}}, {"temperature": None})
+    for more in ({"model": "gpt-4.1"}, {"temperature": 1.0}, {"max_tokens": 9}, {"structured": "none"}, *extra):
         keys.add(monarch_task(tmp_path, **more).request().key)
     for content in (b"one", b"two"):
         (tmp_path / "p.png").write_bytes(content)
         keys.add(WriterRequest(base.messages, base.form, base.settings, tmp_path / "p.png").key)
-    assert len(keys) == 7
+    assert len(keys) == 10
     assert monarch_task(tmp_path, concurrency=1, base_url="http://127.0.0.1:1").request().key == base.key
 
 
@@ -181,6 +247,22 @@ def test_the_cache_keeps_a_reply_once_and_drops_a_torn_line(tmp_path):
         assert cache.get("r").text == "one"
         cache.add(reply("three").model_copy(update={"request": "s"}))
     assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_forgotten_reply_can_be_given_anew_and_both_are_paid(tmp_path):
+    def paid(text):
+        return reply(text).model_copy(update={"cost": 1.0, "estimated": True})
+
+    with open_cache(tmp_path / "cache.jsonl") as cache:
+        cache.add(paid("one"))
+        cache.forget(["r", "never asked"])
+        assert cache.get("r") is None
+        cache.add(paid("two"))
+    with open_cache(tmp_path / "cache.jsonl", "elsewhere") as cache:
+        assert (cache.get("r").text, cache.spent, cache.elsewhere) == ("two", 0.0, 2.0)
+        cache.add(paid("three").model_copy(update={"request": "s"}))
+    with open_cache(tmp_path / "cache.jsonl") as cache:
+        assert (cache.get("s").text, cache.spent, cache.elsewhere, cache.estimated) == ("three", 2.0, 1.0, 2)
 
 
 def test_prices_come_from_the_settings_else_from_the_table_and_nothing_is_free_unsaid():
@@ -229,6 +311,35 @@ def test_a_key_among_the_settings_is_refused_and_not_repeated(wrong):
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("extra", "rule"),
+    [
+        ({"model": "m"}, r"must not hold model \(set by: writer\.model\)"),
+        ({"max_tokens": 9, "temperature": 1}, r"max_tokens \(set by: writer\.max_tokens\), temperature \(set by"),
+        ({"stream": True}, "replies are read as a whole"),
+        ({"n": 2}, "one reply is asked for at a time"),
+        *(
+            ({name: "x"}, "must hold no key")
+            for name in ("api_key", "api-key", "Authorization", "extra_headers", "token")
+        ),
+        ({"provider": [{"apiKey": "x"}]}, "must hold no key"),
+        ({"user": "sk-planted-0123456789"}, "must hold no key"),
+        ("low", "valid dictionary"),
+        ({"top_p": float("nan")}, "finite"),
+    ],
+)
+def test_further_fields_of_a_request_are_neither_set_elsewhere_nor_secret(monkeypatch, extra, rule):
+    monkeypatch.setenv("SOME_KEY", "sk-planted-0123456789")
+    with pytest.raises(ValidationError, match=rule) as error:
+        Writer(extra_body=extra)
+    assert "planted" not in str(error.value)
+
+
+def test_further_fields_may_be_given_as_text_and_have_names_that_only_look_secret():
+    fields = {"reasoning_effort": "low", "stop_token_ids": [1], "prompt_cache_key": "k", "min_tokens": 1}
+    assert Writer(extra_body=json.dumps(fields)).extra_body == fields
+
+
 def test_one_price_alone_is_refused():
     with pytest.raises(ValidationError, match="price_in and price_out go together"):
         Writer(price_in=1.0)
@@ -267,7 +378,8 @@ def test_a_small_local_model_writes_what_fits_no_schema_and_that_is_listed(tmp_p
     found = open_writer(settings, "butterfly").write(domain, tmp_path, 1)
     assert (found.texts, [failure.replies for failure in found.failures]) == ([], [2])
     assert all("JSON" in failure.reason for failure in found.failures)
-    assert len((tmp_path / "butterfly.jsonl").read_text().splitlines()) == 2
+    kept = [json.loads(line) for line in (tmp_path / "butterfly.jsonl").read_text().splitlines()]
+    assert [row["finish"] for row in kept] == ["length", "length", "unusable", "unusable"]
     assert write_or_remove(tmp_path / "failures.jsonl", found.failures) == 1
     assert write_or_remove(tmp_path / "failures.jsonl", []) == 0
     assert not (tmp_path / "failures.jsonl").exists()

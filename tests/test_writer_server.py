@@ -3,6 +3,7 @@
 The server answers like OpenAI's chat completions; which requests fail, and how, is decided by a schedule.
 """
 
+import asyncio
 import errno
 import hashlib
 import json
@@ -28,13 +29,16 @@ from helpers.domains import open_domain
 from helpers.domains.drawn import save_images
 from helpers.workflow import redact
 from helpers.writer import endpoint, run
+from helpers.writer.cache import open_cache
 from helpers.writer.endpoint import WriterError
-from helpers.writer.interface import open_writer, save_prompts
+from helpers.writer.interface import open_writer, save_prompts, write_or_remove
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from key_shapes import MIDDLE, SHAPES, shown
 
 KEY = "sk-planted-0123456789-never-to-be-seen"
+USAGE = {"prompt_tokens": 400, "completion_tokens": 100}
+COST = 400 * 2.5 / 1e6 + 100 * 10 / 1e6  # of a reply of this usage by GPT-4o, in USD
 KINDS = ("429", "500", "timeout", "cut", "no json", "wrong schema", "empty", "refusal", "no completion")
 
 
@@ -54,7 +58,10 @@ def about(data: dict) -> dict:
 
 
 class Server(ThreadingHTTPServer):
-    """``fails(n, name)`` says how the nth request, about the class called name, is to fail, or None."""
+    """``fails(n, name)`` says how the nth request, about the class called name, is to fail, or None.
+
+    A dictionary is the whole answer, with status 200. ``write`` gives a reply: an object, or a message's content.
+    """
 
     daemon_threads = True
     request_queue_size = 64
@@ -89,12 +96,13 @@ class Handler(BaseHTTPRequestHandler):
             server.bodies.append(body)
             server.keys.add(self.headers.get("authorization"))
             kind = server.fails(len(server.bodies), data["name"])
-        time.sleep(server.delay)
-        if kind == "cut":
+        if isinstance(kind, dict):
+            self.send(200, kind)
+        elif kind == "cut":
             self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{")
             self.close_connection = True
         elif kind == "timeout":
-            time.sleep(1.0)
+            self.connection.recv(1)  # until the client goes away
             self.close_connection = True
         elif kind in {"429", "500"}:
             said = f"Incorrect or busy: {self.headers.get('authorization')}"
@@ -105,6 +113,7 @@ class Handler(BaseHTTPRequestHandler):
             status, _, code = kind.removeprefix("status ").partition(" ")
             self.send(int(status), {"error": {"message": f"no: {self.headers.get('authorization')}", "code": code}})
         else:
+            time.sleep(server.delay)
             with server.lock:
                 server.answered[data["name"], data.get("wording")] += kind is None
             self.send(200, completion(kind, server.write(data)))
@@ -120,12 +129,12 @@ class Handler(BaseHTTPRequestHandler):
 
 def completion(kind, reply):
     texts = {"no json": "Here is your text: a butterfly.", "wrong schema": '{"appearance": 1}', "empty": ""}
-    message = {"role": "assistant", "content": texts.get(kind, json.dumps(reply))}
+    message = {"role": "assistant", "content": texts.get(kind, json.dumps(reply) if isinstance(reply, dict) else reply)}
     if kind == "refusal":
         message = {"role": "assistant", "content": None, "refusal": "I cannot help with that."}
     if kind == "no completion":
         return {"object": "something else"}
-    usage = {"prompt_tokens": 400, "completion_tokens": 100}
+    usage = USAGE if kind != "no usage" else None
     return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
 
 
@@ -148,7 +157,7 @@ def serve(monkeypatch):
 
 
 def settings(server, folder, **more) -> Writer:
-    fast = {"requests_per_minute": 600_000, "tokens_per_minute": 600_000_000, "timeout_s": 0.5, "concurrency": 8}
+    fast = {"requests_per_minute": 600_000, "tokens_per_minute": 600_000_000, "timeout_s": 10, "concurrency": 8}
     fixed = {"backend": "openai", "base_url": server.url, "cache_dir": str(folder / "cache")}
     return Writer(**{**fixed, **fast, **more})
 
@@ -171,7 +180,7 @@ def every_fifth(n, name):
 
 def test_with_every_fifth_reply_failing_nothing_is_lost_or_written_twice(serve, tmp_path):
     server = serve(fails=every_fifth)
-    found = written(server, tmp_path, count=40, wordings=2, reasks=6)
+    found = written(server, tmp_path, count=40, wordings=2, reasks=6, timeout_s=2)
     expected = [(thing.class_id, wording) for thing in butterflies(40).classes for wording in (0, 1)]
     assert found.failures == []
     assert [(text.class_id, text.wording) for text in found.texts] == expected
@@ -186,7 +195,7 @@ def test_with_every_fifth_reply_failing_nothing_is_lost_or_written_twice(serve, 
 
 def test_a_rerun_asks_for_nothing_and_gives_the_same(serve, tmp_path):
     server = serve(fails=every_fifth)
-    first = written(server, tmp_path)
+    first = written(server, tmp_path, timeout_s=2)
     asked = len(server.bodies)
     plan = open_writer(settings(server, tmp_path), "butterfly").plan(butterflies(20), tmp_path, 1)
     assert (plan.requests, plan.cost, plan.spent) == (0, 0.0, pytest.approx(first.spent))
@@ -247,7 +256,7 @@ def test_money_that_may_be_owed_for_a_lost_reply_counts_as_spent(serve, tmp_path
     lost = [row for row in stored(tmp_path) if row["finish"] == "lost"]
     assert len(lost) == 1
     assert lost[0]["cost"] > 700 * 10 / 1e6  # at least a whole reply of max_tokens
-    assert found.spent == pytest.approx(lost[0]["cost"] + 400 * 2.5 / 1e6 + 100 * 10 / 1e6)
+    assert found.spent == pytest.approx(lost[0]["cost"] + COST)
 
 
 def test_a_server_that_is_down_stops_the_run(serve, tmp_path):
@@ -302,14 +311,13 @@ def test_no_more_requests_a_minute_than_allowed(serve, tmp_path):
 
 def test_the_budget_stops_before_it_is_exceeded_and_holds_over_reruns(serve, tmp_path):
     server = serve()
-    each = 400 * 2.5 / 1e6 + 100 * 10 / 1e6  # what a reply costs: 0.002
     budget = 0.05
     for _ in range(2):
         found = written(server, tmp_path, count=100, budget=budget)
         assert found.spent <= budget
         assert found.failures
         assert "would exceed the budget of 0.05" in found.failures[-1].reason
-    assert found.spent == pytest.approx(each * len(found.texts))
+    assert found.spent == pytest.approx(COST * len(found.texts))
     assert 15 <= len(server.bodies) <= 25  # a request starts if 0.017, the most that one may cost, is left
     assert len(written(server, tmp_path, count=100, budget=10).texts) == 100
 
@@ -390,8 +398,10 @@ def test_two_classes_that_become_alike_only_when_asked_again_are_not_both_taken(
         ("Atala", "look is nearly another class's")
     ]
     assert (len(found.texts), found.passed, found.reasked) == (7, 6, 1)
-    asked = len(server.bodies)
-    assert (written(server, tmp_path, count=8), len(server.bodies)) == (found, asked)
+    asked, kept = len(server.bodies), [text for text in found.texts if text.class_id == "adonis"]
+    again = written(server, tmp_path, count=8)  # asks for Atala again; now another of the three may be the one too many
+    assert (len(again.texts), len(again.failures), kept[0] in again.texts) == (7, 1, True)
+    assert asked < len(server.bodies) <= asked + 1 + 3
 
 
 def own_birds(folder):
@@ -494,8 +504,6 @@ def test_a_writer_killed_half_way_asks_only_for_what_is_missing(serve, tmp_path)
 
 
 def test_a_second_writer_of_the_same_domain_is_refused(serve, tmp_path):
-    from helpers.writer.cache import open_cache
-
     server = serve()
     used = pytest.raises(RuntimeError, match="in use by another run of the writer")
     with open_cache(tmp_path / "cache" / "butterfly.jsonl"), used:
@@ -508,6 +516,231 @@ def test_without_a_key_openai_is_not_asked(tmp_path, monkeypatch):
     writer = open_writer(Writer(backend="openai", cache_dir=str(tmp_path)), "butterfly")
     with pytest.raises(WriterError, match="set the environment variable OPENAI_API_KEY"):
         writer.write(butterflies(2), Path(tmp_path), 1)
+
+
+# ---- replies of other servers --------------------------------------------------------------------------------------
+
+
+def test_where_no_tokens_are_counted_the_estimate_is_booked_and_told_and_the_budget_holds(serve, tmp_path):
+    server = serve(fails=lambda n, name: "no usage")
+    found = written(server, tmp_path, count=100, budget=0.05)
+    sent = [sum(-(-len(m["content"].encode()) // 4) + 8 for m in body["messages"]) for body in server.bodies]
+    replied = [-(-len(row["text"].encode()) // 4) + 8 for row in stored(tmp_path)]
+    assert len(sent) == len(replied) < 100
+    assert found.spent == pytest.approx((sum(sent) * 2.5 + sum(replied) * 10) / 1e6)
+    assert found.spent <= 0.05
+    assert "would exceed the budget of 0.05" in found.failures[-1].reason
+    assert f"estimated for {len(sent)} replies whose tokens the server did not count" in str(found)
+
+
+FAILED = {
+    "message": {"content": '{"appearance": "half'},
+    "finish_reason": "error",
+    "error": {"code": 502, "message": "broke"},
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "requests"),
+    [
+        ({"error": {"message": "context is 8192 tokens", "code": 400}}, "status 400: context is 8192 tokens", 1),
+        ({"object": "error", "message": "too long", "code": "400"}, "status 400: too long", 1),
+        ({"error": {"message": "no", "type": "invalid_request_error", "code": "x"}}, "status 200: no", 1),
+        ({"error": {"message": "busy", "code": 429}}, "status 429: busy", 3),
+        ({"error": "model is loading"}, "status 200: model is loading", 3),
+        ({"error": {"message": "overloaded", "code": None}, "choices": None}, "status 200: overloaded", 3),
+        ({"detail": "worker died"}, "status 200: worker died", 3),
+        ({"choices": [FAILED]}, "status 502: broke", 3),
+    ],
+)
+def test_an_error_in_an_answer_of_status_200_is_told_and_costs_nothing(serve, tmp_path, said, reason, requests):
+    server = serve(fails=lambda n, name: said)
+    found = written(server, tmp_path, count=1, retries=2)
+    assert [failure.reason for failure in found.failures] == [reason]
+    assert (len(server.bodies), found.spent) == (requests, 0.0)
+
+
+def test_an_error_whose_tokens_the_server_counts_is_paid(serve, tmp_path):
+    server = serve(fails=lambda n, name: {"choices": [FAILED], "usage": USAGE} if n == 1 else None)
+    found = written(server, tmp_path, count=1)
+    assert (len(found.texts), found.spent) == (1, pytest.approx(2 * COST))
+
+
+def test_an_error_that_is_null_is_none(serve, tmp_path):
+    server = serve(fails=lambda n, name: completion(None, "{}") | {"error": None} if n == 1 else None)
+    assert written(server, tmp_path, count=1).reasked == 1
+
+
+@pytest.mark.parametrize("code", ["insufficient_quota", "invalid_api_key", "model_not_found"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_an_error_that_all_would_get_stops_the_run_whatever_its_status(serve, tmp_path, code, hidden):
+    error = {"error": {"message": "no", "code": code}}
+    server = serve(fails=lambda n, name: error if hidden else f"status 400 {code}")
+    with pytest.raises(WriterError, match=r"refuses the request, status .00: no"):
+        written(server, tmp_path, concurrency=1)
+    assert len(server.bodies) == 1
+
+
+def test_a_setting_that_the_model_does_not_take_stops_the_run_and_is_named(serve, tmp_path):
+    server = serve(fails=lambda n, name: "status 400 unsupported_parameter")
+    with pytest.raises(WriterError, match=r"'gpt-4o' does not take what is sent, status 400: no.*token_limit_name"):
+        written(server, tmp_path, concurrency=1)
+    assert len(server.bodies) == 1
+
+
+def test_what_a_reasoning_model_needs_is_sent_and_what_it_refuses_is_left_out(serve, tmp_path):
+    server = serve()
+    more = {"temperature": None, "token_limit_name": "max_completion_tokens", "extra_body": {"reasoning_effort": "low"}}
+    written(server, tmp_path, count=1, max_tokens=9000, **more)
+    written(server, tmp_path, count=2)
+    reasoning, plain = (
+        {key: body[key] for key in body.keys() - {"messages", "response_format"}} for body in server.bodies[::2]
+    )
+    assert reasoning == {"model": "gpt-4o", "max_completion_tokens": 9000, "reasoning_effort": "low"}
+    assert plain == {"model": "gpt-4o", "max_tokens": 700, "temperature": 0.0}
+
+
+HIDDEN = USAGE | {"completion_tokens_details": {"reasoning_tokens": 90}}
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "usage", "reason"),
+    [
+        ({"content": None, "reasoning_content": "Hm."}, "length", USAGE, "spent its whole token limit on reasoning"),
+        ({"content": "", "reasoning": "Hm."}, "length", USAGE, "spent its whole token limit on reasoning"),
+        ({"content": ""}, "length", HIDDEN, "spent its whole token limit on reasoning"),
+        ({"content": "<think>Hm, so the"}, "length", USAGE, "spent its whole token limit on reasoning"),
+        (
+            {"content": [{"type": "thinking", "thinking": []}]},
+            "length",
+            None,
+            "spent its whole token limit on reasoning",
+        ),
+        ({"content": None, "reasoning_content": "Hm."}, "stop", USAGE, "sent reasoning but no reply"),
+        ({"content": "", "reasoning": "Hm."}, None, USAGE, "sent reasoning but no reply"),
+        ({}, "stop", HIDDEN, "sent reasoning but no reply"),
+    ],
+)
+def test_reasoning_without_a_reply_is_explained_and_not_asked_again(serve, tmp_path, message, finish, usage, reason):
+    answer = {"choices": [{"message": message, "finish_reason": finish}], "usage": usage}
+    server = serve(fails=lambda n, name: answer if n == 1 else None)
+    found = written(server, tmp_path, count=1)
+    [failure] = found.failures
+    assert reason in failure.reason
+    assert ("raise writer.max_tokens (700)" in failure.reason) == (finish == "length")
+    assert (failure.replies, len(server.bodies)) == (1, 1)
+    assert len(written(server, tmp_path, count=1).texts) == 1  # the next run asks again
+
+
+@pytest.mark.parametrize("kind", ["no json", "wrong schema", "empty", "refusal"])
+def test_replies_that_cannot_be_used_are_listed_paid_and_asked_for_again_by_the_next_run(serve, tmp_path, kind):
+    broken = {"on": True}
+    server = serve(fails=lambda n, name: kind if name == "Atala" and broken["on"] else None)
+    found = written(server, tmp_path, count=8, reasks=2)
+    assert [(failure.name, failure.replies) for failure in found.failures] == [("Atala", 3)]
+    plan = open_writer(settings(server, tmp_path), "butterfly").plan(butterflies(8), tmp_path, 1)
+    assert (plan.requests, plan.spent) == (1, pytest.approx(10 * COST))
+    broken["on"] = False
+    again = written(server, tmp_path, count=8, reasks=2)
+    assert (len(again.texts), again.failures, again.spent) == (8, [], pytest.approx(11 * COST))
+    assert (len(server.bodies), len(written(server, tmp_path, count=8).texts)) == (11, 8)
+
+
+def test_too_many_unusable_replies_in_a_row_stop_the_run_and_nothing_paid_is_lost(serve, tmp_path):
+    broken = {"on": False}
+    server = serve(fails=lambda n, name: "no json" if broken["on"] else None)
+    assert len(written(server, tmp_path, count=20).texts) == 20
+    broken["on"] = True
+    with pytest.raises(WriterError, match=r"8 replies in a row.*Invalid JSON.*Here is your text.*unusable_in"):
+        written(server, tmp_path, count=100, concurrency=8)
+    paid = [row for row in stored(tmp_path) if row["text"] is not None]
+    assert 8 <= len(server.bodies) - 20 <= 8 + 7  # those of the other seven that were under way
+    assert (len(paid), sum(row["cost"] for row in paid)) == (len(server.bodies), pytest.approx(COST * len(paid)))
+    broken["on"], asked = False, len(server.bodies)
+    assert len(written(server, tmp_path, count=100).texts) == 100
+    assert len(server.bodies) - asked == 80
+
+
+@pytest.mark.parametrize(("most", "requests"), [(1, 1), (3, 3), (None, 120)])
+def test_the_number_of_unusable_replies_that_stops_a_run_is_a_setting(serve, tmp_path, most, requests):
+    server = serve(fails=lambda n, name: "no json")
+    more = {"count": 40, "reasks": 2, "concurrency": 1, "unusable_in_a_row": most}
+    if most:
+        with pytest.raises(WriterError, match=f"^{most} replies in a row"):
+            written(server, tmp_path, **more)
+    else:
+        assert len(written(server, tmp_path, **more).failures) == 40
+    assert len(server.bodies) == requests
+
+
+def test_a_fault_that_is_put_right_when_asked_again_is_no_reason_to_stop(serve, tmp_path):
+    """At first each reply gives the name away; it could be read, and the next one passes."""
+
+    def write(data):
+        first = server.answered[data["name"], 0] == 1
+        return about(data) | ({"appearance": f"{about(data)['appearance']} {data['name']}"} if first else {})
+
+    server = serve(write=write)
+    found = written(server, tmp_path, count=20, unusable_in_a_row=2)
+    assert (len(found.texts), found.reasked, found.failures) == (20, 20, [])
+
+
+def test_a_model_that_never_passes_the_gates_stops_the_run_too(serve, tmp_path):
+    server = serve(write=lambda data: about(data) | {"appearance": f"{about(data)['appearance']} {data['name']}"})
+    with pytest.raises(WriterError, match=r"3 replies in a row.*the last because: appearance gives the name"):
+        written(server, tmp_path, count=40, reasks=1, concurrency=1, unusable_in_a_row=3)
+    assert len(server.bodies) == 6
+
+
+def test_after_a_stop_no_request_starts_and_the_replies_under_way_are_stored(serve, tmp_path):
+    server = serve(fails=lambda n, name: "wait 601" if n == 6 else None, delay=0.3)
+    with pytest.raises(WriterError, match="asks to wait 601 s"):
+        written(server, tmp_path, count=40, concurrency=6)
+    time.sleep(0.1)
+    assert (len(server.bodies), len(stored(tmp_path))) == (6, 5)
+
+
+def test_a_reply_that_an_interrupted_run_does_not_wait_for_counts_as_paid(serve, tmp_path):
+    server = serve(delay=2.0)
+    asking, domain = settings(server, tmp_path), butterflies(1)
+    author = run.ModelWriter(asking, "butterfly")
+    [task] = author._tasks(domain, tmp_path, 1)
+
+    async def interrupted():
+        with open_cache(author.path) as cache:
+            async with endpoint.Endpoint(asking, author.price, cache) as asked:
+                waiting = asyncio.create_task(asked.ask(task.request()))
+                while not server.bodies:
+                    await asyncio.sleep(0.01)
+                begin = time.monotonic()
+                waiting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await waiting
+                return time.monotonic() - begin
+
+    assert asyncio.run(interrupted()) < 1.5
+    assert [(row["finish"], row["cost"] > 700 * 10 / 1e6) for row in stored(tmp_path)] == [("lost", True)]
+
+
+def test_each_folder_has_its_own_account_and_what_was_paid_before_is_told(serve, tmp_path):
+    """Two folders of the same classes: replies are shared, accounts are not."""
+    server, domain = serve(), butterflies(4)
+    asking = settings(server, tmp_path, budget=0.021)
+
+    def author(folder):
+        return open_writer(asking, "butterfly", folder)
+
+    old = open_writer(settings(server, tmp_path), "butterfly").write(butterflies(1), tmp_path, 1)  # of before
+    assert old.spent == pytest.approx(COST)
+    plan = author(tmp_path / "a").plan(domain, tmp_path, 1)
+    assert (plan.requests, plan.spent, plan.elsewhere) == (3, 0.0, pytest.approx(COST))
+    assert str(plan).endswith("; 0.00 more is on accounts of other folders, or of before each folder had its own")
+    first = author(tmp_path / "a").write(domain, tmp_path, 1)
+    assert (len(first.texts), first.spent) == (4, pytest.approx(3 * COST))
+    more = author(tmp_path / "b").write(butterflies(6), tmp_path, 1)
+    assert (len(more.texts), more.spent, more.failures) == (6, pytest.approx(2 * COST), [])
+    assert "would exceed" in author(tmp_path / "a").write(butterflies(40), tmp_path, 1).failures[0].reason
+    assert [Path(row["account"]).name for row in stored(tmp_path)[:6]] == ["", *"aaa", *"bb"]
 
 
 # ---- keys of all shapes --------------------------------------------------------------------------------------------
@@ -570,8 +803,9 @@ def test_a_key_of_any_other_shape_is_sent_as_it_is_and_shown_nowhere(serve, tmp_
     found = written(server, tmp_path, count=8, key_variable="MY_LOGIN")
     assert server.keys == {f"Bearer {key}"}
     [failure] = found.failures
-    assert failure.reason.replace('"', "") == "status 400: no: Bearer <MY_LOGIN>"
+    assert failure.reason.replace('"', "").replace("'", "") == "status 400: no: Bearer <MY_LOGIN>"
     assert "<MY_LOGIN>" in found.texts[0].background
+    write_or_remove(tmp_path / "failures.jsonl", found.failures)
     assert not shown(key, everything(tmp_path, capsys, found))
 
 

@@ -17,7 +17,7 @@ from helpers.workflow.redact import Redactor
 from helpers.writer.budget import Price
 from helpers.writer.cache import CachedReply
 from helpers.writer.conversation import Described, Task
-from helpers.writer.endpoint import Endpoint
+from helpers.writer.endpoint import Endpoint, _json
 from helpers.writer.outcome import Failure
 from helpers.writer.prompts import load_prompt
 
@@ -27,14 +27,14 @@ KEY = "a-key-of-the-environment"
 
 def endpoint() -> Endpoint:
     made = Endpoint.__new__(Endpoint)
-    made.settings, made.price, made._key = Writer(), Price(1, 1), KEY
+    made.settings, made.price = Writer(), Price(1, 1)
     with mock.patch.dict(os.environ, OPENAI_API_KEY=KEY):
         made._redact = Redactor()
     return made
 
 
 def read(body: str) -> CachedReply | None:
-    return endpoint()._read(SimpleNamespace(key="k"), SimpleNamespace(json=lambda: json.loads(body)), 10)
+    return endpoint()._read(SimpleNamespace(key="k"), _json(httpx2.Response(200, content=body.encode())), 10)
 
 
 def answer(content: object = "x", usage: object = None, **choice) -> str:
@@ -48,17 +48,48 @@ def answer(content: object = "x", usage: object = None, **choice) -> str:
         *("", "{", "null", "7", "[]", "{}", '{"choices": []}', '{"choices": null}', '{"choices": [null]}'),
         *('{"choices": [{}]}', '{"choices": [{"message": null}]}', '{"choices": [{"message": 7}]}', "[" * 10**5),
         answer("half a character \ud800"),
-        answer(usage={"prompt_tokens": -1, "completion_tokens": 1}),
-        answer(usage={"prompt_tokens": None, "completion_tokens": 1}),
-        answer(usage={"prompt_tokens": "many", "completion_tokens": 1}),
-        answer(usage={"prompt_tokens": 1, "completion_tokens": [1]}),
-        answer(usage=7),
-        answer(usage={"prompt_tokens": 1, "completion_tokens": 1}).replace("1}", "1e999}"),
-        answer(usage={"prompt_tokens": 1, "completion_tokens": 1}).replace("1}", "NaN}"),
     ],
 )
 def test_an_answer_that_is_no_chat_completion_is_taken_for_none(body):
     assert read(body) is None
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        *("null", "7", "[]", "{}", '{"prompt_tokens": 9}', '{"completion_tokens": 9}', '"9"'),
+        '{"prompt_tokens": null, "completion_tokens": null}',
+        '{"prompt_tokens": 0, "completion_tokens": 0}',
+        '{"prompt_tokens": 9, "completion_tokens": 0}',  # of a reply that has words
+        *(f'{{"prompt_tokens": 9, "completion_tokens": {count}}}' for count in ("-1", "[1]", '"9"', "1e999", "NaN")),
+        *(f'{{"prompt_tokens": {count}, "completion_tokens": 9}}' for count in ("-1", "1.5", "true", "1e12")),
+    ],
+)
+def test_a_reply_whose_tokens_are_not_counted_is_taken_and_booked_as_estimated(usage):
+    reply = read(answer("eight letters").replace('"usage": null', f'"usage": {usage}'))
+    out = 4 + 8  # 13 bytes, and what a message adds
+    assert (reply.text, reply.estimated, reply.tokens_in, reply.tokens_out) == ("eight letters", True, 10, out)
+    assert reply.cost == (10 + out) / 1e6
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": '{"a": '}, {"type": "text", "text": "1}"}], '{"a": 1}'),
+        (
+            [{"type": "output_text", "text": "a"}, {"type": "thinking", "thinking": [{"text": "b"}]}],
+            "a",
+        ),
+        ([{"text": "a"}, "b", {"type": "reasoning", "text": "c"}, {"type": None, "text": "d"}], "abd"),
+        ({"type": "text", "text": "a"}, "a"),
+        ({"a": 1}, '{"a": 1}'),
+        ([], ""),
+        (None, ""),
+        (7, "7"),
+    ],
+)
+def test_the_text_of_a_message_is_found_in_whatever_form_it_comes(content, text):
+    assert read(answer(content)).text == text
 
 
 def test_half_a_character_where_a_server_says_why_it_stopped_is_kept_as_a_question_mark():
@@ -78,7 +109,15 @@ def test_a_key_that_a_server_says_back_is_struck_out():
     [
         (b"<html>busy</html>", "<html>busy</html>"),
         (b" ", "no reason given"),
-        (b'{"error": "busy"}', '{"error": "busy"}'),
+        (b'{"error": "busy"}', "busy"),
+        (b'[{"error": {"code": 400, "message": "no such model"}}]', "no such model"),
+        (b'{"object": "error", "message": "too long", "code": 400}', "too long"),
+        (b'{"detail": [{"loc": ["body"], "msg": "bad"}]}', '[{"loc": ["body"], "msg": "bad"}]'),
+        (
+            b'{"error": {"message": "Provider failed", "metadata": {"raw": "busy"}}}',
+            "Provider failed: busy",
+        ),
+        (b'{"error": {"code": {}}}', '{"error": {"code": {}}}'),
         (b"[" * 10**5, "[" * 300),
         (b'{"error": {"message": "half \\ud800"}}', "half ?"),
         (f"{'x' * 290} {KEY}".encode(), "x" * 290 + " <OPENAI_A"),  # struck out before it is cut, else half would stay

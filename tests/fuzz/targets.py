@@ -7,6 +7,7 @@ the file. Anything else that comes out of a target (a KeyError, an AssertionErro
 
 import io
 import json
+import os
 import re
 import struct
 import tempfile
@@ -14,6 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
+
+import httpx2
 
 from helpers import paths
 from helpers.config import grids, profiles
@@ -27,11 +31,12 @@ from helpers.results.report import executed
 from helpers.rows import read_rows, write_rows
 from helpers.schemas import ClassText, Question, Sample
 from helpers.workflow import notebooks
+from helpers.workflow.redact import Redactor
 from helpers.writer import conversation
 from helpers.writer.budget import Price
 from helpers.writer.cache import Cache, CachedReply
 from helpers.writer.conversation import Described, Task, WrittenQuestion
-from helpers.writer.endpoint import Endpoint
+from helpers.writer.endpoint import Endpoint, _json
 from helpers.writer.prompts import load_prompt
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
@@ -197,9 +202,12 @@ def model(data: bytes) -> None:
 def chat(data: bytes) -> None:
     """What a chat server answers, and what the model said in it."""
     endpoint = Endpoint.__new__(Endpoint)
-    endpoint.settings, endpoint.price, endpoint._key = Writer(), Price(1, 1), KEY
-    response = SimpleNamespace(json=lambda: json.loads(data))
-    reply = endpoint._read(SimpleNamespace(key="k"), response, 10)  # type: ignore[arg-type]
+    endpoint.settings, endpoint.price = Writer(), Price(1, 1)
+    with mock.patch.dict(os.environ, OPENAI_API_KEY=KEY):
+        endpoint._redact = Redactor()
+    response = httpx2.Response(200, content=data)
+    assert isinstance(endpoint._refused(response), Exception)
+    reply = endpoint._read(SimpleNamespace(key="k"), _json(response), 10)  # type: ignore[arg-type]
     if reply is None:
         return
     assert CachedReply.model_validate_json(reply.model_dump_json()) == reply
@@ -243,8 +251,6 @@ class _Images:
 
 def commons_reply(data: bytes) -> None:
     """What Wikimedia Commons answers to a search, and the pages in it."""
-    import httpx2
-
     response = httpx2.Response(200, content=data, request=httpx2.Request("GET", "https://example.org"))
     asked = commons._Commons(_Images.manners)
     asked._once = lambda *_: commons._reply(response, data, "https://example.org")  # type: ignore[method-assign]

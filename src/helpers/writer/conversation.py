@@ -6,6 +6,7 @@ a model in memory, and with only the cache, which is how a dry run finds out wha
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -24,6 +25,15 @@ from helpers.writer.prompts import WriterPrompt, user_message
 
 ApiMessage = dict[str, str]
 REPLY_KEPT = 500  # characters of a reply in the list of failures
+_MOST_OBJECTS = 1000  # places in a reply where JSON may begin; a hostile one could have a million
+_DECODER = json.JSONDecoder(strict=False)  # takes line breaks within a string, which small models write
+_NAME = "(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection|analysis)"
+_OPENED, _CLOSED = (rf"(?:<{mark}{_NAME}>|\[{mark}THINK\]|◁{mark}think▷)" for mark in ("", "/"))
+_FLAGS = re.IGNORECASE | re.DOTALL
+_THINKING = re.compile(rf"{_OPENED}(?:(?!{_OPENED}).)*?{_CLOSED}", _FLAGS)  # in linear time
+_REST_OF_THINKING = re.compile(  # without its beginning, which a chat template may have written; cut off; gpt-oss's
+    rf"^.*{_CLOSED}|{_OPENED}.*$|^.*<\|channel\|>final.{{0,99}}?<\|message\|>|<\|channel\|>analysis.*$", _FLAGS
+)
 
 
 # The docstrings of the following forms are part of the JSON schemas in requests: changing one invalidates the cache.
@@ -68,6 +78,7 @@ class WriterRequest:
     form: type[BaseModel]
     settings: Writer
     image: Path | None = None  # goes before the user's first message
+    unreadable: str | None = None  # what was wrong with the reply before it, if the form was not found in it
 
     @cached_property
     def key(self) -> str:
@@ -78,6 +89,7 @@ class WriterRequest:
             "messages": self.messages,
             "form": schema_of(self.form),
             "image": sha256(self.image) if self.image else None,
+            **({"extra_body": extra} if (extra := self.settings.extra_body) else {}),
         }
         return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
@@ -90,6 +102,7 @@ class Outcome:
     replies: int = 0
     reason: str | None = None
     last: str | None = None
+    asked: tuple[str, ...] = ()  # keys of the requests
 
 
 @dataclass(frozen=True)
@@ -127,12 +140,24 @@ class Task:
         """The value, and its faults."""
         if reply.finish in {"refusal", "content_filter"}:
             return None, [f"the model refused ({reply.finish}): {(reply.text or '')[:200]}".rstrip(": ")]
+        if reason := self.only_reasoned(reply):
+            return None, [reason]
         try:
-            value = self.form.model_validate_json(_json_in(reply.text or ""))
+            value = _read_form(self.form, _without_thinking(reply.text or ""))
         except ValidationError as error:
             cut = " (cut off at max_tokens)" if reply.finish == "length" else ""
             return None, [f"{fault}{cut}" for fault in _schema_faults(error)]
         return value, self.faults(self, value)
+
+    def only_reasoned(self, reply: CachedReply) -> str | None:
+        """Why there is nothing but reasoning, if so, and what helps. Asking again would end in the same way."""
+        if _without_thinking(reply.text or "") or reply.finish not in {"length", "reasoning"}:
+            return None
+        less = "or have it reason less by writer.extra_body (reasoning_effort, or what the server has for it)"
+        if reply.finish == "length":
+            limit = f"writer.max_tokens ({self.settings.max_tokens})"
+            return f"the model spent its whole token limit on reasoning and wrote no reply: raise {limit}, {less}"
+        return f"the server sent reasoning but no reply: it took the reply for reasoning; correct its settings, {less}"
 
     def failure(self, outcome: Outcome) -> Failure:
         one = self.subject
@@ -151,10 +176,14 @@ def conversation(task: Task) -> Generator[WriterRequest, CachedReply, Outcome]:
         value, faults = task.read(reply)
         if not faults:
             return Outcome(value, replies)
+        if task.only_reasoned(reply):
+            break
         told = "\n".join(f"- {fault}" for fault in faults)
         again = f"This cannot be used:\n{told}\nGive the whole reply again, in the same form, with this put right."
-        turns = ({"role": "assistant", "content": reply.text or "(nothing)"}, {"role": "user", "content": again})
-        request = replace(request, messages=(*request.messages, *turns))
+        said = _without_thinking(reply.text or "") or "(nothing)"
+        unreadable = "; ".join(faults) if value is None else None
+        turns = ({"role": "assistant", "content": said}, {"role": "user", "content": again})
+        request = replace(request, messages=(*request.messages, *turns), unreadable=unreadable)
     return Outcome(None, replies, "; ".join(faults), reply.text)
 
 
@@ -256,10 +285,34 @@ def _question_faults(task: Task, asked: WrittenQuestion) -> list[str]:
     return found
 
 
-def _json_in(text: str) -> str:
-    """The text without the fence that some models put around JSON."""
-    text = text.strip()
-    return text.removeprefix("```json").removeprefix("```").removesuffix("```") if text.startswith("```") else text
+def _without_thinking(text: str) -> str:
+    """What a reasoning model says after its reasoning, where the server left both in one text."""
+    return _REST_OF_THINKING.sub("", _THINKING.sub("", text)).strip("\ufeff \t\r\n")
+
+
+def _read_form(form: type[BaseModel], text: str) -> Any:
+    """The last JSON object in a text that fits the form, whatever stands around it: prose, fences, an array, a draft.
+
+    Raises ``ValidationError``, which is about the last whole object that is in no other one.
+    """
+    at = outer_end = 0
+    value, outer = None, text[max(0, text.find("{")) :]
+    for _ in range(_MOST_OBJECTS):
+        if (at := text.find("{", at)) < 0:
+            break
+        try:
+            found, end = _DECODER.raw_decode(text, at)
+            again = json.dumps(found)
+        except (ValueError, RecursionError):
+            at += 1
+            continue
+        outer = again if at >= outer_end else outer
+        outer_end = max(outer_end, end)
+        try:
+            value, at = form.model_validate_json(again), end
+        except ValidationError:
+            at += 1
+    return form.model_validate_json(outer) if value is None else value
 
 
 def _schema_faults(error: ValidationError) -> list[str]:

@@ -12,6 +12,7 @@ it repeats a header that it refuses.
 import asyncio
 import base64
 import io
+import json
 import os
 import re
 import socket
@@ -31,7 +32,7 @@ from helpers.config.writer import Writer
 from helpers.images import open_image
 from helpers.workflow.http_dates import retry_after
 from helpers.workflow.redact import Redactor, name_key
-from helpers.writer.budget import Account, Price, expected_tokens, most_tokens, priced_image_tokens
+from helpers.writer.budget import Account, Bill, Price, expected_tokens, most_tokens, priced_image_tokens
 from helpers.writer.cache import Cache, CachedReply
 from helpers.writer.conversation import WriterRequest, schema_of
 
@@ -40,6 +41,11 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # pauses between attempts grow from 
 LONGEST_WAIT_S = 600.0  # if a server asks for a longer pause, the run stops
 REPEATED = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that may be temporary
 SAME_FOR_ALL = {401, 403, 404, 405}  # statuses that the next request would get too
+SAME_CODES = ("insufficient_quota", "invalid_api_key", "model_not_found")  # likewise, under whatever status
+INVALID = ("invalid_request_error", "BadRequestError", "context_length_exceeded")  # never temporary
+NOT_TAKEN = ("unsupported_parameter", "unsupported_value")  # a setting that the model refuses
+MOST_TOKENS = 10**9  # in one request; a higher count is none
+_REASONED = ("completion_tokens_details", "reasoning_tokens")  # where a server counts hidden reasoning
 REASON_KEPT = 300  # characters of a server's reason for a refusal
 FAULTS_OF_A_KEY = {  # what a key copied from a file or document often contains, but no real key does
     "a byte order mark": "\ufeff|\xef\xbb\xbf|\xff\xfe|\xfe\xff",
@@ -96,6 +102,7 @@ class Endpoint:
         self._requests = _paced(settings.requests_per_minute)
         self._tokens = _paced(settings.tokens_per_minute)
         self._failed = 0
+        self.stopped: WriterError | None = None  # once set, no request starts, and those under way are waited for
 
     async def __aenter__(self) -> "Endpoint":
         return self
@@ -116,48 +123,71 @@ class Endpoint:
         try:
             reply: CachedReply = await attempts(self._attempt, request)
         except (Passing, Unanswered) as error:
-            raise self._given_up(str(error)) from None
+            self._failed += 1
+            if self._failed < FAILED_IN_A_ROW:
+                raise Unanswered(str(error)) from None
+            self.stopped = self.stopped or self._broken(str(error))
+            raise self.stopped from None
+        except WriterError as error:
+            self.stopped = self.stopped or error
+            raise
         self._failed = 0
         return reply
 
-    def _given_up(self, reason: str) -> Exception:
-        self._failed += 1
-        if self._failed >= FAILED_IN_A_ROW:
-            return WriterError(
-                f"{self._failed} requests in a row failed, the last with: {reason}. Check the server at "
-                f"{self.settings.base_url} and run again; what was written is kept"
-            )
-        return Unanswered(reason)
+    def _broken(self, reason: str) -> WriterError:
+        return WriterError(
+            f"{self._failed} requests in a row failed, the last with: {reason}. Check the server at "
+            f"{self.settings.base_url} and run again; what was written is kept"
+        )
 
     async def _attempt(self, request: WriterRequest) -> CachedReply:
         texts = [message["content"] for message in request.messages]
         body, size = _body(request)
         seen = priced_image_tokens(self.price, *size) if size else 0
-        await self._turn(expected_tokens(texts) + seen + self.settings.max_tokens)
+        expected = expected_tokens(texts) + seen
+        await self._turn(expected + self.settings.max_tokens)
         most = self.price.cost(most_tokens(texts) + seen, self.settings.max_tokens)
         await self.account.room_for(most)
+        if self.stopped:
+            raise self.stopped
         with self.account.promised(most) as bill:
+            sent = asyncio.create_task(self._sent(request, body, expected, bill))
             try:
-                response = await self._post(body)
-            except NotSent as error:
-                bill.cost = 0
-                raise Passing(str(error)) from None
-            except Lost as error:
-                self._store_lost(request, most)
-                raise Passing(str(error)) from None
-            except WriterError:
-                bill.cost = 0
+                return await asyncio.shield(sent)
+            except asyncio.CancelledError:
+                if not self.stopped:
+                    sent.cancel()  # somebody interrupts the run, and does not want to wait
+                await asyncio.wait([sent])
+                _ = sent.cancelled() or sent.exception()  # else asyncio would report it
                 raise
-            if response.status_code != 200:
-                bill.cost = 0
-                raise self._refused(response)
-            reply = self._read(request, response, expected_tokens(texts) + seen)
-            if reply is None:
-                self._store_lost(request, most)
-                raise Passing("the server's answer is not a chat completion")
-            bill.cost = reply.cost
-            self.cache.add(reply)
-            return reply
+
+    async def _sent(self, request: WriterRequest, body: dict[str, Any], expected: int, bill: Bill) -> CachedReply:
+        """Send, read, pay and store: the part of an attempt that a stop does not cut short."""
+        try:
+            response = await self._post(body)
+        except NotSent as unsent:
+            bill.cost = 0
+            raise Passing(str(unsent)) from None
+        except Lost as lost:
+            self._store_lost(request, bill)
+            raise Passing(str(lost)) from None
+        except asyncio.CancelledError:
+            self._store_lost(request, bill)
+            raise
+        except WriterError:
+            bill.cost = 0
+            raise
+        answer = _json(response)
+        if _error_in(answer) or response.status_code != 200:
+            self._store_refused(request, answer, bill)
+            raise self._refused(response)
+        reply = self._read(request, answer, expected)
+        if reply is None:
+            self._store_lost(request, bill)
+            raise Passing("the server's answer is not a chat completion")
+        bill.cost = reply.cost
+        self.cache.add(reply)
+        return reply
 
     async def _turn(self, tokens: int) -> None:
         await self._requests.acquire()
@@ -184,16 +214,24 @@ class Endpoint:
             raise Lost(_in_our_words(error)) from None
 
     def _refused(self, response: httpx2.Response) -> Exception:
-        """The exception for a status that is not 200."""
+        """The exception for a status that is not 200, or for an error that a status of 200 hides."""
+        error = _error_in(_json(response))
         # Shortened only after the key is removed: half a key at the end would not be recognised
-        status, said = response.status_code, self._clean(_message(response))[:REASON_KEPT]
+        said = self._clean(_reason(error) or _whole(response.text) or "no reason given")[:REASON_KEPT]
+        status = (_status(error) if response.status_code == 200 else None) or response.status_code
         told = f"status {status}: {said}"
-        if status in SAME_FOR_ALL or "insufficient_quota" in response.text:
+        codes = [error.get("code"), error.get("type")] if isinstance(error, dict) else []
+        if any(code in NOT_TAKEN for code in codes):
+            return WriterError(
+                f"{self.settings.model!r} does not take what is sent, {told}. Correct writer.token_limit_name, "
+                "writer.temperature (null: not sent), writer.structured or writer.extra_body"
+            )
+        if status in SAME_FOR_ALL or any(code in SAME_CODES for code in codes):
             return WriterError(
                 f"{self.settings.base_url} refuses the request, {told}. Check the key in the environment variable "
                 f"{self.settings.key_variable}, the model {self.settings.model!r}, the address and the account"
             )
-        if status not in REPEATED:
+        if status not in {*REPEATED, 200} or (status == 200 and any(code in INVALID for code in codes)):
             return Unanswered(told)
         pause = retry_after(response.headers.get("retry-after", ""))
         if pause is not None and pause > LONGEST_WAIT_S:
@@ -202,17 +240,20 @@ class Endpoint:
             )
         return Passing(told, pause)
 
-    def _read(self, request: WriterRequest, response: httpx2.Response, estimate: int) -> CachedReply | None:
-        """None if it is not a chat completion. If the server counts no tokens, the estimate is used."""
+    def _read(self, request: WriterRequest, answer: Any, expected: int) -> CachedReply | None:
+        """None if it is not a chat completion. ``expected``: tokens of the request, if the server counts none."""
         try:
-            answer = response.json()
             choice = answer["choices"][0]
-            message, usage = choice["message"], answer.get("usage") or {}
-            refusal = message.get("refusal")
-            text = str(refusal or message.get("content") or "")
+            message, usage = choice["message"], answer.get("usage")
+            text, refusal = _text_of(message.get("content"))
+            refusal = message.get("refusal") or refusal
+            reasoning = _text_of(message.get("reasoning_content") or message.get("reasoning"))[0]
             finish = str(choice.get("finish_reason") or "stop").encode("ascii", "replace").decode()
-            tokens_in = int(usage.get("prompt_tokens", estimate))
-            tokens_out = int(usage.get("completion_tokens", expected_tokens([text])))
+            if not text and finish == "stop" and (reasoning or _count(usage, *_REASONED)):
+                finish = "reasoning"
+            text, counted = str(refusal or text), _counted(usage)
+            counted = None if counted and text and not counted[1] else counted
+            tokens_in, tokens_out = counted or (expected, expected_tokens([reasoning + text]))
             return CachedReply(
                 request=request.key,
                 model=self.settings.model,
@@ -221,17 +262,34 @@ class Endpoint:
                 tokens_in=tokens_in,
                 tokens_out=tokens_out,
                 cost=self.price.cost(tokens_in, tokens_out),
+                estimated=counted is None,
             )
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError):
-            return None  # also if a count is negative or a text has half a character, which no row can hold
+            return None  # also if a text has half a character, which no row can hold
 
-    def _store_lost(self, request: WriterRequest, most: float) -> None:
-        """The request may have been processed, and be billed."""
-        model = self.settings.model
-        lost = CachedReply(
-            request=request.key, model=model, text=None, finish="lost", tokens_in=0, tokens_out=0, cost=most
+    def _store_lost(self, request: WriterRequest, bill: Bill) -> None:
+        """The request may have been processed, and be billed as the most that it could cost."""
+        self._store_unanswered(request, "lost", (0, 0), bill)
+
+    def _store_refused(self, request: WriterRequest, answer: Any, bill: Bill) -> None:
+        """A refusal costs nothing, unless the server counts tokens for it."""
+        counted = _counted(answer.get("usage")) if isinstance(answer, dict) else None
+        bill.cost = self.price.cost(*counted) if counted else 0
+        if counted:
+            self._store_unanswered(request, "error", counted, bill)
+
+    def _store_unanswered(self, request: WriterRequest, finish: str, tokens: tuple[int, int], bill: Bill) -> None:
+        self.cache.add(
+            CachedReply(
+                request=request.key,
+                model=self.settings.model,
+                text=None,
+                finish=finish,
+                tokens_in=tokens[0],
+                tokens_out=tokens[1],
+                cost=bill.cost,
+            )
         )
-        self.cache.add(lost)
 
     def _clean(self, text: str) -> str:
         """The text without secrets, and without the part of a key that some servers show."""
@@ -332,13 +390,69 @@ def _pause(state: RetryCallState) -> float:
     return float(grown if asked is None else asked)
 
 
-def _message(response: httpx2.Response) -> str:
-    """The server's reason for a refusal; half a character, which no row can hold, becomes a question mark."""
+def _json(response: httpx2.Response) -> Any:
+    """What the body says; None if it is not JSON."""
     try:
-        said = str(response.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        said = response.text
-    return said.encode(errors="replace").decode().strip() or "no reason given"
+        return response.json()
+    except (ValueError, RecursionError):
+        return None
+
+
+def _error_in(answer: Any) -> Any:
+    """The error that a body holds, in any of the forms that servers use; None if it holds none."""
+    if isinstance(answer, list):  # Gemini
+        answer = answer[0] if answer else None
+    if not isinstance(answer, dict):
+        return None
+    choices = answer.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    whole = answer if not choices and answer.keys() & {"message", "detail"} else None  # vLLM; FastAPI
+    return answer.get("error") or first.get("error") or whole
+
+
+def _reason(error: Any) -> str:
+    """The reason that an error gives; behind a gateway, also that of the server behind it (OpenRouter)."""
+    if isinstance(error, dict):
+        inner = error.get("metadata")
+        said = [error.get("message") or error.get("detail"), inner.get("raw") if isinstance(inner, dict) else None]
+        error = ": ".join(text if isinstance(text, str) else json.dumps(text) for text in said if text)
+    return _whole(error) if isinstance(error, str) else ""
+
+
+def _whole(text: str) -> str:
+    """Half a character, which no row can hold, becomes a question mark."""
+    return text.encode(errors="replace").decode().strip()
+
+
+def _status(error: Any) -> int | None:
+    """The status that an error in an answer of status 200 would have had, if it says so."""
+    given = [error.get("code"), error.get("status")] if isinstance(error, dict) else []
+    return next((int(code) for code in map(str, given) if re.fullmatch("[45][0-9][0-9]", code)), None)
+
+
+def _text_of(content: Any) -> tuple[str, str]:
+    """The text and the refusal in a message's content: a text, a list of parts, or the object that was asked for."""
+    if isinstance(content, dict) and not content.keys() & {"type", "text"}:
+        content = json.dumps(content)
+    parts = content if isinstance(content, list) else [] if content is None else [content]
+    known = [part if isinstance(part, dict) else {"text": part} for part in parts]
+    said = [part for part in known if part.get("type") in (None, "text", "output_text")]  # and not, say, "thinking"
+    refusals = [str(part["refusal"]) for part in known if part.get("refusal")]
+    return "".join(str(part["text"]) for part in said if "text" in part), "".join(refusals)
+
+
+def _count(usage: Any, *names: str) -> int | None:
+    """One of the counts of tokens; None if it is missing or is no count."""
+    for name in names:
+        usage = usage.get(name) if isinstance(usage, dict) else None
+    whole = isinstance(usage, int | float) and not isinstance(usage, bool) and 0 <= usage < MOST_TOKENS
+    return int(usage) if whole and usage == int(usage) else None
+
+
+def _counted(usage: Any) -> tuple[int, int] | None:
+    """Tokens in and out; None unless the server counted both. A request has at least one token."""
+    tokens_in, tokens_out = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    return (tokens_in, tokens_out) if tokens_in and tokens_out is not None else None
 
 
 def _body(request: WriterRequest) -> tuple[dict[str, Any], tuple[int, int] | None]:
@@ -351,8 +465,9 @@ def _body(request: WriterRequest) -> tuple[dict[str, Any], tuple[int, int] | Non
         messages[1]["content"] = parts
     settings = request.settings
     body: dict[str, Any] = {"model": settings.model, "messages": messages}
-    body |= {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
-    return body | _response_format(request), size
+    body |= {} if settings.temperature is None else {"temperature": settings.temperature}
+    body |= {settings.token_limit_name: settings.max_tokens}
+    return body | _response_format(request) | settings.extra_body, size
 
 
 def _response_format(request: WriterRequest) -> dict[str, Any]:

@@ -24,13 +24,17 @@ class AnyWriter(Protocol):
     def write(self, domain: Domain, folder: Path, wordings: int, seed: int = 0) -> Written: ...
 
 
-def open_writer(settings: Writer, name: str) -> AnyWriter:
-    """The writer that the settings name; ``name`` is the domain's. Raises ``ValueError`` for an unknown price."""
+def open_writer(settings: Writer, name: str, source_path: str | Path | None = None) -> AnyWriter:
+    """The writer that the settings name; ``name`` is the domain's.
+
+    ``source_path``: the domain's folder or hub id, which has an account of its own. Raises ``ValueError`` for an
+    unknown price.
+    """
     if settings.backend == "offline":
         return OfflineWriter()
     from helpers.writer.run import ModelWriter  # takes a second to import, which an offline run saves
 
-    return ModelWriter(settings, name)
+    return ModelWriter(settings, name, source_path)
 
 
 class OfflineWriter:

@@ -21,6 +21,7 @@ class LocalModel:
                 f"writer.temperature is {settings.temperature}; a local model decodes greedily: set it to 0"
             )
         self.settings, self.cache = settings, cache
+        self.stopped: Exception | None = None  # one request at a time: none is under way when another fails
         self._loaded: tuple[Any, Any] | None = None
 
     async def __aenter__(self) -> "LocalModel":

@@ -33,6 +33,7 @@ class Plan:
     cost: float = 0.0
     cost_at_most: float = 0.0  # if every reply is as long, and requested again as often, as allowed
     spent: float = 0.0
+    elsewhere: float = 0.0  # on other accounts of the same cache, which the budget does not count
     budget: float | None = None
     currency: str = ""
 
@@ -41,12 +42,13 @@ class Plan:
         if self.backend == "offline":
             return f"{what}: no requests, no cost"
         limit = "no budget" if self.budget is None else f"budget {self.budget:g}"
+        others = f"{self.elsewhere:.2f} more is on accounts of other folders, or of before each folder had its own"
         return (
             f"{what}, {self.with_image} with picture\n"
             f"{self.requests} requests to make (the others are in the cache): about {self.tokens_in} tokens in and "
             f"{self.tokens_out} out\n"
             f"about {self.cost:.2f} {self.currency} (at most {self.cost_at_most:.2f}); spent so far {self.spent:.2f}, "
-            f"{limit}"
+            f"{limit}" + (f"; {others}" if self.elsewhere else "")
         )
 
 
@@ -62,9 +64,11 @@ class Written:
     prompts: dict[str, WriterPrompt] = field(default_factory=dict)
     spent: float = 0.0
     currency: str = ""
+    estimated: int = 0  # replies, over all runs, whose tokens the server did not count
 
     def __str__(self) -> str:
+        estimate = f", estimated for {self.estimated} replies whose tokens the server did not count"
         return (
             f"{len(self.texts)} texts, {len(self.questions)} questions; {self.passed} passed at once, {self.reasked} "
             f"asked again and passed, {len(self.failures)} listed as failures; spent {self.spent:.4f} {self.currency}"
-        ).rstrip()
+        ).rstrip() + (estimate if self.estimated else "")

@@ -1,6 +1,7 @@
 """The writer that asks a model, behind a server or in memory: what is asked, how often, and what the result is.
 
-Every reply is in the cache before it is read, so nothing is lost, and a rerun gives the same result at no cost.
+Every reply is in the cache before it is read, so nothing is lost, and a rerun gives the same texts at no cost. It asks
+again only for what was listed as a failure.
 """
 
 import asyncio
@@ -18,11 +19,20 @@ from helpers.domains.interface import Domain
 from helpers.paths import resolve
 from helpers.schemas import ClassText, Question, shuffled_question
 from helpers.workflow.progress import Ticker
+from helpers.workflow.provenance import portable
 from helpers.writer.budget import OverBudget, expected_tokens, price_of, priced_image_tokens
 from helpers.writer.cache import Cache, CachedReply, open_cache
 from helpers.writer.checks import language_faults, near_duplicates
-from helpers.writer.conversation import Outcome, Task, WriterRequest, conversation, question_tasks, text_tasks
-from helpers.writer.endpoint import Endpoint, Unanswered, read_key
+from helpers.writer.conversation import (
+    REPLY_KEPT,
+    Outcome,
+    Task,
+    WriterRequest,
+    conversation,
+    question_tasks,
+    text_tasks,
+)
+from helpers.writer.endpoint import Endpoint, Unanswered, WriterError, read_key
 from helpers.writer.local import LocalModel
 from helpers.writer.outcome import Plan, Written
 from helpers.writer.prompts import WriterPrompt, load_prompt
@@ -33,18 +43,18 @@ TYPE2_A_CLASS = 5  # different type-2 questions per class, at most; with more im
 class ModelWriter:
     """A language model, behind a server or in memory."""
 
-    def __init__(self, settings: Writer, name: str) -> None:
+    def __init__(self, settings: Writer, name: str, source_path: str | Path | None = None) -> None:
         self.settings, self.name = settings, name
         self.price = price_of(settings)
         self.path = resolve(settings.cache_dir) / f"{name}.jsonl"
+        self.account = portable(str(resolve(source_path))) if source_path else ""
 
     def plan(self, domain: Domain, folder: Path, wordings: int) -> Plan:
         """A dry run: continues every conversation as far as the cache allows."""
         self._check_key()
         tasks = self._tasks(domain, folder, wordings)
-        with open_cache(self.path) as cache:
+        with open_cache(self.path, self.account) as cache:
             missing = [(task, request) for task in tasks if (request := _missing(task, cache))]
-            spent = cache.spent
         tokens = [self._tokens_in(request) for _, request in missing]
         out = sum(task.prompt.expected_tokens for task, _ in missing)
         most = self.settings.max_tokens * len(missing)
@@ -59,7 +69,8 @@ class ModelWriter:
             tokens_out=out,
             cost=self.price.cost(sum(tokens), out),
             cost_at_most=self._at_most(tokens, most),
-            spent=spent,
+            spent=cache.spent,
+            elsewhere=cache.elsewhere,
             budget=self.settings.budget,
             currency=self.price.currency,
         )
@@ -89,9 +100,8 @@ class ModelWriter:
         self._check_key()
         tasks = self._tasks(domain, folder, wordings)
         language_faults("", self.settings.language)  # loads its model now, not while replies are pending
-        with open_cache(self.path) as cache, start_blocking_portal("asyncio") as portal:
+        with open_cache(self.path, self.account) as cache, start_blocking_portal("asyncio") as portal:
             outcomes = portal.call(self._all, tasks, cache)
-            spent = cache.spent
         done = list(zip(tasks, outcomes, strict=True))
         texts = [_class_text(task, outcome) for task, outcome in done if outcome.value and task.wording is not None]
         asked = [(task, outcome.value) for task, outcome in done if outcome.value and task.wording is None]
@@ -103,8 +113,9 @@ class ModelWriter:
             passed=sum(outcome.value is not None and outcome.replies == 1 for outcome in outcomes),
             reasked=sum(outcome.value is not None and outcome.replies > 1 for outcome in outcomes),
             prompts=self._prompts(tasks),
-            spent=spent,
+            spent=cache.spent,
             currency=self.price.currency,
+            estimated=cache.estimated,
         )
 
     def _tasks(self, domain: Domain, folder: Path, wordings: int) -> list[Task]:
@@ -127,26 +138,31 @@ class ModelWriter:
         """Two rounds: a look that is nearly the same as another class's is requested again, with that fault listed."""
         local = self.settings.backend == "local"
         backend = LocalModel(self.settings, cache) if local else Endpoint(self.settings, self.price, cache)
+        streak = _Streak(backend)
         async with backend:
-            outcomes = await self._round(tasks, backend, cache, "texts")
+            outcomes = await self._round(tasks, backend, cache, streak, "texts")
             places, again = _rivals(tasks, outcomes)
-            for place, outcome in zip(places, await self._round(again, backend, cache, "again"), strict=True):
+            for place, outcome in zip(places, await self._round(again, backend, cache, streak, "again"), strict=True):
                 outcomes[place] = outcome
         for place in _rivals(tasks, outcomes)[0]:  # the second versions may still match each other
             outcomes[place] = replace(outcomes[place], value=None, reason="look is nearly another class's")
+            cache.forget(outcomes[place].asked)
         return outcomes
 
     async def _round(
-        self, tasks: Sequence[Task], backend: Endpoint | LocalModel, cache: Cache, what: str
+        self, tasks: Sequence[Task], backend: Endpoint | LocalModel, cache: Cache, streak: "_Streak", what: str
     ) -> list[Outcome]:
-        """``concurrency`` workers share the tasks; the outcomes are in the order of the tasks."""
+        """``concurrency`` workers share the tasks; the outcomes are in the order of the tasks.
+
+        After a `WriterError` no request starts; the replies under way are waited for, and stored.
+        """
         outcomes: list[Outcome] = [Outcome()] * len(tasks)
         waiting, ticker, done = iter(range(len(tasks))), Ticker(what, len(tasks)), Counter[str]()
         locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
         async def worker() -> None:
             for place in waiting:
-                outcomes[place] = await _outcome(tasks[place], backend, cache, locks)
+                outcomes[place] = await _outcome(tasks[place], backend, cache, locks, streak)
                 done["tasks"] += 1
                 ticker.tick(done["tasks"], f", {cache.tokens} tokens, {cache.spent:.4f} {self.price.currency} so far")
 
@@ -160,23 +176,61 @@ class ModelWriter:
         return outcomes
 
 
+class _Streak:
+    """Counts new replies in a row that cannot be used: that could not be read, or that ended a conversation in vain."""
+
+    def __init__(self, backend: Endpoint | LocalModel) -> None:
+        self.backend, self.most = backend, backend.settings.unusable_in_a_row
+        self.count, self.broken = 0, False
+
+    def unusable(self, reason: str | None, reply: str | None) -> None:
+        """Raises `WriterError` if this is one too many."""
+        self.count += 1
+        if self.most is None or self.count < self.most:
+            return
+        self.broken = True
+        self.backend.stopped = WriterError(
+            f"{self.count} replies in a row could not be used, the last because: {reason}. It began: "
+            f"{(reply or '(nothing)')[:REPLY_KEPT]!r}. The run stops before it costs more (writer.unusable_in_a_row); "
+            "what was written is kept. Correct the settings or choose another model, and run again"
+        )
+        raise self.backend.stopped from None
+
+
 async def _outcome(
-    task: Task, backend: Endpoint | LocalModel, cache: Cache, locks: defaultdict[str, asyncio.Lock]
+    task: Task, backend: Endpoint | LocalModel, cache: Cache, locks: defaultdict[str, asyncio.Lock], streak: _Streak
 ) -> Outcome:
-    """Hold the conversation. If another task has already made a request, wait for its reply; do not pay twice."""
-    talk, replies, last = conversation(task), 0, None
+    """Hold the conversation. If another task has already made a request, wait for its reply; do not pay twice.
+
+    If it ends in vain, or is stopped because replies cannot be used, it is forgotten: the next run asks again.
+    """
+    talk, asked, last = conversation(task), list[str](), None
     request = next(talk)
     try:
         while True:
             async with locks[request.key]:
-                reply: CachedReply = cache.get(request.key) or await backend.ask(request)
-            replies, last = replies + 1, reply.text
+                cached = cache.get(request.key)
+                reply: CachedReply = cached or await backend.ask(request)
+            asked.append(request.key)
+            last = reply.text
             request = talk.send(reply)
+            if cached is None and request.unreadable:
+                streak.unusable(request.unreadable, last)
     except StopIteration as end:
-        result: Outcome = end.value
-        return result
+        outcome: Outcome = replace(end.value, asked=tuple(asked))
+        if outcome.value is None:
+            cache.forget(asked)
+        if cached is None and outcome.value is None:
+            streak.unusable(outcome.reason, last)
+        elif cached is None:
+            streak.count = 0
+        return outcome
     except (Unanswered, OverBudget) as error:
-        return Outcome(None, replies, str(error), last)
+        return Outcome(None, len(asked), str(error), last)
+    except (WriterError, asyncio.CancelledError):
+        if streak.broken:
+            cache.forget(asked)
+        raise
 
 
 def _missing(task: Task, cache: Cache) -> WriterRequest | None:
