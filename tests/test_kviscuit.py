@@ -1,5 +1,6 @@
 """The reader of K-VISCUIT on the real sample, if it lies beside the repository, and on small copies of both layouts."""
 
+import base64
 import json
 
 import pyarrow
@@ -257,6 +258,51 @@ def test_pictures_in_parquet_that_are_missing_or_broken_are_all_named(folder, tm
     assert "row 4: not a readable image" in str(error.value)
     data = load_kviscuit(hubs, leave_out_faulty=True)
     assert (list(data.faults), data.left_out, data.questions) == (["images/1.png", "images/2.jpg"], 4, [])
+
+
+@pytest.mark.parametrize(
+    "form", ["struct in a list", "bytes in a list", "base64", "data address", "base64 in a struct"]
+)
+def test_images_in_other_forms_are_the_same_images(folder, tmp_path, form):
+    def changed(rows):
+        for row in rows:
+            content = row["image"]["bytes"]
+            encoded = base64.b64encode(content).decode()
+            row["image"] = {
+                "struct in a list": [row["image"]],
+                "bytes in a list": [content],
+                "base64": encoded,
+                "data address": f"data:image/jpeg;base64,{encoded}",
+                "base64 in a struct": {"bytes": encoded, "path": "1.png"},
+            }[form]
+        return rows
+
+    hubs = parquet(folder, tmp_path / "hub", changed)
+    assert load_kviscuit(hubs).questions == load_kviscuit(folder).questions
+    load_kviscuit(hubs).bring(["images/1.png"], tmp_path / "out")
+    assert (tmp_path / "out" / "images" / "1.png").read_bytes() == (folder / "images" / "1.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("images/1.png", "which is not base64"),
+        ("https://example.org/1.png", "which is not base64"),
+        (7, "a value of type int"),
+        (0.5, "a value of type float"),
+        ([], "has no bytes"),
+        ([b"a", b"b"], "has 2 images"),
+    ],
+)
+def test_a_row_whose_image_cannot_be_one_is_named_with_its_file(folder, tmp_path, image, said):
+    def changed(rows):
+        return [{**row, "image": image} for row in rows]
+
+    hubs = parquet(folder, tmp_path / "hub", changed)
+    with pytest.raises(ValueError, match=r"2 image\(s\) missing or unreadable") as error:
+        load_kviscuit(hubs)
+    assert "test-00000-of-00001.parquet, row 1: " in str(error.value)
+    assert said in str(error.value)
 
 
 def test_one_name_for_two_pictures_is_refused(folder, tmp_path):
