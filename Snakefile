@@ -189,6 +189,7 @@ def data_parameters(wildcards):
         "domain": wildcards.domain,
         "source": domain.source,
         "source_path": domain.path,
+        "missing_images": domain.missing_images,
         "variant": wildcards.variant,
         "output_dir": folder("data", wildcards),
         **settings.data.model_dump(),
@@ -336,7 +337,7 @@ try:
         trackers.check_trackers(settings.training.report_to)
     HELPERS = notebooks.helper_files(NOTEBOOK.values())
     MODELS = {name: model_files(model.path) for name, model in PROFILE.models.items()}
-    ORIGINS = {name: input_files(name, domain.source, domain.path) for name, domain in PROFILE.domains.items()}
+    ORIGINS = {name: input_files(name, domain.source, domain.path, domain.missing_images) for name, domain in PROFILE.domains.items()}
 except (notebooks.NotebookError, preflight.PreflightError) as error:
     raise WorkflowError(str(error))
 

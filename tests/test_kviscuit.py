@@ -10,7 +10,9 @@ from PIL import Image
 
 from helpers.config.writer import Writer
 from helpers.datasets.audit import audit
-from helpers.domains import open_domain, parquet_source
+from helpers.datasets.left_out import count_left_out, read_left_out, write_left_out
+from helpers.domains import check_source, open_domain, parquet_source
+from helpers.domains.interface import LeftOut
 from helpers.domains.kviscuit import PUBLISHED, load_kviscuit
 from helpers.images import open_image
 from helpers.paths import ROOT, is_hub_id
@@ -146,9 +148,46 @@ def test_all_missing_and_broken_pictures_are_named_and_counted(folder):
 
 def test_faulty_pictures_can_be_left_out_but_not_in_silence(folder):
     (folder / "images" / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"Fetch them again, or .* --set domains\.NAME\.missing_images=leave_out"):
+        load_kviscuit(folder)
     data = load_kviscuit(folder, leave_out_faulty=True)
     assert [question.question_id for question in data.questions] == ["Clothes.2.0#0"]
     assert (list(data.faults), data.left_out) == (["images/1.png"], 3)
+
+
+def opened(folder, classes=None, missing_images="leave_out"):
+    return open_domain("kviscuit", "kviscuit", folder, classes, 1, 56, 0, missing_images=missing_images)
+
+
+def test_what_is_left_out_is_counted_for_the_classes_that_are_read(folder):
+    (folder / "images" / "2.jpg").write_bytes(b"not an image")
+    assert opened(folder).left_out() == LeftOut(questions=1, images=["images/2.jpg"])
+    assert opened(folder, classes=1).left_out() is None  # of the first class, nothing is missing
+    (folder / "images" / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"no question is left, as 2 image\(s\) are missing"):
+        opened(folder)
+
+
+def test_without_faults_leaving_out_changes_nothing(folder):
+    assert opened(folder).questions() == opened(folder, missing_images="refuse").questions()
+    assert opened(folder).left_out() is None
+
+
+@pytest.mark.parametrize(("source", "path"), [("own", "x"), ("butterflies", "x"), ("drawn", None)])
+def test_only_a_source_that_can_leave_questions_out_takes_the_setting(source, path):
+    with pytest.raises(ValueError, match=r"missing_images is 'leave_out' with source .*: only kviscuit can leave"):
+        check_source("butterfly", source, path, "leave_out")
+    with pytest.raises(ValueError, match="missing_images is 'skip'"):
+        check_source("kviscuit", "kviscuit", "x", "skip")
+
+
+def test_the_count_goes_with_the_data_until_nothing_is_left_out_any_more(tmp_path):
+    found = LeftOut(questions=3, images=["images/1.png"])
+    said = "3 questions left out: their 1 images are missing or unreadable (images/1.png)"
+    assert write_left_out(tmp_path, found) == said
+    assert (read_left_out(tmp_path), count_left_out(tmp_path)) == (found, 3)
+    assert write_left_out(tmp_path, None) == "no question was left out"
+    assert (read_left_out(tmp_path), count_left_out(tmp_path), list(tmp_path.iterdir())) == (None, None, [])
 
 
 @pytest.mark.parametrize(
@@ -256,8 +295,8 @@ def test_pictures_in_parquet_that_are_missing_or_broken_are_all_named(folder, tm
     assert "images/1.png: " in str(error.value)
     assert "row 1: the image has no bytes" in str(error.value)
     assert "row 4: not a readable image" in str(error.value)
-    data = load_kviscuit(hubs, leave_out_faulty=True)
-    assert (list(data.faults), data.left_out, data.questions) == (["images/1.png", "images/2.jpg"], 4, [])
+    with pytest.raises(ValueError, match=r"no question is left, as 2 image\(s\) are missing"):
+        load_kviscuit(hubs, leave_out_faulty=True)
 
 
 @pytest.mark.parametrize(

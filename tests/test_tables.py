@@ -142,6 +142,17 @@ def test_rows_that_were_asked_other_questions_are_not_put_into_one_table(tmp_pat
     assert read["dataset_hash"].fillna("").tolist() == ["aaa"] * 2 + ["bbb"] * 2 + [""] * 2
 
 
+def test_questions_that_were_left_out_are_told_in_tables_and_when_they_are_read(tmp_path):
+    whole = write_rows(tmp_path / "a.jsonl", answers("10", domain="culture"))
+    lacking = write_rows(tmp_path / "b.jsonl", answers("1100", left_out=7))
+    with pytest.warns(UserWarning, match="domain butterfly: 7 questions are left out, as their images are missing"):
+        rows = read_answers([whole, lacking])
+    table = table1(rows)
+    assert table.set_index("domain")["left_out"].to_dict() == {"butterfly": 7, "culture": 0}
+    assert "left_out" not in table1(read_answers([whole]))
+    assert "left_out" in grid_table(rows, read_resources([]), read_retention([]), {})
+
+
 def test_a_column_that_no_row_fills_is_left_out_and_what_other_versions_wrote_is_passed_over(tmp_path):
     rows = [*answers("1", run_id="qwen2_vl/main"), row(1, True, alternative_parsed=3)]
     assert set(read_answers([write_rows(tmp_path / "a.jsonl", rows)]).columns) == {

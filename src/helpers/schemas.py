@@ -210,6 +210,7 @@ class AnswerRow(Row):
     rotation_replies: list[str] | None = None
     letter_form: str | None = None
     alternative_parsed: int | None = None
+    left_out: NotNegative | None = None  # questions of the data set that were left out; None: none
 
     @model_validator(mode="after")
     def _right_if_the_answer(self) -> "AnswerRow":

@@ -1,5 +1,6 @@
 """Read, check and select the saved answers: one row per question, prompting strategy, image state and protocol."""
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,7 +19,8 @@ def read_answers(paths: Iterable[str | Path]) -> pd.DataFrame:
     """All rows of some `answers.jsonl` files, in order; without files, an empty table with the columns.
 
     Raises ``ValueError`` for a row that is not a `helpers.schemas.AnswerRow`, for a file without rows, and if models
-    answered different questions of one domain and variant, because their accuracies could not be compared.
+    answered different questions of one domain and variant, because their accuracies could not be compared. Warns of
+    questions that were left out.
     """
     frames: list[pd.DataFrame] = []
     asked: dict[tuple[str, str], tuple[str, Path]] = {}
@@ -29,7 +31,20 @@ def read_answers(paths: Iterable[str | Path]) -> pd.DataFrame:
         for row in rows:
             _check_same_questions(row, path, asked)
         frames.append(_frame(rows))
-    return in_order(pd.concat(frames)) if frames else pd.DataFrame(columns=list(ANSWER_COLUMNS))
+    rows = in_order(pd.concat(frames)) if frames else pd.DataFrame(columns=list(ANSWER_COLUMNS))
+    _tell_left_out(rows)
+    return rows
+
+
+def _tell_left_out(rows: pd.DataFrame) -> None:
+    if "left_out" not in rows:
+        return
+    for domain, count in rows.groupby("domain", sort=False)["left_out"].max().dropna().items():
+        warnings.warn(
+            f"domain {domain}: {count:.0f} questions are left out, as their images are missing; its accuracies are not "
+            "comparable with those on the whole data set",
+            stacklevel=3,
+        )
 
 
 def _check_same_questions(row: AnswerRow, path: Path, asked: dict[tuple[str, str], tuple[str, Path]]) -> None:
