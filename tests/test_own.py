@@ -15,6 +15,7 @@ from helpers.config import profiles
 from helpers.domains import drawn, open_domain, own_example
 from helpers.domains.own import without_name
 from helpers.domains.own_folder import half_width, read_folder
+from helpers.images import open_image
 from helpers.results import own_classes, tables
 from helpers.results.figures.style import use_displays
 from helpers.results.figures.verdict import verdict_figure
@@ -361,6 +362,33 @@ def test_a_misspelt_folder_a_nested_one_and_two_layouts_are_told(folder):
     assert [line for line in problems(folder) if "a folder within a class's folder" in line]
     (folder / "pictures" / "test").mkdir()
     assert any("has both test and folders of classes" in line for line in problems(folder))
+
+
+@pytest.mark.parametrize("name", ["photo.jfif", "photo.JFIF", "photo.jpe", "photo.heic", "photo", "photo.jpg_large"])
+def test_an_image_is_known_by_its_content_where_its_name_is_uncommon(folder, name):
+    Image.effect_noise((32, 32), 90).convert("RGB").save(folder / "pictures" / "cep" / name, "JPEG")
+    assert (problems(folder), notes(folder)) == ([], [])
+    thing = next(thing for thing in read_folder(folder).classes if thing.class_id == "cep")
+    assert f"pictures/cep/{name}" in thing.train + thing.test
+
+
+@pytest.mark.parametrize("size", [(2100, 10), (9, 2000), (4000, 19)])
+def test_an_image_that_a_processor_would_refuse_is_named_before_any_training(folder, size):
+    Image.new("RGB", size, "red").save(folder / "pictures" / "cep" / "thin.png")
+    (said,) = problems(folder)
+    assert said.startswith(f"pictures/cep/thin.png: {size[0]}x{size[1]} pixels: one side is more than 200 times")
+
+
+def test_an_image_is_as_thin_as_a_processor_takes_after_our_own_scaling_too(folder):
+    """What the library itself says: at the limit of pixels of profile own, 1990x10 was 225 to 1."""
+    from helpers.models.loading import load_processor
+
+    for name in ("tiny-qwen2-vl", "tiny-llava-next"):
+        prepare = load_processor(paths.DATA / "models" / name).image_processor
+        for size in ((1990, 10), (10, 2000), (200, 1)):
+            Image.new("RGB", size).save(folder / "thin.png")
+            for pixels in (None, 12_544, 3_000, 400):
+                assert len(prepare([open_image(folder / "thin.png", pixels)])["pixel_values"])
 
 
 @pytest.mark.parametrize("two_sets", [False, True])

@@ -24,7 +24,7 @@ ROWS_AT_ONCE = 4  # each may hold an image of several megabytes
 MAX_IMAGE_BYTES = 64 * 2**20  # sixteen times the largest in K-VISCUIT
 MAX_GROUP_BYTES = 8 * 2**30  # per row group, unpacked; a small file can unpack to far more than fits into memory
 NO_BYTES = "the image has no bytes; fetch a copy of the data set that contains its images"
-_SUFFIXES = {"JPEG": ".jpg"}  # other formats: the format's name
+_SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg"}  # other formats: the format's name
 
 
 class Place(NamedTuple):
