@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shlex
 import shutil
 
 import pandas as pd
@@ -12,6 +13,7 @@ from PIL import Image
 from helpers import paths
 from helpers.base_models.curriculum import DOMAINS
 from helpers.config import profiles
+from helpers.config.grids import run_name
 from helpers.domains import drawn, open_domain, own_example
 from helpers.domains.own import without_name
 from helpers.domains.own_folder import half_width, read_folder
@@ -533,6 +535,58 @@ def test_settings_leave_image_text_out_where_a_class_has_no_training_picture(fol
     assert overrides == {"modes": ["text_only"]}
 
 
+@pytest.mark.parametrize("modes", ["text_only", "[text_only]", "text_only,printed", "[image_text]", "hybrid"])
+def test_modes_that_the_user_asks_for_are_not_overridden(folder, capsys, modes):
+    assert own_classes.main(["settings", str(folder), "--set", f"'modes={modes}' 'training.epochs=3'"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f'domains.own.path="{folder}"']
+
+
+@pytest.mark.parametrize("modes", ["image_text", "[text_only, hybrid]", "text_only,image_text"])
+def test_modes_that_the_images_do_not_allow_are_refused_before_anything_runs(folder, capsys, modes):
+    shutil.rmtree(folder / "pictures" / "cep")
+    assert own_classes.main(["settings", str(folder), "--set", f"'modes={modes}'"]) == 1
+    assert "needs a training image of every class, and cep has none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("setting", ["domains.own.path=x", "domains={}", "domains.own={}"])
+def test_a_folder_named_twice_is_refused(folder, capsys, setting):
+    assert own_classes.main(["settings", str(folder), "--set", f"'{setting}'"]) == 1
+    assert "names another folder than" in capsys.readouterr().err
+
+
+def test_one_folder_has_one_path_however_it_is_named(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    (folder.parent / "link").symlink_to(folder)
+    named = (folder, folder.name, f"./{folder.name}/", f"{folder}/../{folder.name}", "link")
+    assert {own_classes.settings(name)["domains.own.path"] for name in named} == {str(folder.resolve())}
+    for name in (EXAMPLE, "data/own/example"):  # in the clone, a path from its root, which a moved clone keeps
+        assert own_classes.settings(name)["domains.own.path"] == "data/own/example"
+
+
+def test_two_folders_of_one_name_have_runs_of_their_own(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / folder.name
+    shutil.copytree(folder, other)
+    runs = [
+        run_name("own", profiles.parse_overrides(f"'{key}={value}'"))
+        for key, value in (
+            (key, own_classes.settings(name)[key]) for name in (folder, other) for key in ("domains.own.path",)
+        )
+    ]
+    assert len(set(runs)) == 2
+
+
+@pytest.mark.parametrize("name", ["my classes", "it's", 'a"b', "$HOME", "나비 #1", "a&b;c"])
+def test_the_command_that_validate_prints_can_be_pasted(folder, tmp_path_factory, capsys, name):
+    place = tmp_path_factory.mktemp("odd") / name
+    shutil.copytree(folder, place)
+    assert own_classes.main(["validate", str(place)]) == 0
+    command = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("to run it: "))
+    assert shlex.split(command.removeprefix("to run it: ")) == ["./run_all.sh", "own", str(place)]
+    assert own_classes.main(["settings", str(place)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert profiles.parse_overrides(shlex.join(printed))["domains.own.path"] == str(place.resolve())
+
+
 def test_the_template_has_every_column_that_is_required():
     own = read_folder(paths.DATA / "own" / "template")
     assert [problem.file for problem in own.findings.problems] == ["classes.csv", "pictures/"]
@@ -760,6 +814,59 @@ def test_the_command_prints_verdict_and_table(tmp_path, capsys):
     assert own_classes.main(["verdict", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "YES. Text alone" in said and "text_above" in said
+
+
+def run_of(run, rows, folder="runs/classes"):
+    """A run as the workflow leaves it: answers, what its notebook 09 was given, and where its data are from."""
+    for mode, group in rows.groupby("mode"):
+        file = run / "evaluation" / mode / "answers.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(json.dumps(row) + "\n" for row in group.to_dict("records")), encoding="utf-8")
+    made = run / "data" / "own" / "main" / "manifest.json"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    made.write_text(json.dumps({"parameters": {"source_path": str(folder)}}))
+
+
+def record_answers(run, modes):
+    files = [str(run / "evaluation" / mode / "answers.jsonl") for mode in modes]
+    (run / "notebooks").mkdir(exist_ok=True)
+    given = {"answer_files": files, "resource_files": []}
+    (run / "notebooks" / "own_classes.manifest.json").write_text(json.dumps({"parameters": given}))
+
+
+def test_a_verdict_is_of_the_answers_that_its_run_was_given_and_not_of_what_is_left(tmp_path, capsys):
+    """An earlier folder had training images and this one has none: its image_text must not be compared with."""
+    run_of(tmp_path, full_run())
+    assert own_classes.main(["verdict", str(tmp_path)]) == 0
+    assert "image_text" in capsys.readouterr().out
+    record_answers(tmp_path, ["base", "text_only"])
+    assert own_classes.main(["verdict", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "training on images was not tested" in said
+    assert "image_text" not in said
+
+
+def test_answers_of_another_folder_are_never_compared(tmp_path, capsys):
+    rows = full_run()
+    mixed = rows.assign(dataset_hash=rows["mode"].map({"base": "bbb", "text_only": "bbb", "image_text": "aaa"}))
+    run_of(tmp_path, mixed)
+    assert own_classes.main(["verdict", str(tmp_path)]) == 1
+    assert "answered data set" in capsys.readouterr().err
+
+
+def test_a_run_that_another_folder_has_taken_over_is_not_read_as_its_own(tmp_path, capsys, folder):
+    run = tmp_path / "run"
+    run_of(run, full_run(), folder)
+    assert own_classes.main(["verdict", str(run), "--folder", str(folder)]) == 0
+    assert own_classes.main(["verdict", str(run), "--folder", str(EXAMPLE)]) == 1
+    assert f"run holds the results of {folder}, not of {EXAMPLE}; run `./run_all.sh own" in capsys.readouterr().err
+
+
+def test_a_verdict_is_about_one_domain(tmp_path, capsys):
+    rows = full_run()
+    run_of(tmp_path, rows.assign(domain=rows["mode"].map(lambda mode: "own" if mode == "base" else "butterfly")))
+    assert own_classes.main(["verdict", str(tmp_path)]) == 1
+    assert "a verdict is about one" in capsys.readouterr().err
 
 
 # ---- the worked example ----------------------------------------------------------------------------------------------
