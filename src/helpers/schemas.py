@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from helpers.paths import MAIN
-from helpers.rows import NotNegative, RelativePath, Row, Text, read_rows, write_rows
+from helpers.rows import NotNegative, RelativePath, Row, Text, iterate_rows, read_rows, write_rows
 
 
 def _four_different(options: list[str]) -> list[str]:
@@ -226,7 +226,8 @@ class AnswerRow(Row):
 
 
 class ResourceRecord(Row):
-    """The cost of a training run: ``resources.json``. Further fields (phases, operations, hardware) are kept."""
+    """The cost of a training run: ``resources.json``. Further fields (phases, operations, hardware) are kept; of these,
+    ``texts_hash`` (see `texts_hash`) says what was trained on."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -248,6 +249,16 @@ def questions_hash(questions: Iterable[Question]) -> str:
     content = hashlib.sha256()
     for question in questions:
         content.update(question.model_dump_json().encode())
+    return content.hexdigest()[:12]
+
+
+def texts_hash(folder: str | Path) -> str | None:
+    """Twelve hex digits that identify the texts in a data set's ``texts.jsonl``; None without such a file."""
+    file, content = Path(folder) / "texts.jsonl", hashlib.sha256()
+    if not file.is_file():
+        return None
+    for text in iterate_rows(file, ClassText):
+        content.update("\0".join((text.class_id, text.name, text.appearance, text.background)).encode())
     return content.hexdigest()[:12]
 
 
