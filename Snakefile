@@ -12,6 +12,7 @@
 # notebook, a helper module that the notebook imports, one of its own parameters or one of its input files has changed,
 # and not otherwise. Where files lie is said in helpers.paths alone.
 
+import atexit
 import fcntl
 import glob
 import json
@@ -33,6 +34,7 @@ from helpers.domains import SOURCES, input_files
 from helpers.paths import ADAPTER, FIGURE_KINDS, MAIN, MODES, ROOT, STEPS, Layout
 from helpers.training import trackers
 from helpers.workflow import execute, failures, notebooks, preflight
+from helpers.workflow.contents import Contents
 from helpers.workflow.run_layout import OldRunError, check_layout, mark_layout
 from helpers.workflow.warm import client as warm
 
@@ -347,6 +349,32 @@ def code(step):
     return [NOTEBOOK[step], *HELPERS[NOTEBOOK[step]]]
 
 
+CONTENTS = Contents(RUN)
+if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
+    atexit.register(CONTENTS.remember)
+NOT_MADE_HERE = {"facts", "source", "model", "models", "contrastive", "prompts", "reported", "templates"}
+
+
+def contents(step):
+    """For `params:`, what a job's inputs hold: Snakemake compares the dates of files, and an older one may be another.
+    It compares no parameter that is computed from `input`, so the files are found by the wildcards."""
+
+    def files(kind, wildcards):
+        found = INPUTS[step][kind]
+        if callable(found):
+            found = found(wildcards)
+            return [found] if isinstance(found, str) else found
+        return [name.format(**wildcards) for name in ([found] if isinstance(found, str) else found)]
+
+    def of_job(wildcards):
+        read, ours = list(code(step)), []
+        for kind in INPUTS[step]:
+            (read if kind in NOT_MADE_HERE else ours).extend(files(kind, wildcards))
+        return CONTENTS.digest(read, ours)
+
+    return of_job
+
+
 def made(step):
     """What a step leaves, as outputs."""
     return [str(path) for path in LAYOUT.made(step)]
@@ -511,6 +539,7 @@ for step in STEPS:
             str(LAYOUT.log(step)),
         params:
             **given(step),
+            contents=contents(step),
         priority: int(step == "training")  # the longest runs first
         threads: workflow.cores if step == "base_models" else PROFILE.jobs.threads if step in USE_TORCH else 1
         resources:
