@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -297,7 +298,8 @@ def _fours(found: Sequence[re.Match[str]], form: tuple[str, str] | None) -> Iter
     chains: list[_Four] = [()]
     for letter in OPTION_LETTERS:
         marks = [mark for mark in found if mark[2] == letter and (mark[1], mark[3]) == form]
-        chains = [(*c, mark) for c in chains for mark in marks if not c or mark.start() > c[-1].start()][:_MOST_FOURS]
+        longer = ((*c, mark) for c in chains for mark in marks if not c or mark.start() > c[-1].start())
+        chains = list(islice(longer, _MOST_FOURS))
     yield from chains
 
 
