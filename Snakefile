@@ -45,7 +45,8 @@ PYTHON = sys.executable
 # ---- settings ----------------------------------------------------------------------------------------------------
 
 
-CHANGED = profiles.parse_overrides(str(config.get("set") or ""))
+GIVEN = config.get("set") or ""
+CHANGED = profiles.parse_overrides(" ".join(GIVEN) if isinstance(GIVEN, list) else str(GIVEN))
 if "seeds" in config:
     CHANGED["seeds"] = str(config["seeds"]).split(",")
 

@@ -286,9 +286,9 @@ overrides() { # as one word, for Python's shlex to read: printf's %q knows forms
     for setting in ${SETTINGS[@]+"${SETTINGS[@]}"}; do printf "'%s' " "${setting//\'/$quote}"; done
 }
 
-yaml_text() { # a text as Snakemake takes it: it reads every value as YAML, where " #" would begin a comment
+yaml_text() { # a text as Snakemake takes it: it strips quotes, then reads YAML, where " #" would begin a comment
     local text="${1//\\/\\\\}"
-    printf '"%s"' "${text//\"/\\\"}"
+    printf '["%s"]' "${text//\"/\\\"}"
 }
 
 from_here() { # a path as whoever gave it means it: from where they stand or, if it is not there, from the clone

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from packaging.specifiers import SpecifierSet
+from snakemake.cli import parse_config
 
 from helpers.config.profiles import parse_overrides
 from helpers.paths import ROOT
@@ -285,13 +285,19 @@ def config_of(arguments: list[str]) -> list[str]:
     return arguments[arguments.index("--config") + 1 : arguments.index("--")]
 
 
+def settings_of(arguments: list[str]) -> str:
+    """The settings as the Snakefile gets them from Snakemake's own reader."""
+    (text,) = parse_config([config_of(arguments)[-1]])["set"]
+    return str(text)
+
+
 @pytest.mark.parametrize(
     ("word", "target", "config"),
     [
         ("demo", "all", ["profile=demo"]),
         ("base-models", "base_models", ["profile=demo"]),
         ("report", "report", ["profile=demo"]),
-        ("publish", "publish", ["profile=demo", "set=\"'seeds=[0,1,2]' \""]),
+        ("publish", "publish", ["profile=demo", "set=[\"'seeds=[0,1,2]' \"]"]),
     ],
 )
 def test_word_becomes_a_target_of_the_workflow(clone: Clone, word: str, target: str, config: list[str]) -> None:
@@ -350,7 +356,7 @@ def test_settings_reach_the_profile_as_they_were_given(clone: Clone) -> None:
     options = [part for setting in given for part in ("--set", setting)]
     assert clone.run_active(*options, "--jobs", "2", "--", "--forceall").returncode == 0
     called = clone.called()
-    settings = yaml.load(config_of(called)[-1].removeprefix("set="), yaml.BaseLoader)  # as Snakemake reads it
+    settings = settings_of(called)
     assert shlex.split(settings)[:3] == given[:3]
     assert parse_overrides(settings)["description"] == 'it is: $(touch evil) `x` "so" #1'
     assert "jobs.threads=" in settings
@@ -366,8 +372,7 @@ def test_a_path_in_a_setting_arrives_whatever_is_in_it(clone: Clone, path: str, 
     quoted = path.replace("\\", "\\\\").replace('"', '\\"')
     setting = f"domains.own.path='{quoted}'" if "'" not in path else f'domains.own.path="{quoted}"'
     assert clone.run_active("--set", setting, LC_ALL=locale).returncode == 0
-    text = yaml.load(config_of(clone.called())[-1].removeprefix("set="), yaml.BaseLoader)
-    assert shlex.split(text) == [setting]
+    assert shlex.split(settings_of(clone.called())) == [setting]
 
 
 @pytest.mark.parametrize("folder", ["my classes", "it's $HOME", "a/b", "나비"])
@@ -399,8 +404,7 @@ def test_settings_given_beside_a_folder_are_told_to_it_and_come_last(clone: Clon
     assert called[called.index("settings") : called.index("settings") + 4] == [
         *("settings", "my classes", "--set", "'modes=[text_only]' "),
     ]
-    settings = yaml.load(config_of(called)[-1].removeprefix("set="), yaml.BaseLoader)
-    assert shlex.split(settings)[-1] == "modes=[text_only]"
+    assert shlex.split(settings_of(called))[-1] == "modes=[text_only]"
 
 
 def test_a_grid_is_planned_then_run_and_a_part_of_it_is_the_same_part_in_both(clone: Clone) -> None:
