@@ -12,6 +12,7 @@
 # notebook, a helper module that the notebook imports, one of its own parameters or one of its input files has changed,
 # and not otherwise. Where files lie is said in helpers.paths alone.
 
+import atexit
 import fcntl
 import glob
 import json
@@ -33,6 +34,7 @@ from helpers.domains import SOURCES, input_files
 from helpers.paths import ADAPTER, FIGURE_KINDS, MAIN, MODES, ROOT, STEPS, Layout
 from helpers.training import trackers
 from helpers.workflow import execute, failures, notebooks, preflight
+from helpers.workflow.contents import Contents
 from helpers.workflow.run_layout import OldRunError, check_layout, mark_layout
 from helpers.workflow.warm import client as warm
 
@@ -43,7 +45,8 @@ PYTHON = sys.executable
 # ---- settings ----------------------------------------------------------------------------------------------------
 
 
-CHANGED = profiles.parse_overrides(str(config.get("set") or ""))
+GIVEN = config.get("set") or ""
+CHANGED = profiles.parse_overrides(" ".join(GIVEN) if isinstance(GIVEN, list) else str(GIVEN))
 if "seeds" in config:
     CHANGED["seeds"] = str(config["seeds"]).split(",")
 
@@ -201,6 +204,7 @@ def data_parameters(wildcards):
         "domain": wildcards.domain,
         "source": domain.source,
         "source_path": domain.path,
+        "missing_images": domain.missing_images,
         "variant": wildcards.variant,
         "output_dir": folder("data", wildcards),
         **settings.data.model_dump(),
@@ -349,7 +353,7 @@ try:
         trackers.check_trackers(settings.training.report_to)
     HELPERS = notebooks.helper_files(NOTEBOOK.values())
     MODELS = {name: model_files(model.path) for name, model in PROFILE.models.items()}
-    ORIGINS = {name: input_files(name, domain.source, domain.path) for name, domain in PROFILE.domains.items()}
+    ORIGINS = {name: input_files(name, domain.source, domain.path, domain.missing_images) for name, domain in PROFILE.domains.items()}
 except (notebooks.NotebookError, preflight.PreflightError) as error:
     raise WorkflowError(str(error))
 
@@ -357,6 +361,32 @@ except (notebooks.NotebookError, preflight.PreflightError) as error:
 def code(step):
     """A step's notebook and the helpers behind it, as inputs."""
     return [NOTEBOOK[step], *HELPERS[NOTEBOOK[step]]]
+
+
+CONTENTS = Contents(RUN)
+if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
+    atexit.register(CONTENTS.remember)
+NOT_MADE_HERE = {"facts", "source", "model", "models", "contrastive", "prompts", "reported", "templates"}
+
+
+def contents(step):
+    """For `params:`, what a job's inputs hold: Snakemake compares the dates of files, and an older one may be another.
+    It compares no parameter that is computed from `input`, so the files are found by the wildcards."""
+
+    def files(kind, wildcards):
+        found = INPUTS[step][kind]
+        if callable(found):
+            found = found(wildcards)
+            return [found] if isinstance(found, str) else found
+        return [name.format(**wildcards) for name in ([found] if isinstance(found, str) else found)]
+
+    def of_job(wildcards):
+        read, ours = list(code(step)), []
+        for kind in INPUTS[step]:
+            (read if kind in NOT_MADE_HERE else ours).extend(files(kind, wildcards))
+        return CONTENTS.digest(read, ours)
+
+    return of_job
 
 
 def made(step):
@@ -525,6 +555,7 @@ for step in STEPS:
             str(LAYOUT.log(step)),
         params:
             **given(step),
+            contents=contents(step),
         priority: int(step == "training")  # the longest runs first
         threads: workflow.cores if step == "base_models" else PROFILE.jobs.threads if step in USE_TORCH else 1
         resources:

@@ -4,6 +4,7 @@
 # It keeps to bash 3.2, which macOS still ships (hence the ${array[@]+...} forms).
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
+CALLED_FROM="$PWD"
 cd "$ROOT"
 
 WORDS="demo smoke paper rehearse publish ablations grid own figures verify report base-models push pack lab test lint setup"
@@ -260,7 +261,7 @@ workflow() { # workflow TARGET
     if [[ -n $SLURM ]]; then use_slurm; elif [[ -n $JOBS ]]; then share_cores; fi
     arguments=(--directory "$ROOT" ${CORES:+--cores "$CORES"} ${KEEP_GOING:+--keep-going} "${WORKFLOW_PROFILE[@]}"
         ${EXTRA[@]+"${EXTRA[@]}"} --config "profile=$PROFILE" ${NAME:+"run=${RUN#runs/}"} ${GRIDS:+"grids=$GRIDS"}
-        ${ONLY:+"only=*$ONLY*"} ${SETTINGS[@]+"set=$(overrides)"} -- "$1")
+        ${ONLY:+"only=*$ONLY*"} ${SETTINGS[@]+"set=$(yaml_text "$(overrides)")"} -- "$1")
     say "running '$1' with profile $PROFILE in $RUN"
     if [[ -z $DRY_RUN ]]; then
         "$PY" -m snakemake "${arguments[@]}" || {
@@ -288,7 +289,23 @@ find_run() { # sets RUN, the folder that a run with these settings has
     fi
 }
 
-overrides() { if ((${#SETTINGS[@]})); then printf '%q ' "${SETTINGS[@]}"; fi; } # as one word, for Python to read
+overrides() { # as one word, for Python's shlex to read: printf's %q knows forms that it does not
+    local setting quote="'\\''"
+    for setting in ${SETTINGS[@]+"${SETTINGS[@]}"}; do printf "'%s' " "${setting//\'/$quote}"; done
+}
+
+yaml_text() { # a text as Snakemake takes it: it strips quotes, then reads YAML, where " #" would begin a comment
+    local text="${1//\\/\\\\}"
+    printf '["%s"]' "${text//\"/\\\"}"
+}
+
+from_here() { # a path as whoever gave it means it: from where they stand or, if it is not there, from the clone
+    if [[ $1 == /* || $1 == "~"* || $CALLED_FROM -ef $ROOT || (! -e $CALLED_FROM/$1 && -e $1) ]]; then
+        printf '%s' "$1"
+    else
+        printf '%s' "$CALLED_FROM/$1"
+    fi
+}
 
 share_cores() { # for --jobs; without it, the profile says how many threads a job has
     local cores threads
@@ -311,6 +328,10 @@ use_slurm() { # jobs are followed by squeue where SLURM keeps no accounts, which
 
 run_grid() {
     ((${#OPERANDS[@]})) || fail "grid needs a name of config/grids/ or a file, as in: ./run_all.sh grid methods"
+    local place
+    for place in "${!OPERANDS[@]}"; do
+        [[ ${OPERANDS[place]} != *.y*ml ]] || OPERANDS[place]="$(from_here "${OPERANDS[place]}")"
+    done
     plan_grids
     local own
     own="$("$PY" -m helpers.config.grids profile "${OPERANDS[@]}")" && PROFILE="${own:-$PROFILE}" # the grid says which
@@ -334,17 +355,20 @@ plan_grids() {
 }
 
 run_own() { # own FOLDER | own validate FOLDER | own verdict FOLDER
-    local word="" folder="${OPERANDS[0]:-}" given line
+    local word="" folder="${OPERANDS[0]:-}" given line asked=(${SETTINGS[@]+"${SETTINGS[@]}"})
     [[ $folder != validate && $folder != verdict ]] || word="$folder" folder="${OPERANDS[1]:-}"
     [[ -n $folder ]] || fail "own needs a folder of classes, as in: ./run_all.sh own ${word:+$word }data/own/example"
+    folder="$(from_here "$folder")"
     [[ $word == verdict ]] || "$PY" -m helpers.results.own_classes validate "$folder" --profile "$PROFILE" --set "$(overrides)" || exit 2
     [[ $word != validate ]] || return 0
-    given="$("$PY" -m helpers.results.own_classes settings "$folder")" || exit 2
+    given="$("$PY" -m helpers.results.own_classes settings "$folder" --set "$(overrides)")" || exit 2
+    SETTINGS=()
     while IFS= read -r line; do SETTINGS+=("$line"); done <<<"$given"
+    SETTINGS+=(${asked[@]+"${asked[@]}"})
     if [[ $word != verdict ]]; then
         workflow own_classes
     else
-        find_run && "$PY" -m helpers.results.own_classes verdict "$RUN"
+        find_run && "$PY" -m helpers.results.own_classes verdict "$RUN" --folder "$folder"
     fi
 }
 

@@ -1,5 +1,6 @@
 """Photographed butterflies: the Kaggle set's folders, the authors' questions in several forms, and both."""
 
+import base64
 import csv
 import io
 import random
@@ -11,7 +12,7 @@ from PIL import Image
 
 from helpers.domains import drawn, open_domain
 from helpers.domains.butterflies import NAMES_FILE, ButterflyPhotoDomain, unknown_names
-from helpers.domains.butterfly_vqa import answer_of, find_columns, split_letter
+from helpers.domains.butterfly_vqa import Columns, Numbering, answer_of, find_columns, options_of, split_letter
 from helpers.paths import DATA
 from helpers.schemas import read_questions, write_questions
 
@@ -259,6 +260,10 @@ def listed(old: dict) -> list[str]:
     return split_letter(old["options"])[1]
 
 
+def encoded(old: dict) -> str:
+    return base64.b64encode(old["image"]["bytes"]).decode()
+
+
 def index(old: dict) -> int:
     return "ABCD".index(old["answer"])
 
@@ -283,6 +288,11 @@ def index(old: dict) -> int:
         {"question_type": None},
         {"image": lambda old: old["image"]["bytes"]},
         {"image": None, "picture": lambda old: old["image"]},
+        {"image": lambda old: [old["image"]]},
+        {"image": lambda old: [old["image"]["bytes"]]},
+        {"image": lambda old: encoded(old)},
+        {"image": lambda old: f"data:image/png;base64,{encoded(old)}"},
+        {"image": lambda old: {"bytes": encoded(old), "path": None}},
         {"label": None, "species": lambda old: old["label"].title()},
     ],
 )
@@ -306,6 +316,50 @@ def test_answers_that_are_numbers_among_the_options_are_options_and_no_places(tm
     rows = [row("ADONIS", 2, years, 2) | {"answer": 1780}, row("AN 88", 2, years, 0) | {"answer": 1758}]
     asked = opened(vqa(tmp_path / "hub", rows), None).questions()
     assert [(q.answer, q.right_option) for q in asked] == [(2, "1780"), (0, "1758")]
+
+
+COUNTS = ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "options", "places"),
+    [
+        ([0, 1, 2, 3], COUNTS, [0, 1, 2, 3]),  # integers are places, also among options that are numbers
+        ([1, 2, 3, 4], COUNTS, [0, 1, 2, 3]),
+        ([3, 2], ["4", "3", "2", "1"], None),  # from 0 or from 1?
+        ([3, 0], ["4", "3", "2", "1"], [3, 0]),
+        (["2", "4"], COUNTS, [1, 3]),  # texts, each of them an option
+        (["0", "3"], COUNTS, [0, 3]),  # texts, not all of them options
+        (["0", "3"], ["blue", "red", "0", "3"], [2, 3]),
+        (["b", "D"], COUNTS, [1, 3]),
+    ],
+)
+def test_a_whole_column_says_whether_its_numbers_are_places_or_options(tmp_path, answers, options, places):
+    rows = [row("ADONIS", 2, options, 0) | {"answer": answer} for answer in answers]
+    rows = [{**old, "options": options, "question": f"How many {n}?"} for n, old in enumerate(rows)]
+    if places is None:
+        with pytest.raises(ValueError, match="is the first option 0 or 1"):
+            opened(vqa(tmp_path / "hub", rows), None)
+    else:
+        assert [q.answer for q in opened(vqa(tmp_path / "hub", rows), None).questions()] == places
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("pictures/1.png", "the text 'pictures/1.png', which is not base64"),
+        ("https://example.org/1.png", "which is not base64"),
+        ("abcd", "not a readable image"),
+        ("", "has no bytes"),
+        ([b"one", b"two"], "the row has 2 images"),
+        ({"bytes": None, "path": "1.png"}, "has no bytes"),
+    ],
+)
+def test_a_row_without_one_image_is_named_with_its_file(tmp_path, image, said):
+    rows = [{**old, "image": image} for old in AUTHORS[:1]]
+    with pytest.raises(ValueError, match=r"\.parquet, row 1: ") as error:
+        opened(vqa(tmp_path / "hub", rows), None)
+    assert said in str(error.value)
 
 
 def test_without_a_label_type_1_tells_the_class_and_type_2_does_not(tmp_path):
@@ -340,9 +394,51 @@ def test_lettered_options_are_split_at_the_letters_in_their_order():
         split_letter("A) x B) y D) w")
 
 
+@pytest.mark.parametrize(
+    ("text", "question", "options"),
+    [
+        ("Vitamin A: good? A) yes B) no C) both D) neither", "Vitamin A: good?", ["yes", "no", "both", "neither"]),
+        ("Vitamin A: good? A: yes B: no C: both D: none", "Vitamin A: good?", ["yes", "no", "both", "none"]),
+        ("Is B) it? (A) x (B) y (C) z (D) w", "Is B) it?", ["x", "y", "z", "w"]),
+        ("In A.D. 79? A. x B. y C. z D. w", "In A.D. 79?", ["x", "y", "z", "w"]),
+        ("Which?\nA. vitamin B. 12\nB. y\nC. z\nD. w", "Which?", ["vitamin B. 12", "y", "z", "w"]),
+        ("Hepatitis B: what? A) x B) type B: y C) z D) w", "Hepatitis B: what?", ["x", "type B: y", "z", "w"]),
+        ("Grade A, B or C? A)x B)y C)z D)w", "Grade A, B or C?", ["x", "y", "z", "w"]),
+    ],
+)
+def test_a_letter_within_a_sentence_begins_no_option(text, question, options):
+    found, given = split_letter(text)
+    assert (found.strip(), given) == (question, options)
+
+
+def test_marks_that_could_be_read_in_two_ways_are_refused():
+    with pytest.raises(ValueError, match="several marks could begin an option"):
+        split_letter("Which? A) vitamin B) 12 B) y C) z D) w")
+
+
+@pytest.mark.parametrize(
+    ("value", "options"),
+    [
+        (["A. Lincoln", "G. Washington", "C. Colt", "D. Crockett"],) * 2,  # initials, not letters of options
+        (["A. x", "B. y", "C. z", "D. w"], ["x", "y", "z", "w"]),
+        ("['A) x', 'B) y', 'C) z', 'D) w']", ["x", "y", "z", "w"]),
+        ([1, 2, 3, 4], COUNTS),
+    ],
+)
+def test_a_list_of_options_loses_its_letters_if_all_four_have_one(value, options):
+    assert options_of({"q": "Which?", "o": value}, Columns("i", "q", ["o"], "a", None, None)) == ("Which?", options)
+
+
+@pytest.mark.parametrize("value", [["a", "b", "c"], list("abcde"), ["a", None, "c", "d"], "['a', 'b']", []])
+def test_a_list_that_is_not_of_four_options_is_refused(value):
+    with pytest.raises(ValueError, match=r"there must be four|no option A"):
+        options_of({"q": "Which?", "o": value}, Columns("i", "q", ["o"], "a", None, None))
+
+
 def test_an_answer_that_is_an_option_is_that_option_whatever_else_it_looks_like():
-    assert answer_of("B", ["B", "A", "C", "D"], 0) == 0
-    assert answer_of("2", ["1", "2", "3", "4"], 0) == 1
+    assert answer_of("B", ["B", "A", "C", "D"], Numbering()) == 0
+    assert answer_of("2", COUNTS, Numbering()) == 1
+    assert answer_of(2, COUNTS, Numbering(0, every=True)) == 2
 
 
 def test_the_authors_columns_are_told_apart():

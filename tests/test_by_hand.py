@@ -92,6 +92,68 @@ def test_a_whole_group_of_settings_is_refused_with_how_one_of_them_is_given():
         Parameters({**space(seed=0, max_steps=...), "In": ["", injected]})
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "found"),
+    [
+        (list[str], "text_only", ["text_only"]),  # papermill -p modes text_only: was read letter by letter
+        (list[str], "text_only,image_text", ["text_only", "image_text"]),
+        (list[str], '["text_only", "image_text"]', ["text_only", "image_text"]),
+        (list[str], "", []),
+        (list[int], 3, [3]),
+        (list[str], ("a", "b"), ["a", "b"]),
+        (list[str], ["a"], ["a"]),
+        (list[str], ..., ...),
+        (list, "a", ["a"]),
+        (dict[str, str], '{"a": "b"}', {"a": "b"}),
+        (dict, {"a": 1}, {"a": 1}),
+        (str, "a,b", "a,b"),
+        (int, 3, 3),
+    ],
+)
+def test_a_single_value_is_a_list_of_one_where_a_list_is_declared(kind, value, found):
+    cell = {"__annotations__": {"modes": kind}, "modes": value}
+    given = Parameters(cell)
+    assert given.or_else("modes", ...) == found
+    assert cell["modes"] == found  # what the notebook's own cells read
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "rule"),
+    [
+        (list[str], None, r"modes is None; it must be a list, such as a,b"),
+        (list[str], {"a": 1}, "must be a list"),
+        (list[str], "[text_only", "it is not JSON"),
+        (dict[str, str], "qwen2_vl", r"it must be a mapping, such as \{\"a\": 1\}"),
+        (dict, ["a"], "must be a mapping"),
+        (dict, "{a", "it is not JSON"),
+        (dict, None, "must be a mapping"),
+    ],
+)
+def test_a_value_that_is_neither_list_nor_mapping_is_refused_by_name(kind, value, rule):
+    with pytest.raises(SettingsError, match=rf"parameter modes is .*{rule.removeprefix('modes is ')}"):
+        Parameters({"__annotations__": {"modes": kind}, "modes": value})
+
+
+def test_an_empty_list_of_files_is_no_file_and_never_every_file(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "answers.jsonl").touch()
+
+    def files(value):
+        cell = {"__annotations__": {"answer_files": list[str]}, "answer_files": value}
+        return Parameters(cell).files("answer_files", tmp_path, "answers.jsonl")
+
+    assert files([]) == []
+    assert files(...) == [tmp_path / "a" / "answers.jsonl", tmp_path / "b" / "answers.jsonl"]
+    assert files(str(tmp_path / "b" / "answers.jsonl")) == [tmp_path / "b" / "answers.jsonl"]
+
+
+def test_no_notebook_takes_an_empty_list_of_files_for_all_of_them():
+    for notebook in NOTEBOOKS:
+        cell = notebooks.parameter_cells(notebook)[0]
+        assert not [line for line in cell.splitlines() if "_files: " in line and "= []" in line], notebook.stem
+
+
 def test_what_was_made_last_is_read_unless_a_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for age, name in enumerate(("build.shuffled=True", "main")):

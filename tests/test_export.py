@@ -4,13 +4,13 @@ import base64
 import csv
 import importlib.util
 import io
-import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from pyarrow import parquet
 
 from helpers.config.prompts import evaluation_prompts
 from helpers.evaluation import export
@@ -49,14 +49,69 @@ def test_the_tsv_is_what_the_tools_own_reader_expects(butterflies, tmp_path):
     assert all(int(image) in set(table["index"]) for image in table["image"][lengths <= 64])
 
 
-def test_options_that_the_tool_would_lose_are_refused(butterflies, tmp_path):
+CHANGED = ["NA", "None", "NULL", "nan", "n/a", "#N/A", "<NA>", "007", "7.0", "1e5", "-1", "+5", "inf", "True", "false"]
+UNCHANGED = [
+    "1,000",
+    "2020-01-01",
+    "0x1F",
+    "1_000",
+    "a\tb",
+    'the "blue" one',
+    "two\nlines",
+    "나비",
+    "=1+1",
+    "no",
+    "7 cm",
+]
+
+
+def of_options(question, options):
+    return question.model_copy(update={"options": options, "question_id": f"id/{options[0]}"})
+
+
+@pytest.mark.parametrize("text", [*CHANGED, *UNCHANGED])
+def test_pandas_reads_back_every_text_that_was_written(butterflies, tmp_path, text):
+    """As vlmeval.smp.file.load reads it. A column of numbers alone is where pandas guesses most."""
     question = butterflies.questions[0]
-    lost = question.model_copy(update={"options": ["None", *question.options[1:]]})
-    with pytest.raises(ValueError, match="'None' would be read as no option"):
-        export.write_vlmevalkit(tmp_path / "x.tsv", [lost], butterflies.folder)
+    options = [text, f"{text}1", f"{text}2", f"{text}3"]
+    given = question.model_copy(update={"options": options, "question": text, "category": text, "question_id": text})
+    path = export.write_vlmevalkit(tmp_path / "Kept.tsv", [given], butterflies.folder)
+    row = pd.read_csv(path, sep="\t").iloc[0]
+    assert [row[letter].removesuffix(export.KEPT) for letter in "ABCD"] == options
+    assert [row[name].removesuffix(export.KEPT) for name in ("question", "category", "question_id")] == [text] * 3
+    marked = [row[name].endswith(export.KEPT) for name in (*"ABCD", "question", "category", "question_id")]
+    assert set(marked) == {text in CHANGED}  # all four options or none: a mark must not give the answer away
+
+
+def test_a_question_is_marked_for_its_own_options_only(butterflies, tmp_path):
+    words, years = ["Red", "Blue", "Tan", "Grey"], ["1901", "1902", "1903", "1904"]
+    asked = [of_options(butterflies.questions[0], options) for options in (words, years)]
+    table = pd.read_csv(export.write_vlmevalkit(tmp_path / "x.tsv", asked, butterflies.folder), sep="\t")
+    assert table[[*"ABCD"]].to_numpy().tolist() == [words, [year + export.KEPT for year in years]]
+
+
+def test_a_question_without_an_image_is_refused(butterflies, tmp_path):
+    question = butterflies.questions[0]
     with pytest.raises(ValueError, match="has no image"):
         export.write_vlmevalkit(tmp_path / "x.tsv", [question.model_copy(update={"image": None})], butterflies.folder)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", list(export.TASKS))
+def test_a_task_keeps_texts_that_look_like_times_or_numbers(butterflies, tmp_path, form):
+    """The JSON reader of `datasets` would make times of the first; parquet states its types."""
+    for options in (["2020-01-01", "2021-01-01", "2022-01-01", "2023-01-01"], ["NA", "007", "null", "true"]):
+        question = of_options(butterflies.questions[0], options).model_copy(update={"category": options[0]})
+        path = export.TASKS[form](tmp_path / "task", [question], butterflies.folder, "task")
+        (row,) = task_rows(path)
+        assert (row["options"], row["category"]) == (options, options[0])
+
+
+def task_rows(path: Path) -> list[dict]:
+    """The rows of a task, as the tools read them: by the parquet file that its YAML names."""
+    task = yaml.load(path.read_text().replace("!function ", ""), yaml.SafeLoader)
+    assert task["dataset_path"] == "parquet"
+    return parquet.read_table(task["dataset_kwargs"]["data_files"]["test"]).to_pylist()
 
 
 def functions_beside(path: Path):
@@ -72,8 +127,7 @@ def test_a_task_asks_and_scores_as_protocol_letter_does(butterflies, tmp_path, t
     path = export.TASKS[tool](tmp_path / "drawn", questions, butterflies.folder, "drawn")
     task = yaml.load(path.read_text().replace("!function ", ""), yaml.SafeLoader)
     utils = functions_beside(path)
-    lines = Path(task["dataset_kwargs"]["data_files"]["test"]).read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = task_rows(path)
     assert task["task"] == "drawn"
     assert LETTER_TOKENS in task["generation_kwargs"].values()
     assert task[images] == "utils.images_of"
@@ -88,7 +142,7 @@ def test_a_task_asks_and_scores_as_protocol_letter_does(butterflies, tmp_path, t
 def test_a_question_without_picture_shows_none(butterflies, tmp_path):
     question = butterflies.questions[0].model_copy(update={"image": None})
     path = export.write_lm_eval(tmp_path / "drawn", [question], butterflies.folder, "drawn")
-    row, utils = json.loads((path.parent / "questions.jsonl").read_text()), functions_beside(path)
+    (row,), utils = task_rows(path), functions_beside(path)
     assert utils.images_of(row) == []
     assert utils.doc_to_text(row) == evaluation_prompts().with_letters(question.question, question.options)
 
@@ -106,6 +160,6 @@ def test_the_command_line_names_a_task_as_its_folder(butterflies, tmp_path, caps
     write_questions(butterflies.folder / "questions.jsonl", butterflies.questions)
     export.main([form, str(butterflies.folder), str(tmp_path / "drawn"), "--split", "dev"])
     asked = [q for q in butterflies.questions if q.split == "dev"]
-    rows = [json.loads(line) for line in (tmp_path / "drawn" / "questions.jsonl").read_text().splitlines()]
+    rows = task_rows(tmp_path / "drawn" / "drawn.yaml")
     assert [row["question"] for row in rows] == [q.question for q in asked]
     assert capsys.readouterr().out == f"{len(asked)} questions in {tmp_path / 'drawn' / 'drawn.yaml'}\n"

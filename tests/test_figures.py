@@ -176,6 +176,15 @@ def test_a_domain_that_a_model_lacks_leaves_its_panels_empty():
     assert "Korean culture" in words(figures.table_figure(table))
 
 
+def test_a_table_says_what_was_left_out_of_a_data_set():
+    table = accuracies(domains=("butterfly", "culture"))
+    told = table.assign(left_out=table["domain"].map({"butterfly": 0, "culture": 12}))
+    shown = words(figures.table_figure(told)).replace("\n", " ")
+    assert "Korean culture: 12 questions are left out, as their images are missing." in shown
+    assert shown.count("left out") == 1
+    assert "left out" not in words(figures.table_figure(table))
+
+
 def test_a_table_says_by_which_protocol_it_was_read():
     assert "generated letter (letter)" in words(figures.table_figure(accuracies().assign(protocol="letter"))).replace(
         "\n", " "

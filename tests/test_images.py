@@ -53,6 +53,90 @@ def test_sixteen_bits_are_scaled_and_not_cut(tmp_path, name):
     assert [colour(tmp_path / name, (x, 0))[0] for x in range(3)] == [0, 128, 255]
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
+def test_fewer_bits_of_grey_in_a_file_of_sixteen_are_not_black(tmp_path, bits, name):
+    """A ramp over all values of a scanner: its ends are black and white, its middle is 128."""
+    top = 2**bits - 1
+    Image.fromarray(np.array([[0, 2 ** (bits - 1), top]], dtype=np.uint16)).save(tmp_path / name)
+    if name == "a.pgm":  # PIL writes and reads 65535 as the largest value, whatever is in it
+        assert [colour(tmp_path / name, (x, 0))[0] for x in (0, 2)] == [0, 255]
+    else:
+        assert [colour(tmp_path / name, (x, 0))[0] for x in range(3)] == [0, 128, 255]
+
+
+def test_a_tiff_that_states_its_largest_value_is_read_by_it(tmp_path):
+    ramp = Image.fromarray(np.array([[0, 1023]], dtype=np.uint16))
+    ramp.save(tmp_path / "a.tif", tiffinfo={281: 4095})
+    assert colour(tmp_path / "a.tif", (1, 0))[0] == 63  # 1023 of 4095: a quarter
+
+
+def test_a_tiff_whose_white_is_zero_is_turned_round(tmp_path):
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.array([[0, 65535]], dtype=np.uint16)).save(path)
+    entry = struct.pack("<HHI", 262, 3, 1)  # the tag of the photometric interpretation, a short
+    content = path.read_bytes()
+    at = content.index(entry) + len(entry)
+    path.write_bytes(content[:at] + struct.pack("<H", 0) + content[at + 2 :])
+    assert [colour(path, (x, 0))[0] for x in range(2)] == [255, 0]
+
+
+def test_an_orientation_is_applied_to_sixteen_bits_too(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.array([[0, 4095]], dtype=np.uint16)).save(tmp_path / "a.png", exif=exif)
+    assert open_image(tmp_path / "a.png").size == (1, 2)
+    assert [colour(tmp_path / "a.png", (0, y))[0] for y in range(2)] == [0, 255]
+
+
+def test_negative_grey_is_refused(tmp_path):
+    Image.fromarray(np.array([[-1000, 3000]], dtype=np.int32)).save(tmp_path / "a.tif")
+    for read in (open_image, check_image_file):
+        with pytest.raises(ValueError, match="its pixels are negative numbers too"):
+            read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("kind", "colours"), [(2, (4095, 100, 0)), (6, (4095, 0, 0, 65535)), (2, (255, 255, 255))])
+def test_twelve_bits_of_colour_in_a_file_of_sixteen_are_refused_instead_of_black(tmp_path, kind, colours):
+    (tmp_path / "a.png").write_bytes(_png(1, 1, 16, kind, b"\0" + struct.pack(f">{len(colours)}H", *colours)))
+    for read in (open_image, check_image_file):
+        with pytest.raises(ValueError, match="only the lower 12 are used"):
+            read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("size", [(201, 1), (1, 201), (2010, 10), (9, 2000), (2100, 10), (40_000, 100)])
+def test_an_image_thinner_than_a_processor_takes_is_refused_by_name(tmp_path, size):
+    Image.new("RGB", size).save(tmp_path / "thin.png")
+    for read in (open_image, check_image_file):
+        with pytest.raises(ValueError, match=r"thin\.png: .*: one side is more than 200 times the other; crop it"):
+            read(tmp_path / "thin.png")
+
+
+@pytest.mark.parametrize("size", [(1990, 10), (10, 1990), (2000, 10), (200, 1), (3990, 20), (1, 199), (1500, 9)])
+@pytest.mark.parametrize("pixels", [None, 12_544, 3_000, 199, 50])
+def test_scaling_never_makes_an_image_thinner_than_a_processor_takes(tmp_path, size, pixels):
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    width, height = open_image(tmp_path / "a.png", pixels).size
+    assert max(width, height) <= 200 * min(width, height)
+    assert pixels is None or width * height <= max(pixels, 200)
+
+
+def test_thin_images_have_a_place_on_a_contact_sheet(tmp_path):
+    for name, size in (("a.png", (1990, 10)), ("b.png", (10, 1990)), ("c.png", (30, 20))):
+        Image.new("RGB", size, "red").save(tmp_path / name)
+    sheet = images.contact_sheet([tmp_path / name for name in ("a.png", "b.png", "c.png")], columns=3, side=84)
+    assert sheet.size == (252, 84)
+    assert [sheet.getpixel((84 * place + 2, 2)) for place in range(3)] == [(255, 0, 0)] * 3
+
+
+@pytest.mark.parametrize(("suffix", "form"), [(".jfif", "JPEG"), (".jpe", "JPEG"), (".avif", "AVIF"), (".pgm", "PPM")])
+def test_less_common_names_and_formats_are_read(tmp_path, suffix, form):
+    path = tmp_path / f"a{suffix}"
+    Image.new("L", (16, 16), 200).convert("L" if form == "PPM" else "RGB").save(path, form)
+    assert suffix in images.SUFFIXES
+    assert all(abs(value - 200) < 4 for value in colour(path))
+
+
 @pytest.mark.parametrize(("kind", "pixel"), [(2, (65535, 32768, 0)), (6, (65535, 32768, 0, 65535))])
 def test_sixteen_bits_of_colour_are_scaled_too(tmp_path, kind, pixel):
     (tmp_path / "a.png").write_bytes(_png(1, 1, 16, kind, b"\0" + struct.pack(f">{len(pixel)}H", *pixel)))

@@ -1,5 +1,6 @@
 """The reader of K-VISCUIT on the real sample, if it lies beside the repository, and on small copies of both layouts."""
 
+import base64
 import json
 
 import pyarrow
@@ -9,7 +10,9 @@ from PIL import Image
 
 from helpers.config.writer import Writer
 from helpers.datasets.audit import audit
-from helpers.domains import open_domain, parquet_source
+from helpers.datasets.left_out import count_left_out, read_left_out, write_left_out
+from helpers.domains import check_source, open_domain, parquet_source
+from helpers.domains.interface import LeftOut
 from helpers.domains.kviscuit import PUBLISHED, load_kviscuit
 from helpers.images import open_image
 from helpers.paths import ROOT, is_hub_id
@@ -145,9 +148,46 @@ def test_all_missing_and_broken_pictures_are_named_and_counted(folder):
 
 def test_faulty_pictures_can_be_left_out_but_not_in_silence(folder):
     (folder / "images" / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"Fetch them again, or .* --set domains\.NAME\.missing_images=leave_out"):
+        load_kviscuit(folder)
     data = load_kviscuit(folder, leave_out_faulty=True)
     assert [question.question_id for question in data.questions] == ["Clothes.2.0#0"]
     assert (list(data.faults), data.left_out) == (["images/1.png"], 3)
+
+
+def opened(folder, classes=None, missing_images="leave_out"):
+    return open_domain("kviscuit", "kviscuit", folder, classes, 1, 56, 0, missing_images=missing_images)
+
+
+def test_what_is_left_out_is_counted_for_the_classes_that_are_read(folder):
+    (folder / "images" / "2.jpg").write_bytes(b"not an image")
+    assert opened(folder).left_out() == LeftOut(questions=1, images=["images/2.jpg"])
+    assert opened(folder, classes=1).left_out() is None  # of the first class, nothing is missing
+    (folder / "images" / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"no question is left, as 2 image\(s\) are missing"):
+        opened(folder)
+
+
+def test_without_faults_leaving_out_changes_nothing(folder):
+    assert opened(folder).questions() == opened(folder, missing_images="refuse").questions()
+    assert opened(folder).left_out() is None
+
+
+@pytest.mark.parametrize(("source", "path"), [("own", "x"), ("butterflies", "x"), ("drawn", None)])
+def test_only_a_source_that_can_leave_questions_out_takes_the_setting(source, path):
+    with pytest.raises(ValueError, match=r"missing_images is 'leave_out' with source .*: only kviscuit can leave"):
+        check_source("butterfly", source, path, "leave_out")
+    with pytest.raises(ValueError, match="missing_images is 'skip'"):
+        check_source("kviscuit", "kviscuit", "x", "skip")
+
+
+def test_the_count_goes_with_the_data_until_nothing_is_left_out_any_more(tmp_path):
+    found = LeftOut(questions=3, images=["images/1.png"])
+    said = "3 questions left out: their 1 images are missing or unreadable (images/1.png)"
+    assert write_left_out(tmp_path, found) == said
+    assert (read_left_out(tmp_path), count_left_out(tmp_path)) == (found, 3)
+    assert write_left_out(tmp_path, None) == "no question was left out"
+    assert (read_left_out(tmp_path), count_left_out(tmp_path), list(tmp_path.iterdir())) == (None, None, [])
 
 
 @pytest.mark.parametrize(
@@ -255,8 +295,53 @@ def test_pictures_in_parquet_that_are_missing_or_broken_are_all_named(folder, tm
     assert "images/1.png: " in str(error.value)
     assert "row 1: the image has no bytes" in str(error.value)
     assert "row 4: not a readable image" in str(error.value)
-    data = load_kviscuit(hubs, leave_out_faulty=True)
-    assert (list(data.faults), data.left_out, data.questions) == (["images/1.png", "images/2.jpg"], 4, [])
+    with pytest.raises(ValueError, match=r"no question is left, as 2 image\(s\) are missing"):
+        load_kviscuit(hubs, leave_out_faulty=True)
+
+
+@pytest.mark.parametrize(
+    "form", ["struct in a list", "bytes in a list", "base64", "data address", "base64 in a struct"]
+)
+def test_images_in_other_forms_are_the_same_images(folder, tmp_path, form):
+    def changed(rows):
+        for row in rows:
+            content = row["image"]["bytes"]
+            encoded = base64.b64encode(content).decode()
+            row["image"] = {
+                "struct in a list": [row["image"]],
+                "bytes in a list": [content],
+                "base64": encoded,
+                "data address": f"data:image/jpeg;base64,{encoded}",
+                "base64 in a struct": {"bytes": encoded, "path": "1.png"},
+            }[form]
+        return rows
+
+    hubs = parquet(folder, tmp_path / "hub", changed)
+    assert load_kviscuit(hubs).questions == load_kviscuit(folder).questions
+    load_kviscuit(hubs).bring(["images/1.png"], tmp_path / "out")
+    assert (tmp_path / "out" / "images" / "1.png").read_bytes() == (folder / "images" / "1.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("images/1.png", "which is not base64"),
+        ("https://example.org/1.png", "which is not base64"),
+        (7, "a value of type int"),
+        (0.5, "a value of type float"),
+        ([], "has no bytes"),
+        ([b"a", b"b"], "has 2 images"),
+    ],
+)
+def test_a_row_whose_image_cannot_be_one_is_named_with_its_file(folder, tmp_path, image, said):
+    def changed(rows):
+        return [{**row, "image": image} for row in rows]
+
+    hubs = parquet(folder, tmp_path / "hub", changed)
+    with pytest.raises(ValueError, match=r"2 image\(s\) missing or unreadable") as error:
+        load_kviscuit(hubs)
+    assert "test-00000-of-00001.parquet, row 1: " in str(error.value)
+    assert said in str(error.value)
 
 
 def test_one_name_for_two_pictures_is_refused(folder, tmp_path):

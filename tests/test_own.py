@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shlex
 import shutil
 import unicodedata
 
@@ -13,8 +14,10 @@ from PIL import Image
 from helpers import paths
 from helpers.base_models.curriculum import DOMAINS
 from helpers.config import profiles
+from helpers.config.grids import run_name
 from helpers.domains import drawn, open_domain, own_example
 from helpers.domains.own_folder import half_width, read_folder
+from helpers.images import open_image
 from helpers.results import own_classes, tables
 from helpers.results.figures.style import use_displays
 from helpers.results.figures.verdict import verdict_figure
@@ -508,6 +511,33 @@ def test_a_misspelt_folder_a_nested_one_and_two_layouts_are_told(folder):
     assert any("has both test and folders of classes" in line for line in problems(folder))
 
 
+@pytest.mark.parametrize("name", ["photo.jfif", "photo.JFIF", "photo.jpe", "photo.heic", "photo", "photo.jpg_large"])
+def test_an_image_is_known_by_its_content_where_its_name_is_uncommon(folder, name):
+    Image.effect_noise((32, 32), 90).convert("RGB").save(folder / "pictures" / "cep" / name, "JPEG")
+    assert (problems(folder), notes(folder)) == ([], [])
+    thing = next(thing for thing in read_folder(folder).classes if thing.class_id == "cep")
+    assert f"pictures/cep/{name}" in thing.train + thing.test
+
+
+@pytest.mark.parametrize("size", [(2100, 10), (9, 2000), (4000, 19)])
+def test_an_image_that_a_processor_would_refuse_is_named_before_any_training(folder, size):
+    Image.new("RGB", size, "red").save(folder / "pictures" / "cep" / "thin.png")
+    (said,) = problems(folder)
+    assert said.startswith(f"pictures/cep/thin.png: {size[0]}x{size[1]} pixels: one side is more than 200 times")
+
+
+def test_an_image_is_as_thin_as_a_processor_takes_after_our_own_scaling_too(folder):
+    """What the library itself says: at the limit of pixels of profile own, 1990x10 was 225 to 1."""
+    from helpers.models.loading import load_processor
+
+    for name in ("tiny-qwen2-vl", "tiny-llava-next"):
+        prepare = load_processor(paths.DATA / "models" / name).image_processor
+        for size in ((1990, 10), (10, 2000), (200, 1)):
+            Image.new("RGB", size).save(folder / "thin.png")
+            for pixels in (None, 12_544, 3_000, 400):
+                assert len(prepare([open_image(folder / "thin.png", pixels)])["pixel_values"])
+
+
 @pytest.mark.parametrize("two_sets", [False, True])
 def test_a_picture_that_belongs_to_no_class_is_noted_and_not_used(folder, two_sets):
     if two_sets:
@@ -648,6 +678,58 @@ def test_settings_leave_image_text_out_where_a_class_has_no_training_picture(fol
     assert capsys.readouterr().out.splitlines() == [f'domains.own.path="{folder}"', 'modes=["text_only"]']
     overrides = profiles.parse_overrides("""'modes=["text_only"]'""")
     assert overrides == {"modes": ["text_only"]}
+
+
+@pytest.mark.parametrize("modes", ["text_only", "[text_only]", "text_only,printed", "[image_text]", "hybrid"])
+def test_modes_that_the_user_asks_for_are_not_overridden(folder, capsys, modes):
+    assert own_classes.main(["settings", str(folder), "--set", f"'modes={modes}' 'training.epochs=3'"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f'domains.own.path="{folder}"']
+
+
+@pytest.mark.parametrize("modes", ["image_text", "[text_only, hybrid]", "text_only,image_text"])
+def test_modes_that_the_images_do_not_allow_are_refused_before_anything_runs(folder, capsys, modes):
+    shutil.rmtree(folder / "pictures" / "cep")
+    assert own_classes.main(["settings", str(folder), "--set", f"'modes={modes}'"]) == 1
+    assert "needs a training image of every class, and cep has none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("setting", ["domains.own.path=x", "domains={}", "domains.own={}"])
+def test_a_folder_named_twice_is_refused(folder, capsys, setting):
+    assert own_classes.main(["settings", str(folder), "--set", f"'{setting}'"]) == 1
+    assert "names another folder than" in capsys.readouterr().err
+
+
+def test_one_folder_has_one_path_however_it_is_named(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    (folder.parent / "link").symlink_to(folder)
+    named = (folder, folder.name, f"./{folder.name}/", f"{folder}/../{folder.name}", "link")
+    assert {own_classes.settings(name)["domains.own.path"] for name in named} == {str(folder.resolve())}
+    for name in (EXAMPLE, "data/own/example"):  # in the clone, a path from its root, which a moved clone keeps
+        assert own_classes.settings(name)["domains.own.path"] == "data/own/example"
+
+
+def test_two_folders_of_one_name_have_runs_of_their_own(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / folder.name
+    shutil.copytree(folder, other)
+    runs = [
+        run_name("own", profiles.parse_overrides(f"'{key}={value}'"))
+        for key, value in (
+            (key, own_classes.settings(name)[key]) for name in (folder, other) for key in ("domains.own.path",)
+        )
+    ]
+    assert len(set(runs)) == 2
+
+
+@pytest.mark.parametrize("name", ["my classes", "it's", 'a"b', "$HOME", "나비 #1", "a&b;c"])
+def test_the_command_that_validate_prints_can_be_pasted(folder, tmp_path_factory, capsys, name):
+    place = tmp_path_factory.mktemp("odd") / name
+    shutil.copytree(folder, place)
+    assert own_classes.main(["validate", str(place)]) == 0
+    command = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("to run it: "))
+    assert shlex.split(command.removeprefix("to run it: ")) == ["./run_all.sh", "own", str(place)]
+    assert own_classes.main(["settings", str(place)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert profiles.parse_overrides(shlex.join(printed))["domains.own.path"] == str(place.resolve())
 
 
 def test_the_template_has_every_column_that_is_required():
@@ -877,6 +959,59 @@ def test_the_command_prints_verdict_and_table(tmp_path, capsys):
     assert own_classes.main(["verdict", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "YES. Text alone" in said and "text_above" in said
+
+
+def run_of(run, rows, folder="runs/classes"):
+    """A run as the workflow leaves it: answers, what its notebook 09 was given, and where its data are from."""
+    for mode, group in rows.groupby("mode"):
+        file = run / "evaluation" / mode / "answers.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(json.dumps(row) + "\n" for row in group.to_dict("records")), encoding="utf-8")
+    made = run / "data" / "own" / "main" / "manifest.json"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    made.write_text(json.dumps({"parameters": {"source_path": str(folder)}}))
+
+
+def record_answers(run, modes):
+    files = [str(run / "evaluation" / mode / "answers.jsonl") for mode in modes]
+    (run / "notebooks").mkdir(exist_ok=True)
+    given = {"answer_files": files, "resource_files": []}
+    (run / "notebooks" / "own_classes.manifest.json").write_text(json.dumps({"parameters": given}))
+
+
+def test_a_verdict_is_of_the_answers_that_its_run_was_given_and_not_of_what_is_left(tmp_path, capsys):
+    """An earlier folder had training images and this one has none: its image_text must not be compared with."""
+    run_of(tmp_path, full_run())
+    assert own_classes.main(["verdict", str(tmp_path)]) == 0
+    assert "image_text" in capsys.readouterr().out
+    record_answers(tmp_path, ["base", "text_only"])
+    assert own_classes.main(["verdict", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "training on images was not tested" in said
+    assert "image_text" not in said
+
+
+def test_answers_of_another_folder_are_never_compared(tmp_path, capsys):
+    rows = full_run()
+    mixed = rows.assign(dataset_hash=rows["mode"].map({"base": "bbb", "text_only": "bbb", "image_text": "aaa"}))
+    run_of(tmp_path, mixed)
+    assert own_classes.main(["verdict", str(tmp_path)]) == 1
+    assert "answered data set" in capsys.readouterr().err
+
+
+def test_a_run_that_another_folder_has_taken_over_is_not_read_as_its_own(tmp_path, capsys, folder):
+    run = tmp_path / "run"
+    run_of(run, full_run(), folder)
+    assert own_classes.main(["verdict", str(run), "--folder", str(folder)]) == 0
+    assert own_classes.main(["verdict", str(run), "--folder", str(EXAMPLE)]) == 1
+    assert f"run holds the results of {folder}, not of {EXAMPLE}; run `./run_all.sh own" in capsys.readouterr().err
+
+
+def test_a_verdict_is_about_one_domain(tmp_path, capsys):
+    rows = full_run()
+    run_of(tmp_path, rows.assign(domain=rows["mode"].map(lambda mode: "own" if mode == "base" else "butterfly")))
+    assert own_classes.main(["verdict", str(tmp_path)]) == 1
+    assert "a verdict is about one" in capsys.readouterr().err
 
 
 # ---- the worked example ----------------------------------------------------------------------------------------------

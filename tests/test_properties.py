@@ -19,7 +19,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 
 from helpers.config import grids
 from helpers.config.profiles import SettingsError, load_profile, parse_overrides, read_yaml, replaced
-from helpers.domains.butterfly_vqa import answer_of, label_of, split_letter
+from helpers.domains.butterfly_vqa import Numbering, answer_of, label_of, split_letter
 from helpers.domains.commons import licence_family
 from helpers.domains.own_folder import read_folder
 from helpers.images import check_image_bytes
@@ -240,10 +240,15 @@ def test_options_written_with_letters_are_read_as_they_were(options):
     assert split_letter(f"Which? {joined}") == ("Which? ", options)
 
 
-@given(ANY | st.integers() | st.none(), st.lists(WHOLE, min_size=4, max_size=4, unique=True), st.sampled_from([0, 1]))
-def test_an_answer_is_one_of_four_places_or_refused(value, options, first):
+@given(
+    ANY | st.integers() | st.none(),
+    st.lists(WHOLE, min_size=4, max_size=4, unique=True),
+    st.sampled_from([0, 1]),
+    st.booleans(),
+)
+def test_an_answer_is_one_of_four_places_or_refused(value, options, first, every):
     try:
-        assert answer_of(value, options, first) in range(4)
+        assert answer_of(value, options, Numbering(first, every)) in range(4)
     except ValueError as error:
         assert "is none of the options" in str(error)
 

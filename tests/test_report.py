@@ -17,7 +17,7 @@ from PIL import Image
 
 from helpers.paths import ROOT
 from helpers.results import claims, examples
-from helpers.results.answer_cards import option_shares
+from helpers.results.answer_cards import answer_cards, check_data_set, option_shares
 from helpers.results.examples import choose_examples
 from helpers.results.report.contents import GridOnPage, as_grid
 from helpers.results.report.executed import NO_WORDS, clean, with_words
@@ -25,7 +25,7 @@ from helpers.results.report.page import _checked, build
 from helpers.results.tables.answers import read_answers
 from helpers.results.tables.files import rounded, write_csv
 from helpers.results.tables.paper import table1, table2
-from helpers.schemas import Question, write_questions
+from helpers.schemas import Question, questions_hash, write_questions
 from helpers.workflow import provenance
 from helpers.workflow.verify import verify
 
@@ -510,3 +510,19 @@ def test_the_page_can_be_read_by_keyboard(report, browser):
 def test_data_addresses_hold_the_bytes():
     address = examples.data_address(struct.pack("B", 7), "png")
     assert base64.b64decode(address.split(",")[1]) == b"\x07"
+
+
+def test_answers_are_never_shown_with_the_images_of_another_data_set(tmp_path):
+    fields = {"domain": "own", "question_type": 1, "category": "name", "class_id": None, "question": "Which?"}
+    fields |= {"options": list("abcd"), "answer": 0, "image_path": None}
+    asked = [Question(question_id=f"q{n}", split=split, **fields) for n, split in enumerate(("test", "test", "dev"))]
+    write_questions(tmp_path / "questions.jsonl", asked)
+    for split in ("test", "dev"):
+        known = questions_hash(question for question in asked if question.split == split)
+        check_data_set(pd.DataFrame({"dataset_hash": [known, None]}), tmp_path)
+    check_data_set(pd.DataFrame({"question_id": ["q0"]}), tmp_path)  # older answers
+    check_data_set(pd.DataFrame({"dataset_hash": ["aaa"]}), tmp_path / "nowhere")
+    other = pd.DataFrame({"dataset_hash": ["aaa"], "question_id": ["q0"]})
+    for read in (check_data_set, lambda rows, folder: answer_cards(rows, folder, ["q0"])):
+        with pytest.raises(ValueError, match=r"the answers are to data set aaa, and .* holds another one"):
+            read(other, tmp_path)

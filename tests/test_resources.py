@@ -96,6 +96,57 @@ def test_nothing_is_sent_printed_or_left_behind(monkeypatch, capfd, tmp_path):
     assert not [thread for thread in threading.enumerate() if thread.name == "meter"]
 
 
+HOSTILE = {
+    "pue": "50",
+    "wue": "3",
+    "force_cpu_power": "900",
+    "force_ram_power": "900",
+    "force_mode_cpu_load": "true",
+    "tracking_mode": "machine",
+    "gpu_ids": "7",
+    "cloud_provider": "aws",
+    "cloud_region": "us-east-1",
+    "region": "california",
+    "country_iso_code": "USA",
+    "rapl_include_dram": "true",
+    "measure_power_secs": "1",
+    "save_to_file": "true",
+    "output_methods": "csv",
+    "api_key": "secret",
+}
+
+
+@pytest.mark.parametrize("place", ["home", "working folder", "variables", "lower case"])
+def test_the_users_own_settings_of_codecarbon_change_nothing(monkeypatch, tmp_path, place):
+    plain = resources._start_tracker("KOR")
+    lines = "[codecarbon]\n" + "".join(f"{name} = {value}\n" for name, value in HOSTILE.items())
+    if place == "home":
+        monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    if place in ("home", "working folder"):
+        (tmp_path / ".codecarbon.config").write_text(lines)
+    for name, value in HOSTILE.items() if place in ("variables", "lower case") else ():
+        variable = f"CODECARBON_{name.upper()}"
+        monkeypatch.setenv(variable if place == "variables" else variable.lower(), value)
+    tracker = resources._start_tracker("KOR")
+    for name in HOSTILE:
+        assert getattr(tracker, f"_{name}", None) == getattr(plain, f"_{name}", None), name
+    assert [type(device) for device in tracker._hardware] == [type(device) for device in plain._hardware]
+    plain.stop(), tracker.stop()
+    assert {path.name for path in tmp_path.iterdir()} <= {".codecarbon.config"}
+
+
+def test_a_codecarbon_that_reads_its_settings_in_another_way_is_refused(monkeypatch):
+    from codecarbon import OfflineEmissionsTracker
+
+    def elsewhere(tracker, **_):
+        tracker._external_conf = {"pue": "50"}
+
+    monkeypatch.setattr(OfflineEmissionsTracker, "__init__", elsewhere)
+    with pytest.raises(RuntimeError, match="codecarbon has read a configuration of its own"):
+        resources._start_tracker("KOR")
+
+
 def test_an_error_inside_the_block_passes_through():
     with pytest.raises(ZeroDivisionError), Meter() as meter:
         1 / 0  # noqa: B018

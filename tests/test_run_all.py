@@ -8,9 +8,11 @@ import subprocess
 import sysconfig
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.specifiers import SpecifierSet
+from snakemake.cli import parse_config
 
 from helpers.config.profiles import parse_overrides
 from helpers.paths import ROOT
@@ -73,20 +75,21 @@ class Clone:
     def files(self) -> set[Path]:
         return set(self.root.rglob("*"))
 
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
         kept = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV" and not k.startswith("CONDA")}
         own = {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}", "CALLS": str(self.calls)}
         return subprocess.run(
             [self.root / "run_all.sh", *arguments],
             env=kept | own | variables,
+            cwd=cwd or self.root,
             capture_output=True,
             text=True,
             check=False,
             timeout=30,
         )
 
-    def run_active(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.run(*arguments, VIRTUAL_ENV=str(self.environment))
+    def run_active(self, *arguments: str, **others: Any) -> subprocess.CompletedProcess[str]:
+        return self.run(*arguments, VIRTUAL_ENV=str(self.environment), **others)
 
     def called(self) -> list[str]:
         """The arguments of all calls of a Python, and forget them."""
@@ -282,13 +285,19 @@ def config_of(arguments: list[str]) -> list[str]:
     return arguments[arguments.index("--config") + 1 : arguments.index("--")]
 
 
+def settings_of(arguments: list[str]) -> str:
+    """The settings as the Snakefile gets them from Snakemake's own reader."""
+    (text,) = parse_config([config_of(arguments)[-1]])["set"]
+    return str(text)
+
+
 @pytest.mark.parametrize(
     ("word", "target", "config"),
     [
         ("demo", "all", ["profile=demo"]),
         ("base-models", "base_models", ["profile=demo"]),
         ("report", "report", ["profile=demo"]),
-        ("publish", "publish", ["profile=demo", r"set=seeds=\[0\,1\,2\] "]),
+        ("publish", "publish", ["profile=demo", "set=[\"'seeds=[0,1,2]' \"]"]),
     ],
 )
 def test_word_becomes_a_target_of_the_workflow(clone: Clone, word: str, target: str, config: list[str]) -> None:
@@ -308,7 +317,7 @@ def test_a_changed_run_is_found_and_named_by_its_settings(clone: Clone, word: st
     called = clone.called()
     asked = called[called.index("helpers.config.grids") :]
     assert asked[:6] == ["helpers.config.grids", "run", "demo", "--name", "longer", "--set"]
-    assert "training.epochs=3 " in asked[6]
+    assert shlex.split(asked[6]) == [*(["seeds=[0,1,2]"] if word == "publish" else []), "training.epochs=3"]
     assert config_of(called)[:2] == ["profile=demo", "run=the-run"]
 
 
@@ -326,7 +335,8 @@ def test_verify_and_a_verdict_look_at_the_run_of_the_settings(clone: Clone) -> N
     assert clone.run_active("own", "verdict", "my classes", "--name", "longer").returncode == 0
     called = clone.called()
     assert called[called.index("settings") + 1] == "my classes"
-    assert called[-3:] == ["helpers.results.own_classes", "verdict", "runs/the-run"]
+    of_folder = ["helpers.results.own_classes", "verdict", "runs/the-run", "--folder", "my classes"]
+    assert called[-5:] == of_folder
 
 
 def test_own_classes_are_checked_before_they_are_run(clone: Clone) -> None:
@@ -368,15 +378,60 @@ def test_a_dry_run_of_models_of_the_hub_says_what_they_need(clone: Clone) -> Non
 
 
 def test_settings_reach_the_profile_as_they_were_given(clone: Clone) -> None:
-    given = ["training.epochs=3", "seeds=[0, 1]", "description='it is: $(touch evil) `x` \"so\" #1'"]
+    hard = "description='it is: $(touch evil) `x` \"so\" #1'"
+    given = ["training.epochs=3", "seeds=[0, 1]", hard, "data.note=C:\\new 나비's & % ! {a}"]
     options = [part for setting in given for part in ("--set", setting)]
     assert clone.run_active(*options, "--jobs", "2", "--", "--forceall").returncode == 0
     called = clone.called()
-    settings = config_of(called)[-1].removeprefix("set=")
-    assert shlex.split(settings)[:3] == given
+    settings = settings_of(called)
+    assert shlex.split(settings)[:3] == given[:3]
     assert parse_overrides(settings)["description"] == 'it is: $(touch evil) `x` "so" #1'
     assert "jobs.threads=" in settings
     assert "--forceall" in called
+
+
+HARD = ["a #1 b", "it's", 'a "b"', "$HOME `x` \\n", "나비 café", "a: b, [c]", "& ; | > !", "--x=1", "100% {a}"]
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+@pytest.mark.parametrize("path", HARD)
+def test_a_path_in_a_setting_arrives_whatever_is_in_it(clone: Clone, path: str, locale: str) -> None:
+    quoted = path.replace("\\", "\\\\").replace('"', '\\"')
+    setting = f"domains.own.path='{quoted}'" if "'" not in path else f'domains.own.path="{quoted}"'
+    assert clone.run_active("--set", setting, LC_ALL=locale).returncode == 0
+    assert shlex.split(settings_of(clone.called())) == [setting]
+
+
+@pytest.mark.parametrize("folder", ["my classes", "it's $HOME", "a/b", "나비"])
+def test_a_relative_folder_is_the_one_where_the_command_is_given(clone: Clone, tmp_path: Path, folder: str) -> None:
+    (tmp_path / "elsewhere" / folder).mkdir(parents=True)
+    (clone.root / "data/own/example").mkdir(parents=True)
+
+    def validated(named: str) -> str:
+        here = clone.run_active("own", "validate", named, cwd=tmp_path / "elsewhere")
+        assert here.returncode == 0
+        return clone.called()[-1]
+
+    assert validated(folder) == str(tmp_path / "elsewhere" / folder)
+    assert validated("data/own/example") == "data/own/example"  # not there, but in the clone
+    assert validated("nowhere") == str(tmp_path / "elsewhere/nowhere")  # so that the error names it as it is meant
+    assert validated(str(tmp_path)) == str(tmp_path)
+
+
+def test_a_relative_file_of_a_grid_is_the_one_where_the_command_is_given(clone: Clone, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").touch()
+    assert clone.run_active("grid", "mine.yaml", "methods", cwd=tmp_path).returncode == 0
+    called = clone.called()
+    assert called[called.index("plan") + 1 : called.index("plan") + 3] == [str(tmp_path / "mine.yaml"), "methods"]
+
+
+def test_settings_given_beside_a_folder_are_told_to_it_and_come_last(clone: Clone) -> None:
+    assert clone.run_active("own", "my classes", "--set", "modes=[text_only]").returncode == 0
+    called = clone.called()
+    assert called[called.index("settings") : called.index("settings") + 4] == [
+        *("settings", "my classes", "--set", "'modes=[text_only]' "),
+    ]
+    assert shlex.split(settings_of(called))[-1] == "modes=[text_only]"
 
 
 def test_a_grid_is_planned_then_run_and_a_part_of_it_is_the_same_part_in_both(clone: Clone) -> None:

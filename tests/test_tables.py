@@ -1,6 +1,7 @@
 """Claims about the tables: what is read, what is refused, and that a CSV says what the rows say."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -35,6 +36,7 @@ from helpers.results.tables import (
     table2,
     write_csv,
 )
+from helpers.schemas import texts_hash
 
 TABLE1 = (
     "model,domain,mode,answering,protocol,seeds,n_type1,n_type2,type1,type1_low,type1_high,"
@@ -136,10 +138,66 @@ def test_rows_that_were_asked_other_questions_are_not_put_into_one_table(tmp_pat
     said = r"other\.jsonl: qwen2_vl answered data set bbb of domain 'butterfly', variant 'main', but .*one\.jsonl"
     with pytest.raises(ValueError, match=said):
         read_answers([one, other])
+    with pytest.raises(ValueError, match=said.replace("other", "other_kept").replace("one", "one_kept")):
+        read_retention(
+            [shutil.copy(one, tmp_path / "one_kept.jsonl"), shutil.copy(other, tmp_path / "other_kept.jsonl")]
+        )
     older = write_rows(tmp_path / "older.jsonl", answers("00", mode="hybrid"))
     another = write_rows(tmp_path / "another.jsonl", answers("00", variant="data.seed=1", dataset_hash="bbb"))
     read = read_answers([one, older, another])
     assert read["dataset_hash"].fillna("").tolist() == ["aaa"] * 2 + ["bbb"] * 2 + [""] * 2
+
+
+@pytest.mark.parametrize("different", [{"options": list("abce")}, {"answer": 2, "parsed": 2}])
+@pytest.mark.parametrize("named", [None, "aaa"])
+def test_older_rows_that_name_no_data_set_are_known_by_options_and_answer(tmp_path, different, named):
+    one = write_rows(tmp_path / "one.jsonl", answers("11", dataset_hash=named, mode="base"))
+    older = write_rows(tmp_path / "older.jsonl", answers("11", **different))
+    with pytest.raises(ValueError, match=r"older\.jsonl: .* answered question 'q0' of .*one\.jsonl with other options"):
+        read_answers([one, older])
+    of_variant_ = write_rows(tmp_path / "other.jsonl", answers("11", variant="data.distractors=x", **different))
+    assert len(read_answers([one, of_variant_])) == 4
+
+
+def test_trainings_on_other_texts_are_not_put_into_one_table(tmp_path):
+    one = resources_file(tmp_path / "one.json", texts_hash="aaa")
+    for number, other in enumerate(({"mode": "image_text"}, {"seed": 1}, {"model": "llava_next"})):
+        path = resources_file(tmp_path / f"{number}.json", texts_hash="bbb", **other)
+        with pytest.raises(ValueError, match=rf"{number}\.json: .* was trained on the texts bbb .*one\.json on aaa"):
+            read_resources([one, path], variant=None)
+    older = resources_file(tmp_path / "older.json", mode="hybrid")
+    variant = resources_file(tmp_path / "variant.json", variant="data.wordings_per_class=2", texts_hash="bbb")
+    domain = resources_file(tmp_path / "domain.json", domain="culture", texts_hash="bbb")
+    assert len(read_resources([one, older, variant, domain], variant=None)) == 4
+    assert "texts_hash" not in resources_table(read_resources([one]))
+
+
+def test_the_texts_of_a_data_set_are_known_by_their_words(tmp_path):
+    text = {"class_id": "a", "name": "A", "domain": "own", "appearance": "Red.", "background": "Old.", "wording": 0}
+    text |= {"writer": "own", "image": None}
+
+    def written(**different):
+        (tmp_path / "texts.jsonl").write_text(json.dumps(text | different) + "\n")
+        return texts_hash(tmp_path)
+
+    assert texts_hash(tmp_path) is None
+    same = written()
+    assert same == written(writer="offline") == written(domain="butterfly")
+    assert (
+        len({same, written(appearance="Blue."), written(background="New."), written(class_id="b"), written(name="B")})
+        == 5
+    )
+
+
+def test_questions_that_were_left_out_are_told_in_tables_and_when_they_are_read(tmp_path):
+    whole = write_rows(tmp_path / "a.jsonl", answers("10", domain="culture"))
+    lacking = write_rows(tmp_path / "b.jsonl", answers("1100", left_out=7))
+    with pytest.warns(UserWarning, match="domain butterfly: 7 questions are left out, as their images are missing"):
+        rows = read_answers([whole, lacking])
+    table = table1(rows)
+    assert table.set_index("domain")["left_out"].to_dict() == {"butterfly": 7, "culture": 0}
+    assert "left_out" not in table1(read_answers([whole]))
+    assert "left_out" in grid_table(rows, read_resources([]), read_retention([]), {})
 
 
 def test_a_column_that_no_row_fills_is_left_out_and_what_other_versions_wrote_is_passed_over(tmp_path):

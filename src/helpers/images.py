@@ -1,8 +1,9 @@
 """Open any image that a data set may hold as 8-bit RGB, or say clearly why that is impossible.
 
 Transparency is composited onto white (PIL alone would show the hidden colour, usually black), 16 bits are scaled to 8
-(PIL alone would clip everything above 255), and the camera's EXIF orientation is applied. Colour profiles are ignored:
-no model here was trained with them. Only the formats in `FORMATS` are tried: a data set comes from somebody else, and
+(PIL alone would clip everything above 255), and the camera's EXIF orientation is applied. Scanners and X-ray machines
+put 10, 12 or 14 bits of grey into files of 16: the largest value tells how many. Colour profiles are ignored: no model
+here was trained with them. Only the formats in `FORMATS` are tried: a data set comes from somebody else, and
 some of PIL's other readers start programs (PostScript).
 """
 
@@ -12,16 +13,19 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 NEAR = 4  # of 64 bits: copies that were scaled, recompressed or slightly edited differ in no more
 FLAT = 8  # grey levels: the hash of an image with less contrast means nothing
 MAX_PIXELS = 80_000_000  # five times the largest image of K-VISCUIT (16 million), and below PIL's own limit
 _ON_ITS_SIDE = range(5, 9)  # EXIF orientations that exchange width and height
-FORMATS = tuple("JPEG PNG WEBP GIF BMP TIFF PPM".split())  # by content, not by file name; only the first frame is read
+MAX_RATIO = 200  # of the longer side to the shorter: Qwen2-VL's processor refuses more, and nothing is left to see
+FORMATS = tuple("JPEG PNG WEBP GIF BMP TIFF PPM AVIF".split())  # by content; only the first frame is read
+SUFFIXES = tuple(".png .apng .jpg .jpeg .jpe .jfif .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .pnm .avif".split())
+_TIFF_MAX_SAMPLE, _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 281, 262, 0
 
 
 def open_image(path: str | Path, max_pixels: int | None = None) -> Image.Image:
@@ -31,7 +35,7 @@ def open_image(path: str | Path, max_pixels: int | None = None) -> Image.Image:
     """
     try:
         with _opened(path) as image:
-            return _within(_rgb(ImageOps.exif_transpose(image)), max_pixels)
+            return _within(_rgb(image), max_pixels)
     except Exception as error:
         raise _explained(path, error) from error
 
@@ -46,7 +50,9 @@ def _size_within(size: tuple[int, int], max_pixels: int | None) -> tuple[int, in
     if max_pixels is None or width * height <= max_pixels:
         return size
     scale = (max_pixels / (width * height)) ** 0.5
-    return max(1, int(width * scale)), max(1, int(height * scale))
+    width, height = max(1, int(width * scale)), max(1, int(height * scale))
+    most = MAX_RATIO * min(width, height)  # rounding the shorter side down makes a thin image thinner
+    return min(width, most), min(height, most)
 
 
 def shown_size(path: str | Path, max_pixels: int | None = None) -> tuple[int, int]:
@@ -71,6 +77,15 @@ def check_image_file(path: str | Path) -> tuple[int, int]:
         raise _explained(path, error) from error
 
 
+def is_image(path: str | Path) -> bool:
+    """Whether the file begins like one of the formats that are read, whatever it is called."""
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except Exception:  # PIL's decoders raise almost anything
+        return False
+
+
 def check_image_bytes(content: bytes, name: str) -> str:
     """Check an image that is not yet a file; returns its format, such as "JPEG". Errors call it ``name``."""
     try:
@@ -87,13 +102,15 @@ class _Found(NamedTuple):
 def _checked(source: str | Path | BytesIO) -> _Found:
     with _opened(source) as image:
         found = _Found(image.size, str(image.format))
-        image.getexif()
         image.draft(None, (1, 1))
-        image.load()
+        _load(image)
+        image.getexif()
+        if image.mode.startswith("I"):
+            _grey(image, image)
     return found
 
 
-def _opened(source: str | Path | BytesIO) -> Image.Image:
+def _opened(source: str | Path | BytesIO) -> ImageFile.ImageFile:
     """Reads only the header before the size is checked: a small file can declare an image that fills the memory."""
     image = Image.open(source, formats=FORMATS)
     width, height = image.size
@@ -102,8 +119,32 @@ def _opened(source: str | Path | BytesIO) -> Image.Image:
         raise Image.DecompressionBombError(f"{width}x{height} pixels")
     if image.mode == "F":
         image.close()
-        raise ValueError("its pixels are fractions, and nothing says which value is white; save it with 8 bits")
+        raise _UnusableError("its pixels are fractions, and nothing says which value is white; save it with 8 bits")
+    if max(width, height) > MAX_RATIO * min(width, height):
+        image.close()
+        raise _UnusableError(f"{width}x{height} pixels: one side is more than {MAX_RATIO} times the other; crop it")
     return image
+
+
+def _load(image: ImageFile.ImageFile) -> None:
+    """Decode. PIL keeps the upper 8 of 16 bits of colour; where 12 or fewer are used, hardly anything is left."""
+    deep = any(str(tile[3][0] if isinstance(tile[3], tuple) else tile[3]).endswith(_DEEP) for tile in image.tile)
+    image.load()
+    if deep and not image.mode.startswith("I") and max(high for _, high in _extrema(image)) < 16:
+        raise _UnusableError("its colours have 16 bits, of which only the lower 12 are used; save it with 8 bits")
+
+
+_DEEP = (";16B", ";16L", ";16N")
+
+
+def _extrema(image: Image.Image) -> list[tuple[int, int]]:
+    """The lowest and highest value of each colour, without transparency."""
+    found: Any = image.getextrema()
+    return list(found[: len(image.getbands()) - ("A" in image.getbands())]) if isinstance(found[0], tuple) else [found]
+
+
+class _UnusableError(ValueError):
+    """An image that could be decoded, but not shown rightly; the message says why, and what to do."""
 
 
 def _explained(path: str | Path, error: Exception) -> Exception:
@@ -112,16 +153,35 @@ def _explained(path: str | Path, error: Exception) -> Exception:
         return FileNotFoundError(f"{path} does not exist")
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return ValueError(f"{path}: too large ({error}); at most {MAX_PIXELS} pixels are allowed; scale it down first")
+    if isinstance(error, _UnusableError):
+        return ValueError(f"{path}: {error}")
     return ValueError(f"{path}: not a readable image ({type(error).__name__}: {error}); replace the file")
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(file: ImageFile.ImageFile) -> Image.Image:
+    _load(file)
+    image = ImageOps.exif_transpose(file)
     if image.mode.startswith("I"):  # grey of 16 bits: I;16 or, from some formats, I
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        image = _grey(image, file)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _grey(image: Image.Image, file: ImageFile.ImageFile) -> Image.Image:
+    """Grey of more than 8 bits as 8: of as many bits, an even number, as the file states or its largest value needs."""
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0:
+        raise _UnusableError(
+            "its pixels are negative numbers too, and nothing says which is black; save it with 8 bits"
+        )
+    tags = getattr(file, "tag_v2", {})
+    stated = tags.get(_TIFF_MAX_SAMPLE, 0)
+    largest = max(int(values.max()), int(stated[0] if isinstance(stated, tuple) else stated))
+    bits = max(8, largest.bit_length() + largest.bit_length() % 2)
+    grey = (values >> (bits - 8)).astype(np.uint8)
+    return Image.fromarray(255 - grey if tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO else grey)
 
 
 def contact_sheet(files: Sequence[str | Path], columns: int, side: int) -> Image.Image:
@@ -129,7 +189,10 @@ def contact_sheet(files: Sequence[str | Path], columns: int, side: int) -> Image
     rows = -(-len(files) // columns)
     sheet = Image.new("RGB", (columns * side, max(1, rows) * side), "white")
     for place, file in enumerate(files):
-        image = ImageOps.contain(open_image(file), (side - 4, side - 4), Image.Resampling.BICUBIC)
+        image = open_image(file)
+        scale = (side - 4) / max(image.size)
+        width, height = (max(1, round(length * scale)) for length in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
         sheet.paste(image, (place % columns * side + 2, place // columns * side + 2))
     return sheet
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from helpers.paths import MAIN
-from helpers.rows import NotNegative, RelativePath, Row, Text, read_rows, write_rows
+from helpers.rows import NotNegative, RelativePath, Row, Text, iterate_rows, read_rows, write_rows
 
 # The forms that models write marks in: <|im_end|>, <s>, <image>, <start_of_turn>, [INST], <<SYS>>
 _MARKS = re.compile(
@@ -240,6 +240,7 @@ class AnswerRow(Row):
     rotation_replies: list[str] | None = None
     letter_form: str | None = None
     alternative_parsed: int | None = None
+    left_out: NotNegative | None = None  # questions of the data set that were left out; None: none
 
     @model_validator(mode="after")
     def _right_if_the_answer(self) -> "AnswerRow":
@@ -255,7 +256,8 @@ class AnswerRow(Row):
 
 
 class ResourceRecord(Row):
-    """The cost of a training run: ``resources.json``. Further fields (phases, operations, hardware) are kept."""
+    """The cost of a training run: ``resources.json``. Further fields (phases, operations, hardware) are kept; of these,
+    ``texts_hash`` (see `texts_hash`) says what was trained on."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -277,6 +279,16 @@ def questions_hash(questions: Iterable[Question]) -> str:
     content = hashlib.sha256()
     for question in questions:
         content.update(question.model_dump_json().encode())
+    return content.hexdigest()[:12]
+
+
+def texts_hash(folder: str | Path) -> str | None:
+    """Twelve hex digits that identify the texts in a data set's ``texts.jsonl``; None without such a file."""
+    file, content = Path(folder) / "texts.jsonl", hashlib.sha256()
+    if not file.is_file():
+        return None
+    for text in iterate_rows(file, ClassText):
+        content.update("\0".join((text.class_id, text.name, text.appearance, text.background)).encode())
     return content.hexdigest()[:12]
 
 

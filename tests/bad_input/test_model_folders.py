@@ -212,3 +212,10 @@ def test_a_data_folder_that_is_not_there_is_told_before_anything_runs(path, refu
 def test_a_disk_without_room_is_told_before_anything_runs(gigabytes, refused, tmp_path):
     rule = "GB free, this profile asks for .* Free some space"
     refused(preflight.PreflightError, rule, preflight.check_room, tmp_path / "not" / "yet", gigabytes)
+
+
+@pytest.mark.parametrize("name", ["a {b}.csv", "{a}/b.csv", "a}.png"])
+def test_a_brace_in_a_path_is_refused_before_the_workflow_reads_it_as_a_blank(name, refused, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    refused(preflight.PreflightError, "has a brace in its path, .*; rename it", preflight.source_files, str(tmp_path))

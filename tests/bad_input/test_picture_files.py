@@ -50,7 +50,10 @@ UNREADABLE = {
     "half a TIFF": encoded("TIFF", size=(300, 300))[:500],
     "a PNG's header alone": encoded("PNG")[:33],
     "a PNG with a wrong sum": encoded("PNG").replace(b"IDAT", b"IDAU"),
-    "fractions": encoded("TIFF", "F"),
+}
+UNSHOWABLE = {
+    "fractions": (encoded("TIFF", "F"), r"its pixels are fractions, .*; save it with 8 bits"),
+    "a line": (encoded("PNG", size=(201, 1)), r"201x1 pixels: one side is more than 200 times the other; crop it"),
 }
 TOO_LARGE = {
     "a bomb": bomb(60_000, 60_000),
@@ -70,6 +73,15 @@ def test_a_picture_that_cannot_be_read_is_named_with_the_reason_and_the_remedy(r
     arguments = (content, "a.png") if read is check_image_bytes else (path,)
     message = refused(ValueError, rule, read, *arguments)
     assert name in TOO_LARGE or message.endswith("; replace the file")
+
+
+@pytest.mark.parametrize("name", UNSHOWABLE)
+@pytest.mark.parametrize("read", [open_image, check_image_file, check_image_bytes])
+def test_a_picture_that_could_not_be_shown_rightly_is_named_with_what_to_do(read, name, refused, tmp_path):
+    content, rule = UNSHOWABLE[name]
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    refused(ValueError, rf"a\.png: {rule}", read, *((content, "a.png") if read is check_image_bytes else (path,)))
 
 
 def test_what_is_no_file_is_told_apart(refused, tmp_path):

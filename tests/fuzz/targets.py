@@ -222,7 +222,7 @@ def words(data: bytes) -> None:
     try:
         _, options = butterfly_vqa.split_letter(text)
         assert len(options) == 4
-        assert butterfly_vqa.answer_of(text, options, 0) in range(4)
+        assert butterfly_vqa.answer_of(text, options, butterfly_vqa.Numbering()) in range(4)
     except ValueError as error:
         assert len(str(error)) < 50_000
 

@@ -59,7 +59,7 @@ class Settings(BaseModel):
         To Python, and so to pydantic, true equals 1: ``epochs: yes`` would train for one epoch.
         """
         kind = cls.model_fields[str(info.field_name)].annotation
-        value = _from_text(value, kind)
+        value = from_text(value, kind)
         given = value if isinstance(value, list) else [value]
         for old, new in RENAMED_VALUES.get(str(info.field_name), {}).items():
             if old in given:
@@ -112,7 +112,7 @@ def set_fields(kind: type[Settings], values: dict[str, Any], changes: Mapping[st
     for field, value in changes.items():
         inner = _group_at(kind, field)
         with suppress(ValueError):  # validation reports invalid JSON, together with its field
-            value = _from_text(value, inner)
+            value = from_text(value, inner)
         if inner is not None and isinstance(value, Mapping):
             set_fields(kind, values, {f"{field}.{name}": one for name, one in value.items()}, where)
         else:
@@ -150,7 +150,7 @@ def _is_number(kind: Any) -> bool:
     return kind in (int, float) or any(_is_number(part) for part in get_args(kind))
 
 
-def _from_text(value: Any, kind: Any) -> Any:
+def from_text(value: Any, kind: Any) -> Any:
     """Text parsed as a list, a group or None where the field takes one; a single number becomes a list of one.
 
     Raises ``ValueError`` for text that looks like JSON but is not.

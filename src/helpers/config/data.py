@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from helpers.config import Settings
 
+MissingImages = Literal["refuse", "leave_out"]
 Distractors = Literal["random", "look_alike"]
 FACTS_PER_CLASS = 5  # in the facts tables; each test image of a class asks for a different one
 
@@ -19,6 +20,10 @@ class DomainSettings(Settings):
     )
     training_images: str | None = Field(
         default=None, description="a folder of images for classes without one: <class>.jpg or <class>/*.jpg"
+    )
+    missing_images: MissingImages = Field(
+        default="refuse",
+        description="questions whose image is missing or unreadable: an error, or (K-VISCUIT) left out and counted",
     )
 
 

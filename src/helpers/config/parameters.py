@@ -8,13 +8,13 @@ refused: papermill alone only warns, and then runs for an hour with the default.
 
 import ast
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import pandas as pd
 
-from helpers.config import Settings, SettingsError, set_fields, validated
+from helpers.config import Settings, SettingsError, from_text, set_fields, validated
 from helpers.config.grids import key
 from helpers.config.profiles import Profile, load_profile
 from helpers.paths import MAIN, ROOT, STEPS, Layout, is_hub_id, resolve, resolve_output
@@ -26,12 +26,16 @@ class Parameters:
     """A notebook's parameters, created in the cell that follows them: ``given = Parameters(globals())``.
 
     Every declared parameter is an attribute. One that is still ``...`` is only available through `or_else`, `settings`
-    or a method that finds folders. Raises `SettingsError` for a name that the notebook does not declare.
+    or a method that finds folders. Where a list is declared, a single value counts as a list of one, and ``a,b`` or
+    JSON as a list; the notebook's own variables are set accordingly. Raises `SettingsError` for a name that the
+    notebook does not declare, and for a value that is not the list or mapping that it should be.
     """
 
-    def __init__(self, space: Mapping[str, Any]) -> None:
+    def __init__(self, space: dict[str, Any]) -> None:
         self._declared = list(space.get("__annotations__", {}))
-        self._values = {name: space[name] for name in self._declared if name in space}
+        kinds = space.get("__annotations__", {})
+        self._values = {name: _as_declared(name, space[name], kinds[name]) for name in self._declared if name in space}
+        space.update(self._values)
         self._shown: list[dict[str, Any]] = []
         self._differing: dict[str, Any] = {}
         self._profile: Profile | None = None
@@ -150,6 +154,14 @@ class Parameters:
             f"set {parameter} to its folder"
         )
 
+    def files(self, parameter: str, folder: Path, name: str) -> list[Path]:
+        """The files that the parameter lists or, if it is ``...``, every file of this name below the folder.
+
+        An empty list means no file, as from a run that has none; it never means every file.
+        """
+        named = self._values[parameter]
+        return sorted(folder.rglob(name)) if named is ... else [resolve(file) for file in named]
+
     # ---- checks ----------------------------------------------------------------------------------------------------
 
     def _refuse_unknown(self, history: Sequence[str]) -> None:
@@ -163,6 +175,21 @@ class Parameters:
             f"this notebook has no parameter {', '.join(unknown)}{said} It has {', '.join(self._declared)}. Set each "
             "by its own name, as in: papermill ... -p lora_rank 4"
         )
+
+
+def _as_declared(name: str, value: Any, kind: Any) -> Any:
+    """The value of a parameter that is declared as a list or a mapping, of which a command line gives the text."""
+    expected = get_origin(kind) or kind
+    if value is ... or expected not in (list, dict) or isinstance(value, expected):
+        return value
+    try:
+        found = list(value) if expected is list and isinstance(value, tuple) else from_text(value, kind)
+        if isinstance(found, expected):
+            return found
+        rule = "a list, such as a,b" if expected is list else 'a mapping, such as {"a": 1}'
+    except ValueError as error:
+        rule = f"what it looks like: it {error}"
+    raise SettingsError(f"parameter {name} is {value!r}; it must be {rule}. Correct it in the first cell or after -p")
 
 
 def _assigned(cell: str, declared: Sequence[str]) -> list[str]:

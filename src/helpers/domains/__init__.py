@@ -29,12 +29,18 @@ def data_source(name: str) -> DataSource:
     return SOURCES[name]
 
 
-def check_source(domain: str, source: str, path: str | Path | None) -> None:
-    """Raise ``ValueError`` for a source that is unknown or does not match the path or the domain's name.
+def check_source(domain: str, source: str, path: str | Path | None, missing_images: str = "refuse") -> None:
+    """Raise ``ValueError`` for a source that is unknown or does not match path, domain's name or ``missing_images``.
 
     Costs nothing, so it can be called before anything runs; only `open_domain` reads the path.
     """
     tables = data_source(source).tables
+    if missing_images != "refuse" and not (missing_images == "leave_out" and data_source(source).leaves_out):
+        able = ", ".join(name for name, found in SOURCES.items() if found.leaves_out)
+        raise ValueError(
+            f"missing_images is {missing_images!r} with source {source}: only {able} can leave questions out "
+            "(leave_out); otherwise write refuse, and correct or remove the images that are named"
+        )
     if not tables and path is None:
         raise ValueError(f"source {source} without a path: name the folder to read it from")
     if tables and path is not None:
@@ -43,14 +49,14 @@ def check_source(domain: str, source: str, path: str | Path | None) -> None:
         raise ValueError(f"domain is {domain!r}; the {source} domains are {', '.join(tables)}")
 
 
-def input_files(domain: str, source: str, path: str | None) -> list[str]:
+def input_files(domain: str, source: str, path: str | None, missing_images: str = "refuse") -> list[str]:
     """The files that a domain is read from, which the workflow watches; none for a data set on the hub.
 
     Raises `helpers.workflow.preflight.PreflightError` for a missing folder, and for anything that `check_source`
     refuses.
     """
     try:
-        check_source(domain, source, path)
+        check_source(domain, source, path, missing_images)
     except ValueError as error:
         raise preflight.PreflightError(f"domains.{domain}: {error}") from None
     if path is not None:
@@ -72,13 +78,18 @@ def open_domain(
     image_size: int,
     seed: int,
     distractors: str = "random",
+    missing_images: str = "refuse",
 ) -> Domain:
     """The named domain; ``limit_classes`` keeps only the first classes and their questions.
+
+    ``missing_images``: "refuse", or "leave_out" the questions about them (`Domain.left_out` counts).
 
     ``source_path`` is a folder, relative to the repository root, or a data set on the hub; None for a drawn domain.
     Raises ``ValueError`` for anything that `check_source` refuses, and whatever the readers raise.
     """
-    check_source(domain, source, source_path)
+    check_source(domain, source, source_path, missing_images)
     path = "" if source_path is None else source_path
-    request = DomainRequest(domain, path, limit_classes, images_per_class, image_size, seed, distractors)
+    request = DomainRequest(
+        domain, path, limit_classes, images_per_class, image_size, seed, distractors, missing_images
+    )
     return SOURCES[source].open(request)

@@ -24,7 +24,7 @@ from helpers.domains import butterfly_vqa, parquet_source
 from helpers.domains.butterfly_vqa import label_of
 from helpers.domains.drawn import DrawnClass, TableDomain, load_classes, questions_on
 from helpers.domains.interface import DataSource, DomainRequest, Origin
-from helpers.images import bring_image, check_image_file
+from helpers.images import SUFFIXES, bring_image, check_image_file
 from helpers.paths import DATA, is_hub_id, resolve
 from helpers.rows import check_image, read_csv_rows
 from helpers.schemas import Question
@@ -33,7 +33,6 @@ from helpers.workflow.provenance import sha256
 _DOMAIN = "butterfly"
 NAMES_FILE = DATA / "butterfly_names.csv"
 _FOLDERS = {"train": "train", "test": "test", "dev": "valid"}  # our name of a split, and the set's
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 LAYOUT = "train|valid|test/<CLASS NAME>/<n>.jpg"
 
 
@@ -204,7 +203,7 @@ def _choose(
 
 
 def _some(folder: Path | None, root: Path, count: int, rng: random.Random, taken: set[str]) -> list[Path]:
-    files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     rng.shuffle(files)
     found: list[Path] = []
     for file in files:

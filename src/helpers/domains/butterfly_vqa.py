@@ -7,9 +7,10 @@ answer is a letter, a number or the option itself. `helpers.domains.butterflies`
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,17 @@ class Columns:
         named = [self.image, self.question, *self.options, self.answer, self.type_, self.label]
         return [name for name in named if name is not None]
 
+    def of_answer(self) -> list[str]:
+        """Without the images, which are large."""
+        return [self.question, *self.options, self.answer]
+
 
 def find_columns(kinds: Mapping[str, str], place: str) -> Columns:
     """Assign the columns of `parquet_source.columns`. Raises ``ValueError`` if one is missing."""
+    called = ("image", "picture", "photo")
     images = [name for name, kind in kinds.items() if kind == "image"]
+    if not images and (encoded := _named(called, kinds, "text")):  # in base64
+        images = [encoded]
     question = _named(QUESTION, kinds, "text")
     answer = _named(ANSWER, kinds, "text", "number")
     parts = {"an image": images, "a question": question, "an answer": answer}
@@ -62,7 +70,7 @@ def find_columns(kinds: Mapping[str, str], place: str) -> Columns:
             f"{place}: no column for {' and '.join(missing)}; there are {there}. Rename the columns: a question is "
             f"called one of {', '.join(QUESTION)}; an answer is called one of {', '.join(ANSWER)}"
         )
-    image = _named(("image", "picture", "photo"), kinds, "image") or images[0]
+    image = _named(called, kinds, "image") or images[0]
     type_, label = _named(TYPE, kinds, "text", "number"), _named(CLASS, kinds, "text")
     return Columns(image, str(question), _option_columns(kinds), str(answer), type_, label)
 
@@ -91,7 +99,7 @@ def read(
     row that is not a valid question or has no readable image.
     """
     columns = find_columns(parquet_source.columns(files), str(files[0]))
-    reader = _Reader(columns, _first_number(files, columns), classes, known)
+    reader = _Reader(columns, _numbering(files, columns), classes, known)
     book = parquet_source.ImageBook(files, columns.image)
     questions, faults = [], []
     for place, values in parquet_source.iterate_parquet(files, columns.all()):
@@ -109,25 +117,50 @@ def read(
     return questions, book
 
 
-def _first_number(files: Sequence[Path], columns: Columns) -> int:
-    """Whether numbered answers count from 0 or from 1, which a single row cannot tell."""
-    values = {str(row[columns.answer]).strip() for _, row in parquet_source.iterate_parquet(files, [columns.answer])}
-    numbers = {int(value) for value in values if value.isdecimal()}
+@dataclass(frozen=True)
+class Numbering:
+    """How a column of answers numbers the options, which a single row cannot tell."""
+
+    first: int = 0  # the number of the first option
+    every: bool = False  # every answer is a place, even one that looks like an option, such as 2 among 1, 2, 3 and 4
+
+
+def _numbering(files: Sequence[Path], columns: Columns) -> Numbering:
+    """Whether numbered answers count from 0 or from 1, and whether all answers are places.
+
+    A column of integers from 0 to 4 holds places; so does one of such texts, unless each is one of its row's options.
+    """
+    values: set[Any] = set()
+    are_options = True
+    for _, row in parquet_source.iterate_parquet(files, columns.of_answer()):
+        values.add(row[columns.answer])
+        are_options = are_options and _is_option(row, columns)
+    are_options = are_options and any(isinstance(value, str) for value in values)
+    texts = {str(value).strip() for value in values}
+    numbers = {int(text) for text in texts if text.isdecimal()}
+    whole = len(numbers) == len(texts) and not are_options
     if not numbers or (numbers <= {0, 1, 2, 3} and 0 in numbers):
-        return 0
+        return Numbering(0, whole)
     if numbers <= {1, 2, 3, 4} and 4 in numbers:
-        return 1
-    if numbers <= {1, 2, 3}:
+        return Numbering(1, whole)
+    if numbers <= {1, 2, 3} and not are_options:
         raise ValueError(
             f"{files[0]}: answers are {sorted(numbers)}: is the first option 0 or 1? Write the letters A to D instead"
         )
-    return 0  # not indices but options, such as years
+    return Numbering()  # not indices but options, such as years
+
+
+def _is_option(row: Mapping[str, Any], columns: Columns) -> bool:
+    try:
+        return str(row[columns.answer]).strip() in options_of(row, columns)[1]
+    except ValueError:  # reported when the question is read
+        return False
 
 
 @dataclass(frozen=True)
 class _Reader:
     columns: Columns
-    first_number: int
+    numbering: Numbering
     classes: Mapping[str, DrawnClass]
     known: AbstractSet[str]
 
@@ -140,7 +173,7 @@ class _Reader:
     ) -> Question | None:
         row = parquet_source.where(files, place)
         text, options = options_of(values, self.columns)
-        answer = answer_of(values[self.columns.answer], options, self.first_number)
+        answer = answer_of(values[self.columns.answer], options, self.numbering)
         kind = self._type(values, options)
         label = self._label(values, options[answer] if kind == 1 else "")
         if label not in self.classes:
@@ -200,40 +233,86 @@ def options_of(values: Mapping[str, Any], columns: Columns) -> tuple[str, list[s
 
 def _one_column(value: Any) -> list[str]:
     if isinstance(value, list):
-        return [_without_letter(str(option), letter) for option, letter in zip(value, OPTION_LETTERS, strict=False)]
+        return _listed(value)
     text = str(value or "").strip()
     if text.startswith("["):
         try:
-            return _one_column(list(ast.literal_eval(text)))
+            found = list(ast.literal_eval(text))
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             raise ValueError(f"options {text[:200]!r} look like a list but are not one") from None
+        return _listed(found)
     return split_letter(text)[1]
 
 
-def _without_letter(option: str, letter: str) -> str:
-    return re.sub(rf"^\(?{letter}[).:]\s+", "", option.strip())
+def _listed(values: Sequence[Any]) -> list[str]:
+    """The four options of a list, without their letters if all four have one: "A. Lincoln" alone may be a name."""
+    if len(values) != len(OPTION_LETTERS) or None in values:
+        raise ValueError(f"the options are {str(list(values))[:200]}; there must be four")
+    options = [str(value).strip() for value in values]
+    marks = [re.match(rf"\(?{letter}[).:]\s+", option) for letter, option in zip(OPTION_LETTERS, options, strict=True)]
+    return [
+        option[mark.end() :] if all(marks) and mark else option for mark, option in zip(marks, options, strict=True)
+    ]
+
+
+_MOST_FOURS = 64  # a text with more is unclear anyway
+_MARK = re.compile(r"(?:^|(?<=[\s,;]))(\(?)([A-D])([).:])\s*", re.MULTILINE)
 
 
 def split_letter(text: str) -> tuple[str, list[str]]:
-    """The text before "A)", and the four texts after "A)", "B)", "C)" and "D)", searched for in this order.
+    """The text before "A)", and the four texts after "A)", "B)", "C)" and "D)".
 
-    "A.", "A:" and "(A)" work too. Raises ``ValueError`` if a letter is missing.
+    "A.", "A:" and "(A)" work too. The marks are four of one form, so that "Vitamin A: good? A) yes B) no ..." begins at
+    "A)"; of several such fours, those with most marks at the beginning of a line; of those, the last "A" before "B".
+    Raises ``ValueError`` if a letter is missing, or if it remains unclear which marks are meant.
     """
-    ends, begin = [], 0
+    found = list(_MARK.finditer(text))
+    fours = [four for form in dict.fromkeys((m[1], m[3]) for m in found) for four in _fours(found, form)]
+    fours = fours or list(_fours(found, None))
+    if not fours:
+        lacking = next((letter for letter in OPTION_LETTERS if letter not in {m[2] for m in found}), "after another")
+        raise ValueError(f"no option {lacking} in {text[:200]!r}; options are written A) ... B) ... C) ... D) ...")
+    most = max(_begin_lines(four, text) for four in fours)
+    best = [four for four in fours if _begin_lines(four, text) == most]
+    if len({tuple(mark.start() for mark in four[1:]) for four in best}) > 1:
+        raise ValueError(f"several marks could begin an option in {text[:200]!r}; give the options as a list")
+    marks = max(best, key=lambda four: four[0].start())
+    stops = [*(mark.start() for mark in marks[1:]), len(text)]
+    parts = (text[mark.end() : stop] for mark, stop in zip(marks, stops, strict=True))
+    return text[: marks[0].start()], [part.strip().rstrip(",;").strip() for part in parts]
+
+
+_Four = tuple[re.Match[str], ...]
+
+
+def _fours(found: Sequence[re.Match[str]], form: tuple[str, str] | None) -> Iterator[_Four]:
+    """Marks of A, B, C and D in this order, all of one form (None: of any, each the first after the one before)."""
+    if form is None:
+        chain: list[re.Match[str]] = []
+        for mark in found:
+            if len(chain) < len(OPTION_LETTERS) and mark[2] == OPTION_LETTERS[len(chain)]:
+                chain.append(mark)
+        if len(chain) == len(OPTION_LETTERS):
+            yield tuple(chain)
+        return
+    chains: list[_Four] = [()]
     for letter in OPTION_LETTERS:
-        mark = re.compile(rf"(?:^|(?<=[\s,;]))\(?{letter}[).:]\s*").search(text, begin)
-        if mark is None:
-            raise ValueError(f"no option {letter} in {text[:200]!r}; options are written A) ... B) ... C) ... D) ...")
-        ends.append(mark.span())
-        begin = mark.end()
-    stops = [*(start for start, _ in ends[1:]), len(text)]
-    parts = (text[end:stop] for (_, end), stop in zip(ends, stops, strict=True))
-    return text[: ends[0][0]], [part.strip().rstrip(",;").strip() for part in parts]
+        marks = [mark for mark in found if mark[2] == letter and (mark[1], mark[3]) == form]
+        longer = ((*c, mark) for c in chains for mark in marks if not c or mark.start() > c[-1].start())
+        chains = list(islice(longer, _MOST_FOURS))
+    yield from chains
 
 
-def answer_of(value: Any, options: Sequence[str], first_number: int) -> int:
+def _begin_lines(four: _Four, text: str) -> int:
+    return sum(mark.start() == 0 or text[mark.start() - 1] == "\n" for mark in four)
+
+
+def answer_of(value: Any, options: Sequence[str], numbering: Numbering) -> int:
     """The index of the right option, from 0. Raises ``ValueError`` for what is neither option, letter nor number."""
     text = str(value if value is not None else "").strip()
+    place = int(text) - numbering.first if text.isdecimal() else None
+    if numbering.every and place in range(len(options)):
+        return int(place or 0)
     same = [place for place, option in enumerate(options) if option.casefold() == text.casefold()]
     if len(same) == 1:
         return same[0]
@@ -241,8 +320,8 @@ def answer_of(value: Any, options: Sequence[str], first_number: int) -> int:
         return OPTION_LETTERS.index(match[1].upper())
     if match := re.match(r"\(?([A-D])[).:]\s", text):
         return OPTION_LETTERS.index(match[1])
-    if text.isdecimal() and 0 <= int(text) - first_number < 4:
-        return int(text) - first_number
+    if place in range(len(options)):
+        return int(place or 0)
     raise ValueError(
         f"answer {text!r} is none of the options {list(options)}, and neither a letter A to D nor an index"
     )

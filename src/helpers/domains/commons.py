@@ -30,7 +30,15 @@ from pydantic import BaseModel, Field, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from helpers.domains.parquet_source import suffix
-from helpers.images import NEAR, bring_image, check_image_bytes, check_image_file, is_near, perceptual_hash
+from helpers.images import (
+    NEAR,
+    SUFFIXES,
+    bring_image,
+    check_image_bytes,
+    check_image_file,
+    is_near,
+    perceptual_hash,
+)
 from helpers.paths import atomic_write, file_name, resolve
 from helpers.rows import read_csv_rows, write_csv_rows
 from helpers.schemas import ClassText, read_questions, read_texts
@@ -38,7 +46,6 @@ from helpers.workflow.http_dates import retry_after
 
 API = "https://commons.wikimedia.org/w/api.php"
 LICENCES = ("CC0", "PD", "CC BY", "CC BY-SA")  # free to use, to change and to pass on
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 ATTRIBUTION = "attribution.csv"
 TRAINING = "pictures/train"  # where a data set keeps them
 LARGEST_REPLY = 4 * 2**20  # bytes, from the API
@@ -76,7 +83,7 @@ def _by_name(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        files = [file for file in inside if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")]
+        files = [file for file in inside if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
         if files:
             found.setdefault(_plain(path.name if path.is_dir() else path.stem), []).extend(files)
     return found

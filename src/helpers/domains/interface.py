@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from helpers.rows import NotNegative, Row
 from helpers.schemas import ClassText, Question
 
 GENERIC_PROMPT = "generic"
@@ -34,6 +35,13 @@ class Subject:
     image: str | None = None  # its training image, relative to the domain's folder
     asked: tuple[tuple[str, str], ...] = ()  # (split, image) to write questions about
     prompt: str = GENERIC_PROMPT  # the file in data/prompts that requests its text
+
+
+class LeftOut(Row):
+    """Questions without a usable image that were left out, and those images."""
+
+    questions: NotNegative
+    images: list[str]
 
 
 class Domain(ABC):
@@ -71,6 +79,10 @@ class Domain(ABC):
         """What the base model knew before training, to measure what remains; empty if that is unknown."""
         return []
 
+    def left_out(self) -> LeftOut | None:
+        """What was left out because images are missing; None: nothing."""
+        return None
+
 
 @dataclass(frozen=True)
 class DomainRequest:
@@ -83,6 +95,7 @@ class DomainRequest:
     image_size: int
     seed: int
     distractors: str
+    missing_images: str = "refuse"  # or "leave_out"
 
 
 @dataclass(frozen=True)
@@ -101,3 +114,4 @@ class DataSource:
     origin: Origin
     tables: Mapping[str, Path] = field(default_factory=dict)  # by domain, for a source that reads no folder
     labels: Mapping[str, str] = field(default_factory=dict)  # by domain, in the order of tables and figures
+    leaves_out: bool = False  # whether questions with missing images can be left out

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ConfigDict
 
 from helpers.domains import parquet_source
-from helpers.domains.interface import DataSource, Domain, DomainRequest, Origin, Subject
+from helpers.domains.interface import DataSource, Domain, DomainRequest, LeftOut, Origin, Subject
 from helpers.images import bring_images, check_image_file
 from helpers.paths import resolve
 from helpers.rows import RelativePath, Row, Text, check_image, read_rows
@@ -65,7 +65,7 @@ class KViscuit:
     questions: list[Question]
     bring: Callable[[Iterable[str], Path], None] = field(repr=False)
     faults: dict[str, str] = field(default_factory=dict)  # image: why it cannot be read
-    left_out: int = 0  # questions about images in `faults`
+    left_out: int = 0  # questions about images in `faults`, of the chosen classes
 
     def keywords(self) -> list[str]:
         """The classes: the distinct answers to the type-1 questions, in file order."""
@@ -103,6 +103,10 @@ class KViscuitDomain(Domain):
     def questions(self) -> list[Question]:
         return self.data.questions
 
+    def left_out(self) -> LeftOut | None:
+        lacking = LeftOut(questions=self.data.left_out, images=list(self.data.faults))
+        return lacking if lacking.questions else None
+
     def class_info(self) -> list[Subject]:
         return [
             Subject(_DOMAIN, keyword, keyword, keyword, category, prompt="culture")
@@ -134,7 +138,7 @@ class KViscuitDomain(Domain):
 
 def open_kviscuit(request: DomainRequest) -> KViscuitDomain:
     """The questions of a folder or hub id, only those about the first ``limit_classes`` keywords."""
-    return KViscuitDomain(limited(load_kviscuit(request.path), request.limit_classes))
+    return KViscuitDomain(load_kviscuit(request.path, request.missing_images == "leave_out", request.limit_classes))
 
 
 KVISCUIT = DataSource(
@@ -145,31 +149,34 @@ KVISCUIT = DataSource(
         "other",
     ),
     labels={_DOMAIN: "K-Viscuit"},
+    leaves_out=True,
 )
 
 
-def load_kviscuit(source: str | Path, leave_out_faulty: bool = False) -> KViscuit:
+def load_kviscuit(source: str | Path, leave_out_faulty: bool = False, classes: int | None = None) -> KViscuit:
     """Read the annotations and check every image; ``source`` is a folder of either layout or a hub id.
 
-    Missing and unreadable images are an error that names all of them. With ``leave_out_faulty``, their questions are
-    left out instead; see ``faults`` and ``left_out``. Accuracies are then not comparable with published ones. Raises
-    ``ValueError``, naming file, line and field, for a malformed row; ``FileNotFoundError`` without annotations.
+    ``classes``: only the questions about the first keywords; None: all. Missing and unreadable images are an error that
+    names all of them. With ``leave_out_faulty``, their questions are left out instead; see ``faults`` and ``left_out``.
+    Accuracies are then not comparable with published ones. Raises ``ValueError``, naming file, line and field, for a
+    malformed row, and if no question is left; ``FileNotFoundError`` without annotations.
     """
     files = parquet_source.parquet_files(source, "test")
     data = _from_parquet(files) if files else _from_folder(resolve(source))
     if data.faults and not leave_out_faulty:
         listed = "\n".join(f"  {name}: {why}" for name, why in data.faults.items())
-        raise ValueError(f"{source}: {len(data.faults)} image(s) missing or unreadable:\n{listed}\nFetch them again")
-    kept = [question for question in data.questions if question.image not in data.faults]
-    return replace(data, questions=kept, left_out=len(data.questions) - len(kept))
-
-
-def limited(data: KViscuit, classes: int | None) -> KViscuit:
-    """Only the questions about the first ``classes`` keywords; None: all."""
-    if classes is None:
-        return data
-    kept = set(data.keywords()[:classes])
-    return replace(data, questions=[question for question in data.questions if question.class_id in kept])
+        raise ValueError(
+            f"{source}: {len(data.faults)} image(s) missing or unreadable:\n{listed}\nFetch them again, or leave their "
+            "questions out, which is counted and told: --set domains.NAME.missing_images=leave_out"
+        )
+    chosen = set(data.keywords()[:classes])
+    asked = [question for question in data.questions if question.class_id in chosen]
+    kept = [question for question in asked if question.image not in data.faults]
+    if not kept:
+        raise ValueError(f"{source}: no question is left, as {len(data.faults)} image(s) are missing; fetch them again")
+    lacking = {str(question.image) for question in asked} & set(data.faults)
+    faults = {name: why for name, why in data.faults.items() if name in lacking}
+    return replace(data, questions=kept, faults=faults, left_out=len(asked) - len(kept))
 
 
 def _from_folder(folder: Path) -> KViscuit:

@@ -25,13 +25,12 @@ from helpers.domains.own_rows import (
     OwnText,
 )
 from helpers.domains.spreadsheets import Cells, read_json_lines, read_table, table_bytes
-from helpers.images import check_image_file
+from helpers.images import SUFFIXES, check_image_file, is_image
 from helpers.schemas import OPTION_LETTERS, Question, chat_mark
 from helpers.workflow.provenance import sha256
 
 _IMAGES = "pictures"
 SPLITS = ("train", "test")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LARGEST_IMAGE = 100_000_000  # bytes
 MOST_CLASSES, SMALLEST_SIDE, LONGEST_PATH = 10_000, 8, 240  # rows, pixels, bytes
 _TEXT_COLUMNS = ("class_id", "look", "background")
@@ -202,8 +201,8 @@ def _images_in(folder: Path, own: OwnFolder) -> list[str]:
         name = path.relative_to(own.folder).as_posix()
         if path.is_dir():
             own.findings.problem(f"{name}/", None, "is a folder within a class's folder", "put its images one level up")
-        elif path.suffix.lower() not in _SUFFIXES:
-            remedy = f"images end in {', '.join(_SUFFIXES)}; convert it"
+        elif path.suffix.lower() not in SUFFIXES and not is_image(path):
+            remedy = f"images end in {', '.join(SUFFIXES)}; convert it"
             own.findings.note(name, None, "does not end like an image and is not used", remedy)
         elif "\\" in name or ":" in name:
             own.findings.problem(name, None, "has a backslash or a colon in its name", "rename it")

@@ -6,6 +6,8 @@ row. Here, each image is checked once and copied unchanged.
 Source: https://huggingface.co/docs/hub/datasets-image (an image is a struct of ``bytes`` and ``path``).
 """
 
+import base64
+import binascii
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ ROWS_AT_ONCE = 4  # each may hold an image of several megabytes
 MAX_IMAGE_BYTES = 64 * 2**20  # sixteen times the largest in K-VISCUIT
 MAX_GROUP_BYTES = 8 * 2**30  # per row group, unpacked; a small file can unpack to far more than fits into memory
 NO_BYTES = "the image has no bytes; fetch a copy of the data set that contains its images"
-_SUFFIXES = {"JPEG": ".jpg"}  # other formats: the format's name
+_SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg"}  # other formats: the format's name
 
 
 class Place(NamedTuple):
@@ -100,8 +102,8 @@ def _kind(type_: Any) -> str:
         return "text"
     if types.is_integer(type_):
         return "number"
-    if (types.is_list(type_) or types.is_large_list(type_)) and _kind(type_.value_type) == "text":
-        return "texts"
+    if types.is_list(type_) or types.is_large_list(type_):
+        return {"text": "texts", "image": "image"}.get(_kind(type_.value_type), str(type_))
     return str(type_)
 
 
@@ -183,10 +185,11 @@ class ImageBook:
 
         Problems with the image go to ``faults``. Raises ``ValueError`` for two different images with the same name.
         """
-        content = image_bytes(value)
-        if content is None:
+        try:
+            content = image_bytes(value, where(self.files, place))
+        except ValueError as error:
             if name not in self.places:
-                self.faults.setdefault(name, f"{where(self.files, place)}: {NO_BYTES}")
+                self.faults.setdefault(name, str(error))
             return
         if self.hashes.setdefault(name, digest(content)) != digest(content):
             raise ValueError(f"{where(self.files, place)}: {name!r} is not the same image as in an earlier row")
@@ -206,9 +209,7 @@ class ImageBook:
 
         An image that occurred before keeps its name. Raises ``ValueError`` for an unusable image.
         """
-        content = image_bytes(value)
-        if content is None:
-            raise ValueError(f"{where(self.files, place)}: {NO_BYTES}")
+        content = image_bytes(value, where(self.files, place))
         known = digest(content)
         if known not in self._names:
             ending = suffix(image_format(content, where(self.files, place)))
@@ -222,15 +223,39 @@ class ImageBook:
         for place, row in iterate_parquet(self.files, [self.column]):
             if place in wanted:
                 with atomic_write(folder / wanted[place]) as temporary:
-                    temporary.write_bytes(image_bytes(row[self.column]) or b"")
+                    temporary.write_bytes(image_bytes(row[self.column], where(self.files, place)))
 
 
-def image_bytes(value: Any) -> bytes | None:
-    """An image's bytes, from a struct or directly; None if there are none. A path in the struct is useless: it belongs
-    to the machine that made the data set.
+def image_bytes(value: Any, where: str) -> bytes:
+    """An image's bytes: from a struct, directly, in base64 (also as a ``data:`` address), or from a list of one image.
+
+    A path is useless: it belongs to the machine that made the data set. Raises ``ValueError``, which begins with
+    ``where``, if there are no bytes, or more than one image.
     """
+    if isinstance(value, list):
+        if len(value) > 1:
+            raise ValueError(f"{where}: the row has {len(value)} images, and a question is about one; keep one per row")
+        value = value[0] if value else None
     content = value.get("bytes") if isinstance(value, dict) else value
-    return content or None
+    if isinstance(content, str) and content:
+        return _from_base64(content, where)
+    if not content:
+        raise ValueError(f"{where}: {NO_BYTES}")
+    if isinstance(content, bytes):
+        return content
+    raise ValueError(f"{where}: the image is a value of type {type(content).__name__}; {NO_BYTES.partition('; ')[2]}")
+
+
+def _from_base64(text: str, where: str) -> bytes:
+    head, comma, rest = text.partition(",")
+    given = rest if comma and head.startswith("data:image/") and head.endswith(";base64") else text
+    try:
+        return base64.b64decode("".join(given.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(
+            f"{where}: the image is the text {text[:60]!r}, which is not base64. A path or an address does not do: "
+            f"{NO_BYTES.partition('; ')[2]}"
+        ) from None
 
 
 def digest(content: bytes) -> str:

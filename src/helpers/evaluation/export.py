@@ -9,6 +9,10 @@ answer, category, image in base64. Put it into its data folder; an unknown name 
 lmms-eval (github.com/EvolvingLMMs-Lab/lmms-eval, docs/task_guide.md) reads a task: a YAML, its functions, and rows.
 lm-evaluation-harness (github.com/EleutherAI/lm-evaluation-harness, docs/new_task_guide.md) reads a very similar task,
 for its runner ``hf-multimodal``: ``lm_eval run --include_path OUT_DIR --tasks NAME --apply_chat_template``.
+
+Both kinds of reader guess types. VLMEvalKit's ``pandas.read_csv`` takes "None" for a missing value and 007 for 7, in
+quotes too, so such a text gets a no-break space at its end (`KEPT`). The JSON reader behind the other two takes
+2020-01-01 for a time; their rows are a parquet file, which states its types.
 """
 
 import argparse
@@ -16,7 +20,7 @@ import base64
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +32,18 @@ from helpers.schemas import LETTER_TOKENS, OPTION_LETTERS, Question, read_questi
 TSV_COLUMNS = (
     *("index", "question", *OPTION_LETTERS, "answer", "category", "split", "question_id", "question_type", "image"),
 )
-MISSING = ("", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "<NA>", "-nan", "-NaN")
+KEPT = "\u00a0"  # after a text, it keeps pandas from reading a number, a truth value or a missing value
 
 
 def write_vlmevalkit(path: str | Path, questions: Sequence[Question], folder: str | Path) -> Path:
     """One row per question. An image is written once; later rows give the index of the row that has it.
 
-    Raises ``ValueError`` for a question without an image, which the tool would skip, and for an option such as "None",
-    which it would read as missing.
+    A text that pandas would change ends in `KEPT`; of options, all four do, so that none stands out. Raises
+    ``ValueError`` for a question without an image, which the tool would skip.
     """
     for question in questions:
-        _check(question)
+        if question.image is None:
+            raise ValueError(f"question {question.question_id!r} has no image; the tool skips such rows: leave it out")
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, TSV_COLUMNS, dialect="excel-tab")
         writer.writeheader()
@@ -46,28 +51,33 @@ def write_vlmevalkit(path: str | Path, questions: Sequence[Question], folder: st
     return Path(path)
 
 
-def _check(question: Question) -> None:
-    if question.image is None:
-        raise ValueError(f"question {question.question_id!r} has no image; the tool skips such rows: leave it out")
-    if missing := [option for option in question.options if option in MISSING]:
-        raise ValueError(
-            f"question {question.question_id!r}: option {missing[0]!r} would be read as no option; reword it"
-        )
+def _changed_by_pandas(texts: Collection[str]) -> set[str]:
+    """The texts that pandas reads as something else, each in a column of its own."""
+    import pandas as pd
+
+    written = list(texts)
+    row = io.StringIO()
+    csv.writer(row, dialect="excel-tab").writerows([range(len(written)), written])
+    row.seek(0)
+    read = pd.read_csv(row, sep="\t").iloc[0].tolist() if written else []
+    return {text for text, found in zip(written, read, strict=True) if not isinstance(found, str) or found != text}
 
 
 def _tsv_rows(questions: Sequence[Question], folder: Path) -> Iterator[dict[str, Any]]:
+    texts = {text for q in questions for text in (q.question, q.category, q.question_id, *q.options)}
+    changed = _changed_by_pandas(texts)
     first: dict[str, int] = {}
     for index, question in enumerate(questions):
         image = str(question.image)
         known = first.setdefault(image, index)
+        end = KEPT if changed & set(question.options) else ""
+        named = {name: str(getattr(question, name)) for name in ("question", "category", "question_id")}
         yield {
             "index": index,
-            "question": question.question,
-            **dict(zip(OPTION_LETTERS, question.options, strict=True)),
+            **{name: text + KEPT * (text in changed) for name, text in named.items()},
+            **{letter: option + end for letter, option in zip(OPTION_LETTERS, question.options, strict=True)},
             "answer": OPTION_LETTERS[question.answer],
-            "category": question.category,
             "split": question.split,
-            "question_id": question.question_id,
             "question_type": question.question_type,
             "image": known if known < index else base64.b64encode(_png(folder / image)).decode("ascii"),
         }
@@ -103,7 +113,7 @@ def _write_task(
     to_text: str,
     prompts: str,
 ) -> Path:
-    """Write ``<task>.yaml``, ``utils.py``, ``questions.jsonl`` and the images; returns the YAML's path.
+    """Write ``<task>.yaml``, ``utils.py``, ``questions.parquet`` and the images; returns the YAML's path.
 
     Prompts and the reading of replies follow the protocol ``letter``; ``prompts`` is as in the setting
     evaluation.prompts. The YAML holds absolute paths, as the tools require: export again on the machine that uses it.
@@ -113,12 +123,12 @@ def _write_task(
     names = {p: f"images/{i:05}.png" for i, p in enumerate(dict.fromkeys(q.image for q in questions if q.image))}
     for image, name in names.items():
         (folder / name).write_bytes(_png(Path(source) / image))
-    with atomic_write(folder / "questions.jsonl") as temporary, temporary.open("w", encoding="utf-8") as file:
-        for question in questions:
-            file.write(json.dumps(_task_row(question, names, asking), ensure_ascii=False) + "\n")
+    _write_parquet(folder / "questions.parquet", [_task_row(question, names, asking) for question in questions])
     (folder / "utils.py").write_text(FUNCTIONS + to_text, encoding="utf-8")
     path = folder / f"{task}.yaml"
-    filled = form.format(task=json.dumps(task), rows=json.dumps(str(folder / "questions.jsonl")), tokens=LETTER_TOKENS)
+    filled = form.format(
+        task=json.dumps(task), rows=json.dumps(str(folder / "questions.parquet")), tokens=LETTER_TOKENS
+    )
     path.write_text(filled, encoding="utf-8")
     return path
 
@@ -129,8 +139,20 @@ def _task_row(question: Question, names: dict[str, str], asking: EvaluationPromp
     return {**kept, "answer": OPTION_LETTERS[question.answer], "image": names.get(question.image or "")}
 
 
+def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    """With its types stated: a file without a row, or with no image at all, has them too."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    kinds = {"question_type": pa.int64(), "options": pa.list_(pa.string())}
+    names = ("question_id", "question_type", "category", "question", "options", "prompt", "answer", "image")
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in names])
+    with atomic_write(path) as temporary:
+        parquet.write_table(pa.Table.from_pylist(rows, schema), temporary)
+
+
 TASK = """task: {task}
-dataset_path: json
+dataset_path: parquet
 dataset_kwargs:
   data_files:
     test: {rows}

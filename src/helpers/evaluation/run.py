@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from helpers.config.evaluation import Evaluation
 from helpers.config.prompts import evaluation_prompts
+from helpers.datasets.left_out import count_left_out
 from helpers.evaluation.descriptions import Descriptions
 from helpers.evaluation.reader import Reader
 from helpers.evaluation.strategies import Exam, ReadAnswer, impossible, own_words, protocol_rows
@@ -84,7 +85,7 @@ def answer_rows(
         questions, Path(folder), settings.max_pixels, appearances or {}, settings.guidance, settings.circular, asking
     )
     untuned = Descriptions() if untuned is None else untuned
-    asked = questions_hash(questions)
+    of_data = {"dataset_hash": questions_hash(questions), "left_out": count_left_out(folder)}
     rows: list[ReadAnswer] = []
     timings: dict[str, Timing] = {}
     for image in images:
@@ -101,7 +102,7 @@ def answer_rows(
                     "questions": len(found),
                     "new_tokens": sum(row["new_tokens"] for row in found),
                 }
-                rows.extend({**run, "dataset_hash": asked, **row} for row in found)
+                rows.extend({**run, **of_data, **row} for row in found)
     return Answers(rows, timings)
 
 

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.images import open_image
+from helpers.schemas import questions_hash, read_questions
 
 WIDTH, CARD_HEIGHT = 7.0, 1.25  # inches: the whole figure, one card
 RIGHT, WRONG, OTHER = "#009E73", "#D55E00", "#D9D9D9"  # the chosen option if it is right or wrong; the other options
@@ -55,8 +56,9 @@ def answer_cards(rows: pd.DataFrame, folder: Path, questions: list[str], by: str
     A bar is the option's share, given that one of the four is right (softmax of the scores; not calibrated). The right
     option is bold. The bar of the chosen option is green if it is right and red if it is wrong. Without scores, the
     chosen option gets the whole share. The rows' image paths are relative to ``folder``. Raises ``ValueError`` if the
-    rows hold none of the questions.
+    rows hold none of the questions, or answered another data set than the folder's.
     """
+    check_data_set(rows, folder)
     shown = rows[rows["question_id"].isin(questions)]
     if shown.empty:
         raise ValueError("no answers to show: the rows have none of these questions")
@@ -79,6 +81,24 @@ def answer_cards(rows: pd.DataFrame, folder: Path, questions: list[str], by: str
         if image and (folder / image).is_file():
             axes[0][0].imshow(open_image(folder / image), interpolation="nearest")
     return figure
+
+
+def check_data_set(rows: pd.DataFrame, folder: Path) -> None:
+    """Raise ``ValueError`` if answers are to another data set than the one in the folder: its images are not theirs.
+
+    Older answers do not name their data set, and a folder without questions is none.
+    """
+    file = folder / "questions.jsonl"
+    answered = set(rows["dataset_hash"].dropna()) if "dataset_hash" in rows else set()
+    if not answered or not file.is_file():
+        return
+    questions = read_questions(file)
+    there = {questions_hash(q for q in questions if q.split == split) for split in ("test", "dev")}
+    if answered - there:
+        raise ValueError(
+            f"the answers are to data set {', '.join(sorted(answered - there))}, and {folder} holds another one: run "
+            "04 again on it, or bring the former data set back"
+        )
 
 
 def displayed(figure: Figure) -> Image:

@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from helpers.paths import MAIN
-from helpers.results.answer_cards import option_shares
+from helpers.paths import MAIN, Layout
+from helpers.results.answer_cards import check_data_set, option_shares
 from helpers.results.tables.answers import of_protocol, of_variant, read_answers
 from helpers.results.tables.files import find
 from helpers.schemas import Question, read_questions
@@ -68,7 +68,7 @@ def galleries(run: Path) -> list[Gallery]:
         return []
     rows = of_protocol(of_variant(read_answers(files)))
     rows = rows[(rows["image"] == "with") & rows["mode"].isin(_MODES)]
-    found, asked_in = [], {domain: _questions(run, str(domain)) for domain in rows["domain"].unique()}
+    found, asked_in = [], {domain: _questions(run, str(domain), group) for domain, group in rows.groupby("domain")}
     for (model, domain), group in rows.groupby(["model", "domain"], sort=False):
         chosen = choose_examples(group, TYPE1, TYPE2, seed=0)
         training_seed = int(group.loc[group["mode"] != "base", "seed"].min()) if (group["mode"] != "base").any() else 0
@@ -95,10 +95,15 @@ def data_address(image: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
 
 
-def _questions(run: Path, domain: str) -> dict[str, tuple[Question, Path]]:
-    """Every question of a domain by its id, with the folder that its image path is relative to."""
-    files = find(run / "datasets" / domain, "questions.jsonl")
-    return {question.question_id: (question, file.parent) for file in files for question in read_questions(file)}
+def _questions(run: Path, domain: str, rows: pd.DataFrame) -> dict[str, tuple[Question, Path]]:
+    """The questions of a domain by id, with the folder that image paths are relative to; empty without its data set.
+
+    Raises ``ValueError`` if the rows answered another one.
+    """
+    folder = Layout(run).folder("dataset", domain=domain, variant=MAIN)
+    check_data_set(rows, folder)
+    file = folder / "questions.jsonl"
+    return {question.question_id: (question, folder) for question in read_questions(file)} if file.is_file() else {}
 
 
 def _card(rows: pd.DataFrame, asked: tuple[Question, Path] | None) -> Card:

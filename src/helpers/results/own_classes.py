@@ -3,25 +3,29 @@
     python -m helpers.results.own_classes validate FOLDER   check the folder; what would run, and what it could show
                                                             (--profile NAME: with the models of that profile)
     python -m helpers.results.own_classes settings FOLDER   the settings of a run on the folder, one KEY=VALUE per line
-    python -m helpers.results.own_classes verdict RUN_DIR   the verdict, from the answers of a finished run
+    python -m helpers.results.own_classes verdict RUN_DIR   the verdict, from the answers of the run's notebook 09
     python -m helpers.results.own_classes example FOLDER    make the worked example of data/own/example again
 
-Exit status: 0 if all is well, otherwise 1. Paths are relative to the repository root.
+Exit status: 0 if all is well, otherwise 1. A relative folder starts where the command is given or, if nothing is there,
+at the repository root.
 """
 
 import argparse
 import json
+import shlex
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from helpers.config import from_text
 from helpers.config.profiles import Profile, load_profile, parse_overrides
 from helpers.domains.own import OwnDomain
 from helpers.domains.own_folder import half_width, read_folder
 from helpers.domains.own_rows import CLASSES, OwnFolder
-from helpers.paths import resolve
+from helpers.paths import ROOT, Layout, resolve, resolve_output
+from helpers.workflow.provenance import MANIFEST_SUFFIX
 
 if TYPE_CHECKING:
     from helpers.models.limits import Limits
@@ -32,7 +36,7 @@ def validate(folder: str | Path, profile: Profile | None = None) -> tuple[bool, 
     profile = profile or load_profile("own")
     unknown, limits = _limits(profile)
     tokens = sorted({token for known in limits.values() for token in known.tokens})
-    own = read_folder(resolve(folder), tokens=tokens)
+    own = read_folder(_found(folder), tokens=tokens)
     if not own.findings.problems:
         _check_lengths(own, profile, limits)
     lines = [f"NOTE    {note}" for note in (*unknown, *own.findings.notes)]
@@ -76,7 +80,7 @@ def _check_lengths(own: OwnFolder, profile: Profile, limits: "Mapping[str, Limit
         rows.setdefault(thing.class_id, [(CLASSES, thing.row)])
     texts = _everything(own).offline_texts(1)
     told: set[tuple[str, int]] = set()
-    for mode in _modes(own):
+    for mode in ["text_only", *_image_modes(own)[:1]]:
         faulty: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)  # by file and row: by model
         for model, known in limits.items():
             for sample, fault in known.faults(build_samples(texts, mode, profile.build), own.folder):
@@ -89,37 +93,87 @@ def _check_lengths(own: OwnFolder, profile: Profile, limits: "Mapping[str, Limit
         told |= faulty.keys()
 
 
-def settings(folder: str | Path) -> dict[str, object]:
-    """The settings of a run on the folder: its path, and the modes that its images allow."""
-    own = read_folder(resolve(folder))
+def settings(folder: str | Path, asked: Mapping[str, Any] | None = None) -> dict[str, object]:
+    """The settings of a run on the folder: its path, and the modes that its images allow unless ``asked`` names some.
+
+    Raises ``ValueError`` for a folder with problems, and if ``asked`` (the user's own settings) contradicts it.
+    """
+    own, asked = read_folder(_found(folder)), asked or {}
     if own.findings.problems:
         raise ValueError(
             f"{folder} has {len(own.findings.problems)} problem(s); `./run_all.sh own validate FOLDER` lists them"
         )
-    return {"domains.own.path": str(Path(folder)), "modes": _modes(own)}
+    path = own.folder.resolve()
+    shown = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
+    if other := next((name for name in ("domains", "domains.own", "domains.own.path") if name in asked), None):
+        raise ValueError(f"--set {other}=... names another folder than {shown}; leave it out: `own FOLDER` says which")
+    if "modes" not in asked:
+        return {"domains.own.path": shown, "modes": ["text_only", *_image_modes(own)[:1]]}
+    if lacking := sorted({"image_text", "hybrid"} & set(_listed_modes(asked["modes"])) - set(_image_modes(own))):
+        without = [thing.class_id for thing in own.classes if not thing.train]
+        raise ValueError(
+            f"--set modes={asked['modes']}: {lacking[0]} needs a training image of every class, and {_listed(without)} "
+            "has none. Add them, or leave that mode out"
+        )
+    return {"domains.own.path": shown}
 
 
-def _modes(own: OwnFolder) -> list[str]:
-    return ["text_only", *(["image_text"] if own.trains_on_images() else [])]
+def _found(folder: str | Path) -> Path:
+    """The folder that is meant: from where the command is given or, if nothing is there, from the root."""
+    here = Path(folder).expanduser().absolute()
+    return here if here.exists() else resolve(folder)
 
 
-def verdict(run_dir: str | Path, margin: float, protocol: str | None = None) -> str:
-    """The verdict on a run in words, and its table. Raises ``ValueError`` or ``FileNotFoundError`` without answers."""
+def _image_modes(own: OwnFolder) -> list[str]:
+    return ["image_text", "hybrid"] if own.trains_on_images() else []
+
+
+def _listed_modes(value: Any) -> list[str]:
+    found = from_text(value, list[str])
+    return list(map(str, found)) if isinstance(found, list) else []
+
+
+def verdict(run_dir: str | Path, margin: float, protocol: str | None = None, folder: str | Path | None = None) -> str:
+    """The verdict on a run in words, and its table. Raises ``ValueError`` or ``FileNotFoundError`` without answers.
+
+    The answers are those that the run's notebook 09 was given: others may be left from earlier settings. A run made by
+    hand has no record of them; then all count. ``folder``: that of the classes, if the run must be of no other.
+    """
     from helpers.results.figures.style import use_displays, with_displays
     from helpers.results.tables import find, read_answers, read_resources
     from helpers.results.verdict import in_words, verdict_table, verdicts
 
     run = resolve(run_dir)
-    files = find(run / "evaluation", "answers.jsonl")
+    _check_folder(run, folder)
+    given = _recorded(Layout(run).executed("own_classes").with_suffix(MANIFEST_SUFFIX))
+    files = given.get("answer_files") or find(run / "evaluation", "answers.jsonl")
     if not files:
         raise FileNotFoundError(f"no answers.jsonl below {run_dir}/evaluation; run `./run_all.sh own FOLDER` first")
-    answers = read_answers(files)
-    resources = read_resources(find(run / "training", "resources.json"))
+    answers = read_answers(map(resolve, files))
+    measured = given.get("resource_files") or find(run / "training", "resources.json")
+    resources = read_resources(map(resolve, measured))
     use_displays({}, run)
     table = with_displays(verdict_table(answers, resources, protocol))
     words = in_words(verdicts(answers, margin, protocol))
     shown = table.drop(columns="seeds").to_string(index=False, na_rep="-")
     return f"{words}\n\nIn percent and points; text_above: how far text-only training is above that line.\n{shown}"
+
+
+def _recorded(manifest: Path) -> dict[str, Any]:
+    """The parameters of the run that a manifest records; empty if there is none."""
+    found = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    return dict(found.get("parameters", {}))
+
+
+def _check_folder(run: Path, folder: str | Path | None) -> None:
+    """Two folders share a run if it was given a name (``--name``): the later one's answers are not the other's."""
+    for manifest in sorted((run / "data").glob("*/*/manifest.json")) if folder is not None else ():
+        read = _recorded(manifest).get("source_path")
+        if read and resolve(read) != _found(str(folder)).resolve():
+            raise ValueError(
+                f"{run.name} holds the results of {read}, not of {folder}; run `./run_all.sh own FOLDER` again, or "
+                "give each folder its own --name"
+            )
 
 
 # ---- the report of validate ------------------------------------------------------------------------------------------
@@ -161,7 +215,7 @@ def _what_would_run(own: OwnFolder, folder: str) -> Iterator[str]:
     else:
         lacking = [thing.class_id for thing in own.classes if not thing.train]
         yield f"would run: untuned, text only. Not image and text: no training image of {_listed(lacking)}"
-    yield f"to run it: ./run_all.sh own {folder}"
+    yield f"to run it: ./run_all.sh own {shlex.quote(folder)}"
 
 
 def _what_it_tells(own: OwnFolder) -> Iterator[str]:
@@ -190,17 +244,18 @@ def main(arguments: list[str] | None = None) -> int:
     given = _options(arguments)
     try:
         if given.word == "validate":
-            good, said = validate(given.folder, load_profile(given.profile, parse_overrides(given.changes)))
+            good, said = validate(given.folder, load_profile(given.profile, parse_overrides(given.set)))
             print(said)
             return 0 if good else 1
         if given.word == "settings":
-            print("\n".join(f"{key}={json.dumps(value)}" for key, value in settings(given.folder).items()))
+            found = settings(given.folder, parse_overrides(given.set))
+            print("\n".join(f"{key}={json.dumps(value)}" for key, value in found.items()))
         elif given.word == "verdict":
-            print(verdict(given.run_dir, given.margin, given.protocol))
+            print(verdict(given.run_dir, given.margin, given.protocol, given.folder))
         else:
             from helpers.domains.own_example import make_example
 
-            print(f"{make_example(resolve(given.folder))} made")
+            print(f"{make_example(resolve_output(given.folder))} made")
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -221,12 +276,14 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         parsers[word] = words.add_parser(word, help=text)
         parsers[word].add_argument("folder")
     parsers["validate"].add_argument("--profile", default="own", help="whose models would run (default: %(default)s)")
-    parsers["validate"].add_argument("--set", dest="changes", default="", help="its changed settings, as of run_all.sh")
+    for word in ("validate", "settings"):
+        parsers[word].add_argument("--set", default="", help="settings of your own, as KEY=VALUE KEY=VALUE")
     asked = words.add_parser("verdict", help="read a finished run")
     asked.add_argument("run_dir")
     asked.add_argument(
         "--margin", type=float, default=10.0, help="points that text may be behind images (default: %(default)s)"
     )
+    asked.add_argument("--folder", help="refuse a run on any other folder of classes")
     asked.add_argument("--protocol", help="default: the one that the tables report")
     return parser.parse_args(arguments)
 

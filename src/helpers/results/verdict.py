@@ -199,7 +199,15 @@ def verdicts(answers: pd.DataFrame, margin: float = MARGIN, protocol: str | None
 
 
 def counted_answers(answers: pd.DataFrame, protocol: str | None = None) -> pd.DataFrame:
-    """The rows that count: image shown, no variant, one protocol, and one prompting strategy per mode."""
+    """The rows that count: image shown, no variant, one protocol, and one prompting strategy per mode.
+
+    Raises ``ValueError`` for answers about more than one domain.
+    """
+    if "domain" in answers and (domains := sorted(answers["domain"].unique()))[1:]:
+        raise ValueError(
+            f"the answers are about the domains {', '.join(domains)}, and a verdict is about one: name the answer "
+            "files of one (answer_files in notebook 09)"
+        )
     rows = of_protocol(of_variant(answers[answers["image"] == "with"]), protocol)
     keys = ["model", "question_type", "mode"]
     parts = [group[group["answering"] == _way(mode, group)] for (_, _, mode), group in rows.groupby(keys, sort=False)]

@@ -7,9 +7,10 @@
             save()
     record = meter.record(of="train")
 
-Energy comes from codecarbon (offline: no network, nothing written). On most machines it is an estimate; its basis is
-recorded with it. Read `Meter` before comparing numbers from two machines. `helpers.training.flops` counts the work that
-was done. `benchmarks/bench_meter.py` measures the cost of the measurement itself.
+Energy comes from codecarbon (offline: no network, nothing written, the user's own settings of it not read). On most
+machines it is an estimate; its basis is recorded with it. Read `Meter` before comparing numbers from two machines.
+`helpers.training.flops` counts the work that was done. `benchmarks/bench_meter.py` measures the cost of the measurement
+itself.
 """
 
 import logging
@@ -409,15 +410,21 @@ def _start_tracker(country: str) -> Any:
     if country not in DataSource().get_global_energy_mix_data():
         raise ValueError(f"country is {country!r}; it must be an ISO code of three letters, such as 'KOR'")
     logging.getLogger("codecarbon").setLevel(logging.ERROR)  # `log_level` below is too late for the first messages
-    tracker = OfflineEmissionsTracker(
-        country_iso_code=country,
-        output_methods=[],  # no file, no server
-        emissions_endpoint=None,
-        measure_power_secs=1_000_000,  # never on its own: `_Sampler` asks
-        tracking_mode="process",  # of two simultaneous runs, neither is charged with both
-        allow_multiple_runs=True,  # otherwise a lock file stops the second run from measuring
-        log_level="error",
-    )
+    with _no_configuration():
+        tracker = OfflineEmissionsTracker(
+            country_iso_code=country,
+            output_methods=[],  # no file, no server
+            emissions_endpoint=None,
+            measure_power_secs=1_000_000,  # never on its own: `_Sampler` asks
+            tracking_mode="process",  # of two simultaneous runs, neither is charged with both
+            allow_multiple_runs=True,  # otherwise a lock file stops the second run from measuring
+            log_level="error",
+        )
+    if getattr(tracker, "_external_conf", None) != {}:
+        raise RuntimeError(
+            "codecarbon has read a configuration of its own, which could change every number; this version of it is "
+            "not known here: install the one of requirements.txt"
+        )
     tracker.start()
     if getattr(tracker, "_start_time", None) is None:
         raise RuntimeError("codecarbon did not start; its own message is above. Try `codecarbon detect` in a shell")
@@ -427,6 +434,23 @@ def _start_tracker(country: str) -> Any:
     if monitor is not None and "power" not in _gpu_mode(tracker._hardware):
         monitor.stop()
     return tracker
+
+
+@contextmanager
+def _no_configuration() -> Iterator[None]:
+    """Keep the user's codecarbon settings out of the measurement: files in the home and working folders, and variables.
+
+    A power usage effectiveness, a forced power or a cloud's region would change the energies, and the record would
+    still call them measured or estimated.
+    """
+    from codecarbon import emissions_tracker
+
+    read = emissions_tracker.get_hierarchical_config
+    emissions_tracker.get_hierarchical_config = dict
+    try:
+        yield
+    finally:
+        emissions_tracker.get_hierarchical_config = read
 
 
 def read_tracker(tracker: Any) -> Reading | None:

@@ -4,6 +4,7 @@ A run with a different layout is refused as a whole. With today's paths only par
 half a study looks like a table of all of it.
 """
 
+import shlex
 from pathlib import Path
 
 from helpers.paths import RUNS, atomic_write, resolve
@@ -30,10 +31,10 @@ def check_layout(run: str | Path) -> None:
         return
     if not found and not any((folder / trace).exists() for trace in _TRACES):
         return
-    shown = portable(folder)
+    shown = shlex.quote(portable(folder))
     newer = found.isdigit() and int(found) > LAYOUT_VERSION
     made_by = "a newer version" if newer else "an older version"
-    keep = portable(RUNS / f"{folder.name}_layout{found if found.isdigit() else 1}")
+    keep = shlex.quote(portable(RUNS / f"{folder.name}_layout{found if found.isdigit() else 1}"))
     raise OldRunError(
         f"{shown} was made by {made_by} of this project (its {MARKER} is {found or 'missing'}; "
         f"needed: {LAYOUT_VERSION}) and cannot be continued. "

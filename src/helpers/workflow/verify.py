@@ -213,7 +213,7 @@ class _Check:
     def _hash_now(self, name: str) -> str | None:
         """The current hash of a file or folder; None if there is none."""
         if name not in self._known:
-            path = (ROOT / name).resolve()
+            path = (ROOT / Path(name).expanduser()).resolve()
             whole = provenance.sha256(path, self._hash_of) if path.is_dir() else None
             self._known[name] = whole or (self._hash_of(path) if path.exists() else None)
         return self._known[name]

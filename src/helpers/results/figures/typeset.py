@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.results.figures.style import BASELINES, SMALL, SOFT, label, notice, page, questions_said, styled, values_of
+from helpers.results.stats.accuracy import LEFT_OUT
 
 # Inches.
 _LINE = 0.165  # from one line to the next
@@ -77,7 +78,18 @@ def _note(table: pd.DataFrame) -> str:
     protocols = values_of(table, "protocol") if "protocol" in table.columns else []
     said = "; ".join(f"{label(protocol)} ({protocol})" for protocol in protocols)
     where = " where the image was shown" if table["image"].nunique() > 1 else ""
-    return NOTE.format(where=where, protocol=f" Answer protocol: {said}." if said else "")
+    told = f" Answer protocol: {said}." if said else ""
+    return NOTE.format(where=where, protocol=told + _left_out(table))
+
+
+def _left_out(table: pd.DataFrame) -> str:
+    if LEFT_OUT not in table.columns:
+        return ""
+    lacking = table[table[LEFT_OUT] > 0].groupby("domain", sort=False)[LEFT_OUT].max()
+    return "".join(
+        f" {label(domain)}: {count} questions are left out, as their images are missing."
+        for domain, count in lacking.items()
+    )
 
 
 def _side_by_side(table: pd.DataFrame) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 CHANCE = 25.0  # percent: four options, one of them right
 QUESTION_TYPES = {"type1": (1,), "type2": (2,), "overall": (1, 2)}
 
+LEFT_OUT = "left_out"
 _QUESTION = ["question_type", "question_id"]  # identifies a question within a group of rows
 ACCURACY_COLUMNS = (
     "seeds",
@@ -45,6 +46,7 @@ def accuracy_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     Columns: `by`, `seeds` and `n_type1`, `n_type2` (counts), then `type1`, `type2`, `overall`, each with `_low` and
     `_high`. Overall covers all questions, so the larger type weighs more, as in the paper (469 of 657). A question type
     that was not asked has n = 0 and empty (nan) accuracies. Put `category` or `class_id` in `by` for finer accuracies.
+    If questions of a data set were left out, their number is the last column, `left_out`.
     """
     _check_rows(rows, by)
     by = list(by)
@@ -56,7 +58,11 @@ def accuracy_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         shares = (asked.sum().astype(float) / asked.size()).reindex(found.index)
         low, high = wilson(shares, found[f"n_{name}"])
         found = found.assign(**{name: 100 * shares, f"{name}_low": 100 * low, f"{name}_high": 100 * high})
-    return found[list(ACCURACY_COLUMNS)].reset_index()
+    columns = list(ACCURACY_COLUMNS)
+    if LEFT_OUT in rows:
+        found[LEFT_OUT] = groups[LEFT_OUT].max().fillna(0).astype(int)
+        columns.append(LEFT_OUT)
+    return found[columns].reset_index()
 
 
 def unreadable_table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The costs of training and answering: resource records and timings in, tables out."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,32 @@ TIMING_COLUMNS = (*_RUN, "answering", "protocol", "image", "seconds", "questions
 def read_resources(paths: Iterable[str | Path], variant: str | None = MAIN) -> pd.DataFrame:
     """The `resources.json` records of one variant (None: of all), in order, with all their fields.
 
-    Raises ``ValueError`` for a file that is not a `helpers.schemas.ResourceRecord`, and for a run named twice.
+    Raises ``ValueError`` for a file that is not a `helpers.schemas.ResourceRecord`, for a run named twice, and if runs
+    of one domain and variant were trained on different texts, because their costs could not be compared.
     """
-    records = [_resource_record(Path(path)) for path in paths]
+    files = list(map(Path, paths))
+    records = [_resource_record(path) for path in files]
+    _check_same_texts(files, records)
     frame = pd.DataFrame(records, columns=None if records else list(RESOURCE_COLUMNS))
     twice = frame[frame.duplicated(_RUN)]
     if not twice.empty:
         run = "/".join(map(str, twice[_RUN].iloc[0]))
         raise ValueError(f"the training run {run} is named twice; name each resources.json only once")
     return in_order(frame if variant is None else frame[frame["variant"] == variant].reset_index(drop=True))
+
+
+def _check_same_texts(files: Sequence[Path], records: Sequence[Mapping[str, Any]]) -> None:
+    """Older records do not name their texts."""
+    first: dict[tuple[str, str], tuple[str, Path]] = {}
+    for path, record in zip(files, records, strict=True):
+        if texts := record.get("texts_hash"):
+            other, where = first.setdefault((record["domain"], record["variant"]), (texts, path))
+            if texts != other:
+                raise ValueError(
+                    f"{path}: {record['model']} was trained on the texts {texts} of domain {record['domain']!r}, "
+                    f"variant {record['variant']!r}, but {where} on {other}: these are two data sets. Run both "
+                    "trainings again on one, or name the files of one"
+                )
 
 
 def _resource_record(path: Path) -> dict[str, Any]:

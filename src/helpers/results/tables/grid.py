@@ -16,7 +16,7 @@ import pandas as pd
 from helpers.paths import MAIN
 from helpers.results.stats.accuracy import accuracy_table, wilson
 from helpers.results.stats.paired import difference_table
-from helpers.results.tables.answers import of_protocol
+from helpers.results.tables.answers import SameQuestions, of_protocol
 from helpers.results.tables.files import rounded
 from helpers.results.tables.order import in_order
 from helpers.rows import iterate_rows
@@ -111,9 +111,13 @@ def _place(settings: _Overrides, defaults: _Overrides, x: str | None) -> float |
 def read_retention(paths: Iterable[str | Path], protocol: str | None = None) -> pd.DataFrame:
     """The rows of some `retention_answers.jsonl` files: does an old ability (`category`) survive training?
 
-    The rows are of one protocol, as selected by `of_protocol`.
+    The rows are of one protocol, as selected by `of_protocol`. Raises ``ValueError`` as `SameQuestions` does.
     """
-    found = [vars(row) for path in paths for row in iterate_rows(path, AnswerRow)]
+    same, found = SameQuestions(), []
+    for path in map(Path, paths):
+        for row in iterate_rows(path, AnswerRow):
+            same.check(row, path)
+            found.append(vars(row))
     return of_protocol(pd.DataFrame(found, columns=list(RETENTION_COLUMNS)), protocol)
 
 
