@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -18,8 +19,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from helpers.evaluation.prefix_trees import Branch, Tree, plant
 from helpers.evaluation.prompts import Prompt
 from helpers.models.attention import attention
-from helpers.models.batches import Tensors, assistant, prompt_texts, user
-from helpers.models.family import plain_model
+from helpers.models.batches import Tensors, assistant, continued, encode, prompt_texts, user
+from helpers.models.family import Family, plain_model
+from helpers.models.registry import family_of_model
+from helpers.models.rule import image_token_of
 from helpers.models.unpacking import Unpack, unpacked_weights
 from helpers.models.vision_cache import FeatureCache, Features, adapts_images
 from helpers.workflow.progress import Ticker
@@ -93,6 +96,7 @@ class Reader:
         found: dict[tuple[Any, ...], list[float]] = {}
         ticker, done = Ticker(what, len(asked)), 0
         read = self._one_by_one if learns_a_prompt(self.model, self.state) else self._by_trees
+        read = self._plainly if self._is_plain else read
         with unpacked_weights(self.model, self.unpack):
             for chunk in self._chunks(asked):
                 scored = read([asked[i] for i in chunk], [wanted[i] for i in chunk])
@@ -171,9 +175,9 @@ class Reader:
         return self.features.of(self.model, self.processor, sources, state)
 
     def _tokens(self, prompts: Sequence[Prompt], seen: dict[str, Features]) -> list[list[int]]:
-        """Each prompt's tokens, with one image token for each of the image's features."""
+        """Each prompt's tokens, as the processor makes them: an image token for each of the image's features."""
         texts = prompt_texts(self.processor, [[prompt.message] for prompt in prompts])
-        place = self.image_token
+        place = self.processor.tokenizer.convert_tokens_to_ids(str(self.processor.image_token))
         rows = []
         for prompt, ids in zip(prompts, self.processor.tokenizer(texts)["input_ids"], strict=True):
             expected = int(prompt.source is not None)
@@ -181,14 +185,25 @@ class Reader:
                 raise ValueError(f"{ids.count(place)} image tokens in a prompt with {expected} images: {prompt.text!r}")
             if prompt.source:
                 at = ids.index(place)
-                ids = [*ids[:at], *[place] * len(seen[prompt.source.key].embeddings), *ids[at + 1 :]]
+                ids = [*ids[:at], *seen[prompt.source.key].tokens, *ids[at + 1 :]]
             rows.append(ids)
         return rows
+
+    @cached_property
+    def family(self) -> Family:
+        """The model's family, which says whether prompts may form trees."""
+        return family_of_model(self.model)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether each prompt goes through processor and whole model on its own."""
+        learns = learns_a_prompt(self.model, self.state)
+        return not self.family.fast.prompt_trees or (learns and not self.family.takes_features)
 
     @property
     def image_token(self) -> int:
         """The token that an image's features replace."""
-        return int(self.processor.image_token_id)
+        return image_token_of(plain_model(self.model).config)
 
     @property
     def _hidden_size(self) -> int:
@@ -321,6 +336,40 @@ class Reader:
             values[here] = logs[which[here] - start, tokens[here]]
         return values
 
+    # ---- the plain way, for families whose numbers trees would change ------------------------------------------------
+
+    @torch.inference_mode()
+    def _plainly(self, prompts: Sequence[Prompt], answers: TokenLists) -> list[list[list[float]]]:
+        """One pass per prompt, with all its answers, through processor and whole model as in training."""
+        found: list[list[list[float]]] = []
+        for prompt, several in zip(prompts, answers, strict=True):
+            given = self._given(prompt)
+            start = given["input_ids"].shape[1] - 1  # an answer's token is read from the one before it
+            rows = continued(given, several, getattr(self.processor, "answer_kind", 0))
+            logits = self._reading(prompt)(**rows).logits[:, -rows["input_ids"].shape[1] :]
+            logs = logits[:, start:].float().log_softmax(-1)
+            found.append([[logs[i, j, t].item() for j, t in enumerate(answer)] for i, answer in enumerate(several)])
+        return found
+
+    @torch.inference_mode()
+    def _written_plainly(self, prompt: Prompt, most: int) -> Reply:
+        given = self._given(prompt)
+        tokens = self._reading(prompt).generate(**given, do_sample=False, max_new_tokens=most)[0].tolist()
+        asked = given["input_ids"][0].tolist()
+        return self._replies([tokens[len(asked) :] if tokens[: len(asked)] == asked else tokens])[0]
+
+    def _given(self, prompt: Prompt) -> Tensors:
+        """A prompt's tensors, all that the processor makes."""
+        images = [prompt.source.open() if prompt.source else None]
+        made = encode(self.processor, prompt_texts(self.processor, [[prompt.message]]), images)
+        base = plain_model(self.model)
+        if hasattr(getattr(base, "model", None), "rope_deltas"):
+            base.model.rope_deltas = None  # left over from the previous prompt
+        return {name: tensor.to(base.device) for name, tensor in made.items()}
+
+    def _reading(self, prompt: Prompt) -> Any:
+        return self.family.reading(self.model, prompt.source is not None)
+
     # ---- adapters that put learned tokens before the prompt (prompt tuning) ------------------------------------------
     # Their own forward pass sets positions and masks, so whole texts go through it, as in training. This is slow.
 
@@ -369,12 +418,15 @@ class Reader:
         Prompts about the same image are branches of one tree. If each image is asked about only once, the library's own
         generation is as good.
         """
+        if self._is_plain or not (self.family.takes_features or self._is_plainly_greedy()):
+            yield from (([i], [self._written_plainly(prompt, most)]) for i, prompt in enumerate(prompts))
+            return
         seen = self._seen(prompts)  # for all prompts: those of one image may be in several batches
         rows, passes = self._tokens(prompts, seen), learns_a_prompt(self.model, self.state)
         if not passes and self._is_plainly_greedy():
             keys = [prompt.source.key if prompt.source else None for prompt in prompts]
             trees, branches = plant(rows, [[[]]] * len(rows), keys, self._hidden_size)
-            if len(trees) < len(prompts):
+            if len(trees) < len(prompts) or not self.family.takes_features:
                 yield from self._written_by_trees(trees, [branch for (branch,) in branches], most, seen)
                 return
         write = self._written_by_passes if passes else self._generated

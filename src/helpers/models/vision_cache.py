@@ -15,8 +15,10 @@ from typing import Any, Protocol, Self
 
 import torch
 
-from helpers.models.batches import IMAGE_KEYS
+from helpers.models.batches import encode, image_tensors
 from helpers.models.family import Family, plain_model
+from helpers.models.registry import family_of_model
+from helpers.models.rule import image_token_of
 from helpers.paths import atomic_write
 
 IMAGES_AT_ONCE = 32
@@ -130,9 +132,13 @@ class _Image(Protocol):
 
 @dataclass(frozen=True)
 class Features:
-    """``embeddings``: image tokens x the language model's hidden size. ``grid``: (1, 3) where a family has one."""
+    """``embeddings``: image tokens x the language model's hidden size. ``grid``: (1, 3) where a family has one.
+
+    ``tokens``: what the processor puts in the placeholder's stead: image tokens, with rows and borders if any.
+    """
 
     embeddings: torch.Tensor
+    tokens: tuple[int, ...]
     grid: torch.Tensor | None = None
 
 
@@ -171,16 +177,21 @@ class FeatureCache:
 def image_features(model: Any, processor: Any, images: list[Any]) -> list[Features]:
     """The features of some images, in one pass through processor, tower and projector."""
     base = plain_model(model)
-    made = processor.image_processor(images=images, return_tensors="pt")
-    given = {name: made[name].to(base.device) for name in IMAGE_KEYS if name in made}
-    embeddings = base.model.get_image_features(**given).pooler_output
+    made = encode(processor, [str(processor.image_token)] * len(images), images, add_special_tokens=False)
+    given = {name: tensor.to(base.device) for name, tensor in image_tensors(made).items()}
+    found = base.model.get_image_features(**given).pooler_output
+    kept = zip(made["input_ids"], made["attention_mask"].bool(), strict=True)
+    rows = [tuple(ids[mask].tolist()) for ids, mask in kept]
+    counts = [row.count(image_token_of(base.config)) for row in rows]
+    embeddings = torch.cat([feature.flatten(0, -2) for feature in found]).split(counts)
     grids = given["image_grid_thw"].split(1) if "image_grid_thw" in given else [None] * len(images)
-    return [Features(e.clone(), grid) for e, grid in zip(embeddings, grids, strict=True)]
+    return [Features(e.clone(), row, grid) for e, row, grid in zip(embeddings, rows, grids, strict=True)]
 
 
 def adapts_images(model: Any) -> bool:
     """Whether an adapter changes anything outside the language model, so that features depend on it."""
     if not hasattr(model, "get_base_model"):
         return False
-    names = [name for name, _ in plain_model(model).named_modules() if "language_model" not in name]
+    inside = f"{family_of_model(model).language_model}."
+    names = [name for name, _ in plain_model(model).named_modules() if not name.startswith(inside)]
     return any(name.endswith((".modules_to_save", ".lora_A", ".ia3_l")) for name in names)
