@@ -59,7 +59,8 @@ def training_batch(
 def image_tensors(batch: Tensors) -> Tensors:
     """What a processor made of the images: everything that is not there once per token."""
     tokens = batch["input_ids"].shape
-    return {name: tensor for name, tensor in batch.items() if tensor.shape[:2] != tokens or name.startswith("pixel")}
+    by_name = ("pixel", "image", "aspect_ratio")  # a short text may happen to be as long as such a tensor
+    return {name: value for name, value in batch.items() if value.shape[:2] != tokens or name.startswith(by_name)}
 
 
 def continued(batch: Tensors, answers: Sequence[Sequence[int]], kind: int = 0) -> Tensors:

@@ -33,17 +33,19 @@ def narrowed(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration with two narrow layers per part. Images, tokens and special layers stay as they are."""
     found: dict[str, Any] = {}
     for name, value in config.items():
-        if isinstance(value, Mapping) and name.endswith("_config"):
+        if name == "per_layer_config" and value:  # what layers of another kind have different: one of them
+            found[name] = {LAYERS - 1: narrowed(next(iter(value.values())))}
+        elif isinstance(value, Mapping) and name.endswith("_config"):
             found[name] = narrowed(value)
         elif name in _NARROW and value is not None and not isinstance(value, str):
-            found[name] = _NARROW[name]
+            every = isinstance(value, list) and not isinstance(_NARROW[name], list)
+            found[name] = [_NARROW[name]] * len(value) if every else _NARROW[name]
+        elif isinstance(value, list) and len(value) == config.get("num_hidden_layers"):  # an entry per layer
+            found[name] = ([kind for i, kind in enumerate(value) if kind not in value[:i]] * LAYERS)[:LAYERS]
         else:
             found[name] = value
     if (shared := config.get("num_key_value_heads")) is not None:
         found["num_key_value_heads"] = HEADS if shared == config.get("num_attention_heads") else 1
-    if kinds := config.get("layer_types"):
-        different = list(dict.fromkeys(kinds))
-        found["layer_types"] = (different * LAYERS)[:LAYERS]
     if (rope := config.get("rope_parameters") or config.get("rope_scaling")) and "mrope_section" in rope:
         time, *plane = rope["mrope_section"]
         short = [axis * _PER_HEAD // 2 // (time + sum(plane)) for axis in plane]
@@ -275,7 +277,7 @@ MINIATURES: dict[str, Miniature] = {
 }
 
 
-PUBLISHED = {  # by model type: a published checkpoint, about how many billions of parameters, a profile to copy
+KNOWN_CHECKPOINTS = {  # by model type: a published checkpoint, about how many billions of parameters, a profile to copy
     "qwen2_vl": ("Qwen/Qwen2-VL-7B-Instruct", 8.3, "paper"),
     "qwen2_5_vl": ("Qwen/Qwen2.5-VL-7B-Instruct", 8.3, "paper"),
     "qwen3_vl": ("Qwen/Qwen3-VL-8B-Instruct", 8.8, "paper"),

@@ -77,7 +77,9 @@ def config_of(model_path: str | Path) -> dict[str, Any]:
 
 @cache
 def _family_of_config(config: str) -> Family:
-    """The rule, applied to a narrow twin without numbers: names of modules do not depend on their size."""
+    """The rule, applied to a model without numbers: to a narrow twin, as names of modules do not depend on their size,
+    or, where the twin's settings contradict each other, to the whole.
+    """
     import torch
     import transformers
 
@@ -85,6 +87,9 @@ def _family_of_config(config: str) -> Family:
     model_type = given.get("model_type", "")
     model_class = getattr(transformers, model_class_of(model_type))
     with torch.device("meta"):
-        model = model_class(model_class.config_class.from_dict(narrowed(given)))
+        try:
+            model = model_class(model_class.config_class.from_dict(narrowed(given)))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            model = model_class(model_class.config_class.from_dict(given))
     family = by_rule(model, fast_of(model_type))
     return DEPARTURES.get(model_type, replace)(family)

@@ -100,7 +100,9 @@ def processor_class(model_type: str) -> Any:
     """The library's processor of a model type, as far as images go: its video part would need torchvision."""
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
-    whole = _imported(PROCESSOR_MAPPING_NAMES[model_type])
+    if (name := PROCESSOR_MAPPING_NAMES.get(model_type)) is None:
+        raise ValueError(f"model_type {model_type!r} has no processor of images and text in transformers")
+    whole = _imported(name)
     home = sys.modules.get(whole.__module__)
     if getattr(home, "num2words", "") is None:  # a package that writes the numbers of a video's frames in words
         home.num2words = str  # type: ignore[union-attr] # found above

@@ -5,9 +5,9 @@
     python -m helpers.training.probe --anew               probes all of `MINIATURES`, and writes verdicts and docs
 
 A shortcut is taken only by architectures in which it gave the same numbers as the plain way: packing, as padding;
-trees of prompts, as a pass per prompt; the tower's features from memory, as the tower. Four things are required of all:
+trees of prompts, as a pass per prompt; the tower's features from memory, as the tower. Five things are required of all:
 a text does not call the tower, an image is written in the same tokens in training and in scoring, the answer depends on
-the image, and a saved adapter gives the same numbers once loaded.
+the image, padding changes nothing, and a saved adapter gives the same numbers once loaded.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from helpers.models.adapters import add_lora, load_adapter, remove_adapter
 from helpers.models.batches import IGNORED, assistant, image_tensors, packed_batch, training_batch, user
 from helpers.models.family import ALL_FAST, Family, Fast, plain_model
 from helpers.models.loading import counted_tower
-from helpers.models.miniatures import AT_HAND, MINIATURES, PUBLISHED, draw_loudly, miniature, narrowed
+from helpers.models.miniatures import AT_HAND, KNOWN_CHECKPOINTS, MINIATURES, draw_loudly, miniature, narrowed
 from helpers.models.registry import family_of, family_of_model, whole_config
 from helpers.models.rehearsal import Load, estimate, smallest_card, tokens_of_image
 from helpers.models.verdicts import SHORTCUTS, VERDICTS, keep_verdicts, known_verdicts
@@ -97,6 +97,14 @@ def sees_images(trial: Trial) -> str:
     one, other = ([Prompt("What?", image)] for image in images())
     totals = [trial.reader(Fast()).likelihoods(p, [["a moth"]], "probe")[0][0].total for p in (one, other)]
     return "" if abs(totals[0] - totals[1]) > _CLOSE else "its answer does not depend on the image"
+
+
+def padding(trial: Trial) -> str:
+    """Why samples padded to one length do not train as they do one by one; empty if they do."""
+    samples = list(trial.samples())
+    kinds = [[sample for sample in samples if (sample[1] is None) == alone] for alone in (True, False)]
+    padded = [training_batch(trial.processor, *zip(*kind, strict=True), _LONGEST) for kind in kinds]
+    return _different(step(trial, trial.encoded()), step(trial, padded))
 
 
 def text_leaves_the_tower_alone(trial: Trial) -> str:
@@ -201,7 +209,7 @@ def likelihoods(reader: Reader, prompts: Sequence[Prompt]) -> torch.Tensor:
 
 # ---- verdicts --------------------------------------------------------------------------------------------------------
 
-REQUIRED = (same_tokens, sees_images, text_leaves_the_tower_alone, adapter_comes_back)
+REQUIRED = (same_tokens, sees_images, padding, text_leaves_the_tower_alone, adapter_comes_back)
 SHORTCUT_TRIALS = (packing, prompt_trees, tower_cache)
 
 
@@ -283,9 +291,12 @@ def trial_of(path: str | Path) -> Trial:
     """A narrow twin of a checkpoint, from its configuration and processor alone."""
     family = family_of(path)
     model_class = getattr(transformers, family.model_class)
-    config = model_class.config_class.from_dict(narrowed(whole_config(path)))
-    config._attn_implementation = "eager"
-    model = model_class(config)
+    try:
+        config = model_class.config_class.from_dict(narrowed(whole_config(path)))
+        config._attn_implementation = "eager"
+        model = model_class(config)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path}: no narrow twin can be built to try it ({error}); it goes the plain way") from None
     draw_loudly(model)
     return Trial(model.eval().requires_grad_(False), family.load_processor(str(path)), family)
 
@@ -315,13 +326,13 @@ def memory(path: str | Path) -> tuple[float, float]:
 
 
 def table(verdicts: dict[str, dict[str, Any]]) -> str:
-    """The verdicts in Markdown, a row per architecture of `PUBLISHED`."""
+    """The verdicts in Markdown, a row per architecture of `KNOWN_CHECKPOINTS`."""
     rows = [
         "| model type | class | for instance | billions | works | packing | prompt trees | tower cache | why not "
         "| GB, text only | GB, image and text | profile to copy |",
         "|---|---|---|---:|---|---|---|---|---|---:|---:|---|",
     ]
-    for model_type, (example, billions, profile) in PUBLISHED.items():
+    for model_type, (example, billions, profile) in KNOWN_CHECKPOINTS.items():
         verdict = verdicts[model_type]
         flags = ["yes" if verdict[name] else "no" for name in ("works", *SHORTCUTS)]
         why = "; ".join(dict.fromkeys(verdict["why"].values()))
