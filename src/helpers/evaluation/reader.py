@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -242,11 +243,16 @@ class Reader:
         """One pass: for each tree, the log probability of each node of an answer, given the branch before it."""
         size = max(len(tree.tokens) for tree in trees)
         visible = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).to(plain_model(self.model).device)
-        hidden = self._pass(self._embedded(trees, size, seen), visible, self._positions(trees, size, seen))
+        hidden = self._pass(*self._embedded(trees, size, seen), visible, self._positions(trees, size, seen))
         return self._scored(trees, hidden)
 
     def _pass(
-        self, embedded: torch.Tensor, visible: torch.Tensor, positions: torch.Tensor, cache: DynamicCache | None = None
+        self,
+        embedded: torch.Tensor,
+        images: dict[str, Any],
+        visible: torch.Tensor,
+        positions: torch.Tensor,
+        cache: DynamicCache | None = None,
     ) -> torch.Tensor:
         """Hidden states, trees x tokens x hidden. ``visible``: trees x tokens x (tokens in the cache and these)."""
         mask = torch.zeros(visible.shape, dtype=embedded.dtype, device=embedded.device)
@@ -258,6 +264,7 @@ class Reader:
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=cache is not None,
+                **images,
             )
         return found.last_hidden_state
 
@@ -267,17 +274,24 @@ class Reader:
             return nullcontext()
         return attention(plain_model(self.model).config.get_text_config(), "sdpa")
 
-    def _embedded(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
+    def _embedded(
+        self, trees: Sequence[Tree], size: int, seen: dict[str, Features]
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Words and images, trees x size x hidden, and what the model itself has to put in the images' places."""
         base = plain_model(self.model)
         ids = torch.zeros(len(trees), size, dtype=torch.long)
         for row, tree in enumerate(trees):
             ids[row, : len(tree.tokens)] = torch.tensor(tree.tokens)
         embedded = base.get_input_embeddings()(ids.to(base.device))
-        images = [seen[str(tree.key)].embeddings for tree in trees if tree.key]
-        if images:
+        shown = [seen[str(tree.key)] for tree in trees if tree.key]
+        if any(features.inner for features in shown):  # which only the model can add to its inner layers
+            layers = [list(layer) for layer in zip(*(features.inner for features in shown), strict=True)]
+            given = SimpleNamespace(pooler_output=[f.embeddings for f in shown], deepstack_features=layers)
+            return embedded, {"mm_encoder_outputs": {"image": given}}
+        if shown:
             places = ids == self.image_token
-            embedded[places.to(base.device)] = torch.cat(images).to(embedded)
-        return embedded
+            embedded[places.to(base.device)] = torch.cat([f.embeddings for f in shown]).to(embedded)
+        return embedded, {}
 
     def _positions(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
         """trees x size, or 3 x trees x size in families with positions in time, height and width.
@@ -468,8 +482,9 @@ class Reader:
         at = torch.tensor([[*nodes, *[nodes[0]] * (width - len(nodes))] for nodes in ends], device=base.device)
         sees = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).to(base.device)
         positions = self._positions(trees, size, seen)
-        embedded, cache = self._embedded(trees, size, seen), DynamicCache(config=base.config.get_text_config())
-        hidden = self._pass(embedded, sees, positions, cache)
+        embedded, images = self._embedded(trees, size, seen)
+        cache = DynamicCache(config=base.config.get_text_config())
+        hidden = self._pass(embedded, images, sees, positions, cache)
         hidden = torch.stack([states[nodes] for states, nodes in zip(hidden, at, strict=True)])
         sees = torch.stack([visible[nodes] for visible, nodes in zip(sees, at, strict=True)])
         positions = positions.gather(-1, at.expand(*positions.shape[:-1], -1))
@@ -483,7 +498,7 @@ class Reader:
             if not left or bool(ended.all()):
                 break
             sees, positions = torch.cat([sees, itself], dim=-1), positions + 1
-            hidden = self._pass(base.get_input_embeddings()(written[-1]), sees, positions, cache)
+            hidden = self._pass(base.get_input_embeddings()(written[-1]), {}, sees, positions, cache)
         new = torch.stack(written, dim=-1).tolist()
         return [several[: len(nodes)] for several, nodes in zip(new, ends, strict=True)]
 

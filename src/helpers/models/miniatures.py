@@ -22,7 +22,7 @@ _NARROW: dict[str, Any] = {
     **dict.fromkeys(("num_global_layers", "num_experts_per_tok", "num_res_blocks"), 1),
     "fullatt_block_indexes": [1],  # one layer of each kind
     "cross_attention_layers": [1],
-    "deepstack_visual_indexes": [0],
+    "deepstack_visual_indexes": [0, 1],
     "intermediate_layers_indices": [0],
     "vision_output_dim": 2 * WIDTH,  # the last layer beside one intermediate layer
     "sliding_window": 8,  # shorter than any prompt: what ignores the window is found out
@@ -124,13 +124,13 @@ _QWEN_IDS = {
 }
 
 
-def _qwen(patch: int, **text: Any) -> Miniature:
+def _qwen(patch: int, **vision: Any) -> Miniature:
     pixels = {"shortest_edge": (4 * patch) ** 2, "longest_edge": (8 * patch) ** 2}
     return Miniature(
         _CHATML_ENDS,
         _QWEN_TOKENS,
         _QWEN_IDS,
-        {"text_config": {**_MROPE, **text}, "vision_config": {"patch_size": patch, "spatial_merge_size": 2}},
+        {"text_config": _MROPE, "vision_config": {"patch_size": patch, "spatial_merge_size": 2, **vision}},
         (
             "qwen2_vl",
             "Qwen2VLImageProcessorPil",
@@ -155,7 +155,7 @@ def _idefics(module: str, name: str, side: str) -> Miniature:
 
 MINIATURES: dict[str, Miniature] = {
     "qwen2_vl": _qwen(7),
-    "qwen2_5_vl": _qwen(7),
+    "qwen2_5_vl": _qwen(7, window_size=28),  # a window is smaller than an image
     "qwen3_vl": _qwen(8),
     "llava": Miniature(
         _PLAIN_ENDS,

@@ -13,8 +13,10 @@ An architecture that departs from the rule has a small module of its own; `helpe
 """
 
 import inspect
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -70,18 +72,23 @@ def by_rule(model: Any, fast: Fast) -> Family:
         load_processor=lambda path: load_by_rule(path, model.config.model_type),
         positions=positions,
         positions_behind_prompt=positions_behind_prompt,
-        cached_tower=cached_tower,
+        cached_tower=cached_around(projector.removeprefix(f"{seen}.")) if holds(seen, projector) else cached_tower,
         head=paths[id(head)],
         takes_features=False,
         fast=fast,
     )
 
 
+def holds(tower: str, projector: str) -> bool:
+    """Whether the projector is a part of the tower's module."""
+    return bool(tower) and projector.startswith(f"{tower}.")
+
+
 def _frozen(model: Any, tower: str, projector: str) -> tuple[str, ...]:
     """The tower, or its parts without the projector if that is inside."""
     if not tower:
         return ()
-    if not f"{projector}.".startswith(f"{tower}."):
+    if not holds(tower, projector):
         return (tower,)
     parts = (f"{tower}.{name}" for name, _ in model.get_submodule(tower).named_children())
     return tuple(part for part in parts if not f"{projector}.".startswith(f"{part}."))
@@ -246,3 +253,62 @@ def cached_tower(tower: Any, memory: Memory) -> Any:
 def _content(masks: Tensors, tile: int) -> tuple[int, ...]:
     """A tile's masks as numbers, which belong to its key: the same pixels may be masked in two ways."""
     return tuple(int(number) for mask in masks.values() for number in mask[tile].flatten().tolist())
+
+
+@dataclass
+class _TowerOutput(BaseModelOutputWithPooling):
+    deepstack_features: list[torch.Tensor] | None = None  # what is added behind the language model's first layers
+
+
+def cached_around(projector: str) -> Callable[[Any, Memory], Any]:
+    """`cached_tower` for a tower that works on patches and holds its projector, the module ``projector``.
+
+    Kept is what reaches the projector, and what the frozen rest of the tower returns beside; only the projector is run
+    again. Some towers sort its output; in which order depends on an image's shape alone and is looked up once.
+    """
+
+    def cached(tower: Any, memory: Memory) -> Any:
+        whole, part = tower.forward, tower.get_submodule(projector)
+        orders: dict[tuple[int, ...], tuple[torch.Tensor, int]] = {}  # by shape; with the width of what is kept
+
+        def features(pixels: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+            """Of one image, patches x (the projector's input, then the other layers' outputs, spread over patches)."""
+            taken: list[torch.Tensor] = []
+
+            def number(_: Any, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+                taken.append(given[0])
+                return torch.arange(len(output), device=output.device).unsqueeze(1).expand(output.shape)
+
+            hook = part.register_forward_hook(number)
+            try:
+                found = whole(pixels, grid_thw=grid)
+            finally:
+                hook.remove()
+            orders[tuple(grid[0].tolist())] = found.pooler_output[:, 0], taken[0].shape[-1]
+            others = getattr(found, "deepstack_features", None) or []
+            return torch.cat([taken[0], *(layer.reshape(len(pixels), -1) for layer in others)], dim=1)
+
+        def forward(hidden_states: torch.Tensor, grid_thw: torch.Tensor, **_: Any) -> _TowerOutput:
+            shapes = [tuple(grid) for grid in grid_thw.tolist()]
+            images = hidden_states.split([math.prod(shape) for shape in shapes])  # each patches x pixels
+
+            def compute(missing: list[int]) -> list[torch.Tensor]:
+                return [features(images[i], grid_thw[i : i + 1]) for i in missing]
+
+            found = memory.recall(images, shapes, compute)
+            for i, shape in enumerate(shapes):
+                if shape not in orders:  # all such images come from a file
+                    with torch.no_grad():
+                        features(images[i], grid_thw[i : i + 1])
+            width = orders[shapes[0]][1]
+            merged = [part(kept[:, :width])[orders[shape][0]] for kept, shape in zip(found, shapes, strict=True)]
+            seen = torch.cat(found)  # patches x everything
+            tokens, share = torch.cat(merged), sum(map(len, merged)) * merged[0].shape[-1] // len(seen)
+            layers = [layer.reshape(tokens.shape) for layer in seen[:, width:].split(share, dim=1) if layer.numel()]
+            return _TowerOutput(
+                last_hidden_state=seen[:, :width], pooler_output=tokens, deepstack_features=layers or None
+            )
+
+        return forward
+
+    return cached

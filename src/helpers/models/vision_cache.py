@@ -135,11 +135,18 @@ class Features:
     """``embeddings``: image tokens x the language model's hidden size. ``grid``: (1, 3) where a family has one.
 
     ``tokens``: what the processor puts in the placeholder's stead: image tokens, with rows and borders if any.
+    ``inner``: what is added to the image tokens behind the first layers, in families that do so, one tensor per layer.
     """
 
     embeddings: torch.Tensor
     tokens: tuple[int, ...]
     grid: torch.Tensor | None = None
+    inner: tuple[torch.Tensor, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the features."""
+        return sum(tensor.nbytes for tensor in (self.embeddings, *self.inner))
 
 
 @dataclass
@@ -167,9 +174,9 @@ class FeatureCache:
         for key, features in found.items():
             self._held[key, state] = features
             self._held.move_to_end((key, state))
-        size = sum(features.embeddings.nbytes for features in self._held.values())
+        size = sum(features.nbytes for features in self._held.values())
         while size > self.limit_mb * 1e6 and len(self._held) > len(found):
-            size -= self._held.popitem(last=False)[1].embeddings.nbytes
+            size -= self._held.popitem(last=False)[1].nbytes
         return found
 
 
@@ -179,13 +186,21 @@ def image_features(model: Any, processor: Any, images: list[Any]) -> list[Featur
     base = plain_model(model)
     made = encode(processor, [str(processor.image_token)] * len(images), images, add_special_tokens=False)
     given = {name: tensor.to(base.device) for name, tensor in image_tensors(made).items()}
-    found = base.model.get_image_features(**given).pooler_output
+    found = base.model.get_image_features(**given)
     kept = zip(made["input_ids"], made["attention_mask"].bool(), strict=True)
     rows = [tuple(ids[mask].tolist()) for ids, mask in kept]
     counts = [row.count(image_token_of(base.config)) for row in rows]
-    embeddings = torch.cat([feature.flatten(0, -2) for feature in found]).split(counts)
+    embeddings = _by_image(found.pooler_output, counts)
+    layers = [_by_image(layer, counts) for layer in getattr(found, "deepstack_features", None) or ()]
+    inner = list(zip(*layers, strict=True)) or [()] * len(images)
     grids = given["image_grid_thw"].split(1) if "image_grid_thw" in given else [None] * len(images)
-    return [Features(e.clone(), row, grid) for e, row, grid in zip(embeddings, rows, grids, strict=True)]
+    return [Features(*parts) for parts in zip(embeddings, rows, grids, inner, strict=True)]
+
+
+def _by_image(features: Iterable[torch.Tensor], counts: list[int]) -> list[torch.Tensor]:
+    """Features of tiles or images, each tokens x hidden, as one tensor per image with so many tokens."""
+    joined = torch.cat([feature.flatten(0, -2) for feature in features])
+    return [part.clone() for part in joined.split(counts)]
 
 
 def adapts_images(model: Any) -> bool:

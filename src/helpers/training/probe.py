@@ -31,6 +31,7 @@ from helpers.models.loading import counted_tower
 from helpers.models.miniatures import AT_HAND, KNOWN_CHECKPOINTS, MINIATURES, draw_loudly, miniature, narrowed
 from helpers.models.registry import family_of, family_of_model, whole_config
 from helpers.models.rehearsal import Load, estimate, smallest_card, tokens_of_image
+from helpers.models.rule import holds
 from helpers.models.verdicts import SHORTCUTS, VERDICTS, keep_verdicts, known_verdicts
 from helpers.models.vision_cache import TowerFeatures
 from helpers.paths import DATA, ROOT, atomic_write, resolve
@@ -103,7 +104,7 @@ def padding(trial: Trial) -> str:
     """Why samples padded to one length do not train as they do one by one; empty if they do."""
     samples = list(trial.samples())
     kinds = [[sample for sample in samples if (sample[1] is None) == alone] for alone in (True, False)]
-    padded = [training_batch(trial.processor, *zip(*kind, strict=True), _LONGEST) for kind in kinds]
+    padded = [training_batch(trial.processor, [c for c, _ in kind], [i for _, i in kind], _LONGEST) for kind in kinds]
     return _different(step(trial, trial.encoded()), step(trial, padded))
 
 
@@ -247,22 +248,15 @@ def _reason(trial: Trial, what: str, fault: str) -> str:
     model = trial.model
     made = training_batch(trial.processor, [[user("?", True), assistant("!")]], [images()[0]], _LONGEST)
     inner = getattr(model, "model", None)
-    vision = getattr(model.config, "vision_config", None)
     causes = {
         "attention is bidirectional over images": "token_type_ids" in made and what != "tower_cache",
         "images enter by cross-attention": "cross_attention_mask" in made,
-        "image features enter inner layers too": what != "tower_cache"
-        and bool(getattr(vision, "deepstack_visual_indexes", None)),
         "features and projector are not parts of an inner model": inner is None,
-        "the projector works inside the tower": what == "tower_cache" and _inside(trial.family),
+        "the projector works inside the tower": what == "tower_cache"
+        and holds(trial.family.vision_tower, trial.family.projector),
         "logits are changed after the head": what != "tower_cache" and not _head_is_last(trial),
     }
     return next((cause for cause, there in causes.items() if there), fault)
-
-
-def _inside(family: Family) -> bool:
-    """Whether the projector is a part of the tower's module."""
-    return bool(family.vision_tower) and family.projector.startswith(f"{family.vision_tower}.")
 
 
 def _head_is_last(trial: Trial) -> bool:
