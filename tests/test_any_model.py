@@ -73,6 +73,13 @@ def test_a_model_is_trained_asked_saved_and_merged(small, butterflies, no_meter,
     assert torch.allclose(before, after, atol=1e-3)
 
 
+def test_a_text_begins_once(small):
+    """Some templates write the token that begins a text, and tokenizers add it by themselves."""
+    trial = probe.trial_of_type(small.type)
+    if (token := trial.processor.tokenizer.bos_token_id) is not None:
+        assert [row["input_ids"][0].tolist().count(token) for row in trial.encoded()] == [1] * 4
+
+
 def test_the_written_families_are_what_the_rule_finds():
     """Apart from the tower's first module, of which the rule takes the first that multiplies."""
     for model_type in ("qwen2_vl", "llava_next"):

@@ -20,7 +20,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from helpers.evaluation.prefix_trees import Branch, Tree, plant
 from helpers.evaluation.prompts import Prompt
 from helpers.models.attention import attention
-from helpers.models.batches import Tensors, assistant, continued, encode, prompt_texts, user
+from helpers.models.batches import Tensors, assistant, beginning, continued, encode, prompt_texts, user
 from helpers.models.family import Family, plain_model
 from helpers.models.registry import family_of_model
 from helpers.models.rule import image_token_of
@@ -180,7 +180,8 @@ class Reader:
         texts = prompt_texts(self.processor, [[prompt.message] for prompt in prompts])
         place = self.processor.tokenizer.convert_tokens_to_ids(str(self.processor.image_token))
         rows = []
-        for prompt, ids in zip(prompts, self.processor.tokenizer(texts)["input_ids"], strict=True):
+        tokenised = self.processor.tokenizer(texts, **beginning(self.processor, texts))["input_ids"]
+        for prompt, ids in zip(prompts, tokenised, strict=True):
             expected = int(prompt.source is not None)
             if ids.count(place) != expected:
                 raise ValueError(f"{ids.count(place)} image tokens in a prompt with {expected} images: {prompt.text!r}")

@@ -41,9 +41,11 @@ def add_adapter(model: Any, family: Family, method: Training | PeftConfig, seed:
     """
     if isinstance(method, Training):
         _check_method(model, method)
-    config = adapter_config(family, method) if isinstance(method, Training) else method
+    config: Any = adapter_config(family, method) if isinstance(method, Training) else method
     if isinstance(method, Training) and method.method in ("qlora", "lora"):
         check_targets(model, family, method.lora_targets)
+    if getattr(config, "modules_to_save", None):  # without an empty name, that of no projector: it would match all
+        config.modules_to_save = [name for name in config.modules_to_save if name] or None
     torch.manual_seed(seed)  # LoRA's first matrix and the vectors of a prompt are random
     tuned = get_peft_model(model, config)
     named = tuned.active_peft_config  # an adapter names its base: relative to the root, not to this machine

@@ -136,8 +136,15 @@ def encode(
     """
     seen = [[image] for image in images if image is not None]  # a list per text: each has at most one
     given = {"images": seen} if seen else {}
+    given = {**beginning(processor, texts), **given}
     made = processor(text=list(texts), **given, padding=True, padding_side=padding_side, return_tensors="pt", **given)
     return dict(made)
+
+
+def beginning(processor: Any, texts: Sequence[str]) -> dict[str, bool]:
+    """What the tokenizer must be told where the chat template writes the token that begins a text: not to add it."""
+    token = processor.tokenizer.bos_token
+    return {"add_special_tokens": False} if token and all(text.startswith(token) for text in texts) else {}
 
 
 def _answer_length(tokenizer: Any, chat: str, prompt: str) -> int:

@@ -352,13 +352,17 @@ def _merged_config(config: dict[str, Any], given: Mapping[str, Any]) -> dict[str
 
 def spelling_tokenizer(special: Mapping[str, str], extra: tuple[str, ...] = (), template: str | None = None) -> Any:
     """A tokenizer with a token per byte, and special ones. ``special``: token by role, as ``eos_token``."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     spelt = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
     spelt.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     spelt.decoder = decoders.ByteLevel()
+    if begins := special.get("bos_token"):  # it adds the token by itself, as the published ones do
+        ids = [(begins, len(alphabet))]
+        spelt.add_special_tokens([begins])
+        spelt.post_processor = processors.TemplateProcessing(single=f"{begins} $A", special_tokens=ids)
     roles = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token")
     named = {role: token for role, token in special.items() if role not in roles}
     return PreTrainedTokenizerFast(

@@ -17,7 +17,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import Any
 from unittest.mock import patch
@@ -69,7 +69,7 @@ def by_rule(model: Any, fast: Fast) -> Family:
         projector=projector,
         frozen=_frozen(model, seen, projector),
         tower_entry=_entry(model, seen) if seen else "",
-        load_processor=lambda path: load_by_rule(path, model.config.model_type),
+        load_processor=partial(load_by_rule, model_type=model.config.model_type),
         positions=positions,
         positions_behind_prompt=positions_behind_prompt,
         cached_tower=cached_around(projector.removeprefix(f"{seen}.")) if holds(seen, projector) else cached_tower,
@@ -117,9 +117,13 @@ def processor_class(model_type: str) -> Any:
     def attributes(cls: Any) -> list[str]:
         return [name for name in whole.get_attributes() if "video" not in name]
 
+    def save(self: Any, save_directory: Any, push_to_hub: bool = False, **given: Any) -> Any:
+        self.image_processor.save_pretrained(save_directory)  # where the library's class looks for video settings
+        return whole.save_pretrained(self, save_directory, push_to_hub, **given)
+
     changed: dict[str, Any] = {"get_attributes": classmethod(attributes)}
     if "video_processor" in inspect.signature(whole.__init__).parameters:  # an own way of templates is about videos
-        changed["apply_chat_template"] = ProcessorMixin.apply_chat_template
+        changed |= {"apply_chat_template": ProcessorMixin.apply_chat_template, "save_pretrained": save}
     return type(whole.__name__, (whole,), changed)
 
 
