@@ -93,8 +93,8 @@ def packed_batch(samples: Sequence[Tensors], tiles_axis: int = 0) -> dict[str, A
     """
     positions = torch.cat([sample["positions"] for sample in samples], dim=-1)  # axes x tokens
     labels = torch.cat([sample["labels"] for sample in samples], dim=1)
-    names = dict.fromkeys(name for sample in samples for name in sample if name not in _OF_TOKENS)
-    images = {name: [s[name] for s in samples if name in s] for name in names}
+    seen = [image_tensors({name: s[name] for name in s if name != "positions"}) for s in samples]
+    images = {name: [s[name] for s in seen if name in s] for name in dict.fromkeys(name for s in seen for name in s)}
     return {
         "input_ids": torch.cat([sample["input_ids"] for sample in samples], dim=1),
         "labels": labels,
@@ -103,9 +103,6 @@ def packed_batch(samples: Sequence[Tensors], tiles_axis: int = 0) -> dict[str, A
         "lengths": tuple(sample["input_ids"].shape[1] for sample in samples),
         **{name: _joined(found, tiles_axis) for name, found in images.items()},
     }
-
-
-_OF_TOKENS = ("input_ids", "labels", "positions")
 
 
 def _joined(tensors: Sequence[torch.Tensor], axis: int) -> torch.Tensor:
