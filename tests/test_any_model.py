@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import CONFIG_MAPPING
 
 from helpers.config.training import Training
 from helpers.evaluation.prompts import Prompt
@@ -17,6 +18,7 @@ from helpers.models.export import merge
 from helpers.models.family import Fast
 from helpers.models.loading import linear_layers, load_model, load_processor
 from helpers.models.miniatures import MINIATURES, miniature, narrowed
+from helpers.models.registry import WRITTEN, family_of
 from helpers.models.rule import by_rule
 from helpers.models.verdicts import known_verdicts
 from helpers.paths import ROOT
@@ -80,20 +82,34 @@ def test_a_text_begins_once(small):
         assert [row["input_ids"][0].tolist().count(token) for row in trial.encoded()] == [1] * 4
 
 
+def test_a_model_that_reads_the_answer_elsewhere_is_refused(tmp_path):
+    CONFIG_MAPPING["instructblip"]().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="its Q-Former reads the whole text, in training the answer too"):
+        family_of(tmp_path)
+
+
+def test_the_probe_finds_an_answer_that_is_read_before_it_is_written(monkeypatch):
+    trial = probe.trial_of_type("llava")
+    whole = trial.model.forward
+
+    def peeking(labels=None, **given):
+        if labels is not None:  # in training all words are a little more like the answer
+            given["inputs_embeds"] = trial.model.get_input_embeddings()(given.pop("input_ids")) * 1.1
+            given.pop("pixel_values", None)
+        return whole(labels=labels, **given)
+
+    monkeypatch.setattr(trial.model, "forward", peeking)
+    assert probe.same_likelihood(trial) == "an answer has another likelihood in training than in scoring"
+
+
 def test_the_written_families_are_what_the_rule_finds():
     """Apart from the tower's first module, of which the rule takes the first that multiplies."""
     for model_type in ("qwen2_vl", "llava_next"):
         model, _ = miniature(model_type)
-        written, found = family_of_type(model_type), by_rule(model, Fast())
+        written, found = WRITTEN[model_type], by_rule(model, Fast())
         for name in ("model_class", "language_model", "vision_tower", "projector", "head", "text_alone", "tiles_axis"):
             assert getattr(found, name) == getattr(written, name)
         assert found.tower_entry.startswith(written.tower_entry)
-
-
-def family_of_type(model_type):
-    from helpers.models.registry import WRITTEN
-
-    return WRITTEN[model_type]
 
 
 def test_an_architecture_that_nobody_probed_takes_no_shortcut(monkeypatch):

@@ -13,6 +13,14 @@ _TEMPLATE = (  # the paper's prompt; its processor puts the image's tokens befor
 )
 
 
+def as_instructblip(family: Family) -> Family:
+    """Not possible."""
+    raise ValueError(
+        f"{family.model_class} does not work here: its Q-Former reads the whole text, in training the answer too; "
+        "use BLIP-2, whose Q-Former sees the image alone"
+    )
+
+
 def as_blip_2(family: Family) -> Family:
     """The head is inside the decoder. Everything up to the projector is frozen, the Q-Former too."""
 

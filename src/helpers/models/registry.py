@@ -21,6 +21,7 @@ from helpers.models.verdicts import fast_of
 WRITTEN = {family.model_type: family for family in (QWEN2_VL, LLAVA_NEXT)}
 DEPARTURES: dict[str, Callable[[Family], Family]] = {
     "blip-2": blip_2.as_blip_2,
+    **dict.fromkeys(("instructblip", "instructblipvideo"), blip_2.as_instructblip),
     "chameleon": chameleon.as_chameleon,
     "idefics3": idefics3.as_idefics3,
     "paligemma": paligemma.as_paligemma,

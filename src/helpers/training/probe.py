@@ -5,9 +5,9 @@
     python -m helpers.training.probe --anew               probes all of `MINIATURES`, and writes verdicts and docs
 
 A shortcut is taken only by architectures in which it gave the same numbers as the plain way: packing, as padding;
-trees of prompts, as a pass per prompt; the tower's features from memory, as the tower. Five things are required of all:
-a text does not call the tower, an image is written in the same tokens in training and in scoring, the answer depends on
-the image, padding changes nothing, and a saved adapter gives the same numbers once loaded.
+trees of prompts, as a pass per prompt; the tower's features from memory, as the tower. Six things are required of all:
+a text does not call the tower, an image is written in the same tokens in training and in scoring, an answer's loss is
+its likelihood, it depends on the image, padding changes nothing, and a saved adapter gives the same numbers once loaded.
 """
 
 import argparse
@@ -90,6 +90,20 @@ def same_tokens(trial: Trial) -> str:
         asked = reader._given(Prompt(words, image))["input_ids"][0].tolist()
         if [*asked, *reader.continuation(answer)] != trained["input_ids"][0].tolist():
             return "a prompt has other tokens in training than in scoring"
+    return ""
+
+
+def same_likelihood(trial: Trial) -> str:
+    """Why an answer's loss in training is not its likelihood in scoring; empty if it is.
+
+    It is not, for instance, where a part of the model reads the whole text, and in training the answer too.
+    """
+    reader = trial.reader(Fast())
+    for (chat, image), sample in zip(trial.samples(), trial.encoded(), strict=True):
+        words, answer = (turn["content"][-1]["text"] for turn in chat)
+        scored = reader.likelihoods([Prompt(words, image)], [[answer]], "probe")[0][0].total
+        if abs(float(_loss(trial, sample).detach()) + scored) > _CLOSE * abs(scored):
+            return "an answer has another likelihood in training than in scoring"
     return ""
 
 
@@ -210,7 +224,7 @@ def likelihoods(reader: Reader, prompts: Sequence[Prompt]) -> torch.Tensor:
 
 # ---- verdicts --------------------------------------------------------------------------------------------------------
 
-REQUIRED = (same_tokens, sees_images, padding, text_leaves_the_tower_alone, adapter_comes_back)
+REQUIRED = (same_tokens, same_likelihood, sees_images, padding, text_leaves_the_tower_alone, adapter_comes_back)
 SHORTCUT_TRIALS = (packing, prompt_trees, tower_cache)
 
 
