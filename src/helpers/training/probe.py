@@ -7,7 +7,7 @@
 A shortcut is taken only by architectures in which it gave the same numbers as the plain way: packing, as padding;
 trees of prompts, as a pass per prompt; the tower's features from memory, as the tower. Six things are required of all:
 a text does not call the tower, an image is written in the same tokens in training and in scoring, an answer's loss is
-its likelihood, it depends on the image, padding changes nothing, and a saved adapter gives the same numbers once loaded.
+its likelihood, it depends on the image, padding changes nothing, a saved adapter gives the same numbers once loaded.
 """
 
 import argparse
