@@ -280,19 +280,19 @@ MINIATURES: dict[str, Miniature] = {
 KNOWN_CHECKPOINTS = {  # by model type: a published checkpoint, about how many billions of parameters, a profile to copy
     "qwen2_vl": ("Qwen/Qwen2-VL-7B-Instruct", 8.3, "paper"),
     "qwen2_5_vl": ("Qwen/Qwen2.5-VL-7B-Instruct", 8.3, "paper"),
-    "qwen3_vl": ("Qwen/Qwen3-VL-8B-Instruct", 8.8, "paper"),
+    "qwen3_vl": ("Qwen/Qwen3-VL-8B-Instruct", 8.8, "current"),
     "llava": ("llava-hf/llava-1.5-7b-hf", 7.1, "paper"),
     "llava_next": ("llava-hf/llava-v1.6-vicuna-7b-hf", 7.1, "paper"),
     "llava_onevision": ("llava-hf/llava-onevision-qwen2-7b-ov-hf", 8.0, "paper"),
-    "idefics3": ("HuggingFaceTB/SmolVLM-500M-Instruct", 0.5, "smoke"),
-    "smolvlm": ("HuggingFaceTB/SmolVLM2-2.2B-Instruct", 2.2, "paper"),
-    "internvl": ("OpenGVLab/InternVL3-8B-hf", 7.9, "paper"),
-    "gemma3": ("google/gemma-3-4b-it", 4.3, "paper"),
-    "paligemma": ("google/paligemma-3b-mix-224", 2.9, "paper"),
+    "idefics3": ("HuggingFaceTB/SmolVLM-500M-Instruct", 0.5, "laptop"),
+    "smolvlm": ("HuggingFaceTB/SmolVLM2-2.2B-Instruct", 2.2, "laptop"),
+    "internvl": ("OpenGVLab/InternVL3-8B-hf", 7.9, "current"),
+    "gemma3": ("google/gemma-3-4b-it", 4.3, "current"),
+    "paligemma": ("google/paligemma-3b-mix-224", 2.9, "laptop"),
     "mllama": ("meta-llama/Llama-3.2-11B-Vision-Instruct", 10.7, "paper"),
     "blip-2": ("Salesforce/blip2-opt-2.7b", 3.7, "paper"),
     "chameleon": ("facebook/chameleon-7b", 7.0, "paper"),
-    "mistral3": ("mistralai/Mistral-Small-3.1-24B-Instruct-2503", 24.0, "paper"),
+    "mistral3": ("mistralai/Mistral-Small-3.1-24B-Instruct-2503", 24.0, "large"),
 }
 AT_HAND = {"qwen2_vl": "qwen2-vl-7b", "llava_next": "llava-1.6-vicuna-7b"}  # configurations that come along
 
