@@ -30,7 +30,8 @@ from helpers.models.family import Family
 from helpers.models.loading import LARGEST_ON_CPU, linear_layers, load_processor
 from helpers.models.random_weights import STAND_IN_FOLDERS
 from helpers.models.random_weights import on_meta as architecture
-from helpers.models.registry import family_of
+from helpers.models.registry import family_config, family_of
+from helpers.models.rule import image_token_of
 from helpers.models.unpacking import unpacked_bytes
 from helpers.paths import atomic_write, resolve
 
@@ -65,7 +66,7 @@ def shapes_only(path: str | Path) -> tuple[Any, Family]:
 
 
 @cache
-def counts(path: Path, rank: int) -> tuple[dict[str, int], Any]:
+def counts(path: str | Path, rank: int) -> tuple[dict[str, int], Any]:
     """An architecture's counts (parameters, those in 4 bit, 4-bit layers, trained ones) and its text configuration."""
     model, family = shapes_only(path)
     layers = linear_layers(model, family)
@@ -74,12 +75,12 @@ def counts(path: Path, rank: int) -> tuple[dict[str, int], Any]:
     tuned = add_lora(model, family, rank, 2 * rank, 0.0, True, 0)
     trained = sum(trainable_groups(tuned, family).values())
     found = {"parameters": parameters, "in_four_bit": in_four_bit, "linear4bit": len(layers), "trained": trained}
-    return found, tuned.config.text_config
+    return found, tuned.config.get_text_config()
 
 
 def estimate(path: str | Path, load: Load) -> dict[str, float]:
     """GB by purpose, for training in bfloat16 with 8-bit optimiser states; also the counts, under their own names."""
-    found, text = counts(Path(path), load.rank)
+    found, text = counts(path, load.rank)
     parts = {
         "base": (found["in_four_bit"] * NF4_BYTES + (found["parameters"] - found["in_four_bit"]) * 2) / GB,
         "unpacked": load.unpacked * unpacked_bytes(found["in_four_bit"], torch.bfloat16) / GB,
@@ -100,7 +101,8 @@ def _activations(text: Any, load: Load) -> float:
     it is only each layer's input, and one whole layer that is being recomputed.
     """
     tokens = load.batch * (load.tokens + load.image_tokens)
-    whole = tokens * (2 * 16 * text.hidden_size + 2 * 4 * text.intermediate_size)
+    wide = getattr(text, "intermediate_size", None) or text.ffn_dim
+    whole = tokens * (2 * 16 * text.hidden_size + 2 * 4 * wide)
     kept = tokens * 2 * text.hidden_size if load.checkpointing else whole
     return text.num_hidden_layers * kept + (whole if load.checkpointing else 0)
 
@@ -119,7 +121,7 @@ def tokens_of_image(path: str | Path, side: int) -> int:
     processor = load_processor(path)
     prompt = prompt_texts(processor, [[user("?", image=True)]])
     tokens = encode(processor, prompt, [Image.new("RGB", (side, side))])["input_ids"]
-    return int((tokens == processor.image_token_id).sum())
+    return int((tokens == image_token_of(family_config(path))).sum())
 
 
 def card() -> tuple[str, float] | None:
