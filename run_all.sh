@@ -7,7 +7,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 CALLED_FROM="$PWD"
 cd "$ROOT"
 
-WORDS="demo smoke paper rehearse publish ablations grid own figures verify report base-models push pack lab test lint setup"
+WORDS="demo smoke paper rehearse publish ablations grid own figures verify report base-models models push pack lab test lint setup"
 OPTIONS="--profile --set --name --jobs --only --keep-going --slurm --all --dry-run --help"
 SETUP_GB=6 # a new environment: the packages, their copies in pip's cache, and room to unpack
 
@@ -36,6 +36,8 @@ Words:
   verify         says which published figure is stale, and why
   report         the whole study as one page: runs/<run>/report/index.html
   base-models    trains the demo's two small base models anew
+  models         which models work here, and how fast (models ID: one of them,
+                 before any download)
   push           puts a trained adapter on the hub, or says what would be sent
                  (push RUN ADAPTER [--to USER/NAME] [--public] [--yes])
   pack           a run's rows, tables and records as one archive for others
@@ -126,7 +128,7 @@ take() { # take OPTION [VALUE]
 
 take_word() { # the word, then what it is about
     if [[ -n $WORD ]]; then
-        [[ $WORD == grid || $WORD == own ]] || fail "one word at a time, not both '$WORD' and '$1'"
+        [[ $WORD == grid || $WORD == own || $WORD == models ]] || fail "one word at a time, not both '$WORD' and '$1'"
         OPERANDS+=("$1")
         return
     fi
@@ -410,6 +412,10 @@ run_test() {
         "$PY" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder ${EXTRA[@]+"${EXTRA[@]}"}
 }
 
+run_models() {
+    HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-0}" "$PY" -m helpers.training.probe ${OPERANDS[@]+"${OPERANDS[@]}"} ${EXTRA[@]+"${EXTRA[@]}"}
+}
+
 run_lint() {
     local failed=""
     "$PY" -m ruff check . || failed+=" ruff-check"
@@ -422,7 +428,7 @@ run_lint() {
 main() {
     read_arguments "$@"
     choose_profile
-    case "$WORD" in lab | test | lint | setup | verify | own | push | pack) ;; *) check_data ;; esac
+    case "$WORD" in lab | test | lint | setup | verify | own | models | push | pack) ;; *) check_data ;; esac
     set_up
     case "$WORD" in
         demo | paper) workflow all && check_fresh ;;

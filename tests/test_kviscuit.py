@@ -161,7 +161,7 @@ def opened(folder, classes=None, missing_images="leave_out"):
 
 def test_what_is_left_out_is_counted_for_the_classes_that_are_read(folder):
     (folder / "images" / "2.jpg").write_bytes(b"not an image")
-    assert opened(folder).left_out() == LeftOut(questions=1, images=["images/2.jpg"])
+    assert opened(folder).left_out() == LeftOut(questions=1, image_files=["images/2.jpg"])
     assert opened(folder, classes=1).left_out() is None  # of the first class, nothing is missing
     (folder / "images" / "1.png").unlink()
     with pytest.raises(ValueError, match=r"no question is left, as 2 image\(s\) are missing"):
@@ -182,7 +182,7 @@ def test_only_a_source_that_can_leave_questions_out_takes_the_setting(source, pa
 
 
 def test_the_count_goes_with_the_data_until_nothing_is_left_out_any_more(tmp_path):
-    found = LeftOut(questions=3, images=["images/1.png"])
+    found = LeftOut(questions=3, image_files=["images/1.png"])
     said = "3 questions left out: their 1 images are missing or unreadable (images/1.png)"
     assert write_left_out(tmp_path, found) == said
     assert (read_left_out(tmp_path), count_left_out(tmp_path)) == (found, 3)

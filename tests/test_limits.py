@@ -156,7 +156,7 @@ def test_a_prompt_file_a_writers_reply_and_a_row_of_k_viscuit_are_no_exception(t
     with pytest.raises(ValueError, match="holds '<image>'"):
         read_prompts(str(tmp_path / "mine.yaml"), TrainingPrompts)
     assert mark_faults("appearance", "Round and <|im_end|> red.") == [
-        "look holds '<|im_end|>', a mark of a chat template; leave it out"
+        "appearance holds '<|im_end|>', a mark of a chat template; leave it out"
     ]
     assert mark_faults("appearance", "Round and red.") == []
     row = {"question": "<image> What?", "options": ["a", "b", "c", "d"], "answer": 0, "category": "Food", "id_": "1"}
@@ -180,7 +180,7 @@ def folder(tmp_path):
     (tmp_path / "classes.csv").write_text("\n".join(["class_id,name,look:colour", *lines]), encoding="utf-8")
     for place, (class_id, *_) in enumerate(rows):
         for number, split in enumerate(("train", "test")):
-            file = tmp_path / "images" / split / class_id / "0.png"
+            file = tmp_path / "pictures" / split / class_id / "0.png"
             file.parent.mkdir(parents=True)
             Image.new("RGB", (56, 56), (50 * place, number, 0)).save(file)
     return tmp_path
@@ -210,9 +210,9 @@ def test_validate_knows_a_limit_that_was_set(folder):
 
 
 def test_validate_knows_that_an_image_is_too_large_for_a_sample(folder):
-    Image.new("RGB", (1600, 1600), "green").save(folder / "images" / "train" / "d4" / "0.png")
+    Image.new("RGB", (1600, 1600), "green").save(folder / "pictures" / "train" / "d4" / "0.png")
     good, said = validated(folder, max_length=60, max_pixels=80_000)
-    assert not good and "with images/train/d4/0.png: has " in said and "lower training.max_pixels" in said
+    assert not good and "with pictures/train/d4/0.png: has " in said and "lower training.max_pixels" in said
 
 
 def test_validate_finds_the_special_tokens_of_the_profiles_models(folder):

@@ -350,7 +350,7 @@ def test_own_classes_are_checked_before_they_are_run(clone: Clone) -> None:
     assert clone.called()[-6:] == ["validate", "my classes", "--profile", "own", "--set", ""]
     changed = ("--profile", "demo", "--set", "training.max_length=99")
     assert clone.run_active("own", "validate", "my classes", *changed).returncode == 0
-    assert clone.called()[-6:] == ["validate", "my classes", "--profile", "demo", "--set", "training.max_length=99 "]
+    assert clone.called()[-6:] == ["validate", "my classes", "--profile", "demo", "--set", "'training.max_length=99' "]
 
 
 @pytest.mark.parametrize(
@@ -410,7 +410,7 @@ def test_a_relative_folder_is_the_one_where_the_command_is_given(clone: Clone, t
     def validated(named: str) -> str:
         here = clone.run_active("own", "validate", named, cwd=tmp_path / "elsewhere")
         assert here.returncode == 0
-        return clone.called()[-1]
+        return clone.called()[-5]  # before --profile and --set
 
     assert validated(folder) == str(tmp_path / "elsewhere" / folder)
     assert validated("data/own/example") == "data/own/example"  # not there, but in the clone

@@ -21,8 +21,9 @@ def write_left_out(folder: str | Path, found: LeftOut | None) -> str:
         return "no question was left out"
     with atomic_write(path) as temporary:
         temporary.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    some = ", ".join(found.images[:5]) + (", ..." if len(found.images) > 5 else "")
-    return f"{found.questions} questions left out: their {len(found.images)} images are missing or unreadable ({some})"
+    some = ", ".join(found.image_files[:5]) + (", ..." if len(found.image_files) > 5 else "")
+    images = f"their {len(found.image_files)} images are missing or unreadable ({some})"
+    return f"{found.questions} questions left out: {images}"
 
 
 def read_left_out(folder: str | Path) -> LeftOut | None:

@@ -41,7 +41,7 @@ class LeftOut(Row):
     """Questions without a usable image that were left out, and those images."""
 
     questions: NotNegative
-    images: list[str]
+    image_files: list[str]
 
 
 class Domain(ABC):

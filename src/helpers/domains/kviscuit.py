@@ -104,7 +104,7 @@ class KViscuitDomain(Domain):
         return self.data.questions
 
     def left_out(self) -> LeftOut | None:
-        lacking = LeftOut(questions=self.data.left_out, images=list(self.data.faults))
+        lacking = LeftOut(questions=self.data.left_out, image_files=list(self.data.faults))
         return lacking if lacking.questions else None
 
     def class_info(self) -> list[Subject]:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -18,8 +20,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from helpers.evaluation.prefix_trees import Branch, Tree, plant
 from helpers.evaluation.prompts import Prompt
 from helpers.models.attention import attention
-from helpers.models.batches import Tensors, assistant, chat_texts, prompt_texts, user
-from helpers.models.family import plain_model
+from helpers.models.batches import Tensors, assistant, beginning, chat_texts, continued, encode, prompt_texts, user
+from helpers.models.family import Family, plain_model
+from helpers.models.registry import family_of_model
+from helpers.models.rule import image_token_of
 from helpers.models.unpacking import Unpack, unpacked_weights
 from helpers.models.vision_cache import FeatureCache, Features, adapts_images
 from helpers.workflow.progress import Ticker
@@ -93,6 +97,7 @@ class Reader:
         found: dict[tuple[Any, ...], list[float]] = {}
         ticker, done = Ticker(what, len(asked)), 0
         read = self._one_by_one if learns_a_prompt(self.model, self.state) else self._by_trees
+        read = self._plainly if self._is_plain else read
         with unpacked_weights(self.model, self.unpack):
             for chunk in self._chunks(asked):
                 scored = read([asked[i] for i in chunk], [wanted[i] for i in chunk])
@@ -171,24 +176,36 @@ class Reader:
         return self.features.of(self.model, self.processor, sources, state)
 
     def _tokens(self, prompts: Sequence[Prompt], seen: dict[str, Features]) -> list[list[int]]:
-        """Each prompt's tokens, with one image token for each of the image's features."""
+        """Each prompt's tokens, as the processor makes them: an image token for each of the image's features."""
         texts = prompt_texts(self.processor, [[prompt.message] for prompt in prompts])
-        place = self.image_token
+        place = self.processor.tokenizer.convert_tokens_to_ids(str(self.processor.image_token))
         rows = []
-        for prompt, ids in zip(prompts, self.processor.tokenizer(texts)["input_ids"], strict=True):
+        tokenised = self.processor.tokenizer(texts, **beginning(self.processor, texts))["input_ids"]
+        for prompt, ids in zip(prompts, tokenised, strict=True):
             expected = int(prompt.source is not None)
             if ids.count(place) != expected:
                 raise ValueError(f"{ids.count(place)} image tokens in a prompt with {expected} images: {prompt.text!r}")
             if prompt.source:
                 at = ids.index(place)
-                ids = [*ids[:at], *[place] * len(seen[prompt.source.key].embeddings), *ids[at + 1 :]]
+                ids = [*ids[:at], *seen[prompt.source.key].tokens, *ids[at + 1 :]]
             rows.append(ids)
         return rows
+
+    @cached_property
+    def family(self) -> Family:
+        """The model's family, which says whether prompts may form trees."""
+        return family_of_model(self.model)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether each prompt goes through processor and whole model on its own."""
+        learns = learns_a_prompt(self.model, self.state)
+        return not self.family.fast.prompt_trees or (learns and not self.family.takes_features)
 
     @property
     def image_token(self) -> int:
         """The token that an image's features replace."""
-        return int(self.processor.image_token_id)
+        return image_token_of(plain_model(self.model).config)
 
     @property
     def _hidden_size(self) -> int:
@@ -227,11 +244,16 @@ class Reader:
         """One pass: for each tree, the log probability of each node of an answer, given the branch before it."""
         size = max(len(tree.tokens) for tree in trees)
         visible = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).to(plain_model(self.model).device)
-        hidden = self._pass(self._embedded(trees, size, seen), visible, self._positions(trees, size, seen))
+        hidden = self._pass(*self._embedded(trees, size, seen), visible, self._positions(trees, size, seen))
         return self._scored(trees, hidden)
 
     def _pass(
-        self, embedded: torch.Tensor, visible: torch.Tensor, positions: torch.Tensor, cache: DynamicCache | None = None
+        self,
+        embedded: torch.Tensor,
+        images: dict[str, Any],
+        visible: torch.Tensor,
+        positions: torch.Tensor,
+        cache: DynamicCache | None = None,
     ) -> torch.Tensor:
         """Hidden states, trees x tokens x hidden. ``visible``: trees x tokens x (tokens in the cache and these)."""
         mask = torch.zeros(visible.shape, dtype=embedded.dtype, device=embedded.device)
@@ -243,6 +265,7 @@ class Reader:
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=cache is not None,
+                **images,
             )
         return found.last_hidden_state
 
@@ -252,17 +275,24 @@ class Reader:
             return nullcontext()
         return attention(plain_model(self.model).config.get_text_config(), "sdpa")
 
-    def _embedded(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
+    def _embedded(
+        self, trees: Sequence[Tree], size: int, seen: dict[str, Features]
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Words and images, trees x size x hidden, and what the model itself has to put in the images' places."""
         base = plain_model(self.model)
         ids = torch.zeros(len(trees), size, dtype=torch.long)
         for row, tree in enumerate(trees):
             ids[row, : len(tree.tokens)] = torch.tensor(tree.tokens)
         embedded = base.get_input_embeddings()(ids.to(base.device))
-        images = [seen[str(tree.key)].embeddings for tree in trees if tree.key]
-        if images:
+        shown = [seen[str(tree.key)] for tree in trees if tree.key]
+        if any(features.inner for features in shown):  # which only the model can add to its inner layers
+            layers = [list(layer) for layer in zip(*(features.inner for features in shown), strict=True)]
+            given = SimpleNamespace(pooler_output=[f.embeddings for f in shown], deepstack_features=layers)
+            return embedded, {"mm_encoder_outputs": {"image": given}}
+        if shown:
             places = ids == self.image_token
-            embedded[places.to(base.device)] = torch.cat(images).to(embedded)
-        return embedded
+            embedded[places.to(base.device)] = torch.cat([f.embeddings for f in shown]).to(embedded)
+        return embedded, {}
 
     def _positions(self, trees: Sequence[Tree], size: int, seen: dict[str, Features]) -> torch.Tensor:
         """trees x size, or 3 x trees x size in families with positions in time, height and width.
@@ -321,6 +351,40 @@ class Reader:
             values[here] = logs[which[here] - start, tokens[here]]
         return values
 
+    # ---- the plain way, for families whose numbers trees would change ------------------------------------------------
+
+    @torch.inference_mode()
+    def _plainly(self, prompts: Sequence[Prompt], answers: TokenLists) -> list[list[list[float]]]:
+        """One pass per prompt, with all its answers, through processor and whole model as in training."""
+        found: list[list[list[float]]] = []
+        for prompt, several in zip(prompts, answers, strict=True):
+            given = self._given(prompt)
+            start = given["input_ids"].shape[1] - 1  # an answer's token is read from the one before it
+            rows = continued(given, several, getattr(self.processor, "answer_kind", 0))
+            logits = self._reading(prompt)(**rows).logits[:, -rows["input_ids"].shape[1] :]
+            logs = logits[:, start:].float().log_softmax(-1)
+            found.append([[logs[i, j, t].item() for j, t in enumerate(answer)] for i, answer in enumerate(several)])
+        return found
+
+    @torch.inference_mode()
+    def _written_plainly(self, prompt: Prompt, most: int) -> Reply:
+        given = self._given(prompt)
+        tokens = self._reading(prompt).generate(**given, do_sample=False, max_new_tokens=most)[0].tolist()
+        asked = given["input_ids"][0].tolist()
+        return self._replies([tokens[len(asked) :] if tokens[: len(asked)] == asked else tokens])[0]
+
+    def _given(self, prompt: Prompt) -> Tensors:
+        """A prompt's tensors, all that the processor makes."""
+        images = [prompt.source.open() if prompt.source else None]
+        made = encode(self.processor, prompt_texts(self.processor, [[prompt.message]]), images)
+        base = plain_model(self.model)
+        if hasattr(getattr(base, "model", None), "rope_deltas"):
+            base.model.rope_deltas = None  # left over from the previous prompt
+        return {name: tensor.to(base.device) for name, tensor in made.items()}
+
+    def _reading(self, prompt: Prompt) -> Any:
+        return self.family.reading(self.model, prompt.source is not None)
+
     # ---- adapters that put learned tokens before the prompt (prompt tuning) ------------------------------------------
     # Their own forward pass sets positions and masks, so whole texts go through it, as in training. This is slow.
 
@@ -369,12 +433,15 @@ class Reader:
         Prompts about the same image are branches of one tree. If each image is asked about only once, the library's own
         generation is as good.
         """
+        if self._is_plain or not (self.family.takes_features or self._is_plainly_greedy()):
+            yield from (([i], [self._written_plainly(prompt, most)]) for i, prompt in enumerate(prompts))
+            return
         seen = self._seen(prompts)  # for all prompts: those of one image may be in several batches
         rows, passes = self._tokens(prompts, seen), learns_a_prompt(self.model, self.state)
         if not passes and self._is_plainly_greedy():
             keys = [prompt.source.key if prompt.source else None for prompt in prompts]
             trees, branches = plant(rows, [[[]]] * len(rows), keys, self._hidden_size)
-            if len(trees) < len(prompts):
+            if len(trees) < len(prompts) or not self.family.takes_features:
                 yield from self._written_by_trees(trees, [branch for (branch,) in branches], most, seen)
                 return
         write = self._written_by_passes if passes else self._generated
@@ -416,8 +483,9 @@ class Reader:
         at = torch.tensor([[*nodes, *[nodes[0]] * (width - len(nodes))] for nodes in ends], device=base.device)
         sees = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).to(base.device)
         positions = self._positions(trees, size, seen)
-        embedded, cache = self._embedded(trees, size, seen), DynamicCache(config=base.config.get_text_config())
-        hidden = self._pass(embedded, sees, positions, cache)
+        embedded, images = self._embedded(trees, size, seen)
+        cache = DynamicCache(config=base.config.get_text_config())
+        hidden = self._pass(embedded, images, sees, positions, cache)
         hidden = torch.stack([states[nodes] for states, nodes in zip(hidden, at, strict=True)])
         sees = torch.stack([visible[nodes] for visible, nodes in zip(sees, at, strict=True)])
         positions = positions.gather(-1, at.expand(*positions.shape[:-1], -1))
@@ -431,7 +499,7 @@ class Reader:
             if not left or bool(ended.all()):
                 break
             sees, positions = torch.cat([sees, itself], dim=-1), positions + 1
-            hidden = self._pass(base.get_input_embeddings()(written[-1]), sees, positions, cache)
+            hidden = self._pass(base.get_input_embeddings()(written[-1]), {}, sees, positions, cache)
         new = torch.stack(written, dim=-1).tolist()
         return [several[: len(nodes)] for several, nodes in zip(new, ends, strict=True)]
 

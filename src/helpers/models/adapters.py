@@ -32,9 +32,9 @@ from peft.utils import ModulesToSaveWrapper
 from safetensors import safe_open
 from transformers import BitsAndBytesConfig
 
-from helpers.config.training import Training
+from helpers.config.training import LORA_TARGETS, Training
 from helpers.models.family import Family, plain_model
-from helpers.models.loading import quantised_layers, tower_modules
+from helpers.models.loading import linear_layers, quantised_layers, tower_modules
 from helpers.models.registry import family_of_model
 from helpers.workflow.provenance import portable
 
@@ -51,9 +51,11 @@ def add_adapter(model: Any, family: Family, method: Training | PeftConfig, seed:
     """
     if isinstance(method, Training):
         _check_method(model, method)
-    config = adapter_config(family, method) if isinstance(method, Training) else method
+    config: Any = adapter_config(family, method) if isinstance(method, Training) else method
     if isinstance(method, Training) and method.method in ("qlora", "lora"):
         check_targets(model, family, method.lora_targets)
+    if getattr(config, "modules_to_save", None):  # without an empty name, that of no projector: it would match all
+        config.modules_to_save = [name for name in config.modules_to_save if name] or None
     torch.manual_seed(seed)  # LoRA's first matrix and the vectors of a prompt are random
     tuned = get_peft_model(model, config)
     named = tuned.active_peft_config  # an adapter names its base: relative to the root, not to this machine
@@ -113,14 +115,16 @@ def add_lora(
     model: Any, family: Family, rank: int, alpha: int, dropout: float, projector: bool, seed: int
 ) -> PeftModel:
     """LoRA on every linear layer of the language model; ``projector``: train the projector as well."""
-    lora = {"lora_rank": rank, "lora_alpha": alpha, "lora_dropout": dropout}
+    there = {path.rpartition(".")[2] for path in linear_layers(model, family)}
+    names = [name for name in LORA_TARGETS if name in there] + sorted(there - set(LORA_TARGETS))
+    lora = {"lora_rank": rank, "lora_alpha": alpha, "lora_dropout": dropout, "lora_targets": names}
     settings = Training.model_validate({"method": "lora", **lora, "train_projector": projector})
     return add_adapter(model, family, adapter_config(family, settings), seed)
 
 
 def adapter_config(family: Family, settings: Training) -> PeftConfig:
     """peft's configuration of the settings' method."""
-    beside = [family.projector_name] if settings.train_projector else None
+    beside = [family.projector_name] if settings.train_projector and family.projector else None
     if settings.method == "prompt_tuning":
         return PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=settings.prompt_tokens)
     if settings.method == "ia3":
@@ -169,8 +173,9 @@ def remove_adapter(tuned: PeftModel, family: Family) -> Any:
             setattr(model.get_submodule(parent), last, original)
     for module in tower_modules(model, family):
         module.__dict__.pop("forward", None)
-    model.model._forward_pre_hooks.clear()
-    model.model._forward_pre_hooks_with_kwargs.clear()
+    if hasattr(model, "model"):
+        model.model._forward_pre_hooks.clear()
+        model.model._forward_pre_hooks_with_kwargs.clear()
     if hasattr(model, "peft_config"):
         del model.peft_config
     model._hf_peft_config_loaded = False
@@ -198,7 +203,7 @@ def gradient_norms(model: Any, family: Family) -> dict[str, float]:
 def group_of(name: str, family: Family) -> str:
     """The group of a parameter. The projector comes first, since it may be inside the tower's module."""
     for group in ("projector", "vision_tower", "language_model"):
-        if f"{getattr(family, group)}." in name:
+        if (path := getattr(family, group)) and f"{path}." in name:
             return group
     return "language_model" if name.startswith("prompt_encoder.") else "other"
 

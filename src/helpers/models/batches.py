@@ -15,7 +15,6 @@ IGNORED = -100  # the label that cross-entropy ignores
 ChatMessage = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
 IMAGE_SHAPES = ("image_grid_thw", "image_sizes")  # of each image, by family: patches (time, height, width), or pixels
-IMAGE_KEYS = ("pixel_values", *IMAGE_SHAPES)  # what the families' processors make of images
 
 
 def user(text: str, image: bool = False) -> ChatMessage:
@@ -56,6 +55,8 @@ def training_batch(
         start = end - _answer_length(processor.tokenizer, chat, prompt)
         labels[row, start:end] = batch["input_ids"][row, start:end]
         _check_end(processor, labels[row, start:end].tolist())
+    if kind := getattr(processor, "answer_kind", 0):  # in some families the answer's tokens are of another kind
+        batch["token_type_ids"][labels != IGNORED] = kind
     return {**batch, "labels": labels}
 
 
@@ -70,27 +71,71 @@ def _check_end(processor: Any, labels: list[int]) -> None:
         )
 
 
-def packed_batch(samples: Sequence[Tensors]) -> dict[str, Any]:
+def image_tensors(batch: Tensors) -> Tensors:
+    """What a processor made of the images: everything that is not there once per token."""
+    tokens = batch["input_ids"].shape
+    by_name = ("pixel", "image", "aspect_ratio")  # a short text may happen to be as long as such a tensor
+    return {name: value for name, value in batch.items() if value.shape[:2] != tokens or name.startswith(by_name)}
+
+
+def continued(batch: Tensors, answers: Sequence[Sequence[int]], kind: int = 0) -> Tensors:
+    """A prompt (a batch of one) followed by each of some answers, padded on the right; answers x longest.
+
+    Whatever there is per token grows along: masks by ones, kinds of tokens by ``kind`` (`mm_token_type_ids` by 0, for
+    text), and anything else by what holds for the prompt's last token. The images' tensors are repeated.
+    """
+    ids, images = batch["input_ids"], image_tensors(batch)
+    longest = max(map(len, answers))
+    new = {"input_ids": [[*answer, *[0] * (longest - len(answer))] for answer in answers]}
+    new["attention_mask"] = [[1] * len(answer) + [0] * (longest - len(answer)) for answer in answers]
+    new["token_type_ids"], new["mm_token_type_ids"] = [[kind] * longest] * len(answers), [[0] * longest] * len(answers)
+    grown = {}
+    for name, tensor in batch.items():
+        rows = torch.cat([tensor] * len(answers))
+        if name not in images:
+            after = tensor[:, -1:].expand(len(answers), longest, *tensor.shape[2:])
+            rows = torch.cat([rows, torch.tensor(new[name]).to(ids) if name in new else after], dim=1)
+        grown[name] = rows
+    return grown
+
+
+def packed_batch(samples: Sequence[Tensors], tiles_axis: int = 0) -> dict[str, Any]:
     """Samples in a single row, one after another. Each is encoded by `training_batch` alone and has its ``positions``.
 
     Keys: ``input_ids`` and ``labels`` (1 x tokens), ``position_ids`` (axes x 1 x tokens, or 1 x tokens for a model with
     one axis), ``supervised`` (indices of the tokens from which a label is predicted), ``lengths`` (of the samples,
-    plain numbers), and the images' tensors, joined along their first axis; of these, shapes become plain numbers too
-    (`shapes_on_device`).
+    plain numbers), and the images' tensors, joined along ``tiles_axis`` (`Family.tiles_axis`);
+    of these, shapes become plain numbers too (`shapes_on_device`).
     """
     positions = torch.cat([sample["positions"] for sample in samples], dim=-1)  # axes x tokens
     labels = torch.cat([sample["labels"] for sample in samples], dim=1)
-    images = {name: [s[name] for s in samples if name in s] for name in IMAGE_KEYS}
-    shapes = {name: tuple(tuple(row) for one in images.pop(name) for row in one.tolist()) for name in IMAGE_SHAPES}
+    seen = [image_tensors({name: s[name] for name in s if name != "positions"}) for s in samples]
+    images = {name: [s[name] for s in seen if name in s] for name in dict.fromkeys(name for s in seen for name in s)}
+    given = [name for name in IMAGE_SHAPES if name in images]
+    shapes = {name: tuple(tuple(row) for one in images.pop(name) for row in one.tolist()) for name in given}
     return {
         "input_ids": torch.cat([sample["input_ids"] for sample in samples], dim=1),
         "labels": labels,
         "position_ids": positions if len(positions) == 1 else positions.unsqueeze(1),
         "supervised": (labels[0, 1:] != IGNORED).nonzero().squeeze(1),
         "lengths": tuple(sample["input_ids"].shape[1] for sample in samples),
-        **{name: torch.cat([_tiles(tensor) for tensor in found]) for name, found in images.items() if found},
-        **{name: rows for name, rows in shapes.items() if rows},
+        **{name: _joined(found, tiles_axis) for name, found in images.items()},
+        **shapes,
     }
+
+
+def _joined(tensors: Sequence[torch.Tensor], axis: int) -> torch.Tensor:
+    """All samples' tensors in one, of the largest height and width.
+
+    Without an axis for tiles, those of LLaVA (1 x tiles x colours x height x width) become rows of their own.
+    """
+    if not axis:
+        tensors = [tensor.flatten(0, 1) if tensor.ndim == 5 else tensor for tensor in tensors]
+    if tensors[0].ndim < 4:
+        return torch.cat(list(tensors), dim=axis)
+    height, width = (max(tensor.shape[side] for tensor in tensors) for side in (-2, -1))
+    padded = [torch.nn.functional.pad(t, (0, width - t.shape[-1], 0, height - t.shape[-2])) for t in tensors]
+    return torch.cat(padded, dim=axis)
 
 
 def shapes_on_device(model: Any, images: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,11 +146,6 @@ def shapes_on_device(model: Any, images: Mapping[str, Any]) -> dict[str, Any]:
     """
     device = "cpu" if getattr(model, "shapes_on_cpu", False) else model.device
     return {**images, **{name: torch.tensor(images[name], device=device) for name in IMAGE_SHAPES if name in images}}
-
-
-def _tiles(tensor: torch.Tensor) -> torch.Tensor:
-    """LLaVA's images are 1 x tiles x colours x height x width; the tiles of all images are joined."""
-    return tensor.flatten(0, 1) if tensor.ndim == 5 else tensor
 
 
 def prompt_texts(processor: Any, conversations: Sequence[Sequence[ChatMessage]]) -> list[str]:
@@ -140,12 +180,23 @@ def end_texts(processor: Any) -> tuple[str, ...]:
 
 
 def encode(
-    processor: Any, texts: Sequence[str], images: Sequence[Image | None], padding_side: str = "right"
+    processor: Any, texts: Sequence[str], images: Sequence[Image | None], padding_side: str = "right", **given: Any
 ) -> Tensors:
-    """Tokens, mask and image tensors; padded on the right for reading, on the left for writing."""
-    seen = [image for image in images if image is not None]
-    given = {"images": seen} if seen else {}
-    return dict(processor(text=list(texts), **given, padding=True, padding_side=padding_side, return_tensors="pt"))
+    """Tokens, mask and image tensors, as the family's processor makes them; ``given``: its further arguments.
+
+    Padded on the right for reading, on the left for writing.
+    """
+    seen = [[image] for image in images if image is not None]  # a list per text: each has at most one
+    shown = {"images": seen} if seen else {}
+    given = {**beginning(processor, texts), **given}
+    made = processor(text=list(texts), **shown, padding=True, padding_side=padding_side, return_tensors="pt", **given)
+    return dict(made)
+
+
+def beginning(processor: Any, texts: Sequence[str]) -> dict[str, bool]:
+    """What the tokenizer must be told where the chat template writes the token that begins a text: not to add it."""
+    token = processor.tokenizer.bos_token
+    return {"add_special_tokens": False} if token and all(text.startswith(token) for text in texts) else {}
 
 
 def _answer_length(tokenizer: Any, chat: str, prompt: str) -> int:

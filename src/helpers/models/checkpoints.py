@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+_FURTHER_ROWS = 8  # of an embedding that may have tokens for images behind its vocabulary (Mllama)
 LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
 MAY_NAME_CODE = (  # files in which `auto_map` may name a class in the checkpoint
     *("config.json", "tokenizer_config.json", "processor_config.json"),
@@ -171,7 +172,7 @@ def _check_vocabulary(folder: Path, config: _Config, tensors: Header) -> None:
     """Every token of the tokenizer needs a row in the embedding, and the embedding needs the size in the config."""
     rows = next((tensor.shape[0] for name, tensor in tensors.items() if _is_embedding(name, tensor)), None)
     stated = (config.text_config or config).vocab_size
-    if rows is not None and stated is not None and rows != stated:
+    if rows is not None and stated is not None and not 0 <= rows - stated <= _FURTHER_ROWS:
         raise ValueError(f"{folder}: config.json says {stated} words, the embedding has {rows}; files of two models?")
     size = rows or stated
     path = folder / "tokenizer.json"

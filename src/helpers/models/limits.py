@@ -36,7 +36,7 @@ class Limits:
         tokenizer = self.processor.tokenizer
         added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
         image = getattr(self.processor, "image_token", None)
-        return sorted({*added, *tokenizer.all_special_tokens, *([image] if image else [])})
+        return sorted({*added, *tokenizer.all_special_tokens, *([str(image)] if image else [])})
 
     def length(self, sample: Sample, folder: Path) -> int:
         """The sample's tokens in a training batch: its chat, with as many image tokens as its image takes."""

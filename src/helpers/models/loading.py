@@ -204,7 +204,7 @@ def _four_bit_modules(model: Any) -> dict[str, Any]:
 def linear_layers(model: Any, family: Family) -> dict[str, torch.nn.Linear]:
     """The language model's linear layers, which QLoRA keeps in 4 bit."""
     modules = model.get_submodule(family.language_model).named_modules(prefix=family.language_model)
-    return {name: module for name, module in modules if isinstance(module, torch.nn.Linear)}
+    return {name: module for name, module in modules if isinstance(module, torch.nn.Linear) and name != family.head}
 
 
 def quantised_layers(model: Any) -> list[str]:
@@ -256,6 +256,9 @@ class TowerCalls:
 def counted_tower(model: Any, family: Family) -> Iterator[TowerCalls]:
     """Count the tower's calls within the block; features from a cache are not a call."""
     counter = TowerCalls()
+    if not family.tower_entry:  # no tower
+        yield counter
+        return
     handle = plain_model(model).get_submodule(family.tower_entry).register_forward_pre_hook(counter)
     try:
         yield counter

@@ -30,7 +30,8 @@ from helpers.models.family import Family
 from helpers.models.loading import LARGEST_ON_CPU, load_processor
 from helpers.models.random_weights import STAND_IN_FOLDERS
 from helpers.models.random_weights import on_meta as architecture
-from helpers.models.registry import family_of
+from helpers.models.registry import family_config, family_of
+from helpers.models.rule import image_token_of
 from helpers.models.size import counts, place_of, shapes
 from helpers.models.unpacking import unpacked_bytes
 from helpers.paths import atomic_write, resolve
@@ -142,7 +143,7 @@ def tokens_of_image(path: str | Path, side: int) -> int:
     processor = load_processor(path)
     prompt = prompt_texts(processor, [[user("?", image=True)]])
     tokens = encode(processor, prompt, [Image.new("RGB", (side, side))])["input_ids"]
-    return int((tokens == processor.image_token_id).sum())
+    return int((tokens == image_token_of(family_config(path))).sum())
 
 
 def image_tokens(path: str | Path, side: int) -> int:

@@ -21,10 +21,10 @@ import yaml
 from helpers.config.training import LORA_TARGETS
 from helpers.models.checkpoints import checkpoint_bytes
 from helpers.models.random_weights import STAND_IN_FOLDERS, bytes_in_files, is_random
+from helpers.models.rule import PROJECTORS
 from helpers.paths import DATA, is_hub_id, resolve
 
 LISTED = DATA / "models" / "shapes.yaml"
-PROJECTORS = ("multi_modal_projector", "connector", "merger", "aligner", "embed_vision")
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")  # of one checkpoint; a repository may hold others beside it
 
 

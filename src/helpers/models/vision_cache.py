@@ -15,8 +15,10 @@ from typing import Any, Protocol, Self
 
 import torch
 
-from helpers.models.batches import IMAGE_SHAPES, shapes_on_device
+from helpers.models.batches import IMAGE_SHAPES, encode, image_tensors, shapes_on_device
 from helpers.models.family import Family, plain_model
+from helpers.models.registry import family_of_model
+from helpers.models.rule import image_token_of
 from helpers.paths import atomic_write
 
 IMAGES_AT_ONCE = 32
@@ -130,10 +132,21 @@ class _Image(Protocol):
 
 @dataclass(frozen=True)
 class Features:
-    """``embeddings``: image tokens x the language model's hidden size. ``grid``: (1, 3) where a family has one."""
+    """``embeddings``: image tokens x the language model's hidden size. ``grid``: (1, 3) where a family has one.
+
+    ``tokens``: what the processor puts in the placeholder's stead: image tokens, with rows and borders if any.
+    ``inner``: what is added to the image tokens behind the first layers, in families that do so, one tensor per layer.
+    """
 
     embeddings: torch.Tensor
+    tokens: tuple[int, ...]
     grid: torch.Tensor | None = None
+    inner: tuple[torch.Tensor, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the features."""
+        return sum(tensor.nbytes for tensor in (self.embeddings, *self.inner))
 
 
 @dataclass
@@ -161,9 +174,9 @@ class FeatureCache:
         for key, features in found.items():
             self._held[key, state] = features
             self._held.move_to_end((key, state))
-        size = sum(features.embeddings.nbytes for features in self._held.values())
+        size = sum(features.nbytes for features in self._held.values())
         while size > self.limit_mb * 1e6 and len(self._held) > len(found):
-            size -= self._held.popitem(last=False)[1].embeddings.nbytes
+            size -= self._held.popitem(last=False)[1].nbytes
         return found
 
 
@@ -171,17 +184,31 @@ class FeatureCache:
 def image_features(model: Any, processor: Any, images: list[Any]) -> list[Features]:
     """The features of some images, in one pass through processor, tower and projector."""
     base = plain_model(model)
-    made = processor.image_processor(images=images, return_tensors="pt")
-    shapes = {name: made[name].tolist() for name in IMAGE_SHAPES if name in made}
-    given = shapes_on_device(base, {"pixel_values": made["pixel_values"].to(base.device), **shapes})
-    embeddings = base.model.get_image_features(**given).pooler_output
+    made = encode(processor, [str(processor.image_token)] * len(images), images, add_special_tokens=False)
+    tensors = image_tensors(made)
+    shapes = {name: tensors.pop(name).tolist() for name in IMAGE_SHAPES if name in tensors}
+    given = shapes_on_device(base, {**{name: t.to(base.device) for name, t in tensors.items()}, **shapes})
+    found = base.model.get_image_features(**given)
+    kept = zip(made["input_ids"], made["attention_mask"].bool(), strict=True)
+    rows = [tuple(ids[mask].tolist()) for ids, mask in kept]
+    counts = [row.count(image_token_of(base.config)) for row in rows]
+    embeddings = _by_image(found.pooler_output, counts)
+    layers = [_by_image(layer, counts) for layer in getattr(found, "deepstack_features", None) or ()]
+    inner = list(zip(*layers, strict=True)) or [()] * len(images)
     grids = given["image_grid_thw"].split(1) if "image_grid_thw" in given else [None] * len(images)
-    return [Features(e.clone(), grid) for e, grid in zip(embeddings, grids, strict=True)]
+    return [Features(*parts) for parts in zip(embeddings, rows, grids, inner, strict=True)]
+
+
+def _by_image(features: Iterable[torch.Tensor], counts: list[int]) -> list[torch.Tensor]:
+    """Features of tiles or images, each tokens x hidden, as one tensor per image with so many tokens."""
+    joined = torch.cat([feature.flatten(0, -2) for feature in features])
+    return [part.clone() for part in joined.split(counts)]
 
 
 def adapts_images(model: Any) -> bool:
     """Whether an adapter changes anything outside the language model, so that features depend on it."""
     if not hasattr(model, "get_base_model"):
         return False
-    names = [name for name, _ in plain_model(model).named_modules() if "language_model" not in name]
+    inside = f"{family_of_model(model).language_model}."
+    names = [name for name, _ in plain_model(model).named_modules() if not name.startswith(inside)]
     return any(name.endswith((".modules_to_save", ".lora_A", ".ia3_l")) for name in names)

@@ -22,6 +22,7 @@ from typing import Any
 from helpers.models.adapters import group_of
 from helpers.models.batches import IGNORED
 from helpers.models.family import Family
+from helpers.models.rule import image_token_of
 
 FORWARD = BACK_ACTIVATIONS = BACK_WEIGHTS = 2  # operations per weight and token
 
@@ -87,8 +88,8 @@ class Traffic:
     NAMES = ("tokens", "image_tokens", "supervised_tokens")
 
     def __init__(self, config: Any) -> None:
-        self.image_token = config.image_token_id
-        self.patch = config.vision_config.patch_size
+        self.image_token = image_token_of(config)
+        self.patch = _patch_size(config)
         self.sums: list[list[Any]] = []
         self.samples = self.patches = 0
 
@@ -100,7 +101,7 @@ class Traffic:
         self.sums.append([part.sum() for part in (tokens, seen, batch["labels"] != IGNORED)])
         self.samples += len(batch.get("lengths", ids))
         if (pixels := batch.get("pixel_values")) is not None:
-            # Qwen2-VL's processor cuts images into rows of patches; LLaVA-NeXT's passes whole tiles
+            # some processors cut images into rows of patches, others pass whole tiles
             self.patches += len(pixels) if pixels.dim() == 2 else pixels.numel() // (3 * self.patch**2)
 
     def record(self) -> dict[str, int]:
@@ -108,3 +109,9 @@ class Traffic:
         sums = [sum(int(part) for part in column) for column in zip(*self.sums, strict=True)] or [0, 0, 0]
         named = {"samples": self.samples, **dict(zip(self.NAMES, sums, strict=True))}
         return {**named, "text_tokens": named["tokens"] - named["image_tokens"], "patches": self.patches}
+
+
+def _patch_size(config: Any) -> int:
+    """Pixels per side of a patch; without any, as with a codebook, of what becomes a token."""
+    size = getattr(getattr(config, "vision_config", None), "patch_size", None) or 16
+    return int(size if isinstance(size, int) else size[0])

@@ -16,10 +16,11 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
 from helpers.models.attention import attention
-from helpers.models.batches import IMAGE_KEYS, LOGIT_ROWS, shapes_on_device
+from helpers.models.batches import LOGIT_ROWS, shapes_on_device
 from helpers.models.family import Family, plain_model
 
 ATTENTION = "sample_by_sample"
+_OF_TOKENS = ("input_ids", "labels", "position_ids", "supervised", "lengths")  # all else is of the images
 
 
 def attend_sample_by_sample(
@@ -56,7 +57,7 @@ def attention_by_sample(model: Any, family: Family) -> AbstractContextManager[No
 def packed_loss(model: Any, batch: dict[str, Any]) -> torch.Tensor:
     """The sum of cross-entropy over a packed batch's labels; call it within `attention_by_sample`."""
     whole = plain_model(model)
-    images = shapes_on_device(whole, {name: batch[name] for name in IMAGE_KEYS if name in batch})
+    images = shapes_on_device(whole, {name: value for name, value in batch.items() if name not in _OF_TOKENS})
     features = {"image": whole.model.get_image_features(**images, return_dict=True)} if images else None
     hidden = whole.model(
         input_ids=batch["input_ids"],
@@ -66,7 +67,7 @@ def packed_loss(model: Any, batch: dict[str, Any]) -> torch.Tensor:
         lengths=batch["lengths"],
     ).last_hidden_state[0]  # tokens x hidden
     before = batch["supervised"]  # each label is predicted from the token before it
-    return summed_cross_entropy(hidden[before], whole.lm_head, batch["labels"][0, before + 1])
+    return summed_cross_entropy(hidden[before], whole.get_output_embeddings(), batch["labels"][0, before + 1])
 
 
 def summed_cross_entropy(hidden: torch.Tensor, head: Any, targets: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ from helpers.config.training import MAX_LENGTH, Training
 from helpers.images import open_image
 from helpers.models.adapter_card import revision_of, write_adapter_card
 from helpers.models.adapters import trainable_groups
-from helpers.models.batches import IMAGE_KEYS, ChatMessage, Tensors, packed_batch, training_batch
+from helpers.models.batches import IGNORED, ChatMessage, Tensors, image_tensors, packed_batch, training_batch
 from helpers.models.chat_templates import prompt_hashes
 from helpers.models.family import Family, plain_model
 from helpers.models.limits import Limits, check_samples, positions_of
@@ -66,12 +66,24 @@ class Conversations(list[Conversation]):
 
 
 class Collator:
-    """Makes batches from conversations."""
+    """Makes padded batches from conversations.
 
-    def __init__(self, processor: Any, max_pixels: int | None, max_length: int = MAX_LENGTH) -> None:
-        self.processor, self.max_pixels, self.max_length = processor, max_pixels, max_length
+    ``apart``: texts with and without an image become two batches, under ``parts``; few processors take both at once.
+    """
 
-    def __call__(self, conversations: Sequence[Conversation]) -> Tensors:
+    def __init__(
+        self, processor: Any, max_pixels: int | None, max_length: int = MAX_LENGTH, apart: bool = False
+    ) -> None:
+        self.processor, self.max_pixels, self.max_length, self.apart = processor, max_pixels, max_length, apart
+
+    def __call__(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
+        kinds = [[c for c in conversations if (c.image is None) == alone] for alone in (True, False)]
+        if not self.apart or not all(kinds):
+            return self._batch(conversations)
+        parts = [self._batch(some) for some in kinds]
+        return {"parts": parts, "labels": torch.cat([part["labels"].flatten() for part in parts])}
+
+    def _batch(self, conversations: Sequence[Conversation]) -> Tensors:
         images = [open_image(c.image, self.max_pixels) if c.image else None for c in conversations]
         return training_batch(self.processor, [c.messages for c in conversations], images, self.max_length)
 
@@ -88,15 +100,14 @@ class PackedCollator:
         self.room = KEPT_BYTES
 
     def __call__(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
-        return packed_batch([self.encoded(conversation) for conversation in conversations])
+        return packed_batch([self.encoded(conversation) for conversation in conversations], self.family.tiles_axis)
 
     def encoded(self, conversation: Conversation) -> Tensors:
         """A conversation's tensors, kept by the identity of the object: the data set holds each exactly once."""
         if (kept := self.kept.get(id(conversation))) is not None:
             return kept
         sample = self.plain([conversation])
-        names = ("input_ids", "labels", *IMAGE_KEYS)
-        tensors = {name: sample[name] for name in names if name in sample}
+        tensors = {"input_ids": sample["input_ids"], "labels": sample["labels"], **image_tensors(sample)}
         tensors["positions"] = self.family.positions(self.model, sample)
         size = sum(tensor.nbytes for tensor in tensors.values())
         if size <= self.room:
@@ -114,6 +125,7 @@ class CountingTrainer(Trainer):
 
     counter: Traffic
     trained: list[torch.nn.Parameter]
+    family: Family
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted: the library's estimate ignores adapters and frozen towers."""
@@ -126,9 +138,17 @@ class CountingTrainer(Trainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The mean over the labels of all batches of a step, as in the library."""
+        if "parts" in inputs:
+            parts = inputs["parts"]
+            shares = [int((part["labels"] != IGNORED).sum()) for part in parts]
+            losses = [self.compute_loss(model, part, num_items_in_batch=num_items_in_batch) for part in parts]
+            if num_items_in_batch is not None:  # each is a share of the step's loss already
+                return sum(losses)
+            return sum(loss * share for loss, share in zip(losses, shares, strict=True)) / sum(shares)
         self.counter.add(inputs)
         if "lengths" not in inputs:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            reading = self.family.reading(model, bool(image_tensors(inputs)))
+            return super().compute_loss(reading, inputs, return_outputs, num_items_in_batch)
         self.loss_is_scaled_for_ga = num_items_in_batch is not None
         labels = num_items_in_batch if num_items_in_batch is not None else len(inputs["supervised"])
         half = torch.float16 if self.args.fp16 else torch.bfloat16 if self.args.bf16 else None
@@ -269,8 +289,8 @@ def finetune(
     arguments = arguments or trainer_arguments(settings, output / "checkpoints", seed, images)
     checkpoints = output / "checkpoints" / fingerprint(model, samples, settings, arguments)
     arguments = replace(arguments, output_dir=str(checkpoints))
-    plain = Collator(processor, settings.max_pixels, settings.max_length)
-    packed = settings.packing and not model.active_peft_config.is_prompt_learning
+    packed = settings.packing and family.fast.packing and not model.active_peft_config.is_prompt_learning
+    plain = Collator(processor, settings.max_pixels, settings.max_length, apart=not family.fast.packing)
     trainer = CountingTrainer(
         model=model,
         args=arguments,
@@ -280,11 +300,11 @@ def finetune(
         else plain,
         callbacks=[FiniteLoss(), ProgressLine()],
     )
-    trainer.counter = Traffic(model.config)
+    trainer.counter, trainer.family = Traffic(model.config), family
     trainer.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     trainer.remove_callback(PrinterCallback)  # it prints every step; ProgressLine prints every few seconds
     checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
-    cached = TowerFeatures(model, family, features_dir) if settings.tower_cache else None
+    cached = TowerFeatures(model, family, features_dir) if settings.tower_cache and family.fast.tower_cache else None
     with ExitStack() as stack:
         stack.enter_context(still_training(model, trainer.trained))
         if packed:
