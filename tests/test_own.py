@@ -915,6 +915,7 @@ def test_withheld_pictures_variants_and_other_protocols_do_not_count():
 
 
 def test_the_verdict_of_a_run_in_words():
+    use_displays({}, "runs/none")
     first, second = verdicts(full_run())
     assert (first.answer, second.answer) == ("yes", "no")
     said = in_words([second, first]).splitlines()

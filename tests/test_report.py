@@ -514,7 +514,7 @@ def test_data_addresses_hold_the_bytes():
 
 def test_answers_are_never_shown_with_the_images_of_another_data_set(tmp_path):
     fields = {"domain": "own", "question_type": 1, "category": "name", "class_id": None, "question": "Which?"}
-    fields |= {"options": list("abcd"), "answer": 0, "image_path": None}
+    fields |= {"options": list("abcd"), "answer": 0, "image": None}
     asked = [Question(question_id=f"q{n}", split=split, **fields) for n, split in enumerate(("test", "test", "dev"))]
     write_questions(tmp_path / "questions.jsonl", asked)
     for split in ("test", "dev"):

@@ -312,6 +312,7 @@ def nvmlDeviceGetTotalEnergyConsumption(handle):
         raise NVMLError("not supported")
     return int(1000 * 100 * (time.perf_counter() - BEGIN))  # millijoules
 def nvmlDeviceGetPowerUsage(handle): return 100_000  # milliwatts
+def nvmlDeviceGetHandleByUUID(uuid): return 0
 def nvmlDeviceGetEnforcedPowerLimit(handle): return 300_000
 def nvmlDeviceGetName(handle): return "Stand-in GPU"
 def nvmlDeviceGetUUID(handle): return "GPU-0"

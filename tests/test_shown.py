@@ -25,7 +25,7 @@ def test_keys_become_words_on_the_left_and_an_interval_stands_behind_its_value()
     assert table.index.names == ["model", "training", "prompting"]
     assert list(table.index) == [
         ("Qwen2-VL (tiny)", "untuned", "asked directly"),
-        ("Qwen2-VL (tiny)", "text only", "option only"),
+        ("Qwen2-VL (tiny)", "text only", "option alone"),
     ]
     assert {name: list(table[name]) for name in table} == {
         "Type 1 (%)": ["28.5\u00a0[22.7,\u00a035.1]", "72.0\u00a0[65.4,\u00a077.8]"]

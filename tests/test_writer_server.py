@@ -411,8 +411,12 @@ def own_birds(folder):
         image = folder / "pictures" / "test" / name.lower() / "0.png"
         image.parent.mkdir(parents=True)
         Image.new("RGB", (16, 16), (place, 0, 0)).save(image)
-    for file, columns, rest in (("classes", "name,noun", "{0},bird"), ("texts", "look,background", "Brown.,It sings.")):
-        rows = [f"class_id,{columns}", *(f"{name.lower()},{rest.format(name)}" for name in names)]
+    told = dict(zip(names, ("brown", "red", "grey", "pink"), strict=True))
+    for file, columns, rest in (
+        ("classes", "name,noun", "{0},bird"),
+        ("texts", "look,background", "It is {1}.,Sings."),
+    ):
+        rows = [f"class_id,{columns}", *(f"{name.lower()},{rest.format(name, told[name])}" for name in names)]
         (folder / f"{file}.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return open_domain("own", "own", folder, None, 1, 56, 0)
 
