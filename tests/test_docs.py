@@ -12,7 +12,9 @@ import pytest
 from helpers import paths
 from helpers.config.profiles import Profile
 from helpers.paths import ROOT
+from helpers.results.claims import verdicts_in_short
 from helpers.workflow import notebooks
+from helpers.workflow.verify import verify
 
 CURRENT = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "REPRODUCTION.md", "data/README.md"]
 DOCUMENTS = CURRENT + sorted(str(file.relative_to(ROOT)) for file in (ROOT / "docs").glob("*.md"))
@@ -187,13 +189,10 @@ def quoted(row: pd.Series, *types: str) -> list[str]:
     return [f"{row[k]:.1f} [{row[f'{k}_low']:.1f}, {row[f'{k}_high']:.1f}]" for k in types]
 
 
-def test_the_page_of_results_quotes_table_1():
-    page = text_of("docs/results.md")
-    for run in TABLE.index.droplevel("domain").unique():
-        cells = [
-            cell for domain in ("butterfly", "culture") for cell in quoted(TABLE.loc[(*run, domain)], "type1", "type2")
-        ]
-        assert f"| {run[-1]} | {' | '.join(cells)} |" in page, run
+def test_the_readme_quotes_the_verdicts():
+    folder = ROOT / "figures/demo"
+    remedy = "put the lines of `python -m helpers.results.claims figures/demo --short` into README.md"
+    assert all(line in text_of("README.md") for line in verdicts_in_short(folder, verify([folder]))), remedy
 
 
 @pytest.mark.parametrize(
@@ -207,12 +206,3 @@ def test_the_readme_quotes_a_row_of_table_1(mode, words):
         )
     ]
     assert f"| {words} | {' | '.join(cells)} |" in text_of("README.md")
-
-
-def test_the_gains_that_the_readme_tells_are_those_of_table_1():
-    type1 = TABLE["type1"].unstack("answering").unstack("mode")
-    gains = type1["direct"]["text_only"] - type1["direct"]["base"]
-    assert f"text alone adds {gains.min():.0f} to {gains.max() + 1e-9:.0f} points" in text_of("README.md")
-    ahead = (type1["describe_then_answer"]["text_only"] > type1["direct"]["image_text"]).sum()
-    assert (ahead, len(type1)) == (3, 4)
-    assert (type1["direct"]["image_text"] > type1["direct"]["text_only"]).all()

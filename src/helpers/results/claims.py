@@ -281,6 +281,12 @@ def _warning(folder: Path, tables: Tables, found: Sequence[Claim], checked: Veri
     return [f"> **Some of this is not judged, because the tables behind it are stale or unrecorded.** {told}", ""]
 
 
+def verdicts_in_short(folder: Path, checked: Verified) -> list[str]:
+    """The claims with their verdicts as lines of a Markdown table, for the README; without those on costs."""
+    tables = read_tables(folder, checked)
+    return [f"| {claim.claim} | **{claim.verdict}** |" for claim in claims(tables)[: len(CLAIMS)]]
+
+
 def _rows(heading: str, found: Sequence[Claim]) -> Iterator[str]:
     """The lines of a Markdown table of claims."""
     yield f"| {heading} | verdict | evidence | file |"
@@ -294,9 +300,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the claims of a folder's tables; exit status 1 if there are no tables or some are not judged."""
     parser = argparse.ArgumentParser(prog="python -m helpers.results.claims", description="Claims beside our tables.")
     parser.add_argument("folder", nargs="?", default="figures/demo", help="default: %(default)s")
-    folder = resolve(parser.parse_args(arguments).folder)
+    parser.add_argument("--short", action="store_true", help="the verdicts alone, as README has them")
+    given = parser.parse_args(arguments)
+    folder = resolve(given.folder)
     try:
-        said = as_markdown(folder, verify([folder]))
+        checked = verify([folder])
+        said = "\n".join(verdicts_in_short(folder, checked)) + "\n" if given.short else as_markdown(folder, checked)
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 1
