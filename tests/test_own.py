@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shlex
 import shutil
 import unicodedata
@@ -819,11 +820,22 @@ def test_a_wider_margin_turns_a_no_into_a_yes():
 
 
 def test_cannot_tell_says_how_many_questions_would():
-    # -5 points, 25 % discordant, margin 10: 7.84888 x (0.25 - 0.0025) / 0.05^2 = 777.04
-    assert (
-        "about 778 questions would settle it, and 100 were asked"
-        in judge(difference(60, 5, 100), difference(10, 15, 100))[1]
-    )
+    # Without any disagreement, Tango's interval reaches z^2 / (n + z^2): 10 points at n = 9 z^2 = 34.6
+    against = judge(difference(10, 0, 10), difference(0, 0, 10))
+    assert against[0] == "cannot tell"
+    assert "about 35 questions would settle it if the shares stay the same, and 10 were asked" in against[1]
+    said = judge(difference(60, 5, 100), difference(10, 15, 100))[1]
+    n = int(
+        re.search(r"about (\d+) questions", said)[1]
+    )  # there the interval leaves out -10, and one earlier it does not
+    assert tango(n * 0.1, n * 0.15, n)[0] >= -0.1 > tango((n - 1) * 0.1, (n - 1) * 0.15, n - 1)[0]
+
+
+def test_a_gain_is_settled_where_the_exact_test_agrees():
+    # 9 against 1 of 20: p = 0.02 by the counts, said to be 0.06; of 21, 9 against 1 again
+    assert "about 21 questions would settle it" in judge(difference(9, 1, 20, 0.06), None)[1]
+    # 3 against none: the interval is above 0, but the exact test needs six, 2 x 0.5^6 = 0.03: 5.5 of 18.3 and more
+    assert "about 37 questions would settle it" in judge(difference(3, 0, 20, 0.25), None)[1]
 
 
 def test_a_verdict_that_no_number_of_questions_would_settle_says_so():

@@ -67,19 +67,14 @@ def dictionary(
 ) -> list[ReadAnswer]:
     """The class whose text is most like the untuned model's own ``words`` about the image (by question id).
 
-    Texts and words become TF-IDF vectors of their single words. Of an option that names no class, such as a fact, the
+    See `likeness`. Of an option that names no class, such as a fact, the
     likeness is that of the most alike class whose text mentions it. Questions without words are left out.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
     asked = [question for question in questions if words.get(question.question_id)]
     if not asked:
         return []
     first = {text.class_id: text for text in reversed(texts)}
-    vectors = TfidfVectorizer(sublinear_tf=True)
-    of_class = vectors.fit_transform([text.appearance for text in first.values()])
-    of_image = vectors.transform([words[question.question_id] for question in asked])
-    likeness = (of_image @ of_class.T).toarray()
+    found = likeness([text.appearance for text in first.values()], [words[q.question_id] for q in asked])
     names = [{text.name, text.name.removeprefix("the ")} for text in first.values()]
     told = [f"{text.appearance} {text.background}" for text in first.values()]
 
@@ -90,8 +85,20 @@ def dictionary(
 
     return [
         scored_row(question, [score(option, alike) for option in question.options], run, "with")
-        for question, alike in zip(asked, likeness, strict=True)
+        for question, alike in zip(asked, found, strict=True)
     ]
+
+
+def likeness(texts: Sequence[str], descriptions: Sequence[str]) -> np.ndarray:
+    """Descriptions x texts, from 0 to 1: the cosine of their TF-IDF vectors; 0 where they share no word."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectors = TfidfVectorizer(sublinear_tf=True)
+    try:
+        of_text = vectors.fit_transform(texts)
+    except ValueError:  # texts without any word of two letters
+        return np.zeros((len(descriptions), len(texts)))
+    return np.asarray((vectors.transform(descriptions) @ of_text.T).toarray())
 
 
 def options_described(

@@ -24,7 +24,7 @@ from helpers.config.profiles import Profile, load_profile, parse_overrides
 from helpers.domains.own import OwnDomain
 from helpers.domains.own_folder import half_width, read_folder
 from helpers.domains.own_rows import CLASSES, OwnFolder
-from helpers.paths import ROOT, Layout, resolve, resolve_output
+from helpers.paths import MAIN, ROOT, Layout, resolve, resolve_output
 from helpers.workflow.provenance import MANIFEST_SUFFIX
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def verdict(run_dir: str | Path, margin: float, protocol: str | None = None, fol
     hand has no record of them; then all count. ``folder``: that of the classes, if the run must be of no other.
     """
     from helpers.results.figures.style import use_displays, with_displays
+    from helpers.results.sight import read_class_texts, sight
     from helpers.results.tables import find, read_answers, read_resources
     from helpers.results.verdict import in_words, verdict_table, verdicts
 
@@ -154,7 +155,10 @@ def verdict(run_dir: str | Path, margin: float, protocol: str | None = None, fol
     resources = read_resources(map(resolve, measured))
     use_displays({}, run)
     table = with_displays(verdict_table(answers, resources, protocol))
-    words = in_words(verdicts(answers, margin, protocol))
+    named = given.get("dataset_dir")
+    data = resolve(named) if named else Layout(run).folder("dataset", domain=answers["domain"].iloc[0], variant=MAIN)
+    seen = sight(answers, read_class_texts(data, answers))
+    words = in_words(verdicts(answers, margin, protocol, seen))
     shown = table.drop(columns="seeds").to_string(index=False, na_rep="-")
     return f"{words}\n\nIn percent and points; text_above: how far text-only training is above that line.\n{shown}"
 

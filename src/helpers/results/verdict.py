@@ -9,19 +9,23 @@ available, with training on images (is it worse by more than a margin?). Decisio
 - The prompting strategy of text-only training is fixed in advance: describing first, if that was asked. Its rivals get
   their better strategy, so that a "yes" is never due to a badly prompted rival.
 - Over several seeds, discordant counts are means and p is `combined_p_value`; n stays the number of questions.
+- Before any verdict, the model has to show that it sees the images (`helpers.results.sight`).
 - The classes are the reader's own and not a sample: the verdict covers new images of these classes and no others.
 """
 
 import math
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 
 from helpers.results.figures.style import label
+from helpers.results.sight import Sight
 from helpers.results.stats import MARGIN, combined_p_value, mcnemar_exact, seed_by_seed, wilson
+from helpers.results.stats.accuracy import CHANCE
 from helpers.results.stats.power import ALPHA, POWER
 from helpers.results.tables import of_protocol, of_variant
 
@@ -30,6 +34,7 @@ MOST_QUESTIONS = 10_000  # above it, only "more than" is said
 TEXT, BASE, IMAGE = "text_only", "base", "image_text"
 PREFERRED = "describe_then_answer"
 _TYPES = {1: "recognition", 2: "reasoning"}
+REMEDY = "Use a model that sees them: --profile laptop (no GPU needed), paper or current (a GPU: docs/seven_billion.md)"
 _COSTS = ["seconds", "peak_memory_mb", "energy_wh"]
 
 
@@ -51,6 +56,11 @@ class Difference:
         low, high = tango(self.only_first, self.only_second, self.n)
         return 100 * low, 100 * high
 
+    @property
+    def learned(self) -> bool:
+        """Whether the first is better, by the exact test and by the interval."""
+        return self.p_value < ALPHA and self.interval[0] > 0
+
     def __str__(self) -> str:
         low, high = self.interval
         return f"{self.points:+.1f} points [{low:+.1f}, {high:+.1f}]"
@@ -67,6 +77,7 @@ class Verdict:
     reason: str
     gain: Difference  # text-only over the untuned model
     against: Difference | None  # text-only over training on images
+    sees: bool = True  # whether the model has shown that it sees the images
 
 
 # ---- statistics ----------------------------------------------------------------------------------------------------
@@ -147,20 +158,41 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> Difference:
 # ---- the decision --------------------------------------------------------------------------------------------------
 
 
+def _unseen(model: str, rows: pd.DataFrame, sights: Sequence[Sight]) -> str | None:
+    """Why nothing can be said about the texts: the model has not shown that it sees the images; None if it has."""
+    found = next((sight for sight in sights if sight.model == model), None)
+    if (found and found.seen) or _recognises(rows):
+        return None
+    if found and not found.untested:
+        what = f"this model does not see your images, as far as could be tested: {found}"
+    else:
+        why = found or "untested: no text and description of one class (evaluation.answering: describe_then_answer)"
+        what = f"it is not known whether this model sees your images ({why})"
+    return f"{what}; and no training made it recognise them above chance. {REMEDY}"
+
+
+def _recognises(rows: pd.DataFrame) -> bool:
+    """Whether Wilson's interval of the Type-1 accuracy is above chance in any mode; ``rows``: those that count."""
+    for _, group in rows[rows["question_type"] == 1].groupby("mode", sort=False):
+        if 100 * wilson(float(group["correct"].mean()), group["question_id"].nunique())[0] > CHANCE:
+            return True
+    return False
+
+
 def judge(gain: Difference, against: Difference | None, margin: float = MARGIN) -> tuple[str, str]:
     """("yes" | "no" | "cannot tell", the reason in one sentence).
 
     Yes: better than the untuned model and, if there was training on images, not worse than that by more than the
     margin. No: worse by more than the margin, or a gain that is certainly smaller than the margin.
     """
-    learned = gain.p_value < ALPHA and gain.interval[0] > 0
+    learned = gain.learned
     if gain.interval[1] < margin:
         return "no", f"it gains less than {margin:g} points over the untuned model: {gain}"
     if against is not None and against.interval[1] < -margin:
         taught = f"it learns from text ({gain} over the untuned model), but" if learned else "it"
         return "no", f"{taught} stays more than {margin:g} points behind training on images: {against}"
     if not learned:
-        more = _more(gain, (0.0, margin))
+        more = _more(gain, lambda more: more.learned or more.interval[1] < margin)
         return "cannot tell", f"its gain over the untuned model may be zero: {gain}, p = {gain.p_value:.2g}; {more}"
     if against is None:
         return "yes", f"it beats the untuned model: {gain}; training on images was not tested"
@@ -169,29 +201,46 @@ def judge(gain: Difference, against: Difference | None, margin: float = MARGIN) 
             "yes",
             f"it beats the untuned model ({gain}) and is within {margin:g} points of images: {against}",
         )
-    more = _more(against, (-margin,))
+    more = _more(against, lambda more: more.interval[0] >= -margin or more.interval[1] < -margin)
     return "cannot tell", f"it beats the untuned model ({gain}), but compared with images it is {against}; {more}"
 
 
-def _more(difference: Difference, targets: Iterable[float]) -> str:
-    """How many questions would settle it if the observed difference is the true one, for the easiest target."""
-    seen, shown = difference.points / 100, (difference.only_first + difference.only_second) / difference.n
-    enough = min((n for n in (needed(shown, seen, target / 100) for target in targets) if n), default=None)
-    if enough is None:
+def _more(difference: Difference, settled: Callable[[Difference], bool]) -> str:
+    """How many questions would settle it if the observed shares stay the same, by the interval and test in use.
+
+    The smallest number beyond those asked, by bisection. Counts need not be whole; the exact test rounds them.
+    """
+
+    def enough(n: int) -> bool:
+        first, second = (count * n / difference.n for count in (difference.only_first, difference.only_second))
+        right, both = round(first), round(first) + round(second)
+        return settled(Difference(first, second, n, binomtest(right, both).pvalue if both else 1.0))
+
+    if difference.n >= MOST_QUESTIONS or not enough(MOST_QUESTIONS):
         return f"more than {MOST_QUESTIONS} questions would be needed, and {difference.n} were asked"
-    return f"about {max(enough, difference.n + 1)} questions would settle it, and {difference.n} were asked"
+    numbers = range(difference.n + 1, MOST_QUESTIONS + 1)
+    n = numbers[bisect_left(numbers, True, key=enough)]
+    return f"about {n} questions would settle it if the shares stay the same, and {difference.n} were asked"
 
 
-def verdicts(answers: pd.DataFrame, margin: float = MARGIN, protocol: str | None = None) -> list[Verdict]:
-    """One verdict per model and question type with answers of both the text-only and the untuned model."""
-    found = []
-    for (model, kind), rows in counted_answers(answers, protocol).groupby(["model", "question_type"], sort=False):
+def verdicts(
+    answers: pd.DataFrame, margin: float = MARGIN, protocol: str | None = None, sights: Sequence[Sight] = ()
+) -> list[Verdict]:
+    """One verdict per model and question type with answers of both the text-only and the untuned model.
+
+    ``sights``: what the models' descriptions show (`helpers.results.sight`). A model that has not shown in any way that
+    it sees the images gets "cannot tell".
+    """
+    counted, found = counted_answers(answers, protocol), []
+    unseen = {model: _unseen(model, rows, sights) for model, rows in counted.groupby("model", sort=False)}
+    for (model, kind), rows in counted.groupby(["model", "question_type"], sort=False):
         modes = dict(iter(rows.groupby("mode", sort=False)))
         if not {TEXT, BASE} <= modes.keys():
             continue
         gain = compare(modes[TEXT], modes[BASE])
         against = compare(modes[TEXT], modes[IMAGE]) if IMAGE in modes else None
-        found.append(Verdict(model, kind, gain.n, *judge(gain, against, margin), gain, against))
+        judged = judge(gain, against, margin) if unseen[model] is None else ("cannot tell", unseen[model])
+        found.append(Verdict(model, kind, gain.n, *judged, gain, against, unseen[model] is None))
     if not found:
         there = ", ".join(sorted(answers["mode"].unique())) or "none"
         raise ValueError(f"a verdict needs answers of modes {BASE} and {TEXT}; found: {there}. Finish the run first")
@@ -267,11 +316,17 @@ def _cost(model: str, mode: str, resources: pd.DataFrame | None) -> dict[str, fl
     return {cost: float(runs[cost].astype(float).mean()) for cost in _COSTS}
 
 
+def verdicts_said(found: Iterable[Verdict]) -> pd.DataFrame:
+    """The verdicts as a table: model, question_type, n, verdict, reason."""
+    rows = [(one.model, one.question_type, one.n, one.answer, one.reason) for one in found]
+    return pd.DataFrame(rows, columns=["model", "question_type", "n", "verdict", "reason"])
+
+
 def in_words(found: Iterable[Verdict]) -> str:
     """The verdicts as text, recognition first."""
     lines = [
         f"{label(verdict.model)}, type {verdict.question_type} ({_TYPES[verdict.question_type]}), n = {verdict.n}: "
-        f"{verdict.answer.upper()}. Text alone: {verdict.reason}."
+        f"{verdict.answer.upper()}{'. Text alone' if verdict.sees else ''}: {verdict.reason}."
         for verdict in sorted(found, key=lambda verdict: verdict.question_type)
     ]
     return "\n".join(lines)

@@ -1,8 +1,12 @@
-"""The verdict as a figure: each mode's accuracy with its interval, one panel per model and question type."""
+"""The verdict as a figure: each mode's accuracy with its interval; and images beside what a model says of them."""
+
+import textwrap
+from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from helpers.images import open_image
 from helpers.results.figures.accuracies import accuracy_dots, percent_axis
 from helpers.results.figures.style import SMALL, TEXT_WIDTH, colour, label, styled, values_of
 
@@ -28,4 +32,24 @@ def verdict_figure(table: pd.DataFrame) -> Figure:
             axes.set_title(f"{label(model)}: {label(f'type{kind}')} (n = {n})", loc="left", pad=3)
     for axes in panels[-1]:
         axes.set_xlabel("accuracy (%), 95 % interval; dashed: chance")
+    return figure
+
+
+@styled
+def described_figure(images: pd.DataFrame, folder: Path, count: int = 6) -> Figure:
+    """Some images of each model beside its description: the first of each class, ``count`` at most, two to a row.
+
+    ``images``: rows of `helpers.results.sight.described_images`, at least one; their paths are relative to ``folder``.
+    """
+    shown = images.drop_duplicates(["model", "class_id"]).groupby("model", sort=False).head(count)
+    figure = Figure((TEXT_WIDTH, 1.15 * ((len(shown) + 1) // 2)), layout="constrained")
+    cards = figure.subplots((len(shown) + 1) // 2, 4, squeeze=False, width_ratios=[1, 2.4, 1, 2.4]).reshape(-1, 2)
+    for axes in cards.flat:
+        axes.axis("off")
+    for (left, right), (_, row) in zip(cards, shown.iterrows(), strict=False):
+        if (folder / row["image_path"]).is_file():
+            left.imshow(open_image(folder / row["image_path"]))
+        said = textwrap.shorten(row["description"], 240, placeholder=" ...")
+        lines = [f"{label(row['model'])}, {row['class_id']}:", *textwrap.wrap(said, 46)]
+        right.text(0, 1, "\n".join(lines), va="top", fontsize=SMALL, parse_math=False)
     return figure
