@@ -269,7 +269,10 @@ def resources_parameters(wildcards):
 
 
 def own_classes_parameters(wildcards):
-    return over_all_runs(wildcards) | {"resource_files": trained("training", "resources.json")}
+    return over_all_runs(wildcards) | {
+        "resource_files": trained("training", "resources.json"),
+        "dataset_dir": str(LAYOUT.folder("dataset", domain=next(iter(PROFILE.domains)), variant=MAIN)),
+    }
 
 
 def grid_parameters(wildcards):
@@ -533,6 +536,7 @@ INPUTS = {
     "own_classes": {
         "answers": evaluated("answers.jsonl"),
         "records": trained("training", "resources.json"),
+        "texts": expand(IMAGES, domain=PROFILE.domains, variant=MAIN),
     },
     "grid": {
         "answers": lambda wildcards: of_grid(wildcards.grid, "evaluation", "answers.jsonl"),

@@ -363,7 +363,7 @@ run_own() { # own FOLDER | own validate FOLDER | own verdict FOLDER
     folder="$(from_here "$folder")"
     [[ $word == verdict ]] || "$PY" -m helpers.results.own_classes validate "$folder" --profile "$PROFILE" --set "$(overrides)" || exit 2
     [[ $word != validate ]] || return 0
-    given="$("$PY" -m helpers.results.own_classes settings "$folder" --set "$(overrides)")" || exit 2
+    given="$("$PY" -m helpers.results.own_classes settings "$folder" --profile "$PROFILE" --set "$(overrides)")" || exit 2
     SETTINGS=()
     while IFS= read -r line; do SETTINGS+=("$line"); done <<<"$given"
     SETTINGS+=(${asked[@]+"${asked[@]}"})

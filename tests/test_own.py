@@ -825,16 +825,14 @@ def test_cannot_tell_says_how_many_questions_would():
     assert against[0] == "cannot tell"
     assert "about 35 questions would settle it if the shares stay the same, and 10 were asked" in against[1]
     said = judge(difference(60, 5, 100), difference(10, 15, 100))[1]
-    n = int(
-        re.search(r"about (\d+) questions", said)[1]
-    )  # there the interval leaves out -10, and one earlier it does not
+    n = int(re.search(r"about (\d+) questions", said)[1])
     assert tango(n * 0.1, n * 0.15, n)[0] >= -0.1 > tango((n - 1) * 0.1, (n - 1) * 0.15, n - 1)[0]
 
 
 def test_a_gain_is_settled_where_the_exact_test_agrees():
-    # 9 against 1 of 20: p = 0.02 by the counts, said to be 0.06; of 21, 9 against 1 again
+    # 9 against 1: p = 0.02 by the counts themselves
     assert "about 21 questions would settle it" in judge(difference(9, 1, 20, 0.06), None)[1]
-    # 3 against none: the interval is above 0, but the exact test needs six, 2 x 0.5^6 = 0.03: 5.5 of 18.3 and more
+    # 3 against none of 20: the exact test needs six, 2 x 0.5^6 = 0.03; 15 % of 37 are 5.55, of 36 only 5.4
     assert "about 37 questions would settle it" in judge(difference(3, 0, 20, 0.25), None)[1]
 
 

@@ -52,8 +52,8 @@ def test_own_texts_in_all_of_120_ways_pass_once():
     assert (found.images, found.classes, found.share) == (5, 5, 100)
     assert found.p_value == pytest.approx(1 / 120)  # only the texts as they are fit every image
     assert found.seen
-    # A text has its own class's share 100 or, elsewhere, 37.5: k fixed points of five give 37.5 + 12.5 k percent.
-    # Of 120 permutations 1 has five fixed points, 10 have three or more besides, so 11 / 120 = 0.09 would not pass.
+    # The own text has the share 100 and any other 37.5, so k of five classes with their own text give 37.5 + 12.5 k.
+    # k is three in 10 of the 120 ways and five in one: three would not pass (11 / 120 = 0.09), and four cannot be.
     assert found.enough == 100
 
 
@@ -116,7 +116,7 @@ def test_a_model_that_does_not_see_the_images_gets_no_no():
     (found,) = judged(run(described, untuned=8, text=0))  # 40 % [22, 61]
     assert (found.answer, found.sees) == ("cannot tell", False)
     assert found.reason.startswith(
-        "this model does not see your images, as far as could be tested: the untuned model's"
+        "this model does not see your images, as far as could be tested: the untuned"
     )
     assert "20 images of 5 classes" in found.reason
     assert "--profile laptop (no GPU needed), paper or current" in found.reason

@@ -7,6 +7,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from helpers.domains.encodings import check_encodings, decoded
@@ -108,7 +109,9 @@ def _classes(rows: _Rows, own: OwnFolder) -> list[OwnClass]:
         own.findings.problem(CLASSES, None, "holds no class", f"write one class per row, at least {OPTION_COLUMNS}")
     classes = [_class(line, cells, own) for line, cells in rows]
     _check_classes(classes, own.findings)
-    return [thing for thing in classes if CLASS_ID.fullmatch(thing.class_id) and thing.name]
+    known = [thing for thing in classes if CLASS_ID.fullmatch(thing.class_id)]
+    # A class without a name is known by its id, so that what refers to it is not wrong as well
+    return [thing if thing.name else replace(thing, name=thing.class_id) for thing in known]
 
 
 def _class(line: int, cells: Cells, own: OwnFolder) -> OwnClass:
@@ -124,6 +127,10 @@ def _class(line: int, cells: Cells, own: OwnFolder) -> OwnClass:
 
 
 def _check_classes(classes: list[OwnClass], findings: Findings) -> None:
+    nameless = [thing for thing in classes if not thing.name]
+    if nameless and len(nameless) == len(classes):
+        rule = "the column 'name' is empty in every row"
+        findings.problem(CLASSES, None, rule, "write the names that the questions will ask for")
     for thing in classes:
         if not CLASS_ID.fullmatch(thing.class_id) or thing.class_id.lower() in SPLITS:
             rule = f"class_id is {thing.class_id!r}; it becomes the name of a folder: letters, digits, '-', '_' and '.'"
@@ -131,7 +138,7 @@ def _check_classes(classes: list[OwnClass], findings: Findings) -> None:
             findings.problem(
                 CLASSES, thing.row, f"{rule}, not {' or '.join(SPLITS)}", f"write e.g. {slug or 'class-1'!r}"
             )
-        if not thing.name:
+        if not thing.name and len(nameless) < len(classes):
             findings.problem(CLASSES, thing.row, "name is empty", "write the name that the questions will ask for")
         if set("{}<>") & set(thing.name):
             findings.problem(CLASSES, thing.row, f"name is {thing.name!r}", "no braces or angle brackets")

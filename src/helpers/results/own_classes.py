@@ -93,8 +93,12 @@ def _check_lengths(own: OwnFolder, profile: Profile, limits: "Mapping[str, Limit
         told |= faulty.keys()
 
 
-def settings(folder: str | Path, asked: Mapping[str, Any] | None = None) -> dict[str, object]:
+def settings(
+    folder: str | Path, asked: Mapping[str, Any] | None = None, profile: str = "own"
+) -> dict[str, object]:
     """The settings of a run on the folder: its path, and the modes that its images allow unless ``asked`` names some.
+
+    In a profile with other domains, such as ``laptop``, the folder takes their place.
 
     Raises ``ValueError`` for a folder with problems, and if ``asked`` (the user's own settings) contradicts it.
     """
@@ -107,15 +111,18 @@ def settings(folder: str | Path, asked: Mapping[str, Any] | None = None) -> dict
     shown = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
     if other := next((name for name in ("domains", "domains.own", "domains.own.path") if name in asked), None):
         raise ValueError(f"--set {other}=... names another folder than {shown}; leave it out: `own FOLDER` says which")
+    found: dict[str, object] = {"domains.own.path": shown}
+    if list(load_profile(profile).domains) != ["own"]:
+        found = {"domains": {"own": {"source": "own", "path": shown}}}
     if "modes" not in asked:
-        return {"domains.own.path": shown, "modes": ["text_only", *_image_modes(own)[:1]]}
+        return found | {"modes": ["text_only", *_image_modes(own)[:1]]}
     if lacking := sorted({"image_text", "hybrid"} & set(_listed_modes(asked["modes"])) - set(_image_modes(own))):
         without = [thing.class_id for thing in own.classes if not thing.train]
         raise ValueError(
             f"--set modes={asked['modes']}: {lacking[0]} needs a training image of every class, and {_listed(without)} "
             "has none. Add them, or leave that mode out"
         )
-    return {"domains.own.path": shown}
+    return found
 
 
 def _found(folder: str | Path) -> Path:
@@ -252,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(said)
             return 0 if good else 1
         if given.word == "settings":
-            found = settings(given.folder, parse_overrides(given.set))
+            found = settings(given.folder, parse_overrides(given.set), given.profile)
             print("\n".join(f"{key}={json.dumps(value)}" for key, value in found.items()))
         elif given.word == "verdict":
             print(verdict(given.run_dir, given.margin, given.protocol, given.folder))
@@ -279,8 +286,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     ):
         parsers[word] = words.add_parser(word, help=text)
         parsers[word].add_argument("folder")
-    parsers["validate"].add_argument("--profile", default="own", help="whose models would run (default: %(default)s)")
     for word in ("validate", "settings"):
+        parsers[word].add_argument("--profile", default="own", help="whose models would run (default: %(default)s)")
         parsers[word].add_argument("--set", default="", help="settings of your own, as KEY=VALUE KEY=VALUE")
     asked = words.add_parser("verdict", help="read a finished run")
     asked.add_argument("run_dir")
