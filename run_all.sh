@@ -29,9 +29,9 @@ Words:
   ablations      every grid of config/grids/ for this profile, and the baselines
   grid           some of them by name, or files of yours: says what would run,
                  then runs it (grid NAME...)
-  own            would text alone do for your own classes? (own FOLDER); looks
-                 for mistakes first (own validate FOLDER); says it again (own
-                 verdict FOLDER)
+  own            would text alone do for your own classes? (own FOLDER): looks
+                 for mistakes first (own validate FOLDER), ends with the verdict
+                 and a page of it (own verdict FOLDER makes both again)
   figures        draws tables and figures again from the runs that there are
   verify         says which published figure is stale, and why
   report         the whole study as one page: runs/<run>/report/index.html
@@ -367,11 +367,8 @@ run_own() { # own FOLDER | own validate FOLDER | own verdict FOLDER
     SETTINGS=()
     while IFS= read -r line; do SETTINGS+=("$line"); done <<<"$given"
     SETTINGS+=(${asked[@]+"${asked[@]}"})
-    if [[ $word != verdict ]]; then
-        workflow own_classes
-    else
-        find_run && "$PY" -m helpers.results.own_classes verdict "$RUN" --folder "$folder"
-    fi
+    if [[ $word == verdict ]]; then find_run; else workflow own_classes; fi
+    [[ -n $DRY_RUN ]] || "$PY" -m helpers.results.own_classes verdict "$RUN" --folder "$folder"
 }
 
 run_rehearse() { # what to expect, the trainings, what they took

@@ -408,6 +408,20 @@ def test_every_problem_is_listed_with_file_row_rule_and_remedy(folder):
         opened(folder)
 
 
+def test_a_table_without_names_is_one_problem_and_not_one_per_image(folder):
+    rows = class_rows()
+    table(folder / "classes.csv", [{name: cell for name, cell in row.items() if name != "name"} for row in rows])
+    assert [problem.split(" (found")[0] for problem in problems(folder)] == [
+        "classes.csv:1: the column 'name' is missing"
+    ]
+    table(folder / "classes.csv", [row | {"name": ""} for row in rows])
+    assert problems(folder) == [
+        "classes.csv: the column 'name' is empty in every row; write the names that the questions will ask for"
+    ]
+    table(folder / "classes.csv", [rows[0] | {"name": ""}, *rows[1:]])
+    assert [problem.split(";")[0] for problem in problems(folder)] == ["classes.csv:2: name is empty"]
+
+
 @pytest.mark.parametrize("class_id", ["../x", "/etc", "a/b", "a\\b", ".hidden", "", "c:", "train", "a b", "x" * 101])
 def test_a_class_id_that_could_leave_the_folder_is_refused(folder, class_id):
     rows = class_rows()
@@ -633,7 +647,7 @@ def test_an_archive_in_place_of_a_folder_is_not_opened(folder):
 def test_validate_says_what_would_be_run_and_what_it_could_show(folder, capsys):
     assert own_classes.main(["validate", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "10 of type 1" in said and "untuned, text only, image and text" in said
+    assert "10 of type 1" in said and "untuned, trained on text only, and on image and text" in said
     assert "accuracy is known to within ±26 points" in said
     assert "the appearance of chanterelle, parasol, morel, blewit, cep is not described" in said
 
@@ -656,7 +670,7 @@ def test_validate_says_what_is_not_asked_not_used_and_not_run(folder, capsys):
     table(folder / "classes.csv", rows)
     assert own_classes.main(["validate", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "would run: untuned, text only. Not image and text: no training image of morel" in said
+    assert "untuned, and trained on text only. Not on image and text: no training image of morel" in said
     assert "the appearance of" not in said
     assert "within 10 points of images" not in said
 
@@ -692,6 +706,15 @@ def test_modes_that_the_images_do_not_allow_are_refused_before_anything_runs(fol
     shutil.rmtree(folder / "pictures" / "cep")
     assert own_classes.main(["settings", str(folder), "--set", f"'modes={modes}'"]) == 1
     assert "needs a training image of every class, and cep has none" in capsys.readouterr().err
+
+
+def test_in_another_profile_the_folder_takes_the_place_of_its_data_sets(folder):
+    found = own_classes.settings(folder, profile="laptop")
+    chosen = profiles.load_profile("laptop", found)
+    assert {name: (domain.source, domain.path) for name, domain in chosen.domains.items()} == {
+        "own": ("own", str(folder))
+    }
+    assert chosen.modes == ["text_only", "image_text"]
 
 
 @pytest.mark.parametrize("setting", ["domains.own.path=x", "domains={}", "domains.own={}"])

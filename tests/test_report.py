@@ -16,7 +16,7 @@ from nbformat import v4, write
 from PIL import Image
 
 from helpers.paths import ROOT
-from helpers.results import claims, examples
+from helpers.results import claims, examples, own_classes
 from helpers.results.answer_cards import answer_cards, check_data_set, option_shares
 from helpers.results.examples import choose_examples
 from helpers.results.report.contents import GridOnPage, as_grid
@@ -280,6 +280,28 @@ def test_a_report_is_made_again_without_converting_what_has_not_changed(report):
 def test_a_run_without_tables_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no table1\.csv"):
         build(tmp_path)
+
+
+def test_a_run_on_own_classes_has_its_verdict_in_place_of_the_papers_claims(tmp_path, capsys):
+    run = fabricate(tmp_path / "mine")
+    for file in (run / "results").iterdir():
+        file.unlink()
+    reason = f"this model does not see your images {EVIL}"
+    said = {"model": "qwen2_vl", "question_type": 1, "n": 12, "verdict": "cannot tell", "reason": reason}
+    write_csv(pd.DataFrame([said]), run / "results/verdicts.csv")
+    confused = {"model": "qwen2_vl", "right": "Atala", "chosen": "Viceroy", "times": 2, "offered": 3, "share": 66.7}
+    write_csv(pd.DataFrame([confused]), run / "results/verdict_confusions.csv")
+    shutil.rmtree(run / "notebooks")
+    assert own_classes.main(["verdict", str(run)]) == 0
+    assert "on one page: " in capsys.readouterr().out
+    page = (run / "report/index.html").read_text(encoding="utf-8")
+    assert not read(run / "report/index.html").wrong
+    assert "Is text alone enough for these classes?" in page
+    assert "type 1 (12 questions): CANNOT TELL.</strong> this model does not see your images &lt;script&gt;" in page
+    assert "What the text-only model confuses" in page and "Viceroy" in page
+    assert page.count('class="card"') == QUESTIONS  # images with what the models say
+    for absent in ("2412.12940", 'id="claims"', 'id="abstract"', EVIL):
+        assert absent not in page
 
 
 def test_the_page_knows_nothing_of_the_page_before_it(tmp_path, monkeypatch):

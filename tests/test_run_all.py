@@ -345,7 +345,10 @@ def test_own_classes_are_checked_before_they_are_run(clone: Clone) -> None:
     assert clone.run_active("own", "my classes").returncode == 0
     called = clone.called()
     assert called.index("validate") < called.index("settings") < called.index("snakemake")
-    assert called[-1] == "own_classes"
+    assert called.index("own_classes", called.index("snakemake")) < called.index("verdict")
+    assert called[-4:] == ["verdict", "runs/the-run", "--folder", "my classes"]  # it ends with the verdict
+    result = clone.run_active("own", "my classes", "--dry-run")
+    assert "verdict" not in clone.called()
     assert clone.run_active("own", "validate", "my classes").returncode == 0
     assert clone.called()[-6:] == ["validate", "my classes", "--profile", "own", "--set", ""]
     changed = ("--profile", "demo", "--set", "training.max_length=99")
@@ -428,8 +431,8 @@ def test_a_relative_file_of_a_grid_is_the_one_where_the_command_is_given(clone: 
 def test_settings_given_beside_a_folder_are_told_to_it_and_come_last(clone: Clone) -> None:
     assert clone.run_active("own", "my classes", "--set", "modes=[text_only]").returncode == 0
     called = clone.called()
-    assert called[called.index("settings") : called.index("settings") + 4] == [
-        *("settings", "my classes", "--set", "'modes=[text_only]' "),
+    assert called[called.index("settings") : called.index("settings") + 6] == [
+        *("settings", "my classes", "--profile", "own", "--set", "'modes=[text_only]' "),
     ]
     assert shlex.split(settings_of(called))[-1] == "modes=[text_only]"
 

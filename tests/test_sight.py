@@ -115,9 +115,7 @@ def test_a_model_that_does_not_see_the_images_gets_no_no():
     assert (found.answer, found.sees) == ("no", True)
     (found,) = judged(run(described, untuned=8, text=0))  # 40 % [22, 61]
     assert (found.answer, found.sees) == ("cannot tell", False)
-    assert found.reason.startswith(
-        "this model does not see your images, as far as could be tested: the untuned"
-    )
+    assert found.reason.startswith("this model does not see your images, as far as could be tested: the untuned")
     assert "20 images of 5 classes" in found.reason
     assert "--profile laptop (no GPU needed), paper or current" in found.reason
     assert ": CANNOT TELL: this model does not see your images" in in_words([found])

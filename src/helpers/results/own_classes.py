@@ -3,7 +3,8 @@
     python -m helpers.results.own_classes validate FOLDER   check the folder; what would run, and what it could show
                                                             (--profile NAME: with the models of that profile)
     python -m helpers.results.own_classes settings FOLDER   the settings of a run on the folder, one KEY=VALUE per line
-    python -m helpers.results.own_classes verdict RUN_DIR   the verdict, from the answers of the run's notebook 09
+    python -m helpers.results.own_classes verdict RUN_DIR   the verdict, from the answers of the run's notebook 09, and
+                                                            the run's page: report/index.html
     python -m helpers.results.own_classes example FOLDER    make the worked example of data/own/example again
 
 Exit status: 0 if all is well, otherwise 1. A relative folder starts where the command is given or, if nothing is there,
@@ -25,7 +26,7 @@ from helpers.domains.own import OwnDomain
 from helpers.domains.own_folder import half_width, read_folder
 from helpers.domains.own_rows import CLASSES, OwnFolder
 from helpers.paths import MAIN, ROOT, Layout, resolve, resolve_output
-from helpers.workflow.provenance import MANIFEST_SUFFIX
+from helpers.workflow.provenance import MANIFEST_SUFFIX, portable
 
 if TYPE_CHECKING:
     from helpers.models.limits import Limits
@@ -44,7 +45,7 @@ def validate(folder: str | Path, profile: Profile | None = None) -> tuple[bool, 
     if own.findings.problems:
         lines.append(f"{folder}: {len(own.findings.problems)} problem(s); nothing was run")
         return False, "\n".join(lines)
-    lines += [*_what_there_is(own), *_what_would_run(own, str(folder)), *_what_it_tells(own)]
+    lines += [*_what_there_is(own), *_what_would_run(own, str(folder), profile), *_what_it_tells(own)]
     if notes := sum(line.startswith("NOTE") for line in lines):
         which = "the note" if notes == 1 else f"the {notes} notes"
         lines.append(f"READ {which} above first: a run cannot tell what you meant")
@@ -93,9 +94,7 @@ def _check_lengths(own: OwnFolder, profile: Profile, limits: "Mapping[str, Limit
         told |= faulty.keys()
 
 
-def settings(
-    folder: str | Path, asked: Mapping[str, Any] | None = None, profile: str = "own"
-) -> dict[str, object]:
+def settings(folder: str | Path, asked: Mapping[str, Any] | None = None, profile: str = "own") -> dict[str, object]:
     """The settings of a run on the folder: its path, and the modes that its images allow unless ``asked`` names some.
 
     In a profile with other domains, such as ``laptop``, the folder takes their place.
@@ -170,6 +169,13 @@ def verdict(run_dir: str | Path, margin: float, protocol: str | None = None, fol
     return f"{words}\n\nIn percent and points; text_above: how far text-only training is above that line.\n{shown}"
 
 
+def _page(run: Path) -> str | None:
+    """The run's page, made now; None if notebook 09 has not judged the run."""
+    from helpers.results.report.page import build, is_of_own_classes
+
+    return str(portable(build(run))) if is_of_own_classes(run) else None
+
+
 def _recorded(manifest: Path) -> dict[str, Any]:
     """The parameters of the run that a manifest records; empty if there is none."""
     found = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
@@ -215,18 +221,23 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _what_would_run(own: OwnFolder, folder: str) -> Iterator[str]:
+def _what_would_run(own: OwnFolder, folder: str, profile: Profile) -> Iterator[str]:
     asked = Counter(question.question_type for question in _everything(own).questions())
     made = "from questions.csv and generated" if own.questions else "generated"
     yield f"questions, {made}: {asked[1]} of type 1 (what is it?), {asked[2]} of type 2 (what is known about it?)"
     facts = ", ".join(own.facts_to_ask()) or "none: a column fact:... needs at least four different values"
     yield f"facts to ask about: {facts}"
+    models = ", ".join(model.display for model in profile.models.values())
     if own.trains_on_images():
-        yield "would run: untuned, text only, image and text"
+        yield f"would run: {models} untuned, trained on text only, and on image and text"
     else:
         lacking = [thing.class_id for thing in own.classes if not thing.train]
-        yield f"would run: untuned, text only. Not image and text: no training image of {_listed(lacking)}"
-    yield f"to run it: ./run_all.sh own {shlex.quote(folder)}"
+        yield (
+            f"would run: {models} untuned, and trained on text only. Not on image and text: no training image of "
+            f"{_listed(lacking)}"
+        )
+    named = "" if profile.name == "own" else f" --profile {profile.name}"
+    yield f"to run it: ./run_all.sh own {shlex.quote(folder)}{named}"
 
 
 def _what_it_tells(own: OwnFolder) -> Iterator[str]:
@@ -263,6 +274,8 @@ def main(arguments: list[str] | None = None) -> int:
             print("\n".join(f"{key}={json.dumps(value)}" for key, value in found.items()))
         elif given.word == "verdict":
             print(verdict(given.run_dir, given.margin, given.protocol, given.folder))
+            if page := _page(resolve(given.run_dir)):
+                print(f"\nimages, descriptions, confusions and costs on one page: {page}")
         else:
             from helpers.domains.own_example import make_example
 

@@ -20,6 +20,11 @@ _LONGEST = 60  # rows of a table on the page; the file has the rest
 # Columns that are stated once, below the table, if all rows have the same value.
 CIRCUMSTANCES = {"domain", "protocol", "variant", "seeds", "seed", "n_type1", "n_type2", "image"}
 WORDS = {  # title and alternative text of each figure
+    "verdict": (
+        "Accuracy of each training",
+        "Dots with 95 % intervals, one per training mode; a panel per model and question type; a dashed line marks "
+        "chance.",
+    ),
     "figure1": (
         "Figure 1: the idea",
         "Four panels: training on text alone, the test with an image, training on image and text, and the test in two "
@@ -55,6 +60,10 @@ TABLE_TITLES = {
     "paired": "Paired tests (McNemar, exact)",
     "unreadable": "Unreadable replies",
     "resources": "The cost of each training run",
+    "verdicts": "The verdicts",
+    "sight": "Does the model see the images? The untuned descriptions against the texts",
+    "verdict": "Accuracy and cost of each training",
+    "verdict_confusions": "What the text-only model confuses (Type 1)",
 }
 NOT_SHOWN = {"table1", "table2", "figure2_column"}  # images of tables that are on the page, and a variant of Figure 2
 

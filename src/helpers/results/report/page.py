@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 
 from helpers.paths import resolve
 from helpers.results import claims, examples, findings
@@ -14,6 +15,7 @@ from helpers.results.report import contents
 from helpers.results.report.executed import convert, executed_notebooks
 from helpers.workflow import verify
 
+_VERDICTS = "verdicts.csv"  # in the results of a run on own classes
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -21,12 +23,14 @@ def build(run: Path, checked: verify.Verified | None = None, displays: Mapping[s
     """Make ``report/index.html`` in the run's folder, and what it links to; returns its path.
 
     ``checked`` is the result of `helpers.workflow.verify` (default: verify now). What it finds stale or unrecorded is
-    listed at the top of the page and not judged. ``displays``: display names of the models. Raises
-    ``FileNotFoundError`` for a run without Table 1.
+    listed at the top of the page and not judged. ``displays``: display names of the models.
+
+    A run on the user's own classes has no Table 1: in place of the paper's claims, its page has the verdicts of
+    notebook 09. Raises ``FileNotFoundError`` for a run with neither.
     """
     use_displays(displays or {}, run)
     checked = checked or verify.verify([run])
-    tables = claims.read_tables(run, checked)
+    tables = None if is_of_own_classes(run) else claims.read_tables(run, checked)
     target = run / "report"
     shelf = contents.open_shelf(run, checked)
     pages = _notebooks(run, target)
@@ -38,6 +42,12 @@ def build(run: Path, checked: verify.Verified | None = None, displays: Mapping[s
     index = target / "index.html"
     index.write_text(page, encoding="utf-8")
     return index
+
+
+def is_of_own_classes(run: Path) -> bool:
+    """Whether notebook 09 has judged the run, and no Table 1 says that it is one of the paper's."""
+    results = run / "results"
+    return (results / _VERDICTS).is_file() and not (results / "table1.csv").is_file()
 
 
 def template_environment() -> jinja2.Environment:
@@ -55,19 +65,12 @@ def template_environment() -> jinja2.Environment:
 
 
 def _everything(
-    run: Path, tables: claims.Tables, shelf: contents.Shelf, pages: list[tuple[str, str]]
+    run: Path, tables: claims.Tables | None, shelf: contents.Shelf, pages: list[tuple[str, str]]
 ) -> dict[str, Any]:
     by_hand = shelf.checked.by_hand
-    behind = [resolve(file) for file in tables.files.values() if file]
-    return {
+    return (_of_paper(run, tables, shelf) if tables else _of_own_classes(run, shelf)) | {
         "name": run.name,
-        "command": "notebooks/10_report.ipynb" if by_hand else f"./run_all.sh report --profile {run.name}",
-        "abstract": claims.abstract(tables),
-        "claims": [(claim, _taken(run, claim.file, shelf)) for claim in claims.claims(tables)],
-        "describing": claims.describing(tables),
         "findings": [(f, _taken(run, f.file, shelf)) for f in findings.findings(run, shelf.checked) if f.file],
-        "not_tried": claims.NOT_TRIED,
-        "behind_claims": shelf.source(behind),
         "galleries": [(one, shelf.source(one.files)) for one in examples.galleries(run)],
         "tables": contents.tables(run, shelf),
         "figures": contents.figures(run / "figures", shelf),
@@ -80,6 +83,28 @@ def _everything(
         "by_hand": by_hand,
         "colours": COLOURS,
     }
+
+
+def _of_paper(run: Path, tables: claims.Tables, shelf: contents.Shelf) -> dict[str, Any]:
+    """The paper's claims, each with the file that it rests on."""
+    by_hand = shelf.checked.by_hand
+    return {
+        "command": "notebooks/10_report.ipynb" if by_hand else f"./run_all.sh report --profile {run.name}",
+        "abstract": claims.abstract(tables),
+        "claims": [(claim, _taken(run, claim.file, shelf)) for claim in claims.claims(tables)],
+        "describing": claims.describing(tables),
+        "not_tried": claims.NOT_TRIED,
+        "behind_claims": shelf.source(resolve(file) for file in tables.files.values() if file),
+        "verdicts": [],
+    }
+
+
+def _of_own_classes(run: Path, shelf: contents.Shelf) -> dict[str, Any]:
+    """The verdicts in place of claims; none that are stale."""
+    file = run / "results" / _VERDICTS
+    read = [] if shelf.checked.doubt(file) else pd.read_csv(file).to_dict("records")
+    made = {"command": "./run_all.sh own FOLDER", "abstract": [], "claims": [], "describing": [], "not_tried": []}
+    return made | {"behind_claims": shelf.source([file]), "verdicts": read}
 
 
 def _taken(run: Path, file: str, shelf: contents.Shelf) -> str | None:
