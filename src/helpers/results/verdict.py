@@ -239,8 +239,9 @@ def verdicts(
             continue
         gain = compare(modes[TEXT], modes[BASE])
         against = compare(modes[TEXT], modes[IMAGE]) if IMAGE in modes else None
-        judged = judge(gain, against, margin) if unseen[model] is None else ("cannot tell", unseen[model])
-        found.append(Verdict(model, kind, gain.n, *judged, gain, against, unseen[model] is None))
+        why = unseen[model]
+        answer, reason = judge(gain, against, margin) if why is None else ("cannot tell", why)
+        found.append(Verdict(model, kind, gain.n, answer, reason, gain, against, why is None))
     if not found:
         there = ", ".join(sorted(answers["mode"].unique())) or "none"
         raise ValueError(f"a verdict needs answers of modes {BASE} and {TEXT}; found: {there}. Finish the run first")
