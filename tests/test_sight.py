@@ -128,6 +128,16 @@ def test_a_model_whose_descriptions_fit_is_judged():
     assert (found.answer, found.sees) == ("no", True)
 
 
+def test_where_training_on_images_fails_as_well_the_texts_are_not_blamed():
+    """Descriptions that name colours alone may pass, and still not be enough for any training."""
+    (found,) = judged(run(seeing(4), untuned=8, text=0, image=8))
+    assert (found.answer, found.sees) == ("cannot tell", False)
+    assert found.reason.startswith("no training, not even on images, makes this model recognise the classes above")
+    assert "it gains less than 10 points over the untuned model" in found.reason
+    (found,) = judged(run(seeing(4), untuned=8, text=0, image=12))  # 60 % [39, 78]: the classes can be learned
+    assert (found.answer, found.sees) == ("no", True)
+
+
 def test_a_model_that_learns_from_images_sees_them_whatever_it_says():
     (found,) = judged(run(blind(4), text=5, image=19))
     assert (found.answer, found.sees) == ("no", True)

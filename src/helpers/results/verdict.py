@@ -9,7 +9,8 @@ available, with training on images (is it worse by more than a margin?). Decisio
 - The prompting strategy of text-only training is fixed in advance: describing first, if that was asked. Its rivals get
   their better strategy, so that a "yes" is never due to a badly prompted rival.
 - Over several seeds, discordant counts are means and p is `combined_p_value`; n stays the number of questions.
-- Before any verdict, the model has to show that it sees the images (`helpers.results.sight`).
+- Before any verdict, the model has to show that it sees the images (`helpers.results.sight`). Training on images is the
+  control of a "no": if not even that makes the model recognise a class, its failure says nothing about the texts.
 - The classes are the reader's own and not a sample: the verdict covers new images of these classes and no others.
 """
 
@@ -77,7 +78,7 @@ class Verdict:
     reason: str
     gain: Difference  # text-only over the untuned model
     against: Difference | None  # text-only over training on images
-    sees: bool = True  # whether the model has shown that it sees the images
+    sees: bool = True  # whether the model has shown that it sees the images; false: nothing is said about the texts
 
 
 # ---- statistics ----------------------------------------------------------------------------------------------------
@@ -240,7 +241,11 @@ def verdicts(
         gain = compare(modes[TEXT], modes[BASE])
         against = compare(modes[TEXT], modes[IMAGE]) if IMAGE in modes else None
         why = unseen[model]
-        answer, reason = judge(gain, against, margin) if why is None else ("cannot tell", why)
+        answer, reason = judge(gain, against, margin)
+        if why is None and answer == "no" and against and not _recognises(counted[counted["model"] == model]):
+            why = f"no training, not even on images, makes this model recognise the classes above chance ({reason})"
+            why = f"{why}. {REMEDY}"
+        answer, reason = (answer, reason) if why is None else ("cannot tell", why)
         found.append(Verdict(model, kind, gain.n, answer, reason, gain, against, why is None))
     if not found:
         there = ", ".join(sorted(answers["mode"].unique())) or "none"
