@@ -120,7 +120,8 @@ def test_a_model_that_does_not_see_the_images_gets_no_no():
     assert "20 images of 5 classes" in found.reason
     assert "--profile laptop (no GPU needed), paper or current" in found.reason
     assert ": CANNOT TELL: this model does not see your images" in in_words([found])
-    assert verdicts_said([found])["verdict"].tolist() == ["cannot tell"]
+    (said,) = verdicts_said([found]).to_dict("records")
+    assert (said["verdict"], said["reason"][:31]) == ("cannot tell", "This model does not see your im")
 
 
 def test_a_model_whose_descriptions_fit_is_judged():

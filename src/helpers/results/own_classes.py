@@ -152,14 +152,14 @@ def verdict(run_dir: str | Path, margin: float, protocol: str | None = None, fol
 
     run = resolve(run_dir)
     _check_folder(run, folder)
-    given = _recorded(Layout(run).executed("own_classes").with_suffix(MANIFEST_SUFFIX))
+    given = _given(run)
     files = given.get("answer_files") or find(run / "evaluation", "answers.jsonl")
     if not files:
         raise FileNotFoundError(f"no answers.jsonl below {run_dir}/evaluation; run `./run_all.sh own FOLDER` first")
     answers = read_answers(map(resolve, files))
     measured = given.get("resource_files") or find(run / "training", "resources.json")
     resources = read_resources(map(resolve, measured))
-    use_displays({}, run)
+    use_displays(given.get("displays") or {}, run)
     table = with_displays(verdict_table(answers, resources, protocol))
     named = given.get("dataset_dir")
     data = resolve(named) if named else Layout(run).folder("dataset", domain=answers["domain"].iloc[0], variant=MAIN)
@@ -173,7 +173,12 @@ def _page(run: Path) -> str | None:
     """The run's page, made now; None if notebook 09 has not judged the run."""
     from helpers.results.report.page import build, is_of_own_classes
 
-    return str(portable(build(run))) if is_of_own_classes(run) else None
+    return str(portable(build(run, displays=_given(run).get("displays")))) if is_of_own_classes(run) else None
+
+
+def _given(run: Path) -> dict[str, Any]:
+    """What the run's notebook 09 was given; empty if the workflow has not run it."""
+    return _recorded(Layout(run).executed("own_classes").with_suffix(MANIFEST_SUFFIX))
 
 
 def _recorded(manifest: Path) -> dict[str, Any]:

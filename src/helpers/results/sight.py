@@ -108,7 +108,7 @@ def sight_table(found: Iterable[Sight]) -> pd.DataFrame:
         | {"sees": "yes" if one.seen else "untested" if one.untested else "not shown"}
         for one in found
     ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).round({"picked": 1, "enough": 1})
 
 
 def _by_class(texts: Sequence[ClassText]) -> dict[str, str]:

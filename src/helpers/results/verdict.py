@@ -35,7 +35,7 @@ MOST_QUESTIONS = 10_000  # above it, only "more than" is said
 TEXT, BASE, IMAGE = "text_only", "base", "image_text"
 PREFERRED = "describe_then_answer"
 _TYPES = {1: "recognition", 2: "reasoning"}
-REMEDY = "Use a model that sees them: --profile laptop (no GPU needed), paper or current (a GPU: docs/seven_billion.md)"
+_REMEDY = "Use a model that sees them: --profile laptop (no GPU needed), paper or current (a GPU: docs/seven_billion.md)"
 _COSTS = ["seconds", "peak_memory_mb", "energy_wh"]
 
 
@@ -169,7 +169,7 @@ def _unseen(model: str, rows: pd.DataFrame, sights: Sequence[Sight]) -> str | No
     else:
         why = found or "untested: no text and description of one class (evaluation.answering: describe_then_answer)"
         what = f"it is not known whether this model sees your images ({why})"
-    return f"{what}; and no training made it recognise them above chance. {REMEDY}"
+    return f"{what}; and no training made it recognise them above chance. {_REMEDY}"
 
 
 def _recognises(rows: pd.DataFrame) -> bool:
@@ -244,7 +244,7 @@ def verdicts(
         answer, reason = judge(gain, against, margin)
         if why is None and answer == "no" and against and not _recognises(counted[counted["model"] == model]):
             why = f"no training, not even on images, makes this model recognise the classes above chance ({reason})"
-            why = f"{why}. {REMEDY}"
+            why = f"{why}. {_REMEDY}"
         answer, reason = (answer, reason) if why is None else ("cannot tell", why)
         found.append(Verdict(model, kind, gain.n, answer, reason, gain, against, why is None))
     if not found:
@@ -322,9 +322,10 @@ def _cost(model: str, mode: str, resources: pd.DataFrame | None) -> dict[str, fl
     return {cost: float(runs[cost].astype(float).mean()) for cost in _COSTS}
 
 
-def verdicts_said(found: Iterable[Verdict]) -> pd.DataFrame:
-    """The verdicts as a table: model, question_type, n, verdict, reason."""
-    rows = [(one.model, one.question_type, one.n, one.answer, one.reason) for one in found]
+def verdicts_said(found: Sequence[Verdict]) -> pd.DataFrame:
+    """The verdicts as a table: model, question_type, n, verdict, and the reason as a sentence without its full stop."""
+    said = [f"Text alone: {one.reason}" if one.sees else one.reason[0].upper() + one.reason[1:] for one in found]
+    rows = [(one.model, one.question_type, one.n, one.answer, why) for one, why in zip(found, said, strict=True)]
     return pd.DataFrame(rows, columns=["model", "question_type", "n", "verdict", "reason"])
 
 

@@ -60,7 +60,7 @@ TABLE_TITLES = {
     "paired": "Paired tests (McNemar, exact)",
     "unreadable": "Unreadable replies",
     "resources": "The cost of each training run",
-    "verdicts": "The verdicts",
+    "verdicts": "The verdicts on own classes",
     "sight": "Does the model see the images? The untuned descriptions against the texts",
     "verdict": "Accuracy and cost of each training",
     "verdict_confusions": "What the text-only model confuses (Type 1)",

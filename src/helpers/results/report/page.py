@@ -72,7 +72,7 @@ def _everything(
         "name": run.name,
         "findings": [(f, _taken(run, f.file, shelf)) for f in findings.findings(run, shelf.checked) if f.file],
         "galleries": [(one, shelf.source(one.files)) for one in examples.galleries(run)],
-        "tables": contents.tables(run, shelf),
+        "tables": [table for table in contents.tables(run, shelf) if tables or table.name != "verdicts"],
         "figures": contents.figures(run / "figures", shelf),
         "grids": contents.grids(run, shelf),
         "machine": contents.machine(shelf.manifests.values()),
