@@ -35,7 +35,7 @@ MOST_QUESTIONS = 10_000  # above it, only "more than" is said
 TEXT, BASE, IMAGE = "text_only", "base", "image_text"
 PREFERRED = "describe_then_answer"
 _TYPES = {1: "recognition", 2: "reasoning"}
-_REMEDY = "Use a model that sees them: --profile laptop (no GPU needed), paper or current (a GPU: docs/seven_billion.md)"
+_REMEDY = "Use a model that sees them: --profile laptop (no GPU needed), paper or current (docs/seven_billion.md)"
 _COSTS = ["seconds", "peak_memory_mb", "energy_wh"]
 
 
