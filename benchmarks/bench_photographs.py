@@ -36,7 +36,7 @@ from helpers.photographs.class_texts import (
     read_class_texts,
     split_sentences,
 )
-from helpers.photographs.embedding import DESCRIPTIONS, NAMES, Embedded, embed
+from helpers.photographs.embedding import DESCRIPTIONS, NAMES, Embedded, embed, without_each
 from helpers.photographs.encoders import EFFICIENTNET, MINILM, image_encoder, sentence_encoder
 from helpers.photographs.features import FeatureStore
 from helpers.photographs.photo_sets import Photographs, check_photographs, read_photographs
@@ -67,17 +67,14 @@ def british(clones: Path, work: Path) -> tuple[Path, Path]:
         adults = [path for path in sorted(found) if not NOT_ADULT.search(path.name)]
         copy_into(folder / name.replace("/", "-"), adults)
         words = {
-            "colour": f"It is {listed(row.get('colour', []))}.",
-            "markings": f"It is marked with {listed(row.get('markings', []))}.",
-            "size": f"It is {listed(row.get('size', []))}.",
-            "tips": row.get("idTips", ""),
+            "size": listed(row.get("size", [])),
+            "colour": listed(row.get("colour", [])),
+            "markings": f"with {listed(row['markings'])}" if row.get("markings") else "",
+            "tips": " ".join(row.get("idTips", "").split()),
         }
         if adults:
-            rows.append(
-                {"name": name} | {kind: " ".join(said.split()) for kind, said in words.items() if " ." not in said}
-            )
-    columns = ("name", "colour", "markings", "size", "tips")
-    write_csv_rows(work / "butterflies.csv", [{column: row.get(column, "") for column in columns} for row in rows])
+            rows.append({"name": name} | words)
+    write_csv_rows(work / "butterflies.csv", rows)
     return folder, work / "butterflies.csv"
 
 
@@ -145,12 +142,17 @@ class Study:
     def embedded(self, found: Photographs, texts: ClassTexts | None, noun: str) -> Embedded:
         return embed(found, texts, self.images, self.words, noun)
 
-    def compare(self, name: str, embedded: Embedded) -> None:
+    def compare(self, name: str, found: Photographs, said: ClassTexts, noun: str) -> None:
         """Every text, its control, photographs; each attribute left out; training on text alone."""
+        embedded = self.embedded(found, said, noun)
         splits = [Split(embedded.features, seed) for seed in SEEDS]
         rows = photograph_rows(embedded.features, splits, EXAMPLES[name])
         self.rows.append(rows.assign(set=name))
-        self.attributes.append(leave_one_out(splits, embedded.attributes).assign(set=name))
+        self.attributes.append(
+            leave_one_out(
+                splits, embedded.features.texts[DESCRIPTIONS], without_each(found, said, self.words, noun)
+            ).assign(set=name)
+        )
         lesson = TextLesson(embedded.features.texts[NAMES], embedded.sentences, embedded.owners)
         self.rows.append(text_only_rows(splits, lesson).assign(set=name))
 
@@ -224,7 +226,7 @@ def main() -> None:
     ):
         print(name)
         found, said = study.read(folder, texts)
-        study.compare(name, study.embedded(found, said, noun))
+        study.compare(name, found, said, noun)
         if name == "butterflies":
             sixteen(study, found, said)
             no_relatives(study, found, said)

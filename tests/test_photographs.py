@@ -6,7 +6,7 @@ import pytest
 from helpers.paths import ROOT
 from helpers.photographs.encoders import unit
 from helpers.photographs.mapping import InnerSplit, Ridges, SeenClasses, share_right
-from helpers.photographs.study import SHUFFLED, SetFeatures, Split, leave_one_out, photograph_rows, worth
+from helpers.photographs.study import SHUFFLED, LeftOut, SetFeatures, Split, leave_one_out, photograph_rows, worth
 
 BRITISH = ROOT.parent / "shared" / "data" / "british_butterflies" / "features.npz"
 
@@ -114,9 +114,10 @@ def test_an_example_is_never_asked_about_and_a_single_photograph_is_never_tested
 def test_the_attribute_that_carries_the_class_is_found():
     features = world(classes=60)
     noise = unit(np.random.default_rng(1).normal(size=(60, 20)))
-    table = leave_one_out(
-        [Split(features, seed) for seed in range(3)], {"colour": features.texts["descriptions"], "place": noise}
-    ).set_index("attribute")
+    colour = features.texts["descriptions"]
+    left_out = [LeftOut("colour", noise, colour), LeftOut("place", colour, noise)]
+    splits = [Split(features, seed) for seed in range(3)]
+    table = leave_one_out(splits, unit(colour + noise), left_out).set_index("attribute")
     assert table.loc["colour", "carries"] > 20 > table.loc["place", "carries"]
     assert table.loc["colour", "alone"] > 80
 

@@ -5,7 +5,7 @@
 - ``.json``: ``{"class": ["sentence", ...]}`` as of CuPL (arXiv 2209.03320) and classification by description
   (2210.07183); or ``{"class": {"attribute": "words"}}``.
 - ``.jsonl``: ``texts.jsonl`` of notebook 01, so that what an LLM wrote serves here too.
-- ``butterflies``: sentences about what a photograph shows, from ``data/butterflies.csv``.
+- ``butterflies``: what a photograph shows, from ``data/butterflies.csv``.
 """
 
 import difflib
@@ -26,6 +26,7 @@ OWN_TABLE = "butterflies"
 SENTENCES = "sentences"  # the attribute of a source that names none
 _NAMES = ("name", "class", "class_id")
 _MASK = "it"
+_CELL = 8  # words
 
 Attributes = dict[str, list[str]]  # sentences by attribute
 
@@ -128,6 +129,11 @@ def _from_writer(path: Path, findings: Findings) -> dict[str, Attributes]:
     return dict(found)
 
 
+def is_short(words: str) -> bool:
+    """Whether this is a table's cell, such as "black and red", and no sentence."""
+    return len(words.split()) <= _CELL and not words.rstrip().endswith((".", "!", "?"))
+
+
 def split_sentences(text: str) -> list[str]:
     """The sentences of a text."""
     return [sentence for sentence in re.split(r"(?<=[.!?])\s+", text.strip()) if sentence]
@@ -150,29 +156,25 @@ def masked(sentence: str, name: str) -> str:
 
 # ---- the project's own table -----------------------------------------------------------------------------------------
 
-_SIZES = {"tiny": "a tiny butterfly", "small": "a small butterfly", "medium": "a medium-sized butterfly"}
-_SIZES |= {"large": "a large butterfly", "giant": "a very large butterfly"}
-
 
 def _butterflies() -> Sequence[dict[str, str]]:
     return read_csv_rows(DATA / "butterflies.csv")
 
 
 def photo_sentences(row: Mapping[str, str]) -> Attributes:
-    """What a photograph of the species shows, one short sentence per attribute, from a row of ``data/butterflies.csv``.
+    """What a photograph of the species shows, in short cells by attribute, from a row of ``data/butterflies.csv``.
 
-    The drawn world's sentences name the parts of a stylised plate. These say what a photographer sees: colours and
-    markings as a whole first, then the wings' edge and hindwing, shape, size, and the place.
+    The drawn world's sentences name the parts of a stylised plate, antennae first or last. These say what stands out in
+    a photograph: colours and markings of the whole, then edge, hindwing, shape, size, and the place.
     """
-    wings = f"{row['wing_colour']} wings"
-    marked = f"{wings} with {row['pattern_colour']} {row['pattern']}"
+    plain = row["pattern"] == "plain"
     found = {
-        "colour": wings if row["pattern"] == "plain" else f"{wings} and {row['pattern_colour']}",
-        "markings": f"plain {wings} without markings" if row["pattern"] == "plain" else marked,
+        "size": {"giant": "very large"}.get(row["size"], row["size"]),
+        "colour": row["wing_colour"] if plain else f"{row['wing_colour']} and {row['pattern_colour']}",
+        "markings": "without markings" if plain else f"with {row['pattern_colour']} {row['pattern']}",
         "edge": f"wings edged with {row['border_colour']}" if row["border_colour"] != "none" else "",
         "hindwing": f"{row['hindwing_colour']} hindwings" if row["hindwing_colour"] != row["wing_colour"] else "",
-        "shape": f"{row['shape']} wings and a {row['body']} body",
-        "size": _SIZES.get(row["size"], row["size"]),
+        "shape": f"{row['shape']} wings" if row["shape"] != "rounded" else "",
         "place": f"in {row['habitat']}",
     }
     return {attribute: [words] for attribute, words in found.items() if words}

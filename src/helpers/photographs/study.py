@@ -142,30 +142,31 @@ def rows_of(
     return pd.DataFrame(dict(zip(_COLUMNS, values, strict=True)))
 
 
-def leave_one_out(splits: Sequence[Split], attributes: Mapping[str, np.ndarray]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class LeftOut:
+    """The texts (classes x width) without one attribute, and with it alone."""
+
+    attribute: str
+    without: np.ndarray
+    alone: np.ndarray
+
+
+def leave_one_out(splits: Sequence[Split], whole: np.ndarray, left_out: Sequence[LeftOut]) -> pd.DataFrame:
     """What each attribute carries: accuracy in percent with all, without it, and with it alone, over the splits.
 
-    ``attributes``: classes x width each; a class without that attribute has a row of zeros. A class's text is the mean
-    of its attributes.
+    A class of which nothing is left to be said has a row of zeros, and is not recognised.
     """
-    if len(attributes) < 2:
-        return pd.DataFrame(columns=["attribute", "all", "left_out", "alone", "carries"])
 
-    def accuracy(kinds: Iterable[str]) -> float:
-        texts = unit(np.sum([unit(attributes[kind]) for kind in kinds], axis=0))
-        return 100 * float(np.mean([split.by_text(texts).mean() for split in splits]))
+    def accuracy(texts: np.ndarray) -> float:
+        return 100 * float(np.concatenate([split.by_text(texts) for split in splits]).mean())
 
-    whole = accuracy(attributes)
     rows = [
-        {
-            "attribute": left_out,
-            "all": whole,
-            "left_out": accuracy(kind for kind in attributes if kind != left_out),
-            "alone": accuracy([left_out]),
-        }
-        for left_out in attributes
+        {"attribute": one.attribute, "left_out": accuracy(one.without), "alone": accuracy(one.alone)}
+        for one in left_out
     ]
-    return pd.DataFrame(rows).assign(carries=lambda table: table["all"] - table["left_out"])
+    table = pd.DataFrame(rows, columns=["attribute", "left_out", "alone"])
+    table.insert(1, "all", accuracy(whole) if rows else 0.0)
+    return table.assign(carries=table["all"] - table["left_out"])
 
 
 def worth(curve: Mapping[int, float], accuracy: float) -> str:

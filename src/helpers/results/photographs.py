@@ -48,7 +48,7 @@ def accuracy_by_class(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def worth_table(table: pd.DataFrame) -> pd.DataFrame:
-    """How many photographs per class each text is worth, controls apart: `accuracy_by_text` read against the set's own curve."""
+    """How many photographs per class each text but a control is worth, by the set's own curve in `accuracy_by_text`."""
     found = []
     for name, group in table.groupby("set", sort=False):
         shown = group[group["text"] == EXAMPLES]
@@ -56,8 +56,8 @@ def worth_table(table: pd.DataFrame) -> pd.DataFrame:
         controls = group["text"].str.contains(SHUFFLED, regex=False)
         texts = group[(group["text"] != EXAMPLES) & ~controls] if curve else group[:0]
         found += [
-            {"set": name, "text": text, "accuracy": accuracy, "photographs_worth": worth(curve, accuracy)}
-            for text, accuracy in zip(texts["text"], texts["accuracy"], strict=True)
+            {"set": name, "text": text, "accuracy": value, "photographs_worth": worth(curve, value)}
+            for text, value in zip(texts["text"], texts["accuracy"], strict=True)
         ]
     return pd.DataFrame(found, columns=["set", "text", "accuracy", "photographs_worth"])
 
