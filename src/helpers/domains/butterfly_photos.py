@@ -30,9 +30,9 @@ def plan(folder: str, each: int) -> str:
     lacking = max(0, each * len(wanted) - there)
     requests = len(wanted) + lacking
     return (
-        f"{len(wanted)} classes, {each} each, {there} in {folder} already: up to {lacking} images, "
-        f"about {lacking * _BYTES / 1e6:.0f} MB, in about {requests} requests to commons.wikimedia.org, one per second: "
-        f"{duration(requests)}\nLicences: {', '.join(LICENCES)}; authors and licences go into {folder}/{ATTRIBUTION}"
+        f"{len(wanted)} classes, {each} each, {there} in {folder} already: up to {lacking}, "
+        f"about {lacking * _BYTES / 1e6:.0f} MB, in about {requests} requests to commons.wikimedia.org, in "
+        f"{duration(requests)} at one per second\nLicences: {', '.join(LICENCES)}; authors and licences go into {folder}/{ATTRIBUTION}"
     )
 
 
