@@ -31,9 +31,9 @@ Words:
   own            would text alone do for your own classes? (own FOLDER); looks
                  for mistakes first (own validate FOLDER); says it again (own
                  verdict FOLDER)
-  photographs    what is a text worth in photographs? Pretrained encoders on your
-                 folder of classes (photographs FOLDER -- --texts FILE); what
-                 else it takes: docs/photographs.md
+  photographs    what is a text worth in photographs? Pretrained encoders on
+                 your folder of classes (photographs FOLDER -- --texts FILE);
+                 docs/photographs.md says what else there is
   fetch          photographs of the paper's butterflies from Wikimedia Commons
                  (fetch butterflies); with --dry-run says what it would ask for
   figures        draws tables and figures again from the runs that there are

@@ -24,7 +24,7 @@ def searched() -> dict[str, str]:
     return {row["name"]: f'"{row["scientific_name"]}"' for row in read_csv_rows(DATA / "butterflies.csv")}
 
 
-def plan(folder: str, each: int) -> str:
+def fetch_plan(folder: str, each: int) -> str:
     """What a run would ask for and write, without asking anything."""
     wanted, there = searched(), len(read_attribution(resolve_output(folder)))
     lacking = max(0, each * len(wanted) - there)
@@ -32,7 +32,8 @@ def plan(folder: str, each: int) -> str:
     return (
         f"{len(wanted)} classes, {each} each, {there} in {folder} already: up to {lacking}, "
         f"about {lacking * _BYTES / 1e6:.0f} MB, in about {requests} requests to commons.wikimedia.org, in "
-        f"{duration(requests)} at one per second\nLicences: {', '.join(LICENCES)}; authors and licences go into {folder}/{ATTRIBUTION}"
+        f"{duration(requests)} at one per second\n"
+        f"Licences: {', '.join(LICENCES)}; authors and licences go into {folder}/{ATTRIBUTION}"
     )
 
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.each < 1:
         parser.error(f"--each is {given.each}; at least 1 photograph per class")
-    print(plan(given.folder, given.each))
+    print(fetch_plan(given.folder, given.each))
     if given.dry_run:
         return
     if not given.user_agent:

@@ -8,7 +8,7 @@ import pandas as pd
 from helpers.photographs.study import SHUFFLED, worth
 from helpers.results.stats.bootstrap import cluster_interval
 
-EXAMPLES = "photographs"  # the text of rows that have none
+BY_EXAMPLE = "photographs"  # the text of rows that have none
 
 
 def accuracy_by_text(rows: pd.DataFrame) -> pd.DataFrame:
@@ -51,10 +51,10 @@ def worth_table(table: pd.DataFrame) -> pd.DataFrame:
     """How many photographs per class each text but a control is worth, by the set's own curve in `accuracy_by_text`."""
     found = []
     for name, group in table.groupby("set", sort=False):
-        shown = group[group["text"] == EXAMPLES]
+        shown = group[group["text"] == BY_EXAMPLE]
         curve = dict(zip(shown["photographs"].astype(int), shown["accuracy"], strict=True))
         controls = group["text"].str.contains(SHUFFLED, regex=False)
-        texts = group[(group["text"] != EXAMPLES) & ~controls] if curve else group[:0]
+        texts = group[(group["text"] != BY_EXAMPLE) & ~controls] if curve else group[:0]
         found += [
             {"set": name, "text": text, "accuracy": value, "photographs_worth": worth(curve, value)}
             for text, value in zip(texts["text"], texts["accuracy"], strict=True)

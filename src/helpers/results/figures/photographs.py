@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from helpers.photographs.study import SHUFFLED
 from helpers.results.figures.accuracies import percent_axis
 from helpers.results.figures.style import COLOURS, FAINT, SMALL, SOFT, TEXT_WIDTH, styled, values_of
-from helpers.results.photographs import EXAMPLES
+from helpers.results.photographs import BY_EXAMPLE
 
 _TEXT, _EXAMPLES, _CONTROL = COLOURS["text_only"], COLOURS["image_text"], COLOURS["base"]
 
@@ -22,7 +22,7 @@ def photographs_figure(table: pd.DataFrame) -> Figure:
     panels = figure.subplots(len(sets), 2, squeeze=False, width_ratios=(3, 2), height_ratios=[3 + n for n in counts])
     for (left, right), name in zip(panels, sets, strict=True):
         group = table[table["set"] == name]
-        _dots(left, group[group["text"] != EXAMPLES].reset_index(drop=True))
+        _dots(left, group[group["text"] != BY_EXAMPLE].reset_index(drop=True))
         n, classes = int(group["n"].max()), int(group["classes"].max())
         left.set_title(f"{name}: {classes} classes, {n} photographs per split", loc="left", pad=3)
         _curve(right, group)
@@ -32,7 +32,7 @@ def photographs_figure(table: pd.DataFrame) -> Figure:
 
 
 def _texts(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    return table[(table["set"] == name) & (table["text"] != EXAMPLES)]
+    return table[(table["set"] == name) & (table["text"] != BY_EXAMPLE)]
 
 
 def _dots(axes: Axes, group: pd.DataFrame) -> None:
@@ -47,7 +47,7 @@ def _dots(axes: Axes, group: pd.DataFrame) -> None:
 
 
 def _curve(axes: Axes, group: pd.DataFrame) -> None:
-    shown = group[group["text"] == EXAMPLES].sort_values("photographs")
+    shown = group[group["text"] == BY_EXAMPLE].sort_values("photographs")
     if shown.empty:
         axes.axis("off")
         return
