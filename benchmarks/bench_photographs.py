@@ -19,7 +19,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -31,6 +31,7 @@ from helpers.photographs.class_texts import (
     SENTENCES,
     Attributes,
     ClassTexts,
+    listed,
     photo_sentences,
     plain_name,
     read_class_texts,
@@ -52,7 +53,7 @@ from helpers.synthetic import language as say
 SPECIES = "irecord-butterflies-app/src/common/data/species"
 NOT_ADULT = re.compile(r"immature|larva|pupa|egg|caterpillar|cocoon|mating|comparison", re.IGNORECASE)
 EXAMPLES = {"butterflies": (1, 2, 3), "flowers": (1, 2, 4, 8, 16)}
-SEEDS = range(5)
+SEEDS = range(20)
 
 
 # ---- the sets --------------------------------------------------------------------------------------------------------
@@ -67,9 +68,9 @@ def british(clones: Path, work: Path) -> tuple[Path, Path]:
         adults = [path for path in sorted(found) if not NOT_ADULT.search(path.name)]
         copy_into(folder / name.replace("/", "-"), adults)
         words = {
-            "size": listed(row.get("size", [])),
-            "colour": listed(row.get("colour", [])),
-            "markings": f"with {listed(row['markings'])}" if row.get("markings") else "",
+            "size": small(row.get("size", [])),
+            "colour": small(row.get("colour", [])),
+            "markings": f"with {small(row['markings'])}" if row.get("markings") else "",
             "tips": " ".join(row.get("idTips", "").split()),
         }
         if adults:
@@ -112,10 +113,9 @@ def copy_into(folder: Path, photographs: Iterable[Path]) -> None:
             shutil.copyfile(path, target)
 
 
-def listed(words: Sequence[str]) -> str:
-    """Such as "black, white and red", in small letters."""
-    lower = [word.lower() for word in words]
-    return " and ".join(filter(None, [", ".join(lower[:-1]), *lower[-1:]]))
+def small(words: Iterable[str]) -> str:
+    """The words in small letters, as "black, white and red"."""
+    return listed(word.lower() for word in words)
 
 
 # ---- the studies -----------------------------------------------------------------------------------------------------

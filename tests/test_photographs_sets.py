@@ -115,7 +115,7 @@ def test_short_cells_are_one_sentence_and_whole_sentences_stand_alone():
     )
 
 
-def test_the_writer_for_photographs_says_colour_and_markings_before_parts_of_a_plate():
+def test_the_writer_for_photographs_says_what_a_field_guide_says():
     row = {
         "size": "giant",
         "wing_colour": "black",
@@ -125,11 +125,13 @@ def test_the_writer_for_photographs_says_colour_and_markings_before_parts_of_a_p
     }
     row |= {"hindwing_colour": "black", "shape": "rounded", "habitat": "forests"}
     assert spoken(photo_sentences(row), "butterfly") == [
-        ["a butterfly, very large, black and red, with red spots, in forests"]
+        ["a butterfly, very large, black and red, with red spots"],
+        ["Very large black butterfly with red spots. Seen in forests."],
     ]
-    plain = photo_sentences(row | {"pattern": "plain", "pattern_colour": "none", "border_colour": "white"})
-    assert plain["markings"] == ["without markings"]
-    assert plain["edge"] == ["wings edged with white"]
+    plain = photo_sentences(row | {"pattern": "plain", "border_colour": "white", "shape": "tailed", "size": "small"})
+    assert plain["appearance"] == [
+        "Small black butterfly with plain wings, white edges and tailed wings. Seen in forests."
+    ]
 
 
 # ---- photographs ---------------------------------------------------------------------------------------------------

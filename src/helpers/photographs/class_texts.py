@@ -13,7 +13,7 @@ import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -162,19 +162,27 @@ def _butterflies() -> Sequence[dict[str, str]]:
 
 
 def photo_sentences(row: Mapping[str, str]) -> Attributes:
-    """What a photograph of the species shows, in short cells by attribute, from a row of ``data/butterflies.csv``.
+    """What a photograph of the species shows, from a row of ``data/butterflies.csv``, in the form of a field guide.
 
-    The drawn world's sentences name the parts of a stylised plate, antennae first or last. These say what stands out in
-    a photograph: colours and markings of the whole, then edge, hindwing, shape, size, and the place.
+    The drawn world's sentences name the parts of a stylised plate one by one, antennae included. A field guide gives
+    the size, the colours and the markings of the whole, then a sentence about what stands out.
     """
     plain = row["pattern"] == "plain"
-    found = {
-        "size": {"giant": "very large"}.get(row["size"], row["size"]),
-        "colour": row["wing_colour"] if plain else f"{row['wing_colour']} and {row['pattern_colour']}",
-        "markings": "without markings" if plain else f"with {row['pattern_colour']} {row['pattern']}",
-        "edge": f"wings edged with {row['border_colour']}" if row["border_colour"] != "none" else "",
-        "hindwing": f"{row['hindwing_colour']} hindwings" if row["hindwing_colour"] != row["wing_colour"] else "",
-        "shape": f"{row['shape']} wings" if row["shape"] != "rounded" else "",
-        "place": f"in {row['habitat']}",
-    }
-    return {attribute: [words] for attribute, words in found.items() if words}
+    size = {"giant": "very large", "medium": "medium-sized"}.get(row["size"], row["size"])
+    colour = row["wing_colour"] if plain else f"{row['wing_colour']} and {row['pattern_colour']}"
+    markings = "with plain wings" if plain else f"with {row['pattern_colour']} {row['pattern']}"
+    more = [
+        f"{row['hindwing_colour']} hindwings" if row["hindwing_colour"] != row["wing_colour"] else "",
+        f"{row['border_colour']} edges" if row["border_colour"] != "none" else "",
+        f"{row['shape']} wings" if row["shape"] != "rounded" else "",
+    ]
+    stands_out = listed(filter(None, [markings.removeprefix("with "), *more]))
+    said = f"{size.capitalize()} {row['wing_colour']} butterfly with {stands_out}."
+    cells = {"size": [size], "colour": [colour], "markings": [markings]}
+    return cells | {"appearance": [f"{said} Seen in {row['habitat']}."]}
+
+
+def listed(words: Iterable[str]) -> str:
+    """Such as "black, white and red"."""
+    some = list(words)
+    return " and ".join(filter(None, [", ".join(some[:-1]), *some[-1:]]))
