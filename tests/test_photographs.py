@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.paths import ROOT
-from helpers.photographs.encoders import unit
-from helpers.photographs.mapping import InnerSplit, Ridges, SeenClasses, share_right
+from helpers.photographs.mapping import InnerSplit, Ridges, SeenClasses, share_right, unit
 from helpers.photographs.study import SHUFFLED, LeftOut, SetFeatures, Split, leave_one_out, photograph_rows, worth
 
 BRITISH = ROOT.parent / "shared" / "data" / "british_butterflies" / "features.npz"

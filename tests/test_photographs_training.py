@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.photographs.encoders import unit
+from helpers.photographs.mapping import unit
 from helpers.photographs.study import SetFeatures, Split, photograph_rows
 from helpers.photographs.text_only import METHODS, TextLesson, text_only_rows, train_on_text
 from helpers.results.figures.photographs import photographs_figure

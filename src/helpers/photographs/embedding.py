@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers.photographs.class_texts import Attributes, ClassTexts, is_short, masked
-from helpers.photographs.encoders import unit
 from helpers.photographs.features import FeatureStore
+from helpers.photographs.mapping import unit
 from helpers.photographs.photo_sets import Photographs
 from helpers.photographs.study import LeftOut, SetFeatures
 

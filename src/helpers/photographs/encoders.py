@@ -25,6 +25,7 @@ from PIL import Image
 
 from helpers.evaluation.clip import load_comparer
 from helpers.paths import RUNS, atomic_write, is_hub_id, resolve
+from helpers.photographs.mapping import unit
 
 EFFICIENTNET, MINILM = "efficientnet-lite0", "minilm"
 _SHORTER, _SIDE, _LARGEST = 256, 224, 1024  # pixels
@@ -184,9 +185,3 @@ def _weights_hash(model: Any) -> str:
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()[:16]
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """The rows at length 1; a row of zeros stays one."""
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows / np.where(lengths > 0, lengths, 1)

@@ -17,8 +17,6 @@ from math import comb
 
 import numpy as np
 
-from helpers.photographs.encoders import unit
-
 OPTIONS = 4
 IMAGE_RIDGES = (0.01, 0.1, 1.0, 10.0, 100.0)
 TEXT_RIDGES = (0.01, 0.1, 1.0, 10.0)
@@ -128,6 +126,12 @@ class InnerSplit:
             for image, near in fold.near_seen.items():
                 found[Ridges(image, text)].append(share_right(near @ alike, fold.right).mean())
         return {pair: float(np.mean(each)) for pair, each in found.items()}
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """The rows at length 1; a row of zeros stays one."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return rows / np.where(lengths > 0, lengths, 1)
 
 
 def share_right(scores: np.ndarray, right: np.ndarray, options: int = OPTIONS) -> np.ndarray:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from helpers.photographs.encoders import unit
-from helpers.photographs.mapping import InnerSplit, SeenClasses, share_right
+from helpers.photographs.mapping import InnerSplit, SeenClasses, share_right, unit
 
 SEEN_SHARE = 0.65  # of the classes, as 60 of 92 British butterflies
 DRAWS = 10  # choices of the example photographs per split

@@ -22,8 +22,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers.photographs.encoders import unit
-from helpers.photographs.mapping import share_right
+from helpers.photographs.mapping import share_right, unit
 from helpers.photographs.study import SHUFFLED, Split, rows_of
 from helpers.workflow.progress import watched
 
