@@ -26,9 +26,8 @@ from helpers.photographs.mapping import share_right, unit
 from helpers.photographs.study import SHUFFLED, Split, rows_of
 from helpers.workflow.progress import watched
 
-_STEPS, _RATE, _DECAY = 200, 0.01, 1e-3
+_STEPS, _BATCH, _RATE, _DECAY = 100, 128, 0.01, 1e-3  # sentences per step
 _TEMPERATURE = 0.07  # of InfoNCE, as in CLIP before training
-_COPIES = 8  # noisy copies of a sentence per step
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,10 @@ def head(split: Split, lesson: TextLesson) -> np.ndarray:
     layer = nn.Linear(names.shape[1], names.shape[1], bias=False)
     nn.init.eye_(layer.weight)  # training starts from the encoder as it is
 
-    def loss() -> torch.Tensor:
-        return nn.functional.cross_entropy(_cosine(layer(sentences), layer(names)) / _TEMPERATURE, owners)
+    def loss(some: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(_cosine(layer(sentences[some]), layer(names)) / _TEMPERATURE, owners[some])
 
-    _train(layer, loss, split.seed)
+    _train(layer, loss, len(sentences), split.seed)
     with torch.inference_mode():
         return split.by_text(layer(names).numpy())
 
@@ -66,17 +65,19 @@ def classifier(split: Split, lesson: TextLesson, noise: bool = False) -> np.ndar
     owners = torch.from_numpy(np.searchsorted(split.unseen, lesson.owners[mine]))
     photographs, gap = _mapped(split, lesson)
     layer = nn.Linear(sentences.shape[1], len(split.unseen))
+    for part in layer.parameters():
+        nn.init.zeros_(part)  # convex: every start ends in the same place
     generator = torch.Generator().manual_seed(split.seed)
-    copies = _COPIES if noise else 1
 
-    def loss() -> torch.Tensor:
-        seen = sentences.repeat(copies, 1)
+    def loss(some: torch.Tensor) -> torch.Tensor:
+        seen = sentences[some]
         if noise:
             seen = seen + gap * torch.randn(seen.shape, generator=generator)
-        scores = layer(nn.functional.normalize(seen, dim=1))
-        return nn.functional.cross_entropy(scores, owners.repeat(copies), label_smoothing=0.1)
+        return nn.functional.cross_entropy(
+            layer(nn.functional.normalize(seen, dim=1)), owners[some], label_smoothing=0.1
+        )
 
-    _train(layer, loss, split.seed)
+    _train(layer, loss, len(sentences), split.seed)
     with torch.inference_mode():
         return share_right(layer(_tensor(photographs)).numpy(), split.right)
 
@@ -95,10 +96,10 @@ def prompt(split: Split, lesson: TextLesson) -> np.ndarray:
     def prompted() -> torch.Tensor:
         return names * context["scale"] + context["shift"]
 
-    def loss() -> torch.Tensor:
-        return nn.functional.cross_entropy(_cosine(sentences, prompted()) / _TEMPERATURE, owners)
+    def loss(some: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(_cosine(sentences[some], prompted()) / _TEMPERATURE, owners[some])
 
-    _train(context, loss, split.seed)
+    _train(context, loss, len(sentences), split.seed)
     with torch.inference_mode():
         tuned = prompted().numpy()
     photographs, _ = _mapped(split, lesson)
@@ -160,10 +161,11 @@ def _cosine(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return nn.functional.normalize(first, dim=1) @ nn.functional.normalize(second, dim=1).T
 
 
-def _train(module: nn.Module, loss: Callable[[], torch.Tensor], seed: int) -> None:
-    torch.manual_seed(seed)
+def _train(module: nn.Module, loss: Callable[[torch.Tensor], torch.Tensor], count: int, seed: int) -> None:
+    """``loss`` of the sentences with these numbers, drawn anew at each step."""
+    generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(module.parameters(), lr=_RATE, weight_decay=_DECAY)
     for _ in range(_STEPS):
         optimiser.zero_grad()
-        loss().backward()
+        loss(torch.randperm(count, generator=generator)[:_BATCH]).backward()
         optimiser.step()
