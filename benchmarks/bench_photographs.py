@@ -68,6 +68,7 @@ def british(clones: Path, work: Path) -> tuple[Path, Path]:
         adults = [path for path in sorted(found) if not NOT_ADULT.search(path.name)]
         copy_into(folder / name.replace("/", "-"), adults)
         words = {
+            "noun": row["type"],
             "size": small(row.get("size", [])),
             "colour": small(row.get("colour", [])),
             "markings": f"with {small(row['markings'])}" if row.get("markings") else "",
@@ -176,7 +177,9 @@ def sixteen(study: Study, found: Photographs, guide: ClassTexts) -> None:
             plain_name(name): write(table[plain_name(name)]) if number in mine else guide.of(name)
             for number, name in enumerate(found.classes)
         }
-        kinds[writer] = study.embedded(found, ClassTexts(writer, said), "butterfly").features.texts[DESCRIPTIONS]
+        kinds[writer] = study.embedded(found, ClassTexts(writer, said, guide.nouns), "butterfly").features.texts[
+            DESCRIPTIONS
+        ]
     features = SetFeatures(embedded.features.images, embedded.features.labels, found.classes, kinds)
     splits = [Split(features, seed, unseen=mine) for seed in SEEDS]  # the classes are given; the inner split varies
     study.rows.append(photograph_rows(features, splits, (1,)).assign(set="sixteen"))

@@ -70,7 +70,7 @@ def test_texts_come_from_a_table_from_json_and_from_the_projects_own_table(tmp_p
     assert cupl.of("Red Admiral") == {"sentences": ["It is black.", "It has red bands."]}
     own = read_class_texts("butterflies", findings)
     assert len(own.classes) == 100
-    assert own.of("ADONIS")["colour"] == ["blue"]
+    assert own.of("ADONIS")["colour"] == ["blue and white"]
     assert findings.problems == []
 
 
@@ -123,15 +123,18 @@ def test_the_writer_for_photographs_says_what_a_field_guide_says():
         "pattern_colour": "red",
         "border_colour": "none",
     }
-    row |= {"hindwing_colour": "black", "shape": "rounded", "habitat": "forests"}
-    assert spoken(photo_sentences(row), "butterfly") == [
-        ["a butterfly, very large, black and red, with red spots"],
-        ["Very large black butterfly with red spots. Seen in forests."],
-    ]
-    plain = photo_sentences(row | {"pattern": "plain", "border_colour": "white", "shape": "tailed", "size": "small"})
-    assert plain["appearance"] == [
-        "Small black butterfly with plain wings, white edges and tailed wings. Seen in forests."
-    ]
+    row |= {"hindwing_colour": "black"}
+    assert spoken(photo_sentences(row), "moth") == [["a moth, very large, black and red, with red spots"]]
+    plain = photo_sentences(row | {"pattern": "plain", "pattern_colour": "none", "border_colour": "white"})
+    assert plain == {"size": ["very large"], "colour": ["black and white"]}
+
+
+def test_a_class_can_be_something_else_than_the_others(tmp_path):
+    rows = [{"name": "a", "noun": "moth", "size": "large"}, {"name": "b", "noun": "", "size": "small"}]
+    texts = read_class_texts(str(write_table(tmp_path / "t.csv", rows)), Findings())
+    assert (texts.noun_of("A", "butterfly"), texts.noun_of("b", "butterfly")) == ("moth", "butterfly")
+    assert texts.of("a") == {"size": ["large"]}
+    assert read_class_texts("butterflies", Findings()).noun_of("Cinnabar Moth", "butterfly") == "moth"
 
 
 # ---- photographs ---------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The texts of the classes: from a table, from CuPL-like JSON, from the LLM writer, or from ``data/butterflies.csv``.
 
 - ``.csv``: a column ``name`` (or ``class``, ``class_id``) and further columns, each an *attribute* with words about the
-  class: ``colour``, ``markings``, ``tips`` ... Several rows of a class add up.
+  class: ``colour``, ``markings``, ``tips`` ... Rows of a class add up. A column ``noun`` says what the class is.
 - ``.json``: ``{"class": ["sentence", ...]}`` as of CuPL (arXiv 2209.03320) and classification by description
   (2210.07183); or ``{"class": {"attribute": "words"}}``.
 - ``.jsonl``: ``texts.jsonl`` of notebook 01, so that what an LLM wrote serves here too.
@@ -24,6 +24,8 @@ from helpers.schemas import read_texts
 
 OWN_TABLE = "butterflies"
 SENTENCES = "sentences"  # the attribute of a source that names none
+NOUN = "noun"
+_BUTTERFLIES = ("Nymphalidae", "Papilionidae", "Lycaenidae", "Pieridae", "Hesperiidae", "Riodinidae")  # no moths
 _NAMES = ("name", "class", "class_id")
 _MASK = "it"
 _CELL = 8  # words
@@ -37,10 +39,15 @@ class ClassTexts:
 
     source: str
     classes: dict[str, Attributes] = field(default_factory=dict)
+    nouns: dict[str, str] = field(default_factory=dict)  # what a class is, where the classes differ: butterfly, moth
 
     def of(self, name: str) -> Attributes:
         """A class's attributes; empty if there is no text about it."""
         return self.classes.get(plain_name(name), {})
+
+    def noun_of(self, name: str, otherwise: str) -> str:
+        """What the class is, by the texts' column ``noun``."""
+        return self.nouns.get(plain_name(name), otherwise)
 
     def near(self, name: str) -> str | None:
         """The class with the most similar name, for a remedy."""
@@ -59,7 +66,9 @@ def plain_name(name: str) -> str:
 def read_class_texts(source: str, findings: Findings) -> ClassTexts:
     """Read any of the forms above; what cannot be used goes into ``findings``."""
     if source == OWN_TABLE:
-        return ClassTexts(source, {plain_name(row["name"]): photo_sentences(row) for row in _butterflies()})
+        rows = {plain_name(row["name"]): row for row in _butterflies()}
+        nouns = {name: "butterfly" if row["family"] in _BUTTERFLIES else "moth" for name, row in rows.items()}
+        return ClassTexts(source, {name: photo_sentences(row) for name, row in rows.items()}, nouns)
     path = resolve(source)
     if not path.is_file():
         findings.problem(str(source), None, "is not a file", f"a .csv, .json or .jsonl with texts, or {OWN_TABLE!r}")
@@ -68,7 +77,9 @@ def read_class_texts(source: str, findings: Findings) -> ClassTexts:
     if found is None:
         findings.problem(path.name, None, f"ends in {path.suffix!r}", "texts come as .csv, .json or .jsonl")
         return ClassTexts(source)
-    return ClassTexts(source, found(path, findings))
+    classes = found(path, findings)
+    nouns = {name: said.pop(NOUN)[0] for name, said in classes.items() if NOUN in said}
+    return ClassTexts(source, classes, nouns)
 
 
 def _from_table(path: Path, findings: Findings) -> dict[str, Attributes]:
@@ -162,24 +173,19 @@ def _butterflies() -> Sequence[dict[str, str]]:
 
 
 def photo_sentences(row: Mapping[str, str]) -> Attributes:
-    """What a photograph of the species shows, from a row of ``data/butterflies.csv``, in the form of a field guide.
+    """What a photograph of the species shows, from a row of ``data/butterflies.csv``, in the cells of a field guide.
 
     The drawn world's sentences name the parts of a stylised plate one by one, antennae included. A field guide gives
-    the size, the colours and the markings of the whole, then a sentence about what stands out.
+    the size, all colours that are seen, and the markings.
     """
-    plain = row["pattern"] == "plain"
-    size = {"giant": "very large", "medium": "medium-sized"}.get(row["size"], row["size"])
-    colour = row["wing_colour"] if plain else f"{row['wing_colour']} and {row['pattern_colour']}"
-    markings = "with plain wings" if plain else f"with {row['pattern_colour']} {row['pattern']}"
-    more = [
-        f"{row['hindwing_colour']} hindwings" if row["hindwing_colour"] != row["wing_colour"] else "",
-        f"{row['border_colour']} edges" if row["border_colour"] != "none" else "",
-        f"{row['shape']} wings" if row["shape"] != "rounded" else "",
-    ]
-    stands_out = listed(filter(None, [markings.removeprefix("with "), *more]))
-    said = f"{size.capitalize()} {row['wing_colour']} butterfly with {stands_out}."
-    cells = {"size": [size], "colour": [colour], "markings": [markings]}
-    return cells | {"appearance": [f"{said} Seen in {row['habitat']}."]}
+    parts = ("wing_colour", "pattern_colour", "border_colour", "hindwing_colour")
+    colours = dict.fromkeys(row[part] for part in parts if row[part] != "none")
+    found = {
+        "size": {"giant": "very large"}.get(row["size"], row["size"]),
+        "colour": listed(colours),
+        "markings": "" if row["pattern"] == "plain" else f"with {row['pattern_colour']} {row['pattern']}",
+    }
+    return {attribute: [words] for attribute, words in found.items() if words}
 
 
 def listed(words: Iterable[str]) -> str:

@@ -37,11 +37,19 @@ def embed(
 ) -> Embedded:
     """Encode what is not in the stores yet. Classes keep the order of ``photographs``."""
     classes, said = photographs.classes, attributes_of(photographs, texts)
+    nouns = [texts.noun_of(name, noun) if texts else noun for name in classes]
     hidden = [_masked(each, name) for each, name in zip(said, classes, strict=True)]
-    kinds = {NAMES: words.sentences([_NAME.format(name=name, noun=noun) for name in classes])}
+    kinds = {
+        NAMES: words.sentences([_NAME.format(name=name, noun=what) for name, what in zip(classes, nouns, strict=True)])
+    }
     if any(said):
-        kinds |= {DESCRIPTIONS: _rows(said, words, noun), MASKED: _rows(hidden, words, noun)}
-    sentences = [(s, owner) for owner, each in enumerate(said) for group in spoken(each, noun) for s in group]
+        kinds |= {DESCRIPTIONS: _rows(said, words, nouns), MASKED: _rows(hidden, words, nouns)}
+    sentences = [
+        (sentence, owner)
+        for owner, each in enumerate(said)
+        for group in spoken(each, nouns[owner])
+        for sentence in group
+    ]
     features = SetFeatures(images.images(photographs.all_files()), photographs.labels(), classes, kinds)
     owners = np.array([owner for _, owner in sentences], dtype=int)
     return Embedded(features, words.sentences([sentence for sentence, _ in sentences]), owners)
@@ -50,14 +58,15 @@ def embed(
 def without_each(photographs: Photographs, texts: ClassTexts | None, words: FeatureStore, noun: str) -> list[LeftOut]:
     """The descriptions without each attribute in turn, and with it alone; empty if there is one attribute only."""
     said = attributes_of(photographs, texts)
+    nouns = [texts.noun_of(name, noun) if texts else noun for name in photographs.classes]
     attributes = list(dict.fromkeys(kind for each in said for kind in each))
     if len(attributes) < 2:
         return []
     return [
         LeftOut(
             kind,
-            _rows([_only(each, set(attributes) - {kind}) for each in said], words, noun),
-            _rows([_only(each, {kind}) for each in said], words, noun),
+            _rows([_only(each, set(attributes) - {kind}) for each in said], words, nouns),
+            _rows([_only(each, {kind}) for each in said], words, nouns),
         )
         for kind in attributes
     ]
@@ -75,10 +84,11 @@ def spoken(attributes: Attributes, noun: str) -> list[list[str]]:
     return [*([[f"a {noun}, {', '.join(cells)}"]] if cells else []), *filter(None, groups)]
 
 
-def _rows(said: Sequence[Attributes], words: FeatureStore, noun: str) -> np.ndarray:
+def _rows(said: Sequence[Attributes], words: FeatureStore, nouns: Sequence[str]) -> np.ndarray:
     """classes x width, of length 1; zeros for a class of which nothing is said."""
-    words.sentences([sentence for each in said for group in spoken(each, noun) for sentence in group])  # in batches
-    groups = [[words.sentences(group).mean(0) for group in spoken(each, noun)] for each in said]
+    spelt = [spoken(each, noun) for each, noun in zip(said, nouns, strict=True)]
+    words.sentences([sentence for groups in spelt for group in groups for sentence in group])  # in batches
+    groups = [[words.sentences(group).mean(0) for group in some] for some in spelt]
     width = next(len(row) for some in groups for row in some)
     return unit(np.stack([unit(np.stack(some)).sum(0) if some else np.zeros(width) for some in groups]))
 
