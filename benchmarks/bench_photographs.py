@@ -204,7 +204,10 @@ def no_relatives(study: Study, found: Photographs, guide: ClassTexts) -> None:
     )
     files = {name: some for name, some in other.files.items() if not relatives.search(name)}
     both = Photographs("no relatives", files | found.files, {name: other.texts[name] for name in files})
-    embedded = study.embedded(both, guide, "thing")
+    short = {
+        name: {kind: some for kind, some in said.items() if kind != "tips"} for name, said in guide.classes.items()
+    }
+    embedded = study.embedded(both, ClassTexts("attributes", short, guide.nouns), "thing")
     unseen = [number for number, name in enumerate(both.classes) if name in found.files]
     splits = [Split(embedded.features, seed, unseen=unseen) for seed in SEEDS]
     study.rows.append(photograph_rows(embedded.features, splits, ()).assign(set="no relatives"))

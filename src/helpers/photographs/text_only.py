@@ -43,7 +43,7 @@ class TextLesson:
         return TextLesson(self.names, self.sentences, places[self.owners])
 
 
-def head(split: Split, lesson: TextLesson) -> np.ndarray:
+def head(split: Split, lesson: TextLesson, mapped: "Mapped") -> np.ndarray:
     """The chance to be right for each of the split's photographs, which are recognised by name."""
     names, sentences = _tensor(lesson.names), _tensor(lesson.sentences)
     owners = torch.from_numpy(lesson.owners)
@@ -58,12 +58,11 @@ def head(split: Split, lesson: TextLesson) -> np.ndarray:
         return split.by_text(layer(names).numpy())
 
 
-def classifier(split: Split, lesson: TextLesson, noise: bool = False) -> np.ndarray:
+def classifier(split: Split, lesson: TextLesson, mapped: "Mapped", noise: bool = False) -> np.ndarray:
     """The same by a linear classifier of the unseen classes' sentences."""
     mine = np.isin(lesson.owners, split.unseen)
     sentences = _tensor(lesson.sentences[mine])
     owners = torch.from_numpy(np.searchsorted(split.unseen, lesson.owners[mine]))
-    photographs, gap = _mapped(split, lesson)
     layer = nn.Linear(sentences.shape[1], len(split.unseen))
     for part in layer.parameters():
         nn.init.zeros_(part)  # convex: every start ends in the same place
@@ -72,22 +71,22 @@ def classifier(split: Split, lesson: TextLesson, noise: bool = False) -> np.ndar
     def loss(some: torch.Tensor) -> torch.Tensor:
         seen = sentences[some]
         if noise:
-            seen = seen + gap * torch.randn(seen.shape, generator=generator)
+            seen = seen + mapped.gap * torch.randn(seen.shape, generator=generator)
         return nn.functional.cross_entropy(
             layer(nn.functional.normalize(seen, dim=1)), owners[some], label_smoothing=0.1
         )
 
     _train(layer, loss, len(sentences), split.seed)
     with torch.inference_mode():
-        return share_right(layer(_tensor(photographs)).numpy(), split.right)
+        return share_right(layer(_tensor(mapped.photographs)).numpy(), split.right)
 
 
-def noisy_classifier(split: Split, lesson: TextLesson) -> np.ndarray:
+def noisy_classifier(split: Split, lesson: TextLesson, mapped: "Mapped") -> np.ndarray:
     """`classifier` with noise on the text side."""
-    return classifier(split, lesson, noise=True)
+    return classifier(split, lesson, mapped, noise=True)
 
 
-def prompt(split: Split, lesson: TextLesson) -> np.ndarray:
+def prompt(split: Split, lesson: TextLesson, mapped: "Mapped") -> np.ndarray:
     """The same by names with a shared context, tuned with sentences in the place of images."""
     names, sentences = _tensor(lesson.names), _tensor(lesson.sentences)
     owners = torch.from_numpy(lesson.owners)
@@ -102,11 +101,10 @@ def prompt(split: Split, lesson: TextLesson) -> np.ndarray:
     _train(context, loss, len(sentences), split.seed)
     with torch.inference_mode():
         tuned = prompted().numpy()
-    photographs, _ = _mapped(split, lesson)
-    return share_right(photographs @ unit(tuned[split.unseen]).T, split.right)
+    return share_right(mapped.photographs @ unit(tuned[split.unseen]).T, split.right)
 
 
-METHODS: Mapping[str, Callable[[Split, TextLesson], np.ndarray]] = {
+METHODS: Mapping[str, Callable[[Split, TextLesson, "Mapped"], np.ndarray]] = {
     "head": head,
     "classifier": classifier,
     "noise": noisy_classifier,
@@ -116,25 +114,39 @@ METHODS: Mapping[str, Callable[[Split, TextLesson], np.ndarray]] = {
 
 def text_only_rows(splits: Iterable[Split], lesson: TextLesson) -> pd.DataFrame:
     """Rows as of `helpers.photographs.study.photograph_rows`, for each method and its control."""
-    rows = []
-    for split in watched(list(splits), "split"):
-        for name, (right, shuffled) in train_on_text(split, lesson).items():
-            rows.append(rows_of(split, f"trained on text: {name}", right))
-            rows.append(rows_of(split, f"trained on text: {name}{SHUFFLED}", shuffled))
+    rows, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)  # the steps are small: more threads wait for each other, tenfold on a busy machine
+    try:
+        for split in watched(list(splits), "split"):
+            for name, (right, shuffled) in train_on_text(split, lesson).items():
+                rows.append(rows_of(split, f"trained on text: {name}", right))
+                rows.append(rows_of(split, f"trained on text: {name}{SHUFFLED}", shuffled))
+    finally:
+        torch.set_num_threads(threads)
     return pd.concat(rows, ignore_index=True)
 
 
 def train_on_text(split: Split, lesson: TextLesson) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By method: the chances to be right after training on right texts, and after training on shuffled ones."""
     places = split.shuffled(np.arange(len(lesson.names))[:, None])[:, 0]
-    return {name: (method(split, lesson), method(split, lesson.moved(places))) for name, method in METHODS.items()}
+    both = [(some, into_sentences(split, some)) for some in (lesson, lesson.moved(places))]
+    found = {name: [method(split, some, mapped) for some, mapped in both] for name, method in METHODS.items()}
+    return {name: (right, shuffled) for name, (right, shuffled) in found.items()}
 
 
-def _mapped(split: Split, lesson: TextLesson) -> tuple[np.ndarray, float]:
+@dataclass(frozen=True)
+class Mapped:
     """The split's photographs in the space of sentences, and the gap: the deviation per coordinate from a class's text.
 
     The gap is measured on the seen classes that the inner split holds out, where photographs and texts are both known.
     """
+
+    photographs: np.ndarray
+    gap: float
+
+
+def into_sentences(split: Split, lesson: TextLesson) -> Mapped:
+    """Map the photographs of the test by what is learned on the seen classes."""
     texts = _means(lesson)
     ridge = split.inner.ridges(texts).image
     features = split.features
@@ -144,7 +156,7 @@ def _mapped(split: Split, lesson: TextLesson) -> tuple[np.ndarray, float]:
         held_out = np.isin(features.labels, fold.classes)
         shown = unit(unit(features.images[held_out]) @ fold.seen.into_text(texts, ridge))
         gaps.append(shown - texts[features.labels[held_out]])
-    return photographs, float(np.concatenate(gaps).std())
+    return Mapped(photographs, float(np.concatenate(gaps).std()))
 
 
 def _means(lesson: TextLesson) -> np.ndarray:
