@@ -35,7 +35,8 @@ def test_the_map_is_the_closed_form_of_the_paper():
     learned = SeenClasses(features.images, features.labels, seen)
     assert np.allclose(learned.map(texts, ridges), wanted)
     assert np.allclose(
-        learned.scores(features.images, texts, [1, 4], ridges), unit(features.images) @ wanted @ texts[[1, 4]].T
+        learned.scores(learned.project(features.images), texts, [1, 4], ridges),
+        unit(features.images) @ wanted @ texts[[1, 4]].T,
     )
 
 

@@ -8,7 +8,6 @@ Results go to ``runs/photographs/<set>``. docs/photographs.md is the guide.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 
@@ -46,9 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "output_dir": str(output),
         "feature_dir": str(store),
     }
-    threads = str(os.cpu_count() or 1)
     copy = str(output / NOTEBOOK.name)
-    return execute.main([str(NOTEBOOK), copy, "--threads", threads, "--parameters", json.dumps(parameters)])
+    return execute.main([str(NOTEBOOK), copy, "--parameters", json.dumps(parameters)])
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

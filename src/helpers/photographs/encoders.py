@@ -11,7 +11,8 @@
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -49,6 +50,17 @@ class Encoder:
     encode: _Encode
     prepare: Callable[[Any], Any] = lambda item: item
     batch_size: int = 32
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """That many threads inside the block: all cores for an encoder's large steps, one for a training's small ones."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @cache

@@ -5,6 +5,7 @@ batch is opened, encoded and let go. Rows are saved every now and then, so that 
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from helpers.images import open_image
 from helpers.paths import atomic_write, file_name
-from helpers.photographs.encoders import Encoder
+from helpers.photographs.encoders import Encoder, torch_threads
 from helpers.workflow.progress import Ticker
 from helpers.workflow.provenance import sha256
 
@@ -56,7 +57,9 @@ class FeatureStore:
         waiting = list(missing.items())
         for start in range(0, len(waiting), self.encoder.batch_size):
             some = waiting[start : start + self.encoder.batch_size]
-            rows = self.encoder.encode([opened(item) for _, item in some]).astype(np.float16)
+            given = [opened(item) for _, item in some]
+            with torch_threads(os.cpu_count() or 1):
+                rows = self.encoder.encode(given).astype(np.float16)
             self.rows |= zip((key for key, _ in some), rows, strict=True)
             done += len(some)
             ticker.tick(done)

@@ -57,9 +57,13 @@ class SeenClasses:
         """The same with an endless text ridge: ridge regression from a photograph to the text of its class."""
         return self.vectors @ self._held_back(ridge) @ self._seen(texts)
 
-    def near_seen(self, images: np.ndarray, ridge: float) -> np.ndarray:
+    def project(self, images: np.ndarray) -> np.ndarray:
+        """photographs x rank: all that is needed of photographs, once for every text and ridge."""
+        return unit(images.astype(np.float64)) @ self.vectors
+
+    def near_seen(self, projected: np.ndarray, ridge: float) -> np.ndarray:
         """photographs x seen classes: what the scores of any text are made of."""
-        return unit(images.astype(np.float64)) @ self.vectors @ self._held_back(ridge)
+        return projected @ self._held_back(ridge)
 
     def alike(self, texts: np.ndarray, asked: Sequence[int] | np.ndarray, ridge: float) -> np.ndarray:
         """seen classes x asked classes: `near_seen` times this are the scores x' W s."""
@@ -67,10 +71,10 @@ class SeenClasses:
         return np.linalg.solve(_ridged(seen, ridge), seen @ unit(texts[np.asarray(asked)].astype(np.float64)).T)
 
     def scores(
-        self, images: np.ndarray, texts: np.ndarray, asked: Sequence[int] | np.ndarray, ridges: Ridges
+        self, projected: np.ndarray, texts: np.ndarray, asked: Sequence[int] | np.ndarray, ridges: Ridges
     ) -> np.ndarray:
         """x' W s: photographs x asked classes."""
-        return self.near_seen(images, ridges.image) @ self.alike(texts, asked, ridges.text)
+        return self.near_seen(projected, ridges.image) @ self.alike(texts, asked, ridges.text)
 
     def _seen(self, texts: np.ndarray) -> np.ndarray:
         return unit(texts[self.classes].astype(np.float64))
@@ -110,7 +114,8 @@ class InnerSplit:
         for held_out in map(np.sort, np.array_split(rng.permutation(classes), _FOLDS)):
             mine = np.isin(labels, held_out)
             seen = SeenClasses(images, labels, np.setdiff1d(classes, held_out))
-            near = {ridge: seen.near_seen(images[mine], ridge) for ridge in IMAGE_RIDGES}
+            projected = seen.project(images[mine])
+            near = {ridge: seen.near_seen(projected, ridge) for ridge in IMAGE_RIDGES}
             self.folds.append(_Fold(seen, near, np.searchsorted(held_out, labels[mine]), held_out))
 
     def ridges(self, texts: np.ndarray) -> Ridges:

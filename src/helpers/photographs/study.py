@@ -61,11 +61,12 @@ class Split:
         self.right = np.searchsorted(self.unseen, features.labels[self.asked])
         self.inner = InnerSplit(features.images, features.labels, self.seen, self.rng)
         self.learned = SeenClasses(features.images, features.labels, self.seen)
+        self.projected = self.learned.project(features.images[self.asked])
 
     def by_text(self, texts: np.ndarray) -> np.ndarray:
         """The chance to be right for each of `asked`; ``texts``: all classes x width."""
         ridges = self.inner.ridges(texts)
-        scores = self.learned.scores(self.features.images[self.asked], texts, self.unseen, ridges)
+        scores = self.learned.scores(self.projected, texts, self.unseen, ridges)
         return share_right(scores, self.right)
 
     def compared(self, texts: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from helpers.photographs.encoders import torch_threads
 from helpers.photographs.mapping import share_right, unit
 from helpers.photographs.study import SHUFFLED, Split, rows_of
 from helpers.workflow.progress import watched
@@ -114,15 +115,12 @@ METHODS: Mapping[str, Callable[[Split, TextLesson, "Mapped"], np.ndarray]] = {
 
 def text_only_rows(splits: Iterable[Split], lesson: TextLesson) -> pd.DataFrame:
     """Rows as of `helpers.photographs.study.photograph_rows`, for each method and its control."""
-    rows, threads = [], torch.get_num_threads()
-    torch.set_num_threads(1)  # the steps are small: more threads wait for each other, tenfold on a busy machine
-    try:
+    rows = []
+    with torch_threads(1):  # more would wait for each other, tenfold on a busy machine
         for split in watched(list(splits), "split"):
             for name, (right, shuffled) in train_on_text(split, lesson).items():
                 rows.append(rows_of(split, f"trained on text: {name}", right))
                 rows.append(rows_of(split, f"trained on text: {name}{SHUFFLED}", shuffled))
-    finally:
-        torch.set_num_threads(threads)
     return pd.concat(rows, ignore_index=True)
 
 
