@@ -3,6 +3,7 @@
 import csv
 import json
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -252,6 +253,22 @@ def test_vlm4bio_is_read_as_published_and_its_traits_are_texts(tmp_path):
     assert found.texts["Notropis 0"] == {"barbel": ["with barbel"], "adipose fin": ["with adipose fin"]}
     assert found.texts["Notropis 5"]["barbel"] == ["without barbel"]
     assert "holds Fish; name one of them" in problems_of(f"{tmp_path / 'VLM4Bio'}:Bird")[1][0]
+
+
+def test_a_data_set_of_the_hub_is_named_in_place_of_a_folder_and_its_size_is_said_first(tmp_path, monkeypatch, capsys):
+    top = tmp_path / "VLM4Bio" / "datasets" / "Butterfly"
+    (top / "images").mkdir(parents=True)
+    (top / "metadata").mkdir()
+    rows = [{"fileNameAsDelivered": f"{n}.jpg", "scientificName": f"Heliconius {n // 2}"} for n in range(16)]
+    for number, row in enumerate(rows):
+        (top / "images" / row["fileNameAsDelivered"]).write_bytes(jpeg(number))
+    write_table(top / "metadata" / "metadata.csv", rows)
+    about = SimpleNamespace(siblings=[SimpleNamespace(size=1_500_000_000), SimpleNamespace(size=None)])
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda *_, **__: about)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path / "VLM4Bio"))
+    found, problems, _ = problems_of("imageomics/VLM4Bio:Butterfly")
+    assert (problems, len(found.classes)) == ([], 8)
+    assert "imageomics/VLM4Bio: 1.5 GB" in capsys.readouterr().out
 
 
 # ---- features ------------------------------------------------------------------------------------------------------

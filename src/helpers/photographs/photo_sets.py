@@ -74,9 +74,13 @@ def read_photographs(source: str, findings: Findings, licence: str | None = None
 
 
 def _fetched(name: str) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
 
     repository, _, revision = name.partition("@")
+    with suppress(Exception):  # without a network there may be a copy on this machine
+        about = HfApi().dataset_info(repository, revision=revision or None, files_metadata=True)
+        size = sum(file.size or 0 for file in about.siblings or [])
+        print(f"{name}: {size / 1e9:.1f} GB, of which only what is not on this machine yet is fetched", flush=True)
     try:
         return Path(snapshot_download(repository, repo_type="dataset", revision=revision or None))
     except Exception as error:  # from the network, the hub or the disk: dozens of types
