@@ -1,16 +1,16 @@
 """Ask a trained model about images of one's own: `./run_all.sh ask IMAGE [IMAGE ...] [--options "A, B, C, D"]`
 
 The tuned model stands beside the untuned one. Each describes the image, and each says how likely it finds every name:
-the names of `--options` or, without them, all classes of the run's domain, of which the likeliest are shown. It is asked
-as the run's own test asks: with the same prompts, and a name in the sentence of the data set. If the run also asks by
-answering "describe_then_answer", the tuned model names the thing from the untuned model's description as well.
+the names of `--options` or, without them, all classes of the run's domain, of which the likeliest are shown. It is
+asked as the run's own test asks: with the same prompts, and a name in the sentence of the data set. If the run also
+asks by answering "describe_then_answer", the tuned model names the thing from the untuned model's description as well.
 
 A certainty is a name's share of the likelihood of all names that were offered. It is not calibrated, and does not say
 how likely it is that none of them fits.
 
-Which adapter: `--adapter`, or one of the run's by `--model`, `--domain`, `--mode` and `--seed`; of what is left out, the
-first that the run's profile lists, text_only before other modes. Everything that was given is checked before a model is
-loaded. Exit status: 0, or 2 for anything that is wrong.
+Which adapter: `--adapter`, or one of the run's by `--model`, `--domain`, `--mode` and `--seed`; of what is left out,
+the first that the run's profile lists, and text_only before other modes. Everything that was given is checked before a
+model is loaded. Exit status: 0, or 2 for anything that is wrong.
 """
 
 import argparse
@@ -21,15 +21,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 
 from helpers.config import validated
 from helpers.config.evaluation import Evaluation
 from helpers.config.profiles import load_profile, profile_of
 from helpers.config.prompts import EvaluationPrompts, evaluation_prompts, of_domain
 from helpers.images import check_image_file
-from helpers.paths import ADAPTER, MAIN, RUNS, STEPS, Layout, is_hub_id, resolve
+from helpers.paths import ADAPTER, MAIN, ROOT, RUNS, STEPS, Layout, is_hub_id, resolve
 from helpers.schemas import Question, chat_mark, read_questions
-from helpers.workflow.provenance import portable
 from helpers.workflow.run_layout import check_layout
 from helpers.workflow.trained import trained_adapters
 
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from helpers.evaluation.reader import Reader
 
 SHOWN_NAMES = 5
-UNTUNED, TUNED, FROM_WORDS = "untuned", "tuned", "tuned, from the untuned model's description"
+CHOSEN_BY = ("model", "domain", "mode", "seed")  # the options that choose among a run's adapters
+UNTUNED, TUNED, FROM_WORDS = "untuned", "tuned", "tuned, from words"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Asking:
     """An adapter with its base model, and how both are asked.
 
     ``domain``: whose prompts are used; None: the generic ones. ``form``: the sentence around a name. ``classes``: the
-    names of the run's classes, none if no data set is known. ``about``: where the adapter stands in its run.
+    names of the run's classes, none if no data set is known. ``others``: what else the run has, by ``--domain`` etc.
     """
 
     adapter: Path
@@ -55,7 +56,7 @@ class Asking:
     domain: str | None = None
     form: str = "{option}"
     classes: tuple[str, ...] = ()
-    about: str = ""
+    others: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def adapter_of_run(run: Path, given: Mapping[str, str]) -> Path:
     if not left:
         others = [folder.name for folder in sorted(RUNS.glob("*")) if trained_adapters(folder)]
         elsewhere = f"; runs with adapters: {', '.join(others)} (--run NAME)" if others else ""
-        raise ValueError(f"{portable(run)} has no trained adapter; {_remedy(run)} first{elsewhere}")
+        raise ValueError(f"{_shown(run)} has no trained adapter; {_remedy(run)} first{elsewhere}")
     profile = profile_of(RUNS / run.name.partition("+")[0])  # a run with other settings is named PROFILE+...
     first: dict[str, list[str]] = {"mode": ["text_only"], "variant": [MAIN]}
     if profile:
@@ -125,7 +126,7 @@ def adapter_of_run(run: Path, given: Mapping[str, str]) -> Path:
         if (wanted := given.get(field)) is not None and wanted not in there:
             rest = {name: value for name, value in given.items() if name in left[0] and name != field}
             said = "".join(f", with {name} {value}" for name, value in rest.items())
-            raise ValueError(f"--{field} is {wanted!r}; {portable(run)} has adapters of {', '.join(there)}{said}")
+            raise ValueError(f"--{field} is {wanted!r}; {_shown(run)} has adapters of {', '.join(there)}{said}")
         chosen = wanted or next((name for name in first.get(field, []) if name in there), there[0])
         left = [names for names in left if names[field] == chosen]
     return Layout(run).folder("training", **left[0]) / "adapter"
@@ -144,18 +145,17 @@ def asking_of(adapter: Path) -> Asking:
     if not is_hub_id(base) and not resolve(base).is_dir():
         raise FileNotFoundError(f"{adapter}: its base model is {base}, which is not on this machine; put it there")
     layout, names = _place(adapter)
+    if layout:
+        check_layout(layout.run)
     settings = _settings(adapter, layout, names)
     asking = Asking(adapter, base if is_hub_id(base) else resolve(base), settings, evaluation_prompts(settings.prompts))
     if not layout:
         return asking
-    about = f"{names['model']}, {names['domain']}, {names['mode']}, seed {names['seed']}, of {portable(layout.run)}"
     variants = dict.fromkeys((names["variant"], MAIN))  # a variant of the training shares the data set of others
-    files = [
-        layout.file("dataset", "questions.jsonl", domain=names["domain"], variant=variant) for variant in variants
-    ]
+    files = [layout.file("dataset", "questions.jsonl", domain=names["domain"], variant=variant) for variant in variants]
     file = next((file for file in files if file.is_file()), None)
     recognising = [q for q in read_questions(file) if q.question_type == 1] if file else []
-    return Asking(**{**vars(asking), **_of_data(recognising), "about": about})
+    return Asking(**{**vars(asking), **_of_data(recognising), "others": _others(layout.run, names)})
 
 
 def _of_data(recognising: Sequence[Question]) -> dict[str, Any]:
@@ -165,6 +165,13 @@ def _of_data(recognising: Sequence[Question]) -> dict[str, Any]:
     ((domain, form), _), *_ = Counter((q.domain, q.answer_form) for q in recognising).most_common(1)
     names = tuple(dict.fromkeys(q.right_option for q in recognising if q.class_id))
     return {"domain": domain, "form": form, "classes": names}
+
+
+def _others(run: Path, names: Mapping[str, str]) -> str:
+    """The options that lead to the run's other adapters, as in "--seed 1, 2"."""
+    there = list(trained_adapters(run).values())
+    values = {field: sorted({found[field] for found in there} - {names[field]}) for field in CHOSEN_BY}
+    return "; ".join(f"--{field} {', '.join(others)}" for field, others in values.items() if others)
 
 
 def _place(adapter: Path) -> tuple[Layout | None, dict[str, str]]:
@@ -182,14 +189,14 @@ def _settings(adapter: Path, layout: Layout | None, names: Mapping[str, str]) ->
     """Those of the run's evaluation, from its manifest; without one, what must be as in training, and defaults."""
     manifest = layout.folder("evaluation", **names) / "manifest.json" if layout else None
     if manifest and manifest.is_file():
-        known = _json(manifest).get("parameters", {})
-        fields, source = Evaluation.model_fields.keys(), manifest
+        known, source = _json(manifest).get("parameters", {}), manifest
+        fields = set(Evaluation.model_fields)
     else:
         source = adapter / "training.json"
         known = _json(source) if source.is_file() else {}
-        fields = Evaluation.model_fields.keys() & {"dtype", "max_pixels"}
+        fields = {"dtype", "max_pixels"}
     return validated(
-        Evaluation, {name: known[name] for name in fields if name in known}, "these settings", portable(source)
+        Evaluation, {name: known[name] for name in fields if name in known}, "these settings", _shown(source)
     )
 
 
@@ -268,53 +275,73 @@ def shares(scores: Sequence[float]) -> list[float]:
 
 
 def as_classes(options: Sequence[str], classes: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The options, with classes of the run spelt as its texts do ("the monarch" as "Monarch"); and those that are none."""
+    """The options, with classes of the run spelt as its test does ("the monarch" as "Monarch"); those that are none.
+
+    Raises ``ValueError`` if two options are one class.
+    """
 
     def plain(name: str) -> str:
         return name.casefold().removeprefix("the ")
 
     known = {plain(name): name for name in classes}
-    return [known.get(plain(o), o) for o in options], [o for o in options if plain(o) not in known]
+    names = [known.get(plain(option), option) for option in options]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"--options names {', '.join(twice)} twice; name each class once")
+    return names, [option for option in options if plain(option) not in known]
 
 
 def preface(asking: Asking, names: Sequence[str], offered: bool, strangers: Sequence[str]) -> str:
     """Who is asked what. ``offered``: the names are the user's; ``strangers``: those that are no class of the run."""
+    question = of_domain(asking.prompts.naming, asking.domain)
+    which = f"the {len(names)} given" if offered else f"all {len(names)} classes of the run's domain"
     lines = [
-        f"adapter   {portable(asking.adapter)}" + (f" ({asking.about})" if asking.about else ""),
-        f"base      {portable(asking.base)}, which is also the untuned model",
-        f"asked     {of_domain(asking.prompts.naming, asking.domain)!r}, answered as {asking.form!r}",
+        f"adapter   {_shown(asking.adapter)}",
+        *([f"          (the run has others: {asking.others})"] if asking.others else []),
+        f"base      {_shown(asking.base)}; alone, it is the untuned model",
+        f'asked     "{question}", each name as "{asking.form.format(option="...")}"',
+        f"names     {which}, ranked by likelihood" + ("" if offered else f"; the first {SHOWN_NAMES} are shown"),
+        "          A certainty is a share among these names; it does not say that one of them fits.",
     ]
-    if offered:
-        lines.append(f"names     the {len(names)} given: {', '.join(names)}")
-    else:
-        lines.append(f"names     all {len(names)} classes of the run's domain, scored by their likelihood")
-    lines.append("          Certainties are shares among these names; they do not say that one of them fits.")
+    if "describe_then_answer" in asking.settings.answering:
+        lines.append(f'          "{FROM_WORDS}": the tuned model reads the untuned one\'s description, not the image.')
     if strangers and asking.classes:
         lines.append(f"NOTE      no class of this run, so no training text was about it: {', '.join(strangers)}")
-    if portable(str(asking.base)) in {model.path for model in load_profile("demo").models.values()}:
+    if _shown(asking.base) in {model.path for model in load_profile("demo").models.values()}:
         lines.append(
-            "NOTE      The demo's tiny models know the drawn world only (runs/demo/data). What they say of a photograph "
-            "or of anything else means nothing."
+            "NOTE      The demo's tiny models know the drawn world only, its butterflies and its things of culture. "
+            "What they say of a photograph means nothing."
         )
     return "\n".join(lines)
 
 
 def account(images: Sequence[str], found: Mapping[str, Sequence[Impression]]) -> str:
     """The descriptions and names: of one image the likeliest names, of several a table with the likeliest of each."""
-    import pandas as pd
-
+    ways = list(found)
     if len(images) == 1:
-        ranked = {way: each[0].likeliest(SHOWN_NAMES) for way, each in found.items()}
-        count = max(map(len, ranked.values()))
-        table = pd.DataFrame(ranked, index=[f"{place}." for place in range(1, count + 1)])
+        ranked = zip(*(found[way][0].likeliest(SHOWN_NAMES) for way in ways), strict=True)
+        rows = [[f"{place}.", *names] for place, names in enumerate(ranked, start=1)]
     else:
-        table = pd.DataFrame({way: [each.likeliest()[0] for each in several] for way, several in found.items()})
-        table.index = pd.Index(images)
-    with pd.option_context("display.unicode.east_asian_width", True):
-        lines = [table.to_string(justify="left"), ""]
+        rows = [[image, *(found[way][place].likeliest()[0] for way in ways)] for place, image in enumerate(images)]
+    lines = [*_aligned([["", *ways], *rows]), ""]
     for place, image in enumerate(images):
         lines += [image, *(f"  {way:7}  {found[way][place].description}" for way in (UNTUNED, TUNED))]
     return "\n".join(lines)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows as lines, in columns; a Korean syllable is as wide as two letters."""
+
+    def width(text: str) -> int:
+        return sum(1 + (east_asian_width(letter) in "WF") for letter in text)
+
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    padded = [[cell + " " * (wide - width(cell)) for cell, wide in zip(row, widths, strict=True)] for row in rows]
+    return ["  ".join(row).rstrip() for row in padded]
+
+
+def _shown(path: str | Path) -> str:
+    """A path as messages name it: from the repository root, where it lies below it."""
+    return Path(path).relative_to(ROOT).as_posix() if Path(path).is_relative_to(ROOT) else str(path)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -326,7 +353,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="a file; several give a table")
     parser.add_argument("--options", metavar='"A, B, C, D"', help="names to choose from; otherwise the run's classes")
     parser.add_argument("--run", default="demo", help="a run's folder, or its name in runs/ (default: %(default)s)")
-    for name in ("model", "domain", "mode", "seed"):
+    for name in CHOSEN_BY:
         parser.add_argument(f"--{name}", help=f"of the run's adapters, one of this {name}")
     parser.add_argument("--adapter", metavar="DIR", help="the folder of any adapter, in place of these")
     return parser
@@ -335,7 +362,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Ask, and print what is said. Exit status: 0, or 2 for anything that is wrong."""
     given = _parser().parse_args(arguments)
-    wanted = {name: getattr(given, name) for name in ("model", "domain", "mode", "seed") if getattr(given, name)}
+    wanted = {name: getattr(given, name) for name in CHOSEN_BY if getattr(given, name)}
     try:
         images = check_images(given.images)
         options = None if given.options is None else read_options(given.options)
@@ -348,7 +375,7 @@ def main(arguments: list[str] | None = None) -> int:
             adapter = adapter_of_run(run, wanted)
         asking = asking_of(adapter)
         if options is None and len(asking.classes) < 2:
-            raise ValueError(f'{portable(adapter)}: the classes of its run are not known; give --options "A, B, C, D"')
+            raise ValueError(f'{_shown(adapter)}: the classes of its run are not known; give --options "A, B, C, D"')
         names, strangers = as_classes(options or asking.classes, asking.classes)
         print(preface(asking, names, options is not None, strangers), "\n", sep="", flush=True)
 
