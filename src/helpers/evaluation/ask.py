@@ -116,13 +116,13 @@ def adapter_of_run(run: Path, given: Mapping[str, str]) -> Path:
     if not left:
         others = [folder.name for folder in sorted(RUNS.glob("*")) if trained_adapters(folder)]
         elsewhere = f"; runs with adapters: {', '.join(others)} (--run NAME)" if others else ""
-        raise ValueError(f"{_shown(run)} has no trained adapter; {_remedy(run)} first{elsewhere}")
+        raise ValueError(f"{_shown(run)} has no trained adapter; run {_command(run)} first{elsewhere}")
     profile = profile_of(RUNS / run.name.partition("+")[0])  # a run with other settings is named PROFILE+...
     first: dict[str, list[str]] = {"mode": ["text_only"], "variant": [MAIN]}
     if profile:
         first |= {"model": list(profile.models), "domain": list(profile.domains)}
     for field in STEPS["training"].fields:
-        there = sorted({names[field] for names in left}, key=lambda name: (len(name), name))  # seed 2 before seed 10
+        there = sorted({names[field] for names in left}, key=_in_order)
         if (wanted := given.get(field)) is not None and wanted not in there:
             rest = {name: value for name, value in given.items() if name in left[0] and name != field}
             said = "".join(f", with {name} {value}" for name, value in rest.items())
@@ -170,8 +170,13 @@ def _of_data(recognising: Sequence[Question]) -> dict[str, Any]:
 def _others(run: Path, names: Mapping[str, str]) -> str:
     """The options that lead to the run's other adapters, as in "--seed 1, 2"."""
     there = list(trained_adapters(run).values())
-    values = {field: sorted({found[field] for found in there} - {names[field]}) for field in CHOSEN_BY}
+    values = {field: sorted({found[field] for found in there} - {names[field]}, key=_in_order) for field in CHOSEN_BY}
     return "; ".join(f"--{field} {', '.join(others)}" for field, others in values.items() if others)
+
+
+def _in_order(name: str) -> tuple[int, str]:
+    """Seed 2 comes before seed 10."""
+    return (int(name) if name.isdigit() else 0), name
 
 
 def _place(adapter: Path) -> tuple[Layout | None, dict[str, str]]:
@@ -210,14 +215,13 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _remedy(run: Path) -> str:
-    """The command that trains what a run of this name holds."""
-    if run.parent != RUNS or run.name == "demo":
-        return "train one: run ./run_all.sh"
-    if run.name == "own":
-        return "run ./run_all.sh own FOLDER"
+def _command(run: Path) -> str:
+    """The command that trains what a run of this name holds; the demo's if the name says nothing."""
     profile, _, _ = run.name.partition("+")
-    return f"run ./run_all.sh --profile {profile}" if profile_of(RUNS / profile) else "run ./run_all.sh"
+    if run.name == "own":
+        return "./run_all.sh own FOLDER"
+    is_known = run.parent == RUNS and profile != "demo" and profile_of(RUNS / profile)
+    return f"./run_all.sh --profile {profile}" if is_known else "./run_all.sh"
 
 
 def _from_here(path: str) -> Path:
@@ -298,7 +302,7 @@ def preface(asking: Asking, names: Sequence[str], offered: bool, strangers: Sequ
         f"adapter   {_shown(asking.adapter)}",
         *([f"          (the run has others: {asking.others})"] if asking.others else []),
         f"base      {_shown(asking.base)}; alone, it is the untuned model",
-        f'asked     "{question}", each name as "{asking.form.format(option="...")}"',
+        f'asked     "{question}", answered as in "{asking.form.format(option=names[0])}"',
         f"names     {which}, ranked by likelihood" + ("" if offered else f"; the first {SHOWN_NAMES} are shown"),
         "          A certainty is a share among these names; it does not say that one of them fits.",
     ]
@@ -308,8 +312,8 @@ def preface(asking: Asking, names: Sequence[str], offered: bool, strangers: Sequ
         lines.append(f"NOTE      no class of this run, so no training text was about it: {', '.join(strangers)}")
     if _shown(asking.base) in {model.path for model in load_profile("demo").models.values()}:
         lines.append(
-            "NOTE      The demo's tiny models know the drawn world only, its butterflies and its things of culture. "
-            "What they say of a photograph means nothing."
+            "NOTE      The demo's tiny models know the drawn world only, its butterflies and its things of culture.\n"
+            "          What they say of a photograph means nothing."
         )
     return "\n".join(lines)
 
