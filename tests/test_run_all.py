@@ -25,6 +25,7 @@ FILES = (
     "run_all.sh",
     "requirements.txt",
     "requirements.hashes.txt",
+    "requirements.photographs.txt",
     "requirements.in",
     "pyproject.toml",
     "config/profiles/demo.yaml",
@@ -465,6 +466,27 @@ def test_keep_going_reaches_snakemake_and_is_off_by_default(clone: Clone) -> Non
     assert "--keep-going" not in clone.called()
     assert clone.run_active("--keep-going").returncode == 0
     assert "--keep-going" in clone.called()
+
+
+def test_photographs_takes_a_folder_and_alone_installs_the_encoders(clone: Clone) -> None:
+    refused = clone.run_active("photographs")
+    assert refused.stderr.startswith(
+        "error: photographs needs one folder or hub id, as in: ./run_all.sh photographs FOLDER"
+    )
+    clone.called()
+    assert clone.run_active("photographs", "my birds", "--", "--texts", "t.csv").returncode == 0
+    called = clone.called()
+    assert "requirements.photographs.txt" in called
+    assert called[-4:] == ["helpers.photographs.command", "my birds", "--texts", "t.csv"]
+    assert clone.run_active("photographs", "my birds").returncode == 0
+    assert "requirements.photographs.txt" not in clone.called()  # once is enough
+
+
+def test_fetch_says_what_it_knows_and_a_dry_run_asks_nothing(clone: Clone) -> None:
+    refused = clone.run_active("fetch", "birds")
+    assert refused.stderr.startswith("error: fetch knows butterflies")
+    assert clone.run_active("fetch", "butterflies", "--dry-run").returncode == 0
+    assert clone.called()[-2:] == ["helpers.domains.butterfly_photos", "--dry-run"]
 
 
 @pytest.mark.parametrize(("accounts", "followed"), [(0, []), (1, ["--slurm-status-command", "squeue"])])
