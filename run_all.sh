@@ -7,7 +7,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 CALLED_FROM="$PWD"
 cd "$ROOT"
 
-WORDS="demo smoke paper rehearse publish ablations grid own photographs fetch figures verify report base-models models push pack lab test lint setup"
+WORDS="demo smoke paper rehearse publish ablations grid own ask photographs fetch figures verify report base-models models push pack lab test lint setup"
 OPTIONS="--profile --set --name --jobs --only --keep-going --slurm --all --dry-run --help"
 SETUP_GB=6 # a new environment: the packages, their copies in pip's cache, and room to unpack
 
@@ -32,6 +32,8 @@ Words:
   own            would text alone do for your own classes? (own FOLDER); looks
                  for mistakes first (own validate FOLDER); says it again (own
                  verdict FOLDER)
+  ask            the tuned model beside the untuned one, on images of yours (ask
+                 IMAGE... [--options "A, B, C, D"]; ask --help)
   photographs    what is a text worth in photographs? Pretrained encoders on
                  your folder of classes (photographs FOLDER -- --texts FILE);
                  docs/photographs.md says what else there is
@@ -110,7 +112,7 @@ read_arguments() {
             -*) fail "unknown option '$1'; known: $OPTIONS (what Snakemake or pytest shall read comes after --)" ;;
             *) take_word "$1" ;;
         esac
-        [[ $WORD != push && $WORD != pack ]] || { OPERANDS=("${@:2}"); break; } # the rest is theirs
+        case "$WORD" in ask | push | pack) OPERANDS=("${@:2}"); break ;; esac # the rest is theirs
         shift
     done
     : "${WORD:=demo}"
@@ -408,6 +410,12 @@ run_rehearse() { # what to expect, the trainings, what they took
     [[ -z $failed ]] || exit 1
 }
 
+run_ask() { # paths count from where one stands; -P: no file that lies there is imported
+    find_run
+    (cd "$CALLED_FROM" && HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}" \
+        "$PY" -P -m helpers.evaluation.ask --run "${RUN#runs/}" ${OPERANDS[@]+"${OPERANDS[@]}"})
+}
+
 run_push() { "$PY" -m helpers.models.push ${OPERANDS[@]+"${OPERANDS[@]}"}; }
 run_pack() { "$PY" -m helpers.workflow.pack ${OPERANDS[@]+"${OPERANDS[@]}"}; }
 run_verify() { find_run && "$PY" -m helpers.workflow.verify "$RUN" "figures/${RUN#runs/}"; }
@@ -452,7 +460,7 @@ run_lint() {
 main() {
     read_arguments "$@"
     choose_profile
-    case "$WORD" in lab | test | lint | setup | verify | own | models | push | pack) ;; *) check_data ;; esac
+    case "$WORD" in lab | test | lint | setup | verify | own | ask | models | push | pack) ;; *) check_data ;; esac
     set_up
     case "$WORD" in
         demo | paper) workflow all && check_fresh ;;

@@ -368,6 +368,20 @@ def test_what_follows_push_and_pack_is_theirs(clone: Clone, given: list[str], mo
     assert "then: push" in clone.run_active("--dry-run", "push", "demo").stdout
 
 
+def test_what_follows_ask_is_its_own_and_counts_from_where_one_stands(clone: Clone, tmp_path: Path) -> None:
+    here = tmp_path / "my images"
+    here.mkdir()
+    python = (clone.environment / "bin/python").read_text(encoding="utf-8")
+    executable(clone.environment / "bin/python", python.replace("*) printf", "*.ask*) pwd; printf", 1))
+    result = clone.run_active("ask", "a b.png", "--options", "A, B", cwd=here)
+    assert result.stdout.splitlines()[-1] == str(here)
+    called = clone.called()
+    given = ["--run", "demo", "a b.png", "--options", "A, B"]
+    assert called[called.index("helpers.evaluation.ask") - 2 :] == ["-P", "-m", "helpers.evaluation.ask", *given]
+    assert clone.run_active("--profile", "paper", "ask", "x.png").returncode == 0  # without the data of its test
+    assert clone.called()[-3:] == ["--run", "paper", "x.png"]
+
+
 def test_a_dry_run_of_models_of_the_hub_says_what_they_need(clone: Clone) -> None:
     (clone.root / "data/kviscuit").mkdir(parents=True)
     assert clone.run_active("paper", "--dry-run", "--set", "training.batch_size=4").returncode == 0
