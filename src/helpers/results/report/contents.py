@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,14 +87,8 @@ _UNFOLDED = {"table1", "table2"}
 _ELSEWHERE = {"claims"}  # tables of contrasts: the page has each as a claim in words
 _UNNUMBERED = {"figure1", *_ELSEWHERE}  # figures without a table of their numbers
 NOT_SHOWN = {"table1", "table2", "figure2_column"}  # images of tables that are on the page, and a variant of Figure 2
-_HEADS = {
-    "mode": "trained on",
-    "answering": "asked",
-    "type1": "Type 1: recognition",
-    "type2": "Type 2: reasoning",
-    "class_id": "class",
-    "p_holm": "p (Holm)",
-}
+_HEADS = {"mode": "trained on", "answering": "asked", "class_id": "class"}
+_UNITS = {"mb": "MB", "w": "W", "wh": "Wh", "g": "g"}
 
 
 @dataclass(frozen=True)
@@ -306,15 +299,18 @@ def _named(row: Mapping[Any, str], keys: Sequence[str]) -> str:
 
 
 def _head(column: str) -> str:
-    """A column's name in words."""
-    plain = _words(column).replace("type1", "Type 1").replace("type2", "Type 2")
-    plain = re.sub(r"^n (Type .)$", r"n (\1)", plain)
-    return _HEADS.get(column, label(column) if column == "overall" else re.sub(r" p holm$", " p (Holm)", plain))
+    """A column's name in words, with its unit in brackets."""
+    if (known := _HEADS.get(column, label(column))) != column:
+        return known
+    *words, last = [{"type1": "Type 1", "type2": "Type 2"}.get(word, word) for word in column.split("_")]
+    words = [word.upper() if word in ("cpu", "gpu", "ram") else word for word in words]
+    bracketed = words and (words[0] == "n" or last in {*_UNITS, "holm"})
+    return " ".join([*words, f"({_UNITS.get(last, last.replace('holm', 'Holm'))})" if bracketed else last])
 
 
 def _words(name: str) -> str:
-    """A file's or column's name as a reader would write it."""
-    return name.replace("_", " ")
+    """A file's name as a title."""
+    return name[:1].upper() + name[1:].replace("_", " ")
 
 
 def _short(text: str) -> str:
