@@ -7,11 +7,12 @@ from typing import Any
 
 import jinja2
 
-from helpers.paths import resolve
+from helpers.paths import MAIN, resolve
 from helpers.results import claims, examples, findings
 from helpers.results.figures.style import COLOURS, label, use_displays
 from helpers.results.report import contents
 from helpers.results.report.executed import convert, executed_notebooks
+from helpers.results.stats import MARGIN
 from helpers.workflow import verify
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -59,16 +60,21 @@ def _everything(
 ) -> dict[str, Any]:
     by_hand = shelf.checked.by_hand
     behind = [resolve(file) for file in tables.files.values() if file]
+    galleries = examples.galleries(run)
+    findings_shown = [(f, _taken(run, f.file, shelf)) for f in findings.findings(run, shelf.checked) if f.file]
     return {
         "name": run.name,
         "command": "notebooks/10_report.ipynb" if by_hand else f"./run_all.sh report --profile {run.name}",
         "abstract": claims.abstract(tables),
         "claims": [(claim, _taken(run, claim.file, shelf)) for claim in claims.claims(tables)],
         "describing": claims.describing(tables),
-        "findings": [(f, _taken(run, f.file, shelf)) for f in findings.findings(run, shelf.checked) if f.file],
+        "findings": findings_shown,
+        "seeds": claims.seeds_said(tables),
+        "margin": MARGIN,
         "not_tried": claims.NOT_TRIED,
         "behind_claims": shelf.source(behind),
-        "galleries": [(one, shelf.source(one.files)) for one in examples.galleries(run)],
+        "lead": next(((of, card) for of in galleries for card in of.cards if card.image), None),
+        "galleries": [(one, shelf.source(one.files)) for one in galleries],
         "tables": contents.tables(run, shelf),
         "figures": contents.figures(run / "figures", shelf),
         "grids": contents.grids(run, shelf),
@@ -95,8 +101,15 @@ def _notebooks(run: Path, target: Path) -> list[tuple[str, str]]:
         inside = notebook.relative_to(run / "notebooks").with_suffix("")
         address = f"notebooks/{inside.as_posix()}.html"
         convert(notebook, target / address, frame, home="../" * address.count("/") + "index.html")
-        found.append((inside.as_posix().replace("/", " · "), address))
+        found.append((_title(inside), address))
     return found
+
+
+def _title(copy: Path) -> str:
+    """What an executed notebook is about, in words, without the variant and folder that all of them share."""
+    parts = [label(part) for part in copy.parts if part not in (MAIN, "all")]
+    said = " · ".join(part.replace("_", " ").replace("seed", "seed ") for part in parts)
+    return said[:1].upper() + said[1:]
 
 
 def _checked(checked: verify.Verified) -> str:
