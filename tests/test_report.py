@@ -15,6 +15,7 @@ import pytest
 from nbformat import v4, write
 from PIL import Image
 
+from helpers.config.grids import load_grid
 from helpers.paths import ROOT
 from helpers.results import claims, examples, own_classes
 from helpers.results.answer_cards import answer_cards, check_data_set, option_shares
@@ -33,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from browser import CHROMIUM, Browser
 
 EVIL = "<script>alert(1)</script>"
+PAPER = "https://arxiv.org/abs/2412.12940"
 QUESTIONS = 12  # of each type
 NAMES = ("Monarch", "Viceroy", "Atala", EVIL)
 RIGHT = {"base": 3, "text_only": 9, "image_text": 11}  # of the twelve of each type
@@ -185,8 +187,10 @@ def test_every_link_leads_to_a_file_or_a_place_in_the_page(report):
     for file in [report / "index.html", *(report / "notebooks").rglob("*.html")]:
         page = read(file)
         places = {attributes.get("id") for _, attributes in page.tags}
-        for address in [attributes["href"] for attributes in page.all("a") if "href" in attributes]:
-            assert not re.match(r"[a-z]+:", address), address
+        addresses = [attributes["href"] for attributes in page.all("a") if "href" in attributes]
+        outside = [address for address in addresses if re.match(r"[a-z]+:", address)]
+        assert outside == ([PAPER] if file.name == "index.html" else [])
+        for address in set(addresses) - {PAPER}:
             if address.startswith("#"):
                 assert address[1:] in places, address
             else:
@@ -213,7 +217,7 @@ def test_text_from_data_is_escaped(report):
 def test_every_picture_has_words_and_every_table_heads(report):
     page = read(report / "index.html")
     assert page.all("img") and all(image.get("alt") for image in page.all("img"))
-    assert page.all("th") and all(head.get("scope") == "col" for head in page.all("th"))
+    assert {head.get("scope") for head in page.all("th")} == {"col", "row", "rowgroup"}
     regions = [attributes for attributes in page.all("div") if attributes.get("role") == "region"]
     assert regions and all(region["tabindex"] == "0" and region["aria-label"] for region in regions)
     assert page.all("html")[0]["lang"] == "en"
@@ -221,9 +225,123 @@ def test_every_picture_has_words_and_every_table_heads(report):
 
 def test_the_numbers_are_those_of_the_tables(report):
     text = (report / "index.html").read_text(encoding="utf-8")
-    assert "trained on text alone scores 75.0\xa0% when asked directly" in text  # 9 of 12
-    assert "untuned, 25.0\xa0% when asked directly" in text
-    assert "0.75 of the time" in text  # (60 + 61) / (80 + 81) = 0.7516
+    assert '<th scope="row">text only, asked directly</th><td>75.0 [46.8,\xa091.1]</td>' in text  # 9 of 12
+    assert "75.0\xa0%, +50.0 [+25.0,\xa0+75.0] compared with untuned (25.0\xa0%); open" in text
+    assert "0.75 of image-text training" in text  # (60 + 61) / (80 + 81) = 0.7516
+
+
+def in_order(text, *words):
+    places = [text.index(word) for word in words]
+    return places == sorted(places)
+
+
+def test_a_picture_and_the_result_come_first_then_figures_and_tables_last(report):
+    text = (report / "index.html").read_text(encoding="utf-8")
+    first = ('id="abstract"', 'alt="The image of question', "recognise in images what they have read about?")
+    assert in_order(text, *first, 'id="figures"', 'id="gallery"', 'id="claims"', 'id="grids"', 'id="tables"')
+
+
+def contrast(claim, domain, low, high, outcome, seeds=1):
+    """A row of claims.csv: the untuned model's accuracy and text-only training's."""
+    return {
+        **{"claim": claims.CLAIMS[claim].claim, "model": "qwen2_vl", "domain": domain, "mode": "text_only"},
+        **{"answering": "describe_then_answer" if claim == 2 else "direct", "seeds": seeds, "outcome": outcome},
+        **{"accuracy": high, "against_accuracy": low, "difference": high - low},
+    }
+
+
+def scored(model, domain, mode, type1):
+    return {"model": model, "domain": domain, "mode": mode, "answering": "direct", "type1": type1}
+
+
+def told(rows, table1):
+    rows = pd.DataFrame(rows).assign(image="with", against="", low=0.0, high=0.0)
+    files = {"contrasts": "claims.csv"}
+    return claims.abstract(claims.Tables(pd.DataFrame(table1), rows, pd.DataFrame(), files, {}))
+
+
+def test_the_abstract_says_the_claim_the_best_gain_and_the_baseline_that_beats_it():
+    rows = [contrast(0, "butterfly", 80.0, 60.0, "no"), contrast(1, "butterfly", 25.0, 60.0, "yes", seeds=3)]
+    rows += [contrast(2, "butterfly", 24.0, 90.0, "yes"), contrast(2, "culture", 20.0, 95.0, "open")]
+    beside = [scored("qwen2_vl", "butterfly", "dictionary", 92.5), scored("baseline", "butterfly", "prior", 30.0)]
+    beside += [scored("qwen2_vl", "butterfly", "image_text", 99.0), scored("qwen2_vl", "culture", "dictionary", 97.0)]
+    asked, claim, gain, baseline = told(rows, beside)
+    assert asked.endswith("recognise in images what they have read about?")
+    assert claim.endswith("training on images and text: not reproduced.")
+    model = claims.label("qwen2_vl")
+    assert gain == (
+        "The largest gain over the untuned model is from 24.0 to 90.0\xa0% "
+        f"({model}, Butterfly, describe, then answer)."
+    )
+    assert baseline == "The best baseline (dictionary of its words) scores higher: 92.5\xa0%."
+    one_seed = told(rows[2:], [scored("baseline", "butterfly", "prior", 30.0)])
+    assert one_seed[-2:] == [
+        "The best baseline (prior of the texts) scores no higher: 30.0\xa0%.",
+        "Each training ran with one seed only.",
+    ]
+    longest = " ".join([*told(rows, beside)[:3], *one_seed[-2:]])
+    assert len(longest.split()) <= 80
+    assert len(re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w])", longest)) <= 4
+
+
+def test_the_abstract_of_a_run_without_a_gain_says_so():
+    assert told([contrast(1, "butterfly", 25.0, 75.0, "open", seeds=2)], [])[2:] == [
+        "No gain over the untuned model is beyond chance."
+    ]
+
+
+def grid_of(tmp_path, rows):
+    return as_grid(write_csv(pd.DataFrame(rows), tmp_path / "table.csv"))
+
+
+def test_what_names_a_row_is_one_cell_and_numbers_come_next(tmp_path):
+    same = {"model": "a", "domain": "butterfly", "protocol": "letter", "note": ""}
+    modes = [
+        {"mode": mode, "answering": "direct", "type1": right} for mode, right in (("base", 25.0), ("printed", 50.0))
+    ]
+    rows = [same | {"seeds": 3, "n_type1": 9} | mode | {"type1_low": 1.0, "type1_high": 99.0} for mode in modes]
+    found = grid_of(tmp_path, [*rows, {**rows[0], "model": "b", "seeds": 1}])
+    assert found.columns == ("trained on, asked", "Type 1: recognition", "seeds")
+    assert found.groups == (
+        (
+            "a",
+            (
+                ("untuned, asked directly", "25.0 [1.0,\xa099.0]", "3"),
+                ("printed text, asked directly", "50.0 [1.0,\xa099.0]", "3"),
+            ),
+        ),
+        ("b", (("untuned, asked directly", "25.0 [1.0,\xa099.0]", "1"),)),
+    )
+    assert found.throughout == ("domain Butterfly", "protocol generated letter", "n (Type 1) 9")
+    assert not found.one_seed
+
+
+def test_one_seed_is_said_once_where_it_is_one(tmp_path):
+    trained = [{"model": model, "seed": 0, "seconds": 1.5} for model in "ab"]
+    found = grid_of(tmp_path, trained)
+    assert (found.one_seed, found.throughout) == (True, ())
+    assert found.groups == (("", (("a", "1.5"), ("b", "1.5"))),)  # a heading for every row would be none
+    assert not grid_of(tmp_path, [*trained, {"model": "a", "seed": 1, "seconds": 1.5}]).one_seed
+
+
+def test_columns_are_called_by_words_and_units(tmp_path):
+    names = ["peak_memory_mb", "cpu_wh", "type1_p_holm", "n_retention", "image_text", "seconds"]
+    found = grid_of(tmp_path, [{"phase": "train"} | dict.fromkeys(names, 1.5)] * 2)
+    assert found.columns[1:] == (
+        "peak memory (MB)", "CPU (Wh)", "Type 1 p (Holm)", "n (retention)", "image + text", "seconds"
+    )  # fmt: skip
+
+
+def test_a_table_or_figure_of_one_seed_says_so_on_the_page(report):
+    text = (report / "index.html").read_text(encoding="utf-8")
+    assert '<h3>Table 1: accuracy with the image <span class="soft">(one seed)</span></h3>' in text
+    assert "<strong>Figure 2: the cost of training</strong>\n" in text  # of two seeds
+    assert "Each training ran with one seed only." in text
+
+
+def test_a_grid_is_called_by_its_question(report):
+    title = load_grid("ranks").title
+    assert f'<h3 id="grid-ranks">{title}</h3>' in (report / "index.html").read_text(encoding="utf-8")
 
 
 def test_a_number_leads_to_the_command_and_the_file_that_made_it(report):
@@ -297,10 +415,10 @@ def test_a_run_on_own_classes_has_its_verdict_in_place_of_the_papers_claims(tmp_
     page = (run / "report/index.html").read_text(encoding="utf-8")
     assert not read(run / "report/index.html").wrong
     assert "Is text alone enough for these classes?" in page
-    assert "type 1 (12 questions): CANNOT TELL.</strong> this model does not see your images &lt;script&gt;" in page
+    assert "type 1 (12 questions): CANNOT TELL. this model does not see your images &lt;script&gt;" in page
     assert "What the text-only model confuses" in page and "Viceroy" in page
-    assert page.count('class="card"') == QUESTIONS  # images with what the models say
-    for absent in ("2412.12940", 'id="claims"', 'id="abstract"', EVIL):
+    assert page.count('<li class="card">') == QUESTIONS  # images with what the models say
+    for absent in ('id="claims"', "Choi et al. report", EVIL):
         assert absent not in page
 
 
@@ -390,8 +508,8 @@ def test_a_training_by_hand_heads_the_page_and_what_rests_on_it_is_not_judged(tm
     said = Page((page := build(run, checked)).read_text(encoding="utf-8"))
     assert [attributes["class"] for attributes in said.all("div") if attributes.get("role") == "alert"] == ["banner"]
     text = page.read_text(encoding="utf-8")
-    assert "0.75 of the time" not in text and "75.0\xa0% when asked directly" not in text
-    assert "Accuracies are stale, so none are quoted." in text and "Costs are stale, so none are quoted." in text
+    assert "0.75 of image-text training" not in text and "75.0\xa0%" not in text
+    assert "Accuracies are stale, so none are quoted." in text
     assert "To rebuild what is stale: the command that made it" in text
     assert text.index('role="alert"') < text.index('id="abstract"')
 
@@ -437,7 +555,7 @@ def test_published_tables_that_were_changed_are_not_judged_in_reproduction_eithe
 def test_the_report_calls_models_as_the_profile_does(tmp_path, monkeypatch):
     run = fabricate(tmp_path / "made_up")
     text = build(run, displays={"qwen2_vl": "My Model 7B"}).read_text(encoding="utf-8")
-    assert "My Model 7B trained on text alone scores" in text and "<td>My Model 7B</td>" in text
+    assert "<span>My Model 7B</span>" in text and "qwen2_vl" not in re.sub(r"<a href.*?</a>", "", text)
     assert re.search("<summary>My Model 7B, Butterfly, seed 0</summary>", text)
     assert "qwen2_vl" in (run / "results/table1.csv").read_text()
 
@@ -449,7 +567,9 @@ def test_of_table_1_alone_nothing_is_claimed_but_what_describing_changed(tmp_pat
     write_csv(pd.DataFrame(rows), tmp_path / "table1.csv")
     found = claims.read_tables(tmp_path, verify([tmp_path]))
     assert {claim.verdict for claim in claims.claims(found)} == {"not measured"}
-    assert claims.abstract(found) == []  # without the untuned model there is nothing to compare with
+    assert claims.abstract(found)[1:] == [
+        "The paper's claim, that they do so as well as after training on images and text: not measured."
+    ]
     assert claims.describing(found) == [f"Text only: {claims.label('qwen2_vl')} +25.5."]
     assert claims.main([str(tmp_path / "none")]) == 1
     said = capsys.readouterr()
@@ -480,7 +600,7 @@ def browser(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("width", [390, 768, 1366])
 def test_a_browser_shows_every_picture_without_a_complaint(report, browser, width):
     for page in (report / "index.html", report / "notebooks/paper/all.html"):
         browser.show(page, width)
@@ -493,9 +613,43 @@ def test_a_browser_shows_every_picture_without_a_complaint(report, browser, widt
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 768, 1366])
+def test_the_picture_and_the_result_are_on_the_first_screen(report, browser, width):
+    browser.show(report / "index.html", width, height=800)
+    seen = "[...document.querySelectorAll('.lead img, .lead > div > p')].map(e => e.getBoundingClientRect().top)"
+    assert max(browser.ask(seen)[:5]) < 800  # image, question, where from, what was asked, the claim's verdict
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 768, 1366])
+def test_numbers_of_a_table_are_in_view_and_rows_keep_their_names(report, browser, width):
+    browser.show(report / "index.html", width)
+    first = "document.querySelector('#table-table1 tbody tr:last-child td')"
+    assert browser.ask(f"{first}.getBoundingClientRect().right") <= width
+    name = "document.querySelector('#table-table1 tbody tr:last-child th').getBoundingClientRect().left"
+    before = browser.ask(name)
+    region = "document.querySelector('#table-table1 .scroll')"
+    browser.ask(f"{region}.style.width = '14rem'; {region}.scrollLeft = 80")
+    assert browser.ask(f"{region}.scrollLeft") == 80 and browser.ask(name) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_banner_is_red(tmp_path, browser, dark):
+    run = fabricate(tmp_path / "made_up")
+    (run / "results/table1.csv").write_text((run / "results/table1.csv").read_text() + "\n")
+    browser.show(build(run), 390, dark=dark)
+    for property in ("borderLeftColor", "backgroundColor"):
+        style = f"getComputedStyle(document.querySelector('[role=alert]')).{property}.match(/\\d+/g).map(Number)"
+        red, green, blue = browser.ask(style)[:3]
+        assert red > max(green, blue), property
+
+
+@pytest.mark.slow
 def test_links_of_the_page_lead_somewhere_in_a_browser_too(report, browser):
     browser.show(report / "index.html", 1280)
     links = browser.ask("[...document.links].map(a => a.href)")
+    links.remove(PAPER)
     assert links and all(link.startswith("file:") for link in links)
     broken = [link for link in links if not Path(unquote(link.removeprefix("file://").split("#")[0])).is_file()]
     assert broken == []
@@ -521,7 +675,9 @@ def test_the_page_can_be_read_by_keyboard(report, browser):
     for _ in range(120):
         browser.press("Tab")
         visited.append(browser.ask(FOCUSED))
-    assert {"#abstract", "#tables", "#figures", "summary", "div"} <= set(visited)  # div: a table that can be scrolled
+    assert {"#abstract", "#tables", "#figures", "summary", "div", PAPER} <= set(
+        visited
+    )  # div: a table that can be scrolled
     browser.ask("document.querySelector('#table-table1 summary').focus()")
     browser.press("Enter")
     assert browser.ask("document.querySelector('#table-table1 details').open")

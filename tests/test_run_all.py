@@ -25,6 +25,7 @@ FILES = (
     "run_all.sh",
     "requirements.txt",
     "requirements.hashes.txt",
+    "requirements.photographs.txt",
     "requirements.in",
     "pyproject.toml",
     "config/profiles/demo.yaml",
@@ -370,6 +371,20 @@ def test_what_follows_push_and_pack_is_theirs(clone: Clone, given: list[str], mo
     assert "then: push" in clone.run_active("--dry-run", "push", "demo").stdout
 
 
+def test_what_follows_ask_is_its_own_and_counts_from_where_one_stands(clone: Clone, tmp_path: Path) -> None:
+    here = tmp_path / "my images"
+    here.mkdir()
+    python = (clone.environment / "bin/python").read_text(encoding="utf-8")
+    executable(clone.environment / "bin/python", python.replace("*) printf", "*.ask*) pwd; printf", 1))
+    result = clone.run_active("ask", "a b.png", "--options", "A, B", cwd=here)
+    assert result.stdout.splitlines()[-1] == str(here)
+    called = clone.called()
+    given = ["--run", "demo", "a b.png", "--options", "A, B"]
+    assert called[called.index("helpers.evaluation.ask") - 2 :] == ["-P", "-m", "helpers.evaluation.ask", *given]
+    assert clone.run_active("--profile", "paper", "ask", "x.png").returncode == 0  # without the data of its test
+    assert clone.called()[-3:] == ["--run", "paper", "x.png"]
+
+
 def test_a_dry_run_of_models_of_the_hub_says_what_they_need(clone: Clone) -> None:
     (clone.root / "data/kviscuit").mkdir(parents=True)
     assert clone.run_active("paper", "--dry-run", "--set", "training.batch_size=4").returncode == 0
@@ -454,6 +469,27 @@ def test_keep_going_reaches_snakemake_and_is_off_by_default(clone: Clone) -> Non
     assert "--keep-going" not in clone.called()
     assert clone.run_active("--keep-going").returncode == 0
     assert "--keep-going" in clone.called()
+
+
+def test_photographs_takes_a_folder_and_alone_installs_the_encoders(clone: Clone) -> None:
+    refused = clone.run_active("photographs")
+    assert refused.stderr.startswith(
+        "error: photographs needs one folder or hub id, as in: ./run_all.sh photographs FOLDER"
+    )
+    clone.called()
+    assert clone.run_active("photographs", "my birds", "--", "--texts", "t.csv").returncode == 0
+    called = clone.called()
+    assert "requirements.photographs.txt" in called
+    assert called[-4:] == ["helpers.photographs.command", "my birds", "--texts", "t.csv"]
+    assert clone.run_active("photographs", "my birds").returncode == 0
+    assert "requirements.photographs.txt" not in clone.called()  # once is enough
+
+
+def test_fetch_says_what_it_knows_and_a_dry_run_asks_nothing(clone: Clone) -> None:
+    refused = clone.run_active("fetch", "birds")
+    assert refused.stderr.startswith("error: fetch knows butterflies")
+    assert clone.run_active("fetch", "butterflies", "--dry-run").returncode == 0
+    assert clone.called()[-2:] == ["helpers.domains.butterfly_photos", "--dry-run"]
 
 
 @pytest.mark.parametrize(("accounts", "followed"), [(0, []), (1, ["--slurm-status-command", "squeue"])])

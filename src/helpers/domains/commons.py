@@ -20,7 +20,7 @@ import re
 import socket
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -170,6 +170,37 @@ def fetch_images(keywords: Iterable[str], folder: Path, tests: Iterable[Path], m
     return Fetched([row for row in rows.values() if (folder / row.file).is_file()], missing)
 
 
+def fetch_several(wanted: Mapping[str, str], each: int, folder: Path, manners: Manners) -> Fetched:
+    """Fetch up to ``each`` images per class into ``folder/<class>/``; ``wanted``: what to search for, by class.
+
+    Images that are there, with their row in attribution.csv, are not asked for again, so an interrupted run continues
+    where it stopped. Raises as `fetch_images` does.
+    """
+    _check_names(list(wanted))
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = {row.keyword: row for row in read_attribution(folder)}
+    missing: dict[str, str] = {}
+    with _Commons(manners) as commons:
+        for name, words in wanted.items():
+            numbered = {f"{name} {number}": f"{file_name(name)}/{number}" for number in range(each)}
+            lacking = [key for key in numbered if key not in rows or not (folder / rows[key].file).is_file()]
+            known = {row.title for row in rows.values()}
+            refused: list[str] = []
+            for page in commons.search(words) if lacking else []:
+                if not lacking:
+                    break
+                if _words(page.get("title")) in known:
+                    continue
+                try:
+                    _take(page, lacking[0], folder, rows, [], commons, numbered[lacking[0]])
+                    lacking.pop(0)
+                except Refused as refusal:
+                    refused.append(f"{page.get('title')}: {refusal}")
+            if lacking:
+                missing[name] = "; ".join(refused) or "the search found no further image"
+    return Fetched([row for row in rows.values() if (folder / row.file).is_file()], missing)
+
+
 def read_attribution(folder: Path) -> list[Attribution]:
     """The rows of the folder's attribution.csv; an empty list if there is no such file."""
     path = folder / ATTRIBUTION
@@ -219,6 +250,7 @@ def _take(
     rows: dict[str, Attribution],
     tests: Sequence[int | None],
     commons: "_Commons",
+    stem: str | None = None,
 ) -> None:
     """Writes the row before the image appears under its name, so that no image is ever left without attribution."""
     info = (page.get("imageinfo") or [{}])[0]
@@ -231,7 +263,7 @@ def _take(
         kind = check_image_bytes(content, str(page.get("title")))
     except ValueError as error:
         raise Refused(str(error)) from None
-    target = folder / f"{file_name(keyword)}{suffix(kind)}"
+    target = folder / f"{stem or file_name(keyword)}{suffix(kind)}"
     with atomic_write(target) as temporary:
         temporary.write_bytes(content)
         own = perceptual_hash(temporary)
@@ -239,7 +271,7 @@ def _take(
             raise Refused("looks like a test image")
         rows[keyword] = Attribution(
             keyword=keyword,
-            file=target.name,
+            file=target.relative_to(folder).as_posix(),
             title=_words(page.get("title")),
             author=_words(_meta(info, "Artist")) or "unknown",
             licence=licence,

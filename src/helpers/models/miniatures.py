@@ -294,7 +294,6 @@ KNOWN_CHECKPOINTS = {  # by model type: a published checkpoint, about how many b
     "chameleon": ("facebook/chameleon-7b", 7.0, "paper"),
     "mistral3": ("mistralai/Mistral-Small-3.1-24B-Instruct-2503", 24.0, "large"),
 }
-AT_HAND = {"qwen2_vl": "qwen2-vl-7b", "llava_next": "llava-1.6-vicuna-7b"}  # configurations that come along
 
 
 def miniature(model_type: str, seed: int = 0) -> tuple[Any, Any]:

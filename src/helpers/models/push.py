@@ -19,11 +19,12 @@ from typing import Any
 
 from helpers.models.adapter_card import HERE, Metric, card_text
 from helpers.models.checkpoints import read_header
-from helpers.paths import ADAPTER, HUB_ID, RUNS, STEPS, Layout, resolve
+from helpers.paths import ADAPTER, HUB_ID, RUNS, Layout, resolve
 from helpers.rows import read_rows
 from helpers.schemas import AnswerRow
 from helpers.workflow.provenance import sha256
 from helpers.workflow.redact import Redactor, scrub
+from helpers.workflow.trained import trained_adapters
 
 _OF_AN_ADAPTER = ("base_model.", "prompt_embeddings")  # what peft calls its tensors
 
@@ -33,13 +34,7 @@ def find_adapter(run: Path, beginning: str) -> dict[str, str]:
 
     Raises ``ValueError`` if there is none or there are several; the message lists those there are.
     """
-    fields = STEPS["training"].fields
-    top = Layout(run).folder("training", **dict.fromkeys(fields, "*"))
-    found = {}
-    for folder in sorted(run.glob(str(top.relative_to(run)))):
-        parts = folder.parts[-len(fields) :]
-        if (folder / "adapter" / ADAPTER[1]).is_file():
-            found["/".join(parts)] = dict(zip(fields, (*parts[:-1], parts[-1].removeprefix("seed")), strict=True))
+    found = trained_adapters(run)
     wanted = beginning.strip("/").split("/")
     fits = [place for place in found if place.split("/")[: len(wanted)] == wanted]
     if len(fits) != 1:

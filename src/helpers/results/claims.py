@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from helpers.paths import resolve
-from helpers.results.figures.style import label, use_displays
+from helpers.results.figures.style import BASELINES, label, use_displays
 from helpers.results.findings import findings, withheld
 from helpers.results.rules import Claim, Rule, contrast_table, decided, evidence, verdict_on
 from helpers.results.stats import MARGIN
@@ -181,29 +181,54 @@ def _cell(of: pd.DataFrame, mode: str, answering: str) -> Any | None:
 
 
 def abstract(tables: Tables) -> list[str]:
-    """The outcome in a sentence or two per model and domain, from the tables alone, except those not to be judged."""
-    said = [] if "table1" in tables.doubts else [_recognised(name, of) for name, of in _groups(tables.table1)]
-    said += [] if "costs" in tables.doubts else [_saved(tables)]
-    kept = {"table1": "Accuracies", "costs": "Costs"}
-    said += [
-        f"{what} are {tables.doubts[table].status}, so none are quoted."
-        for table, what in kept.items()
-        if table in tables.doubts
-    ]
-    return [sentence for sentence in said if sentence]
+    """What was asked and what came out, in at most 80 words and four numbers; none from a table not to be judged."""
+    asked = (
+        "Choi et al. fine-tune vision-language models on text alone. "
+        "Do the models then recognise in images what they have read about?"
+    )
+    verdict = _of_answers(tables, CLAIMS[0]).verdict
+    claim = f"The paper's claim, that they do so as well as after training on images and text: {verdict}."
+    doubts = [tables.doubts[name] for name in ("table1", "contrasts") if name in tables.doubts]
+    if doubts:
+        return [asked, claim, f"Accuracies are {doubts[0].status}, so none are quoted."]
+    return [sentence for sentence in (asked, claim, *_best(tables), seeds_said(tables)) if sentence]
 
 
-def _recognised(name: str, of: pd.DataFrame) -> str:
-    def ways(mode: str) -> str:
-        rows = of[of["mode"] == mode].dropna(subset=["type1"])
-        return " and ".join(f"{row['type1']:.1f}\xa0% {_asked(row['answering'])}" for _, row in rows.iterrows())
+def _best(tables: Tables) -> list[str]:
+    """The largest gain in recognition that a claim shows over the untuned model, and the best baseline beside it."""
+    rows = tables.contrasts
+    if rows.empty:
+        return []
+    names = [rule.claim for rule in CLAIMS if rule.rival is _BASE and rule.question_type == 1]
+    gains = rows[rows["claim"].isin(names)]
+    if gains.empty:
+        return []
+    shown = gains[gains["outcome"] == "yes"]
+    if shown.empty:
+        return ["No gain over the untuned model is beyond chance."]
+    best = shown.loc[shown["difference"].idxmax()]
+    where = f"{label(best['model'])}, {label(best['domain'])}, {label(best['answering'])}"
+    gain = (
+        f"The largest gain over the untuned model is from {best['against_accuracy']:.1f} to {best['accuracy']:.1f}\xa0%"
+    )
+    return [f"{gain} ({where}).", _beside(tables.table1, best)]
 
-    text, base, both = ways("text_only"), ways("base"), ways("image_text")
-    if not text or not base:
+
+def _beside(table: pd.DataFrame, best: pd.Series) -> str:
+    """The best of notebook 12's baselines on the questions of a row, and whether it scores more."""
+    same = table["model"].isin([best["model"], "baseline"]) & (table["domain"] == best["domain"])
+    rows = table[same & table["mode"].isin(BASELINES)].dropna(subset=["type1"])
+    if rows.empty:
         return ""
-    n = int(of["n_type1"].max())
-    compared = f" Trained on images and text, it scores {both}." if both else ""
-    return f"On {n} recognition questions, {name} trained on text alone scores {text}; untuned, {base}.{compared}"
+    top = rows.loc[rows["type1"].idxmax()]
+    compared = "higher" if top["type1"] > best["accuracy"] else "no higher"
+    return f"The best baseline ({label(top['mode'])}) scores {compared}: {top['type1']:.1f}\xa0%."
+
+
+def seeds_said(tables: Tables) -> str:
+    """That all claims about accuracy rest on one seed, if they do."""
+    seeds = tables.contrasts.get("seeds", pd.Series(dtype=int))
+    return "Each training ran with one seed only." if len(seeds) and seeds.max() == 1 else ""
 
 
 def describing(tables: Tables) -> list[str]:
@@ -217,20 +242,6 @@ def describing(tables: Tables) -> list[str]:
                 changes.append(f"{name} {described['type1'] - direct['type1']:+.1f}")
         said += [f"{label(mode).capitalize()}: {'; '.join(changes)}."] if changes else []
     return said
-
-
-def _asked(answering: str) -> str:
-    return {"direct": "when asked directly", "describe_then_answer": "when describing first"}.get(
-        answering, label(answering)
-    )
-
-
-def _saved(tables: Tables) -> str:
-    parts = []
-    for measure, word in _COSTS.items():
-        shares = sorted(f"{ratio:.2f}" for ratio in _ratios(tables, measure).values())
-        parts += [f"{' to '.join(dict.fromkeys((shares[0], shares[-1])))} of the {word}"] if shares else []
-    return f"Relative to training on images and text, training on text alone takes {', '.join(parts)}." if parts else ""
 
 
 def as_markdown(folder: Path, checked: Verified) -> str:

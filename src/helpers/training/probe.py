@@ -28,13 +28,14 @@ from helpers.models.adapters import add_lora, load_adapter, remove_adapter
 from helpers.models.batches import IGNORED, assistant, image_tensors, packed_batch, training_batch, user
 from helpers.models.family import ALL_FAST, Family, Fast, plain_model
 from helpers.models.loading import counted_tower
-from helpers.models.miniatures import AT_HAND, KNOWN_CHECKPOINTS, MINIATURES, draw_loudly, miniature, narrowed
+from helpers.models.miniatures import KNOWN_CHECKPOINTS, MINIATURES, draw_loudly, miniature, narrowed
 from helpers.models.registry import family_of, family_of_model, whole_config
-from helpers.models.rehearsal import Load, estimate, smallest_card, tokens_of_image
+from helpers.models.rehearsal import Load, estimate, image_tokens, smallest_card
 from helpers.models.rule import holds
+from helpers.models.size import shapes
 from helpers.models.verdicts import SHORTCUTS, VERDICTS, keep_verdicts, known_verdicts
 from helpers.models.vision_cache import TowerFeatures
-from helpers.paths import DATA, ROOT, atomic_write, resolve
+from helpers.paths import ROOT, atomic_write, resolve
 from helpers.training.packing import attention_by_sample, packed_loss
 
 _CLOSE = 1e-4  # likelihoods in nats; losses and gradients relative to their size
@@ -328,7 +329,7 @@ _TEXT, _SIDE = 300, 336  # tokens of a text, and pixels per side of an image, in
 
 def memory(path: str | Path) -> tuple[float, float]:
     """GB that a training in 4 bit takes, with texts alone and with an image each; four samples, LoRA of rank 64."""
-    shown = tokens_of_image(path, _SIDE)
+    shown = image_tokens(path, _SIDE)
     text, both = (estimate(path, Load(64, 4, _TEXT, seen, checkpointing=False))["total"] for seen in (0, shown))
     return text, both
 
@@ -345,8 +346,8 @@ def table(verdicts: dict[str, dict[str, Any]]) -> str:
         flags = ["yes" if verdict[name] else "no" for name in ("works", *SHORTCUTS)]
         why = "; ".join(dict.fromkeys(verdict["why"].values()))
         gigabytes = ["", ""]
-        if (folder := AT_HAND.get(model_type)) is not None:
-            gigabytes = [f"{size:.1f}" for size in memory(DATA / "models" / "rehearse" / folder)]
+        if example in shapes():
+            gigabytes = [f"{size:.1f}" for size in memory(example)]
         cells = [model_type, f"`{verdict['class']}`", example, f"{billions:g}", *flags, why, *gigabytes, f"`{profile}`"]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"

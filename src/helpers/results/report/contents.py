@@ -1,5 +1,6 @@
 """The results of a run as the report shows them: tables, figures and grids, each with its command and files."""
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from helpers.config.grids import load_grid
+from helpers.paths import GRIDS
 from helpers.results.examples import data_address
 from helpers.results.figures.style import label
 from helpers.results.findings import reasons_shown
@@ -16,9 +19,13 @@ from helpers.workflow import provenance
 from helpers.workflow.verify import Verified
 
 _LABELLED = ["model", "domain", "mode", "answering", "image", "protocol", "first", "second"]  # columns of keys
+_KEYS = {"seed", "question_type", "epoch", "fraction", "differs"}  # numbers that name a row
+_HEADINGS = ("model", "domain")  # these name a group of rows
 _LONGEST = 60  # rows of a table on the page; the file has the rest
 # Columns that are stated once, below the table, if all rows have the same value.
 CIRCUMSTANCES = {"domain", "protocol", "variant", "seeds", "seed", "n_type1", "n_type2", "image"}
+_LAST = ("protocol", "seeds", "n", "n_type1", "n_type2")  # behind the numbers that they are about
+_IN_FILE = {"reference", "settings", "x"}  # what a grid's figure is drawn from
 WORDS = {  # title and alternative text of each figure
     "verdict": (
         "Accuracy of each training",
@@ -30,18 +37,27 @@ WORDS = {  # title and alternative text of each figure
         "Four panels: training on text alone, the test with an image, training on image and text, and the test in two "
         "steps, describing first. Drawn, not measured.",
     ),
-    "figure2": (
-        "Figure 2: the cost of training",
-        "Bars of time, peak memory and energy of a training run, image-text next to text-only, one group per model.",
+    "claims": (
+        "Every claim as a difference",
+        "Dots with 95 % intervals, one per model and domain, grouped by claim; the colour says whether the interval "
+        "bears the claim out, rules it out or leaves it open. Under “What was reproduced”, each is in words.",
     ),
     "accuracy": (
         "Accuracy",
         "Dots with 95 % intervals, one per training mode and prompting strategy, and one column per question type; a "
         "dashed line marks chance.",
     ),
+    "figure2": (
+        "Figure 2: the cost of training",
+        "Bars of time, peak memory and energy of a training run, image-text next to text-only, one group per model.",
+    ),
     "ablation": (
         "The image withheld",
         "Pairs of dots, filled with the image and open without it, one per training mode and prompting strategy.",
+    ),
+    "answering": (
+        "Asked directly, or describing first",
+        "Dots of recognition per training mode and prompting strategy, beside the tokens and seconds per question.",
     ),
     "resources_tradeoff": (
         "Cost against accuracy",
@@ -57,15 +73,31 @@ TABLE_TITLES = {
     "table1": "Table 1: accuracy with the image",
     "table2": "Table 2: the image withheld",
     "comparison": "Comparison with the paper's numbers",
+    "differences": "Text-only training against the others, on the same questions",
     "paired": "Paired tests (McNemar, exact)",
+    "bootstrap": "Intervals that resample classes and seeds",
+    "seeds": "How far apart the seeds are",
+    "categories": "Accuracy by category of question",
+    "classes": "Accuracy by class",
+    "confusions": "Which wrong class was chosen",
+    "look_alikes": "Wrong choices by how much the classes look alike",
+    "leakage": "What is answered without seeing the image",
     "unreadable": "Unreadable replies",
+    "protocols": "Do the ways of reading an answer agree?",
     "resources": "The cost of each training run",
+    "phases": "The cost of each phase of a training run",
+    "operations": "Arithmetic of a training run, by part of the model",
     "verdicts": "The verdicts on own classes",
     "sight": "Does the model see the images? The untuned descriptions against the texts",
     "verdict": "Accuracy and cost of each training",
     "verdict_confusions": "What the text-only model confuses (Type 1)",
 }
+_UNFOLDED = {"table1", "table2", "sight", "verdict_confusions"}
+_ELSEWHERE = {"claims"}  # tables of contrasts: the page has each as a claim in words
+_UNNUMBERED = {"figure1", *_ELSEWHERE}  # figures without a table of their numbers
 NOT_SHOWN = {"table1", "table2", "figure2_column"}  # images of tables that are on the page, and a variant of Figure 2
+_HEADS = {"mode": "trained on", "answering": "asked", "class_id": "class"}
+_UNITS = {"mb": "MB", "w": "W", "wh": "Wh", "g": "g"}
 
 
 @dataclass(frozen=True)
@@ -80,17 +112,21 @@ class LinkedSource:
 
 @dataclass(frozen=True)
 class GridOnPage:
-    """A table as words. ``cut``: rows that the page leaves out; ``throughout``: values that all rows share."""
+    """A table as words: rows under headings, each row with its name first.
+
+    ``cut``: rows that the page leaves out; ``throughout``: what all rows share.
+    """
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
     cut: int = 0
-    throughout: tuple[tuple[str, str], ...] = ()
+    throughout: tuple[str, ...] = ()
+    one_seed: bool = False
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A table or figure with its title, alternative text and source."""
+    """A table or figure with its title, alternative text and source. ``folded``: shown when it is asked for."""
 
     name: str
     title: str
@@ -98,6 +134,8 @@ class Exhibit:
     table: GridOnPage | None = None
     image: str | None = None
     alt: str = ""
+    one_seed: bool = False
+    folded: bool = False
 
 
 @dataclass
@@ -149,12 +187,15 @@ def open_shelf(run: Path, checked: Verified) -> Shelf:
 
 def tables(run: Path, shelf: Shelf) -> list[Exhibit]:
     """The tables in the run's results: those of the paper first, the others by name."""
-    found = []
-    for file in sorted((run / "results").glob("*.csv"), key=_placed(TABLE_TITLES)):
-        drawn = (run / "figures" / f"{file.stem}.{end}" for end in ("pdf", "json"))
-        title = TABLE_TITLES.get(file.stem, file.stem)
-        found.append(Exhibit(file.stem, title, shelf.source([file, *drawn]), as_grid(file)))
-    return found
+    files = sorted((run / "results").glob("*.csv"), key=_placed(TABLE_TITLES))
+    return [_table(file, shelf, run / "figures") for file in files if file.stem not in _ELSEWHERE]
+
+
+def _table(file: Path, shelf: Shelf, figures: Path) -> Exhibit:
+    drawn = (figures / f"{file.stem}.{end}" for end in ("pdf", "json"))
+    read, title = as_grid(file), TABLE_TITLES.get(file.stem, _words(file.stem))
+    folded = file.stem not in _UNFOLDED
+    return Exhibit(file.stem, title, shelf.source([file, *drawn]), read, one_seed=read.one_seed, folded=folded)
 
 
 def figures(folder: Path, shelf: Shelf) -> list[Exhibit]:
@@ -170,9 +211,10 @@ def _placed(order: Iterable[str]) -> Callable[[Path], tuple[int, str]]:
 
 
 def _figure(image: Path, shelf: Shelf) -> Exhibit:
-    title, alt = WORDS.get(image.stem, (image.stem.replace("_", " "), ""))
+    title, alt = WORDS.get(image.stem, (_words(image.stem), ""))
     data = image.with_suffix(".csv")
-    numbers = as_grid(data) if data.is_file() and image.stem != "figure1" else None
+    read = as_grid(data) if data.is_file() else None
+    numbers = None if image.stem in _UNNUMBERED else read
     words = [f"{title}.", alt, "The numbers are in the table below." if numbers else ""]
     return Exhibit(
         name=image.stem,
@@ -181,46 +223,103 @@ def _figure(image: Path, shelf: Shelf) -> Exhibit:
         table=numbers,
         image=data_address(image.read_bytes(), "png"),
         alt=" ".join(filter(None, words)),
+        one_seed=read is not None and read.one_seed,
     )
 
 
-def grids(run: Path, shelf: Shelf) -> dict[str, list[Exhibit]]:
-    """By grid: its figures, and its tables except the data of these figures."""
-    found: dict[str, list[Exhibit]] = {}
+def grids(run: Path, shelf: Shelf) -> dict[str, tuple[str, list[Exhibit]]]:
+    """By grid: the question that it answers, and its figures, then its tables except the data of these figures."""
+    found: dict[str, tuple[str, list[Exhibit]]] = {}
     for folder in sorted(path for path in (run / "grids").glob("*") if path.is_dir()):
         images = {file.stem: file for file in sorted(folder.rglob("*.png"))}
         files = [file for file in sorted(folder.rglob("*.csv")) if file.stem not in images]
-        exhibits = [_figure(file, shelf) for file in images.values()]
-        found[folder.name] = exhibits + [Exhibit(f.stem, f.stem, shelf.source([f]), as_grid(f)) for f in files]
-    return {name: exhibits for name, exhibits in found.items() if exhibits}
+        tables = [_table(file, shelf, folder) for file in files if file.stem != f"{folder.name}_findings"]
+        exhibits = [*(_figure(file, shelf) for file in images.values()), *tables]
+        found |= {folder.name: (_question(folder.name), exhibits)} if exhibits else {}
+    return found
+
+
+def _question(name: str) -> str:
+    """What a grid asks: its title in ``config/grids``, or its name if it has no file there."""
+    file = GRIDS / f"{name}.yaml"
+    return load_grid(file).title if file.is_file() else _words(name)
 
 
 def as_grid(file: Path) -> GridOnPage:
-    """A CSV file as words: an accuracy and its interval in one cell, keys in words, other numbers as in the file."""
+    """A CSV file as words: keys in one cell, an accuracy and its interval in another, other numbers as in the file."""
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except pd.errors.EmptyDataError:  # a table without columns
-        return GridOnPage((), (), 0)
+        return GridOnPage((), ())
+    one_seed = _one_seed(table)
     for column in [c for c in table.columns if {f"{c}_low", f"{c}_high"} <= set(table.columns)]:
         cells = table[[column, f"{column}_low", f"{column}_high"]].to_numpy()
-        table[column] = [f"{value} [{low}, {high}]" if value else "" for value, low, high in cells]
+        table[column] = [f"{value} [{low},\xa0{high}]" if low else value for value, low, high in cells]
         table = table.drop(columns=[f"{column}_low", f"{column}_high"])
     for column in table.columns.intersection(_LABELLED):
         table[column] = table[column].map(label)
     several = len(table) > 1
     same = [c for c in table.columns if several and c in CIRCUMSTANCES and table[c].nunique() == 1]
-    throughout = tuple((_head(column), _short(table[column].iloc[0])) for column in same)
-    table = table.drop(columns=same)
-    rows = tuple(tuple(map(_short, row)) for row in table.head(_LONGEST).to_numpy())
-    return GridOnPage(tuple(map(_head, table.columns)), rows, max(0, len(table) - _LONGEST), throughout)
+    told = [column for column in same if not (one_seed and column in ("seed", "seeds"))]
+    throughout = tuple(f"{_head(column)} {_short(table[column].iloc[0])}" for column in told)
+    empty = [c for c in table.columns if several and not table[c].any()]
+    table = table.drop(columns={*same, *empty, *_IN_FILE.intersection(table.columns)})
+    columns, groups = _grouped(table[[*table.columns.difference(_LAST, sort=False), *_last(table)]].head(_LONGEST))
+    return GridOnPage(columns, groups, max(0, len(table) - _LONGEST), throughout, one_seed)
+
+
+def _one_seed(table: pd.DataFrame) -> bool:
+    """Whether all that was trained for a table was trained with one seed."""
+    if "seeds" in table:
+        return set(table["seeds"]) == {"1"}
+    return "seed" in table and table["seed"].nunique() == 1
+
+
+def _last(table: pd.DataFrame) -> list[str]:
+    return [column for column in _LAST if column in table.columns]
+
+
+def _grouped(table: pd.DataFrame) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]]:
+    """The heads of the columns, and the rows in groups: what names a row is its first cell, or its group's heading."""
+    keys = list(itertools.takewhile(lambda column: _names_rows(table, column), table.columns))
+    keys = keys or list(table.columns[:1])
+    heading = [key for key in keys if key in _HEADINGS]
+    if heading and (heading == keys or not table.duplicated(heading).any()):
+        heading = []  # a heading for every row
+    naming = [key for key in keys if key not in heading]
+    measured = [column for column in table.columns if column not in keys]
+    rows = [
+        (", ".join(row[key] for key in heading), (_named(row, naming), *(_short(row[column]) for column in measured)))
+        for row in table.to_dict("records")
+    ]
+    groups = [(of, tuple(row for _, row in group)) for of, group in itertools.groupby(rows, key=lambda row: row[0])]
+    return (", ".join(map(_head, naming)), *map(_head, measured)), tuple(groups)
+
+
+def _names_rows(table: pd.DataFrame, column: str) -> bool:
+    """Whether a column names the rows rather than says something about them."""
+    numbers = pd.to_numeric(table[column].str.split(" ").str[0], errors="coerce")
+    return column not in _LAST and (column in _KEYS or bool(numbers.isna().all()))
+
+
+def _named(row: Mapping[Any, str], keys: Sequence[str]) -> str:
+    words = {"question_type": "Type {}", "seed": "seed {}", "differs": "{} parts differ"}
+    return ", ".join(words.get(key, "{}").format(_short(row[key])) for key in keys if row[key])
 
 
 def _head(column: str) -> str:
-    """A column's name in words."""
-    known = {"n_type1": "n (Type 1)", "n_type2": "n (Type 2)", "mode": "trained on", "answering": "asked"}
-    if column in {"type1", "type2", "overall"}:
-        return label(column)
-    return known.get(column, column.replace("_", " "))
+    """A column's name in words, with its unit in brackets."""
+    if (known := _HEADS.get(column, label(column))) != column:
+        return known
+    *words, last = [{"type1": "Type 1", "type2": "Type 2"}.get(word, word) for word in column.split("_")]
+    words = [word.upper() if word in ("cpu", "gpu", "ram") else word for word in words]
+    bracketed = words and (words[0] == "n" or last in {*_UNITS, "holm"})
+    return " ".join([*words, f"({_UNITS.get(last, last.replace('holm', 'Holm'))})" if bracketed else last])
+
+
+def _words(name: str) -> str:
+    """A file's name as a title."""
+    return name[:1].upper() + name[1:].replace("_", " ")
 
 
 def _short(text: str) -> str:

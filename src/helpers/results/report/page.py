@@ -8,11 +8,12 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from helpers.paths import resolve
+from helpers.paths import MAIN, resolve
 from helpers.results import claims, examples, findings
 from helpers.results.figures.style import COLOURS, label, use_displays
 from helpers.results.report import contents
 from helpers.results.report.executed import convert, executed_notebooks
+from helpers.results.stats import MARGIN
 from helpers.workflow import verify
 
 _VERDICTS = "verdicts.csv"  # in the results of a run on own classes
@@ -68,10 +69,13 @@ def _everything(
     run: Path, tables: claims.Tables | None, shelf: contents.Shelf, pages: list[tuple[str, str]]
 ) -> dict[str, Any]:
     by_hand = shelf.checked.by_hand
+    galleries = examples.galleries(run)
     return (_of_paper(run, tables, shelf) if tables else _of_own_classes(run, shelf)) | {
         "name": run.name,
         "findings": [(f, _taken(run, f.file, shelf)) for f in findings.findings(run, shelf.checked) if f.file],
-        "galleries": [(one, shelf.source(one.files)) for one in examples.galleries(run)],
+        "margin": MARGIN,
+        "lead": next(((of, card) for of in galleries for card in of.cards if card.image), None),
+        "galleries": [(one, shelf.source(one.files)) for one in galleries],
         "tables": [table for table in contents.tables(run, shelf) if tables or table.name != "verdicts"],
         "figures": contents.figures(run / "figures", shelf),
         "grids": contents.grids(run, shelf),
@@ -95,16 +99,21 @@ def _of_paper(run: Path, tables: claims.Tables, shelf: contents.Shelf) -> dict[s
         "describing": claims.describing(tables),
         "not_tried": claims.NOT_TRIED,
         "behind_claims": shelf.source(resolve(file) for file in tables.files.values() if file),
-        "verdicts": [],
+        "seeds": claims.seeds_said(tables),
     }
 
 
 def _of_own_classes(run: Path, shelf: contents.Shelf) -> dict[str, Any]:
     """The verdicts in place of claims; none that are stale."""
     file = run / "results" / _VERDICTS
-    read = [] if shelf.checked.doubt(file) else pd.read_csv(file).to_dict("records")
-    made = {"command": "./run_all.sh own FOLDER", "abstract": [], "claims": [], "describing": [], "not_tried": []}
-    return made | {"behind_claims": shelf.source([file]), "verdicts": read}
+    said = [
+        f"{label(one['model'])}, type {one['question_type']} ({one['n']} questions): {one['verdict'].upper()}. "
+        f"{one['reason']}."
+        for one in pd.read_csv(file).to_dict("records")
+    ]
+    said = ["The verdict is not shown: it no longer matches its inputs."] if shelf.checked.doubt(file) else said
+    made = {"command": "./run_all.sh own FOLDER", "claims": [], "describing": [], "not_tried": [], "seeds": ""}
+    return made | {"abstract": said, "behind_claims": shelf.source([file])}
 
 
 def _taken(run: Path, file: str, shelf: contents.Shelf) -> str | None:
@@ -120,8 +129,15 @@ def _notebooks(run: Path, target: Path) -> list[tuple[str, str]]:
         inside = notebook.relative_to(run / "notebooks").with_suffix("")
         address = f"notebooks/{inside.as_posix()}.html"
         convert(notebook, target / address, frame, home="../" * address.count("/") + "index.html")
-        found.append((inside.as_posix().replace("/", " · "), address))
+        found.append((_title(inside), address))
     return found
+
+
+def _title(copy: Path) -> str:
+    """What an executed notebook is about, in words, without the variant and folder that all of them share."""
+    parts = [label(part) for part in copy.parts if part not in (MAIN, "all")]
+    said = " · ".join(part.replace("_", " ").replace("seed", "seed ") for part in parts)
+    return said[:1].upper() + said[1:]
 
 
 def _checked(checked: verify.Verified) -> str:

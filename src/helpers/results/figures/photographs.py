@@ -1,0 +1,64 @@
+"""The figure of the study with photographs: accuracy by text, and the curve that says what a text is worth."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers.photographs.study import SHUFFLED
+from helpers.results.figures.accuracies import percent_axis
+from helpers.results.figures.style import COLOURS, FAINT, SMALL, SOFT, TEXT_WIDTH, styled, values_of
+from helpers.results.photographs import BY_EXAMPLE
+
+_TEXT, _EXAMPLES, _CONTROL = COLOURS["text_only"], COLOURS["image_text"], COLOURS["base"]
+
+
+@styled
+def photographs_figure(table: pd.DataFrame) -> Figure:
+    """`accuracy_by_text` drawn: per set a panel of texts, and beside it photographs per class against accuracy."""
+    sets = values_of(table, "set")
+    counts = [len(_texts(table, name)) for name in sets]
+    height = 0.6 + 0.17 * sum(counts) + 0.45 * len(sets)
+    figure = Figure((TEXT_WIDTH, height), layout="constrained")
+    panels = figure.subplots(len(sets), 2, squeeze=False, width_ratios=(3, 2), height_ratios=[3 + n for n in counts])
+    for (left, right), name in zip(panels, sets, strict=True):
+        group = table[table["set"] == name]
+        _dots(left, group[group["text"] != BY_EXAMPLE].reset_index(drop=True))
+        n, classes = int(group["n"].max()), int(group["classes"].max())
+        left.set_title(f"{name}: {classes} classes, {n} photographs per split", loc="left", pad=3)
+        _curve(right, group)
+    panels[-1][0].set_xlabel("accuracy (%), interval over classes; dashed: chance")
+    panels[-1][1].set_xlabel("photographs per class, no text")
+    return figure
+
+
+def _texts(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    return table[(table["set"] == name) & (table["text"] != BY_EXAMPLE)]
+
+
+def _dots(axes: Axes, group: pd.DataFrame) -> None:
+    percent_axis(axes)
+    for height, row in group.iterrows():
+        shade = _CONTROL if SHUFFLED in str(row["text"]) else _TEXT
+        axes.plot([row["accuracy_low"], row["accuracy_high"]], [height, height], color=shade, linewidth=1)
+        axes.plot(row["accuracy"], height, "o", color=shade, markersize=3.5)
+        axes.annotate(f"{row['accuracy']:.1f}", (101, float(height)), fontsize=SMALL, va="center", color=shade)
+    axes.set_yticks(range(len(group)), list(group["text"]), fontsize=SMALL)
+    axes.set_ylim(len(group) - 0.4, -0.6)
+
+
+def _curve(axes: Axes, group: pd.DataFrame) -> None:
+    shown = group[group["text"] == BY_EXAMPLE].sort_values("photographs")
+    if shown.empty:
+        axes.axis("off")
+        return
+    axes.set_xscale("log", base=2)
+    axes.fill_between(shown["photographs"], shown["accuracy_low"], shown["accuracy_high"], color=FAINT)
+    axes.plot(shown["photographs"], shown["accuracy"], "o-", color=_EXAMPLES, markersize=3.5, linewidth=1)
+    axes.set_xticks(shown["photographs"], [str(int(count)) for count in shown["photographs"]])
+    axes.set_ylim(0, 102)
+    axes.axhline(25, color=SOFT, linestyle="--", linewidth=0.6)
+    for _, row in group.iterrows():
+        if row["text"] in ("names", "descriptions", "name masked"):
+            axes.axhline(row["accuracy"], color=_TEXT, linewidth=0.6)
+            axes.annotate(row["text"], (shown["photographs"].max(), row["accuracy"] + 1), fontsize=SMALL, ha="right")
+    axes.set_ylabel("accuracy (%)")
