@@ -5,7 +5,7 @@ import pytest
 
 from helpers.evaluation.baselines import likeness
 from helpers.results.figures.verdict import described_figure
-from helpers.results.sight import described_images, read_class_texts, sight, sight_table
+from helpers.results.sight import described_images, sight, sight_table, texts_answered
 from helpers.results.tables import ANSWER_COLUMNS
 from helpers.results.verdict import in_words, verdicts, verdicts_said
 from helpers.schemas import ClassText, write_texts
@@ -154,12 +154,12 @@ def test_knowledge_alone_does_not_show_that_a_model_sees():
 
 def test_without_texts_sight_is_unknown_and_no_verdict_is_given(tmp_path):
     answers = run(seeing(4), untuned=8, text=0)
-    assert read_class_texts(tmp_path, answers) == []
+    assert texts_answered(tmp_path, answers) == []
     (found,) = verdicts(answers)
     assert found.answer == "cannot tell"
     assert found.reason.startswith("it is not known whether this model sees your images")
     write_texts(tmp_path / "texts.jsonl", texts_of())
-    assert read_class_texts(tmp_path, answers) == texts_of()
+    assert texts_answered(tmp_path, answers) == texts_of()
 
 
 def test_the_figure_shows_one_image_of_each_class(tmp_path):

@@ -146,7 +146,7 @@ def verdict(run_dir: str | Path, margin: float, protocol: str | None = None, fol
     hand has no record of them; then all count. ``folder``: that of the classes, if the run must be of no other.
     """
     from helpers.results.figures.style import use_displays, with_displays
-    from helpers.results.sight import read_class_texts, sight
+    from helpers.results.sight import sight, texts_answered
     from helpers.results.tables import find, read_answers, read_resources
     from helpers.results.verdict import in_words, verdict_table, verdicts
 
@@ -163,7 +163,7 @@ def verdict(run_dir: str | Path, margin: float, protocol: str | None = None, fol
     table = with_displays(verdict_table(answers, resources, protocol))
     named = given.get("dataset_dir")
     data = resolve(named) if named else Layout(run).folder("dataset", domain=answers["domain"].iloc[0], variant=MAIN)
-    seen = sight(answers, read_class_texts(data, answers))
+    seen = sight(answers, texts_answered(data, answers))
     words = in_words(verdicts(answers, margin, protocol, seen))
     shown = table.drop(columns="seeds").to_string(index=False, na_rep="-")
     return f"{words}\n\nIn percent and points; text_above: how far text-only training is above that line.\n{shown}"

@@ -63,7 +63,7 @@ class Sight:
         )
 
 
-def read_class_texts(folder: Path, answers: pd.DataFrame) -> list[ClassText]:
+def texts_answered(folder: Path, answers: pd.DataFrame) -> list[ClassText]:
     """The texts of the data set in the folder; none without it. Raises ``ValueError`` if the answers are to another."""
     check_data_set(answers, folder)
     file = folder / "texts.jsonl"
