@@ -116,7 +116,9 @@ STEPS = {
         "grids/{grid}",
         ("{grid}.csv", *(f"figures/{{grid}}.{kind}" for kind in FIGURE_KINDS), "figures/{grid}_findings.csv"),
     ),
-    "own_classes": Step("09_own_classes", tables=("verdict",), figures=("verdict",)),
+    "own_classes": Step(
+        "09_own_classes", tables=("verdict", "verdicts", "sight", "verdict_confusions"), figures=("verdict",)
+    ),
     "report": Step("10_report", "report", ("index.html",)),
     "baselines": Step("12_baselines", "baselines/{domain}", ("answers.jsonl", "baselines.csv")),
 }
