@@ -12,13 +12,14 @@ from matplotlib.lines import Line2D
 from helpers.results.figures.style import (
     SMALL,
     SOFT,
-    TEXT_WIDTH,
     colour,
     label,
     marker,
     notice,
+    points,
     questions_said,
     styled,
+    text_width,
     values_of,
 )
 from helpers.results.stats.accuracy import CHANCE
@@ -63,7 +64,7 @@ def _accuracy_panels(table: pd.DataFrame, dots: Dots) -> Figure:
     heights = [line_starts(pd.concat([group for _, group in row]))[-1] for row in rows]
     beside = len(rows[0])
     figure = Figure(
-        (TEXT_WIDTH, 0.75 + 0.3 * len(rows) + LINE * sum(heights)), layout=ConstrainedLayoutEngine(wspace=0.05)
+        (text_width(), 0.75 + 0.3 * len(rows) + LINE * sum(heights)), layout=ConstrainedLayoutEngine(wspace=0.05)
     )
     panels = figure.subplots(len(rows), 2 * beside, squeeze=False, sharex=True, sharey="row", height_ratios=heights)
     for place, row in enumerate(rows):
@@ -178,7 +179,7 @@ def value(axes: Axes, height: float, row: pd.Series, kind: str, **how: Any) -> N
         textcoords="offset points",
         ha="left" if right else "right",
         va="center",
-        **{"fontsize": SMALL, "color": SOFT, "bbox": GROUND, **how},
+        **{"fontsize": points(SMALL), "color": SOFT, "bbox": GROUND, **how},
     )
 
 

@@ -8,7 +8,17 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from helpers.results.figures.accuracies import KINDS, accuracy_dots, accuracy_panel, each_line, legend, line_starts
-from helpers.results.figures.style import SMALL, SOFT, TEXT_WIDTH, label, notice, questions_said, styled, values_of
+from helpers.results.figures.style import (
+    SMALL,
+    SOFT,
+    label,
+    notice,
+    points,
+    questions_said,
+    styled,
+    text_width,
+    values_of,
+)
 
 _COSTS = {"tokens": "tokens per answer", "seconds": "seconds per question"}
 _LINE = 0.13  # inches
@@ -27,7 +37,7 @@ def answering_figure(table: pd.DataFrame) -> Figure:
     costs = [cost for cost in _COSTS if table[cost].notna().any()]
     groups = [group for _, group in table.groupby(["model", "domain"], sort=False)]
     heights = [line_starts(group)[-1] for group in groups]
-    size = (TEXT_WIDTH, 0.8 + 0.2 * len(groups) + _LINE * sum(heights))
+    size = (text_width(), 0.8 + 0.2 * len(groups) + _LINE * sum(heights))
     figure = Figure(size, layout=ConstrainedLayoutEngine(wspace=0.04))
     widths = [*[2.0] * len(KINDS), *[1.0] * len(costs)]
     panels = figure.subplots(
@@ -53,5 +63,5 @@ def answering_figure(table: pd.DataFrame) -> Figure:
 def _bar(axes: Axes, height: float, rows: pd.DataFrame, cost: str, shade: str) -> None:
     number = rows[cost].iloc[0]
     axes.barh(height, number, BAR, color=shade)
-    style: Any = {"textcoords": "offset points", "va": "center", "fontsize": SMALL, "color": SOFT}
+    style: Any = {"textcoords": "offset points", "va": "center", "fontsize": points(SMALL), "color": SOFT}
     axes.annotate(f"{number:.3g}", (number, height), (2, 0), **style)

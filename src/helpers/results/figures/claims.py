@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from helpers.results.figures.accuracies import GROUND
-from helpers.results.figures.style import FAINT, INK, SMALL, SOFT, TEXT_WIDTH, label, notice, styled, values_of
+from helpers.results.figures.style import FAINT, INK, SMALL, SOFT, label, notice, points, styled, text_width, values_of
 from helpers.results.stats import MARGIN
 
 _LINE = 0.115  # inches from one dot to the next
@@ -23,7 +23,7 @@ def claims_figure(table: pd.DataFrame) -> Figure:
     if table.empty:
         return notice("No claim could be tested: its two sides were not both asked.")
     places, titles, at = _places(table)
-    figure = Figure((TEXT_WIDTH, 0.6 + _LINE * at), layout="constrained")
+    figure = Figure((text_width(), 0.6 + _LINE * at), layout="constrained")
     axes = figure.subplots()
     axes.axvspan(-MARGIN, MARGIN, color=FAINT, alpha=0.45, linewidth=0)
     axes.axvline(0, color=SOFT, linewidth=0.8)
@@ -32,10 +32,12 @@ def claims_figure(table: pd.DataFrame) -> Figure:
         axes.plot([row["low"], row["high"]], [place] * 2, color=shade, linewidth=1)
         axes.plot(row["difference"], place, "o", color=shade, markersize=3)
         said = f"{row['accuracy']:.1f} against {row['against_accuracy']:.1f}"
-        axes.annotate(said, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=SMALL, color=SOFT)
+        axes.annotate(
+            said, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=points(SMALL), color=SOFT
+        )
     for place, words in titles:
         axes.annotate(words, (-0.24, place), xycoords=("axes fraction", "data"), va="center", color=INK, bbox=GROUND)
-    axes.set_yticks(places, [_where(table, row) for row in table.to_dict("records")], fontsize=SMALL)
+    axes.set_yticks(places, [_where(table, row) for row in table.to_dict("records")], fontsize=points(SMALL))
     axes.tick_params(axis="y", length=0)
     axes.set(ylim=(at - 0.3, -0.3), xlabel="difference in points, 95 % interval; shaded: the margin")
     axes.grid(axis="x")

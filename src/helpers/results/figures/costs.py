@@ -12,7 +12,18 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Annotation
 
-from helpers.results.figures.style import COLUMN_WIDTH, INK, SMALL, STYLE, TEXT_WIDTH, colour, label, styled, values_of
+from helpers.results.figures.style import (
+    INK,
+    SMALL,
+    STYLE,
+    colour,
+    column_width,
+    label,
+    points,
+    styled,
+    text_width,
+    values_of,
+)
 
 COSTS = {"seconds": "Time (s)", "peak_memory_mb": "Peak memory (MB)", "energy_wh": "Energy (Wh)"}
 BARS = 0.8  # width of a model's bars, relative to the distance between two models
@@ -30,7 +41,7 @@ def figure2(resources: pd.DataFrame, one_column: bool = False) -> Figure:
     of a two-column page, with one column of panels per domain.
     """
     domains = values_of(resources, "domain")
-    size = (COLUMN_WIDTH, 1.0 + 1.15 * len(COSTS)) if one_column else (TEXT_WIDTH, 0.5 + 1.75 * len(domains))
+    size = (column_width(), 1.0 + 1.15 * len(COSTS)) if one_column else (text_width(), 0.5 + 1.75 * len(domains))
     figure = Figure(figsize=size, layout="constrained")
     shape = (len(COSTS), len(domains)) if one_column else (len(domains), len(COSTS))
     share: Any = {"sharex": "col", "sharey": "row"} if one_column else {}
@@ -107,7 +118,7 @@ def _said(axes: Axes, where: float, values: pd.Series, reference: pd.Series | No
     said = _number(values.mean())
     if reference is not None and reference.notna().any() and reference.mean() > 0:
         said += f"{'  ' if upright else chr(10)}×{values.mean() / reference.mean():.2f}"
-    style: Any = {"ha": "center", "va": "bottom", "fontsize": SMALL, "linespacing": 1, "rotation": 90 * upright}
+    style: Any = {"ha": "center", "va": "bottom", "fontsize": points(SMALL), "linespacing": 1, "rotation": 90 * upright}
     return axes.annotate(said, (where, top), (0, 2), textcoords="offset points", **style)
 
 

@@ -14,12 +14,13 @@ from helpers.results.figures.accuracies import CHANCE_LINE, DOT, KINDS, dot, leg
 from helpers.results.figures.style import (
     INK,
     SOFT,
-    TEXT_WIDTH,
     colour,
     label,
     marker,
+    points,
     questions_said,
     styled,
+    text_width,
     values_of,
 )
 from helpers.results.stats.accuracy import CHANCE
@@ -40,7 +41,7 @@ def grid_figure(table: pd.DataFrame, title: str, axis: str | None = None) -> Fig
     lined = axis is not None and _on_an_axis(table)
     heights = [_block_starts(group)[-1] for _, group in groups]
     panel = [1.75] * len(groups) if lined else [LINE * height for height in heights]
-    size = (TEXT_WIDTH, 1.15 + 0.25 * len(groups) + sum(panel))
+    size = (text_width(), 1.15 + 0.25 * len(groups) + sum(panel))
     figure = Figure(size, layout=ConstrainedLayoutEngine(wspace=0.05))
     share: Any = {"sharex": True, "sharey": "row", "height_ratios": panel}
     panels = figure.subplots(len(groups), len(KINDS), squeeze=False, **share)
@@ -183,4 +184,4 @@ def _note(figure: Figure, table: pd.DataFrame) -> None:
     if table[[f"{kind}_difference_low" for kind in KINDS]].notna().any(axis=None):
         reference = label(str(compared(table)[1]))
         words = f"bold: the 95 % interval of the paired difference from “{reference}” excludes zero"
-        figure.supxlabel(words, x=0.99, ha="right", fontsize=7, color=SOFT)
+        figure.supxlabel(words, x=0.99, ha="right", fontsize=points(7), color=SOFT)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from helpers.results.figures.style import SOFT, TEXT_WIDTH, colour, label, styled, values_of
+from helpers.results.figures.style import SOFT, colour, label, styled, text_width, values_of
 
 STAGES: dict[str, Any] = {
     "before": {"linestyle": (0, (3, 2)), "marker": "o", "markerfacecolor": "white"},
@@ -29,7 +29,7 @@ def cka_figure(table: pd.DataFrame) -> Figure:
     if unknown := sorted(set(table["stage"]) - set(STAGES)):
         raise ValueError(f"stage is {unknown[0]!r}; it must be before or after")
     models, modes = values_of(table, "model"), values_of(table, "mode")
-    figure = Figure((min(TEXT_WIDTH, 1.0 + 3.0 * len(models)), 2.7), layout=ConstrainedLayoutEngine(wspace=0.05))
+    figure = Figure((min(text_width(), 1.0 + 3.0 * len(models)), 2.7), layout=ConstrainedLayoutEngine(wspace=0.05))
     panels = figure.subplots(1, len(models), squeeze=False, sharey=True)[0]
     means = table.groupby(["model", "stage", "mode", "layer"], sort=False)["cka"].mean().reset_index()
     for axes, model in zip(panels, models, strict=True):

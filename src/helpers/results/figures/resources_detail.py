@@ -21,12 +21,13 @@ from helpers.results.figures.style import (
     INK,
     SMALL,
     STYLE,
-    TEXT_WIDTH,
     colour,
     label,
     marker,
     notice,
+    points,
     styled,
+    text_width,
     values_of,
 )
 from helpers.results.stats.accuracy import CHANCE
@@ -74,7 +75,7 @@ def tradeoff_figure(table: pd.DataFrame) -> Figure:
     if table.empty:
         return notice("No trained model was evaluated, so there is no accuracy to compare with a cost.")
     groups = list(table.groupby(["model", "domain"], sort=False))
-    figure = Figure((TEXT_WIDTH, 0.75 + 1.6 * len(TRADED)), layout="constrained")
+    figure = Figure((text_width(), 0.75 + 1.6 * len(TRADED)), layout="constrained")
     panels = figure.subplots(len(TRADED), len(groups), squeeze=False, sharey=True, sharex="row")
     modes, answerings = values_of(table, "mode"), values_of(table, "answering")
     for column, (place, group) in zip(panels.T, groups, strict=True):
@@ -130,7 +131,7 @@ def saving_figure(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby(["model", "domain"], sort=False))
     shown = [cause for cause in _SHARES if cause in set(table["cause"])]
     places = {cause: place + _GAP * (cause in EFFECTS) for place, cause in enumerate(shown)}
-    figure = Figure((TEXT_WIDTH, 0.95 + 0.19 * len(shown)), layout="constrained")
+    figure = Figure((text_width(), 0.95 + 0.19 * len(shown)), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     for axes, (place, group) in zip(panels, groups, strict=True):
         shares = group.set_index("cause")["share"].to_dict()
@@ -148,7 +149,7 @@ def _shares(axes: Axes, shares: Mapping[str, float], places: Mapping[str, float]
         if cause in shares:
             axes.barh(place, 1, 0.62, color=FAINT)
             axes.barh(place, shares[cause], 0.62, color=shade)
-            said: Any = {"textcoords": "offset points", "va": "center", "fontsize": SMALL, "color": INK}
+            said: Any = {"textcoords": "offset points", "va": "center", "fontsize": points(SMALL), "color": INK}
             axes.annotate(f"{shares[cause]:.2f}", (max(1.0, shares[cause]), place), (3, 0), **said)
     axes.set(xlim=(0, 1.12 * widest), xticks=[0, 0.5, 1])
     axes.tick_params(axis="y", length=0)
@@ -164,7 +165,7 @@ def time_figure(samples: pd.DataFrame) -> Figure:
     if samples.empty:
         return notice("No training run recorded its power and memory over time.")
     groups = list(samples.groupby(["model", "domain"], sort=False))
-    figure = Figure((TEXT_WIDTH, 3.1), layout="constrained")
+    figure = Figure((text_width(), 3.1), layout="constrained")
     panels = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
     modes = values_of(samples, "mode")
     for column, (place, group) in zip(panels.T, groups, strict=True):

@@ -3,17 +3,28 @@
 A figure is a plain `matplotlib.figure.Figure` (not pyplot's), so drawing leaves no global state behind. The
 colours are Okabe and Ito's, which colour-blind readers can tell apart (https://jfly.uni-koeln.de/color/). A mode has
 the same colour in every figure.
+
+Font, size, width and colours come from `config/style.yaml`. Every figure is laid out for type of 8 points, and `save`
+magnifies the whole: 12 points on 7 inches are laid out as 8 points on 4.67 inches. So a layout has to bear other widths
+(`text_width`) and nothing else.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_pdf import Op, PdfFile, RendererPdf
+from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.textpath import TextPath
 
+from helpers.config import SettingsError
+from helpers.config.figure_style import STYLE_FILE, FigureStyle, load_style
 from helpers.config.profiles import profile_of
 from helpers.domains import domain_labels
 from helpers.paths import ROOT, atomic_write
@@ -36,19 +47,15 @@ MARKERS = {
 }  # a prompting strategy has the same shape in every figure
 OTHER_MARKERS = ("^", "v", "P")
 
-TEXT_WIDTH = 7.0  # inches: both columns of a two-column page (AAAI); figures are drawn at their printed width
-COLUMN_WIDTH = 3.3  # inches: one column
 SMALL = 6.5  # points: the smallest font size in any figure
+_SIZE = 8  # points: the type for which figures are laid out
+_SIZES = {"font.size": _SIZE, "axes.titlesize": _SIZE, "axes.labelsize": _SIZE, "legend.fontsize": _SIZE}
+_SIZES |= {"xtick.labelsize": 7.5, "ytick.labelsize": 7.5}
+_NARROWEST = {"width": 4.6, "column_width": 2.1}  # inches that type of 8 points needs
+_SAMPLE = "Training on text alone, asked directly: 28.5 [22.7, 35.1]"
 
-STYLE: Any = {
-    "font.family": "STIXGeneral",  # similar to Times, as in the paper, and shipped with matplotlib on every system
+STYLE: Any = {  # with font and sizes: see `use_style`
     "mathtext.fontset": "stix",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 8,
     "legend.frameon": False,
     "text.color": INK,
     "axes.edgecolor": INK,
@@ -70,6 +77,74 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # TrueType: embedded, searchable, and accepted by publishers, unlike Type 3
 }
 styled = mpl.rc_context(STYLE)  # decorates a drawing function; the style applies only inside it
+
+_DEFAULT_COLOURS = dict(COLOURS)
+_in_use: dict[str, Any] = {}  # the style, its file, and how much wider its font is than STIX
+
+
+def use_style(style: FigureStyle | None = None, file: Path = STYLE_FILE) -> FigureStyle:
+    """Set the style of this process's figures: ``style``, or what ``file`` holds. Returns it.
+
+    Raises `SettingsError` for a font that is not installed, for what is no colour, and for type that is too large for
+    the width.
+    """
+    style = style or load_style(file)
+    try:
+        findfont(FontProperties(family=style.family), fallback_to_default=False)
+    except ValueError:
+        raise SettingsError(
+            f"family: the font {style.family!r} is not installed; install it, or use STIXGeneral, 'DejaVu Sans' or "
+            f"'DejaVu Serif', which come with matplotlib (in {file.name})"
+        ) from None
+    if unfit := next((name for name, shade in style.colours.items() if not is_color_like(shade)), None):
+        raise SettingsError(
+            f"colours: {style.colours[unfit]!r} of {unfit} is no colour; write '#0072B2' or a name such as teal "
+            f"(in {file.name})"
+        )
+    wide = max(1.0, _sample_width(style.family) / _sample_width("STIXGeneral"))
+    for field, least in _NARROWEST.items():
+        if (needed := least * wide * style.size / _SIZE) > getattr(style, field):
+            raise SettingsError(
+                f"{field}: {getattr(style, field):g} inches are too narrow for type of {style.size:g} points in "
+                f"{style.family}; use at least {needed + 0.05:.1f} inches or smaller type (in {file.name})"
+            )
+    _in_use.update(style=style, file=file, wide=wide)
+    STYLE.update({"font.family": style.family, **{name: points(size) for name, size in _SIZES.items()}})
+    COLOURS.clear()
+    COLOURS.update(_DEFAULT_COLOURS | style.colours)
+    return style
+
+
+def _sample_width(family: str) -> float:
+    return float(TextPath((0, 0), _SAMPLE, size=_SIZE, prop=FontProperties(family=family)).get_extents().width)
+
+
+def points(size: float) -> float:
+    """A font size of the layout: smaller for a font that is wider than STIX, which is magnified more in return."""
+    return float(size / _in_use["wide"])
+
+
+def magnification() -> float:
+    """How much larger a figure is saved than it is laid out."""
+    return float(_in_use["style"].size * _in_use["wide"] / _SIZE)
+
+
+def text_width() -> float:
+    """The width of a figure in the layout, in inches: 7 by default, 4.67 for type of 12 points."""
+    return float(_in_use["style"].width / magnification())
+
+
+def column_width() -> float:
+    """The width of a figure for one column in the layout, in inches."""
+    return float(_in_use["style"].column_width / magnification())
+
+
+def has_titles() -> bool:
+    """Whether figures have titles; a paper may put them in the captions."""
+    return bool(_in_use["style"].titles)
+
+
+use_style()
 
 BASELINES = {
     "options_described": "told the descriptions",
@@ -184,8 +259,8 @@ def page(width: float, height: float) -> tuple[Figure, Axes]:
 @styled
 def notice(words: str) -> Figure:
     """A figure that says why there is nothing to show, for a file that the workflow expects."""
-    figure, axes = page(TEXT_WIDTH, 0.5)
-    axes.text(TEXT_WIDTH / 2, 0.25, words, ha="center", va="center", color=SOFT)
+    figure, axes = page(text_width(), 0.5)
+    axes.text(text_width() / 2, 0.25, words, ha="center", va="center", color=SOFT)
     return figure
 
 
@@ -202,12 +277,34 @@ def save(figure: Figure, folder: Path, name: str, data: pd.DataFrame, inputs: It
     write_csv(data, folder / f"{name}.csv")
     with atomic_write(folder / f"{name}.pdf") as temporary:
         about = {"Title": name, "Subject": made_by, "Keywords": sources, "CreationDate": None}
-        figure.savefig(temporary, metadata=about)
+        _write_pdf(figure, temporary, about)
     figure.set_layout_engine("none")  # already laid out; doing it again would take as long as drawing
     with atomic_write(folder / f"{name}.png") as temporary:
-        figure.savefig(temporary, dpi=300, metadata={"Title": name, "Description": made_by, "Source": sources})
-    write_sidecar(folder, name, inputs)
+        figure.savefig(
+            temporary, dpi=300 * magnification(), metadata={"Title": name, "Description": made_by, "Source": sources}
+        )
+    write_sidecar(folder, name, [*inputs, *(file for file in [_in_use["file"]] if file.is_file())])
     return folder / f"{name}.png"
+
+
+def _write_pdf(figure: Figure, path: Path, about: Mapping[str, Any]) -> None:
+    """Lay out and save. `savefig` cannot magnify a PDF: its dpi is that of pixels alone."""
+    scale = magnification()
+    figure.savefig(path if scale == 1 else BytesIO(), format="pdf", metadata=about)
+    figure.set_layout_engine("none")  # laid out now; doing it again would take as long as drawing
+    if scale == 1:
+        return
+    (width, height), dpi = figure.get_size_inches(), figure.dpi
+    file = PdfFile(path, metadata=about)
+    try:
+        file.newPage(scale * width, scale * height)
+        file.output(scale, 0, 0, scale, 0, 0, Op.concat_matrix)
+        figure.dpi = 72  # there are 72 points to an inch
+        figure.draw(RendererPdf(file, 300, height, width))
+        file.finalize()
+    finally:
+        file.close()
+        figure.dpi = dpi
 
 
 def _relative(path: str | Path) -> str:

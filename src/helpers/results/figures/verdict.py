@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from helpers.results.figures.accuracies import accuracy_dots, percent_axis
-from helpers.results.figures.style import SMALL, TEXT_WIDTH, colour, label, styled, values_of
+from helpers.results.figures.style import SMALL, colour, label, points, styled, text_width, values_of
 
 
 @styled
@@ -13,7 +13,7 @@ def verdict_figure(table: pd.DataFrame) -> Figure:
     table = table.rename(columns={"low": "accuracy_low", "high": "accuracy_high"})
     models, kinds = values_of(table, "model"), sorted(values_of(table, "question_type"))
     modes = values_of(table, "mode")
-    figure = Figure((TEXT_WIDTH, 0.5 + len(models) * (0.42 + 0.24 * len(modes))), layout="constrained")
+    figure = Figure((text_width(), 0.5 + len(models) * (0.42 + 0.24 * len(modes))), layout="constrained")
     panels = figure.subplots(len(models), len(kinds), squeeze=False, sharex=True)
     for row, model in zip(panels, models, strict=True):
         for axes, kind in zip(row, kinds, strict=True):
@@ -22,7 +22,7 @@ def verdict_figure(table: pd.DataFrame) -> Figure:
             for height, mode in enumerate(group["mode"]):
                 accuracy_dots(axes, height, group.iloc[[height]], "accuracy", colour(mode, modes))
             ways = [f"{label(line['mode'])}\n({label(line['answering'])})" for _, line in group.iterrows()]
-            axes.set_yticks(range(len(group)), ways, fontsize=SMALL)
+            axes.set_yticks(range(len(group)), ways, fontsize=points(SMALL))
             axes.set_ylim(len(group) - 0.4, -0.6)
             n = int(group["n"].max()) if len(group) else 0
             axes.set_title(f"{label(model)}: {label(f'type{kind}')} (n = {n})", loc="left", pad=3)
