@@ -14,10 +14,13 @@ from helpers.results.figures.style import (
     SOFT,
     colour,
     label,
+    legend_above,
     marker,
+    note_below,
     notice,
     points,
     questions_said,
+    seeds_said,
     styled,
     text_width,
     values_of,
@@ -79,6 +82,7 @@ def _accuracy_panels(table: pd.DataFrame, dots: Dots) -> Figure:
                 _title(axes, group, kind, domain if beside > 1 else "", place == 0)
     for axes in panels[-1]:
         axes.set_xlabel("accuracy (%)")
+    note_below(figure, seeds_said(table))
     return figure
 
 
@@ -188,7 +192,7 @@ def legend(figure: Figure, modes: Sequence[str], marks: Sequence[Line2D], drawn:
     keys = [Line2D([], [], color=colour(mode, modes), **drawn, label=label(mode)) for mode in modes]
     keys += [*marks, Line2D([], [], **CHANCE_LINE, label=f"chance ({CHANCE:.0f} %)")]
     columns = len(keys) if len(keys) <= 6 else -(-len(keys) // 2)
-    figure.legend(handles=keys, loc="outside upper center", ncols=columns, columnspacing=1.4, handlelength=1.8, **how)
+    legend_above(figure, keys, columns, columnspacing=1.4, handlelength=1.8, **how)
 
 
 def shape_keys(answerings: Sequence[str]) -> list[Line2D]:

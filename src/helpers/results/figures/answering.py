@@ -11,10 +11,13 @@ from helpers.results.figures.accuracies import KINDS, accuracy_dots, accuracy_pa
 from helpers.results.figures.style import (
     SMALL,
     SOFT,
+    is_narrow,
     label,
+    note_below,
     notice,
+    panel_title,
     points,
-    questions_said,
+    seeds_said,
     styled,
     text_width,
     values_of,
@@ -37,7 +40,7 @@ def answering_figure(table: pd.DataFrame) -> Figure:
     costs = [cost for cost in _COSTS if table[cost].notna().any()]
     groups = [group for _, group in table.groupby(["model", "domain"], sort=False)]
     heights = [line_starts(group)[-1] for group in groups]
-    size = (text_width(), 0.8 + 0.2 * len(groups) + _LINE * sum(heights))
+    size = (text_width(), 0.8 + 0.26 * is_narrow() + 0.2 * len(groups) + _LINE * sum(heights))
     figure = Figure(size, layout=ConstrainedLayoutEngine(wspace=0.04))
     widths = [*[2.0] * len(KINDS), *[1.0] * len(costs)]
     panels = figure.subplots(
@@ -48,14 +51,14 @@ def answering_figure(table: pd.DataFrame) -> Figure:
         row[0].set_ylabel(f"{label(group['model'].iloc[0])}\n{label(group['domain'].iloc[0])}", fontweight="bold")
         for axes, kind in zip(row, KINDS, strict=False):
             accuracy_panel(axes, group, kind, accuracy_dots, group)
-            n = f"n = {questions_said(group, kind)}"
-            axes.set_title(f"{label(kind)} ({n})" if first else n, loc="left", pad=3)
+            axes.set_title(panel_title(group, kind, first), loc="left", pad=3, linespacing=1.1)
         for axes, cost in zip(row[len(KINDS) :], costs, strict=True):
             each_line(axes, group, cost, _bar, group)
             axes.set_xlim(0, 1.55 * table[cost].max() or 1)
             axes.set_title("Cost" if first and cost == costs[0] else "", loc="left", pad=3)
     for axes, words in zip(panels[-1], [*["accuracy (%)"] * len(KINDS), *map(_COSTS.get, costs)], strict=True):
-        axes.set_xlabel(words)
+        axes.set_xlabel(str(words).replace(" per", "\nper") if is_narrow() else words)
+    note_below(figure, seeds_said(table))
     legend(figure, values_of(table, "mode"), [])
     return figure
 

@@ -14,15 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
-from helpers.results.figures.style import COLOURS, FAINT, INK, SMALL, SOFT, page, points, styled
+from helpers.results.figures.style import COLOURS, FAINT, INK, SMALL, SOFT, is_narrow, page, points, styled
 
 # Inches, from the upper left corner. All panels have the same structure, so that the method is what differs.
 WIDTH, HEIGHT, GAP = 7.0, 4.4, 0.1
 PANEL_WIDTH, PANEL_HEIGHT = (WIDTH - 3 * GAP) / 2, (HEIGHT - 3 * GAP) / 2
 SIDE = 0.6  # of an image
 LETTERS, PITCH = 23, 0.1  # of the smallest type: letters per inch, inches per line
-
-TEXT, BOTH = COLOURS["text_only"], COLOURS["image_text"]
 
 DrawnAppearance = dict[str, Any]  # fill and edge of a box, as matplotlib's keyword arguments
 
@@ -55,15 +53,17 @@ def figure1(image: Image.Image, name: str, description: str, own_words: str, opt
     `description` is the training text of the class `name`; `own_words` is a model's description of `image` without
     the name; `options` are the names to choose from.
     """
-    figure, axes = page(WIDTH, HEIGHT)
+    stacked = is_narrow()  # one panel below the other, in the order of their letters
+    step_x, step_y = (0.0 if stacked else PANEL_WIDTH + GAP), PANEL_HEIGHT + GAP
+    places = [(GAP + (i % 2) * step_x, GAP + (i if stacked else i // 2) * step_y) for i in range(4)]
+    figure, axes = page(PANEL_WIDTH + 2 * GAP if stacked else WIDTH, GAP + 4 * step_y if stacked else HEIGHT)
     choice = f"Which species is this? {', '.join(options[:-1])} or {options[-1]}?"
-    left, right, upper, lower = GAP, 2 * GAP + PANEL_WIDTH, GAP, 2 * GAP + PANEL_HEIGHT
     alone = ("a", "Training on text alone", "No pixels, no vision-tower calls. The text is learned in both directions.")
     both = ("c", "For comparison: training on image and text", "Every sample sends its image through the vision tower.")
-    _training(axes, left, upper, alone, TEXT, name, description)
-    _test(axes, right, upper, image, name, choice)
-    _training(axes, left, lower, both, BOTH, name, description, image)
-    _describe_then_answer(axes, right, lower, image, own_words, name)
+    _training(axes, *places[0], alone, COLOURS["text_only"], name, description)
+    _test(axes, *places[1], image, name, choice)
+    _training(axes, *places[2], both, COLOURS["image_text"], name, description, image)
+    _describe_then_answer(axes, *places[3], image, own_words, name)
     return figure
 
 
@@ -96,7 +96,7 @@ def _test(axes: Axes, x: float, y: float, image: Image.Image, name: str, choice:
     _image(axes, x + 0.1, y + 0.36, SIDE, image)
     _tower_and_projector(axes, x, y, "frozen", "unchanged", FROZEN, FROZEN, flows=True)
     _card(axes, x + 0.1, y + 1.1, 1.84, "Question", choice, INK)
-    _model(axes, x, y, "language\nmodel\n\ntuned\non text", tuned(TEXT), flows=(True, True))
+    _model(axes, x, y, "language\nmodel\n\ntuned\non text", tuned(COLOURS["text_only"]), flows=(True, True))
     _result(axes, x, y, f"“{name}”")
     _note(axes, x, y, "Asked directly: one pass from image and question to the answer.")
 
@@ -106,8 +106,8 @@ def _describe_then_answer(axes: Axes, x: float, y: float, image: Image.Image, ow
     middle = y + 0.86
     _image(axes, x + 0.1, middle - SIDE / 2, SIDE, image)
     _box(axes, x + 0.83, middle - 0.32, 0.4, 0.64, "model\nuntuned", FROZEN)
-    _card(axes, x + 1.36, y + 0.34, 0.86, "Own words", own_words, TEXT)
-    _box(axes, x + 2.35, middle - 0.32, 0.4, 0.64, "model\ntuned", tuned(TEXT))
+    _card(axes, x + 1.36, y + 0.34, 0.86, "Own words", own_words, COLOURS["text_only"])
+    _box(axes, x + 2.35, middle - 0.32, 0.4, 0.64, "model\ntuned", tuned(COLOURS["text_only"]))
     for start, end in ((0.72, 0.81), (1.25, 1.34), (2.24, 2.33), (2.77, 2.86)):
         _arrow(axes, (x + start, middle), (x + end, middle))
     _text(axes, x + 3.1, middle, f"“{name}”", fontsize=points(7))

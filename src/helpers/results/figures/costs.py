@@ -18,8 +18,12 @@ from helpers.results.figures.style import (
     STYLE,
     colour,
     column_width,
+    is_narrow,
     label,
+    legend_above,
+    note_below,
     points,
+    seeds_said,
     styled,
     text_width,
     values_of,
@@ -42,26 +46,33 @@ def figure2(resources: pd.DataFrame, one_column: bool = False) -> Figure:
     """
     domains = values_of(resources, "domain")
     size = (column_width(), 1.0 + 1.15 * len(COSTS)) if one_column else (text_width(), 0.5 + 1.75 * len(domains))
-    figure = Figure(figsize=size, layout="constrained")
     shape = (len(COSTS), len(domains)) if one_column else (len(domains), len(COSTS))
-    share: Any = {"sharex": "col", "sharey": "row"} if one_column else {}
+    if is_narrow():  # the next layout with fewer panels side by side
+        shape = (len(COSTS) * len(domains), 1) if one_column else (len(COSTS), len(domains))
+        size = (size[0], 1.0 + 1.3 * shape[0])
+    figure = Figure(figsize=size, layout="constrained")
+    in_columns = shape == (len(COSTS), len(domains))
+    share: Any = {"sharex": "col", "sharey": "row"} if in_columns else {}
     drawn = figure.subplots(*shape, squeeze=False, **share)
-    panels = drawn.T if one_column else drawn  # one row per domain
+    panels = drawn.T if in_columns else drawn.reshape(len(domains), len(COSTS))  # one row per domain
     said: list[list[Annotation]] = []  # the numbers above the bars of each model
     for row, domain in zip(panels, domains, strict=True):
         runs = resources[resources["domain"] == domain]
         for axes, cost in zip(row, COSTS, strict=True):
             said += _bars(axes, runs, cost)
             axes.tick_params(axis="x", labelsize=SMALL if one_column else STYLE["xtick.labelsize"])
-            if not one_column or domain == domains[0]:
+            if not in_columns or domain == domains[0]:
                 axes.set_ylabel(COSTS[cost] + _how_measured(runs, cost))
         if len(domains) > 1:
             row[0].set_title(label(domain), loc="left", fontweight="bold")
     modes = _cost_modes(resources)
     keys: list[Artist] = [Patch(facecolor=colour(mode, modes), label=f"trained on {label(mode)}") for mode in modes]
-    if resources["seed"].nunique() > 1:
-        keys.append(Line2D([], [], **SEED, linestyle="", label="one seed; whisker: standard deviation"))
-    figure.legend(handles=keys, loc="outside upper center", ncols=1 if one_column else min(3, len(keys)))
+    if (seeds := resources["seed"].nunique()) > 1:
+        dots = f"one of {seeds} seeds;{chr(10) if one_column else ' '}whisker: standard deviation"
+        keys.append(Line2D([], [], **SEED, linestyle="", label=dots))
+    legend_above(figure, keys, 1 if one_column else 3)
+    if seeds == 1:
+        note_below(figure, seeds_said(resources))
     figure.draw_without_rendering()  # the numbers get their position and width here
     for numbers in said:
         _spread(numbers, figure.dpi / 72)

@@ -9,6 +9,7 @@ magnifies the whole: 12 points on 7 inches are laid out as 8 points on 4.67 inch
 (`text_width`) and nothing else.
 """
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import Op, PdfFile, RendererPdf
 from matplotlib.colors import is_color_like
@@ -49,7 +51,12 @@ OTHER_MARKERS = ("^", "v", "P")
 
 SMALL = 6.5  # points: the smallest font size in any figure
 _SIZE = 8  # points: the type for which figures are laid out
-_SIZES = {"font.size": _SIZE, "axes.titlesize": _SIZE, "axes.labelsize": _SIZE, "legend.fontsize": _SIZE}
+_SIZES: dict[str, float] = {
+    "font.size": _SIZE,
+    "axes.titlesize": _SIZE,
+    "axes.labelsize": _SIZE,
+    "legend.fontsize": _SIZE,
+}
 _SIZES |= {"xtick.labelsize": 7.5, "ytick.labelsize": 7.5}
 _NARROWEST = {"width": 4.6, "column_width": 2.1}  # inches that type of 8 points needs
 _SAMPLE = "Training on text alone, asked directly: 28.5 [22.7, 35.1]"
@@ -247,6 +254,56 @@ def questions_said(group: pd.DataFrame, kind: str) -> str:
     return f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()}–{counts.max()}"
 
 
+def panel_title(group: pd.DataFrame, kind: str, first: bool) -> str:
+    """The number of questions of a panel and, above the first row of panels, the question type."""
+    n = f"n = {questions_said(group, kind)}"
+    if not first:
+        return n
+    return f"{label(kind)}\n{n}" if is_narrow() else f"{label(kind)} ({n})"
+
+
+def is_narrow() -> bool:
+    """Whether figures need the layouts for a narrow page: fewer panels side by side, titles on more lines."""
+    return text_width() < 6.3
+
+
+def legend_above(figure: Figure, keys: Sequence[Artist], columns: int, where: str = "center", **how: Any) -> None:
+    """A legend above all panels, in at most so many columns, and no wider than the figure."""
+    how["loc"] = f"outside upper {where}"
+    intended = -(-len(keys) // columns)  # lines
+    for lines in range(intended, len(keys) + 1):
+        legend = figure.legend(handles=keys, ncols=-(-len(keys) // lines), **how)
+        if legend.get_window_extent().width <= figure.bbox.width or lines == len(keys):
+            figure.set_figheight(figure.get_figheight() + 0.16 * (lines - intended))
+            return
+        legend.remove()
+
+
+def seeds_said(table: pd.DataFrame) -> str:
+    """The number of seeds behind a table with `seeds` (a number per row) or `seed` (a run per row); else empty.
+
+    The untuned model has no training, so that its one row of answers does not count.
+    """
+    trained = table[table["mode"] != "base"] if "mode" in table.columns else table
+    if "seeds" in table.columns:
+        counts = trained["seeds"].dropna().astype(int)
+    elif "seed" in table.columns:
+        counts = trained.groupby("mode")["seed"].nunique() if "mode" in table.columns else trained[["seed"]].nunique()
+    else:
+        return ""
+    if counts.empty or counts.max() == 1:
+        return "one seed" if len(table) else ""
+    return f"means over {'–'.join(map(str, sorted({counts.min(), counts.max()})))} seeds"
+
+
+def note_below(figure: Figure, *notes: str) -> None:
+    """Small print below all panels, and the figure as much taller; nothing for empty notes."""
+    words = textwrap.wrap("; ".join(filter(None, notes)), int(22 * text_width()))
+    if words:
+        figure.set_figheight(figure.get_figheight() + 0.13 * len(words))
+        figure.supxlabel("\n".join(words), x=0.99, ha="right", fontsize=points(7), color=SOFT)
+
+
 def page(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty page to draw on; coordinates are inches from the upper left corner."""
     figure = Figure(figsize=(width, height))
@@ -260,13 +317,24 @@ def page(width: float, height: float) -> tuple[Figure, Axes]:
 def notice(words: str) -> Figure:
     """A figure that says why there is nothing to show, for a file that the workflow expects."""
     figure, axes = page(text_width(), 0.5)
-    axes.text(text_width() / 2, 0.25, words, ha="center", va="center", color=SOFT)
+    axes.text(
+        text_width() / 2,
+        0.25,
+        "\n".join(textwrap.wrap(words, int(15 * text_width()))),
+        ha="center",
+        va="center",
+        color=SOFT,
+    )
     return figure
 
 
 @styled
-def save(figure: Figure, folder: Path, name: str, data: pd.DataFrame, inputs: Iterable[str | Path]) -> Path:
+def save(
+    figure: Figure, folder: Path, name: str, data: pd.DataFrame, inputs: Iterable[str | Path], tex: str | None = None
+) -> Path:
     """Write `name`.csv, .pdf, .png (300 dpi) and .json (for `helpers.workflow.verify`); returns the PNG's path.
+
+    ``tex``: a table's LaTeX, for `name`.tex.
 
     The metadata names the `inputs`, relative to the repository, and the manifest of the current run (none outside the
     workflow). It has no date: the same data gives the same file, so version control and the workflow see no change.
@@ -275,6 +343,9 @@ def save(figure: Figure, folder: Path, name: str, data: pd.DataFrame, inputs: It
     sources = "; ".join(_relative(path) for path in inputs)
     made_by = f"manifest: {manifest_in_progress() or 'none'}"
     write_csv(data, folder / f"{name}.csv")
+    if tex is not None:
+        with atomic_write(folder / f"{name}.tex") as temporary:
+            temporary.write_text(tex, encoding="utf-8")
     with atomic_write(folder / f"{name}.pdf") as temporary:
         about = {"Title": name, "Subject": made_by, "Keywords": sources, "CreationDate": None}
         _write_pdf(figure, temporary, about)

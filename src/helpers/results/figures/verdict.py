@@ -4,7 +4,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from helpers.results.figures.accuracies import accuracy_dots, percent_axis
-from helpers.results.figures.style import SMALL, colour, label, points, styled, text_width, values_of
+from helpers.results.figures.style import (
+    SMALL,
+    colour,
+    label,
+    note_below,
+    points,
+    seeds_said,
+    styled,
+    text_width,
+    values_of,
+)
 
 
 @styled
@@ -28,4 +38,5 @@ def verdict_figure(table: pd.DataFrame) -> Figure:
             axes.set_title(f"{label(model)}: {label(f'type{kind}')} (n = {n})", loc="left", pad=3)
     for axes in panels[-1]:
         axes.set_xlabel("accuracy (%), 95 % interval; dashed: chance")
+    note_below(figure, seeds_said(table))
     return figure
