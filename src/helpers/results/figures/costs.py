@@ -68,7 +68,7 @@ def figure2(resources: pd.DataFrame, one_column: bool = False) -> Figure:
     modes = _cost_modes(resources)
     keys: list[Artist] = [Patch(facecolor=colour(mode, modes), label=f"trained on {label(mode)}") for mode in modes]
     if (seeds := resources["seed"].nunique()) > 1:
-        dots = f"one of {seeds} seeds;{chr(10) if one_column else ' '}whisker: standard deviation"
+        dots = f"one of {seeds} seeds;{chr(10) if one_column and is_narrow() else ' '}whisker: standard deviation"
         keys.append(Line2D([], [], **SEED, linestyle="", label=dots))
     legend_above(figure, keys, 1 if one_column else 3)
     if seeds == 1:
