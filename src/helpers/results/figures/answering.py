@@ -23,7 +23,7 @@ from helpers.results.figures.style import (
     values_of,
 )
 
-_COSTS = {"tokens": "tokens per answer", "seconds": "seconds per question"}
+_COSTS = {"tokens": "tokens\nper answer", "seconds": "seconds\nper question"}
 _LINE = 0.13  # inches
 BAR = 0.72  # of a line
 
@@ -40,7 +40,7 @@ def answering_figure(table: pd.DataFrame) -> Figure:
     costs = [cost for cost in _COSTS if table[cost].notna().any()]
     groups = [group for _, group in table.groupby(["model", "domain"], sort=False)]
     heights = [line_starts(group)[-1] for group in groups]
-    size = (text_width(), 0.8 + 0.26 * is_narrow() + 0.2 * len(groups) + _LINE * sum(heights))
+    size = (text_width(), 0.93 + 0.13 * is_narrow() + 0.2 * len(groups) + _LINE * sum(heights))
     figure = Figure(size, layout=ConstrainedLayoutEngine(wspace=0.04))
     widths = [*[2.0] * len(KINDS), *[1.0] * len(costs)]
     panels = figure.subplots(
@@ -57,7 +57,7 @@ def answering_figure(table: pd.DataFrame) -> Figure:
             axes.set_xlim(0, 1.55 * table[cost].max() or 1)
             axes.set_title("Cost" if first and cost == costs[0] else "", loc="left", pad=3)
     for axes, words in zip(panels[-1], [*["accuracy (%)"] * len(KINDS), *map(_COSTS.get, costs)], strict=True):
-        axes.set_xlabel(str(words).replace(" per", "\nper") if is_narrow() else words)
+        axes.set_xlabel(words)
     note_below(figure, seeds_said(table))
     legend(figure, values_of(table, "mode"), [])
     return figure
