@@ -401,14 +401,14 @@ run_figures() { # all of a run, or some of them, by the notebooks that draw them
     if [[ -n $DRY_RUN && -n $FROM${OPERANDS[*]-} ]] && { [[ -n $FROM ]] || ! has_workflow; }; then
         say "then: figures ${OPERANDS[*]-}"
     elif [[ -n $FROM ]]; then
-        "$PY" -m helpers.results.figures ${OPERANDS[@]+"${OPERANDS[@]}"} --from "$(from_here "$FROM")" \
+        "$PY" -m helpers.results.figures.redraw ${OPERANDS[@]+"${OPERANDS[@]}"} --from "$(from_here "$FROM")" \
             ${TO:+--to "$(from_here "$TO")"} ${STYLE:+--style "$(from_here "$STYLE")"} || exit 2
     elif ((${#OPERANDS[@]} == 0)); then
         EXTRA=(--forcerun ablation resources paper --allowed-rules figures ablation resources paper ${EXTRA[@]+"${EXTRA[@]}"})
         workflow figures
     else
         find_run
-        made_in="$("$PY" -m helpers.results.figures "${OPERANDS[@]}" --made-in "$RUN")" || exit 2
+        made_in="$("$PY" -m helpers.results.figures.redraw "${OPERANDS[@]}" --made-in "$RUN")" || exit 2
         while IFS= read -r name; do made+=("$name"); done <<<"$made_in"
         EXTRA=(--force --allowed-rules ablation resources paper ${EXTRA[@]+"${EXTRA[@]}"})
         workflow "${made[@]}"

@@ -313,9 +313,9 @@ def test_figures_are_drawn_from_published_tables_without_the_workflow(clone: Clo
     asked = ("figures", "table1", "--from", "figures/demo", "--to", "/paper", "--style", "/paper/style.yaml")
     assert clone.run_active(*asked).returncode == 0
     called = clone.called()
-    assert called[called.index("helpers.results.figures") :] == [
+    assert called[called.index("helpers.results.figures.redraw") :] == [
         *(
-            "helpers.results.figures",
+            "helpers.results.figures.redraw",
             "table1",
             "--from",
             "figures/demo",
@@ -332,8 +332,8 @@ def test_figures_are_drawn_from_published_tables_without_the_workflow(clone: Clo
 def test_one_figure_of_a_run_is_asked_for_by_its_name(clone: Clone) -> None:
     assert clone.run_active("figures", "table1", "--name", "x").returncode == 0
     called = clone.called()
-    at = called.index("helpers.results.figures")
-    assert called[at : at + 4] == ["helpers.results.figures", "table1", "--made-in", "runs/the-run"]
+    at = called.index("helpers.results.figures.redraw")
+    assert called[at : at + 4] == ["helpers.results.figures.redraw", "table1", "--made-in", "runs/the-run"]
     assert "--force" in called and "snakemake" in called
 
 

@@ -18,11 +18,11 @@ from helpers.results.figures.style import (
     marker,
     note_below,
     notice,
-    points,
     questions_said,
     seeds_said,
     styled,
     text_width,
+    type_size,
     values_of,
 )
 from helpers.results.stats.accuracy import CHANCE
@@ -183,7 +183,7 @@ def value(axes: Axes, height: float, row: pd.Series, kind: str, **how: Any) -> N
         textcoords="offset points",
         ha="left" if right else "right",
         va="center",
-        **{"fontsize": points(SMALL), "color": SOFT, "bbox": GROUND, **how},
+        **{"fontsize": type_size(SMALL), "color": SOFT, "bbox": GROUND, **how},
     )
 
 

@@ -16,10 +16,10 @@ from helpers.results.figures.style import (
     note_below,
     notice,
     panel_title,
-    points,
     seeds_said,
     styled,
     text_width,
+    type_size,
     values_of,
 )
 
@@ -66,5 +66,5 @@ def answering_figure(table: pd.DataFrame) -> Figure:
 def _bar(axes: Axes, height: float, rows: pd.DataFrame, cost: str, shade: str) -> None:
     number = rows[cost].iloc[0]
     axes.barh(height, number, BAR, color=shade)
-    style: Any = {"textcoords": "offset points", "va": "center", "fontsize": points(SMALL), "color": SOFT}
+    style: Any = {"textcoords": "offset points", "va": "center", "fontsize": type_size(SMALL), "color": SOFT}
     axes.annotate(f"{number:.3g}", (number, height), (2, 0), **style)

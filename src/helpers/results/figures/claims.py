@@ -17,10 +17,10 @@ from helpers.results.figures.style import (
     legend_above,
     note_below,
     notice,
-    points,
     seeds_said,
     styled,
     text_width,
+    type_size,
     values_of,
 )
 from helpers.results.stats import MARGIN
@@ -48,12 +48,12 @@ def claims_figure(table: pd.DataFrame) -> Figure:
         axes.plot(row["difference"], place, "o", color=shade, markersize=3)
         said = f"{row['accuracy']:.1f} against {row['against_accuracy']:.1f}"
         axes.annotate(
-            said, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=points(SMALL), color=SOFT
+            said, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=type_size(SMALL), color=SOFT
         )
     for place, words in titles:
         at_left: Any = {"xycoords": ("figure points", "data"), "va": "center"}
         axes.annotate(words, (4, place), **at_left, color=INK, bbox=GROUND).set_in_layout(False)
-    axes.set_yticks(places, [_where(table, row) for row in table.to_dict("records")], fontsize=points(SMALL))
+    axes.set_yticks(places, [_where(table, row) for row in table.to_dict("records")], fontsize=type_size(SMALL))
     axes.tick_params(axis="y", length=0)
     axes.set(ylim=(at - 0.3, -0.3), xlabel="difference in points, 95 % interval; shaded: the margin")
     axes.grid(axis="x")

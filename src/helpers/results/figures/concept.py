@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
-from helpers.results.figures.style import COLOURS, FAINT, INK, SMALL, SOFT, is_narrow, page, points, styled
+from helpers.results.figures.style import COLOURS, FAINT, INK, SMALL, SOFT, is_narrow, page, styled, type_size
 
 # Inches, from the upper left corner. All panels have the same structure, so that the method is what differs.
 WIDTH, HEIGHT, GAP = 7.0, 4.4, 0.1
@@ -110,7 +110,7 @@ def _describe_then_answer(axes: Axes, x: float, y: float, image: Image.Image, ow
     _box(axes, x + 2.35, middle - 0.32, 0.4, 0.64, "model\ntuned", tuned(COLOURS["text_only"]))
     for start, end in ((0.72, 0.81), (1.25, 1.34), (2.24, 2.33), (2.77, 2.86)):
         _arrow(axes, (x + start, middle), (x + end, middle))
-    _text(axes, x + 3.1, middle, f"“{name}”", fontsize=points(7))
+    _text(axes, x + 3.1, middle, f"“{name}”", fontsize=type_size(7))
     _text(axes, x + 1.03, y + 1.62, "“Describe this\nbutterfly.”")
     _text(axes, x + 2.55, y + 1.62, "“Which species\nis this?”")
     for prompted in (1.03, 2.55):
@@ -121,12 +121,12 @@ def _describe_then_answer(axes: Axes, x: float, y: float, image: Image.Image, ow
 def _panel(axes: Axes, x: float, y: float, letter: str, title: str, colour: str) -> None:
     ground = tint(colour, 0.03 if colour == INK else 0.06)
     _box(axes, x, y, PANEL_WIDTH, PANEL_HEIGHT, "", {"facecolor": ground, "edgecolor": tint(colour, 0.4)})
-    axes.text(x + 0.09, y + 0.17, letter, fontsize=points(9), fontweight="bold", va="center")
-    axes.text(x + 0.24, y + 0.17, title, fontsize=points(8.5), va="center", fontweight="bold")
+    axes.text(x + 0.09, y + 0.17, letter, fontsize=type_size(9), fontweight="bold", va="center")
+    axes.text(x + 0.24, y + 0.17, title, fontsize=type_size(8.5), va="center", fontweight="bold")
 
 
 def _note(axes: Axes, x: float, y: float, words: str) -> None:
-    axes.text(x + 0.1, y + PANEL_HEIGHT - 0.13, words, fontsize=points(7), va="center", fontstyle="italic")
+    axes.text(x + 0.1, y + PANEL_HEIGHT - 0.13, words, fontsize=type_size(7), va="center", fontstyle="italic")
 
 
 def _tower_and_projector(
@@ -157,7 +157,7 @@ def _model(axes: Axes, x: float, y: float, words: str, appearance: DrawnAppearan
 
 def _result(axes: Axes, x: float, y: float, words: str) -> None:
     _arrow(axes, (x + 2.73, y + 1.05), (x + 2.85, y + 1.05))
-    _text(axes, x + 3.1, y + 1.05, words, fontsize=points(7))
+    _text(axes, x + 3.1, y + 1.05, words, fontsize=type_size(7))
 
 
 def _card(axes: Axes, x: float, y: float, width: float, title: str, words: str, colour: str) -> None:
@@ -165,9 +165,9 @@ def _card(axes: Axes, x: float, y: float, width: float, title: str, words: str, 
     wrapped = [part for line in words.splitlines() for part in textwrap.wrap(line, int(LETTERS * (width - 0.1)))]
     height = 0.25 + PITCH * len(wrapped)
     _box(axes, x, y, width, height, "", {"facecolor": "white", "edgecolor": tint(colour, 0.6)})
-    axes.text(x + 0.06, y + 0.11, title, fontsize=points(7), fontweight="bold", va="center")
+    axes.text(x + 0.06, y + 0.11, title, fontsize=type_size(7), fontweight="bold", va="center")
     for number, line in enumerate(wrapped):  # line by line: matplotlib spaces the lines of one text unevenly
-        axes.text(x + 0.06, y + 0.27 + PITCH * number, line, fontsize=points(SMALL), va="baseline")
+        axes.text(x + 0.06, y + 0.27 + PITCH * number, line, fontsize=type_size(SMALL), va="baseline")
 
 
 def _image(axes: Axes, x: float, y: float, side: float, image: Image.Image) -> None:
@@ -191,7 +191,7 @@ def _box(
 
 
 def _text(axes: Axes, x: float, y: float, words: str, **how: Any) -> None:
-    axes.text(x, y, words, **{"fontsize": points(SMALL), "ha": "center", "va": "center", "linespacing": 1.05, **how})
+    axes.text(x, y, words, **{"fontsize": type_size(SMALL), "ha": "center", "va": "center", "linespacing": 1.05, **how})
 
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], flows: bool = True) -> None:

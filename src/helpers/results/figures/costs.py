@@ -22,10 +22,10 @@ from helpers.results.figures.style import (
     label,
     legend_above,
     note_below,
-    points,
     seeds_said,
     styled,
     text_width,
+    type_size,
     values_of,
 )
 
@@ -129,7 +129,13 @@ def _said(axes: Axes, where: float, values: pd.Series, reference: pd.Series | No
     said = _number(values.mean())
     if reference is not None and reference.notna().any() and reference.mean() > 0:
         said += f"{'  ' if upright else chr(10)}×{values.mean() / reference.mean():.2f}"
-    style: Any = {"ha": "center", "va": "bottom", "fontsize": points(SMALL), "linespacing": 1, "rotation": 90 * upright}
+    style: Any = {
+        "ha": "center",
+        "va": "bottom",
+        "fontsize": type_size(SMALL),
+        "linespacing": 1,
+        "rotation": 90 * upright,
+    }
     return axes.annotate(said, (where, top), (0, 2), textcoords="offset points", **style)
 
 

@@ -21,10 +21,10 @@ from helpers.results.figures.style import (
     marker,
     note_below,
     panel_title,
-    points,
     seeds_said,
     styled,
     text_width,
+    type_size,
     values_of,
 )
 from helpers.results.stats.accuracy import CHANCE
@@ -191,7 +191,9 @@ def _legend(figure: Figure, table: pd.DataFrame, title: str) -> None:
     if table["image"].nunique() > 1:
         hollow: Any = {**DOT, "markerfacecolor": "white"}
         keys.append(Line2D([], [], color=SOFT, **hollow, linestyle="", label="image withheld or changed"))
-    how: Any = {"title": title, "title_fontproperties": {"weight": "bold", "size": points(9)}} if has_titles() else {}
+    how: Any = (
+        {"title": title, "title_fontproperties": {"weight": "bold", "size": type_size(9)}} if has_titles() else {}
+    )
     legend(figure, values_of(table, "mode"), keys, {"linewidth": 2}, **how)
 
 

@@ -1,6 +1,6 @@
 """Draw figures again from their saved tables, without the runs behind them.
 
-python -m helpers.results.figures table1 figure2 --from figures/demo --to FOLDER [--style my_style.yaml]
+python -m helpers.results.figures.redraw table1 figure2 --from figures/demo --to FOLDER [--style my_style.yaml]
 
 Without names, every figure in the folder is drawn. The tables are rounded, so a figure may differ from the first one
 in what rounding takes away.
@@ -109,7 +109,7 @@ def chosen(names: list[str], known: Mapping[str, Path], where: str) -> dict[str,
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.results.figures", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m helpers.results.figures.redraw", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: every figure of the folder")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--from", dest="folder", metavar="FOLDER", help="such as figures/demo or runs/demo")
@@ -137,3 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -28,10 +28,10 @@ from helpers.results.figures.style import (
     marker,
     note_below,
     notice,
-    points,
     seeds_said,
     styled,
     text_width,
+    type_size,
     values_of,
 )
 from helpers.results.stats.accuracy import CHANCE
@@ -157,7 +157,7 @@ def _shares(axes: Axes, shares: Mapping[str, float], places: Mapping[str, float]
         if cause in shares:
             axes.barh(place, 1, 0.62, color=FAINT)
             axes.barh(place, shares[cause], 0.62, color=shade)
-            said: Any = {"textcoords": "offset points", "va": "center", "fontsize": points(SMALL), "color": INK}
+            said: Any = {"textcoords": "offset points", "va": "center", "fontsize": type_size(SMALL), "color": INK}
             axes.annotate(f"{shares[cause]:.2f}", (max(1.0, shares[cause]), place), (3, 0), **said)
     axes.set(xlim=(0, 1.12 * widest), xticks=[0, 0.5, 1])
     axes.tick_params(axis="y", length=0)

@@ -116,7 +116,7 @@ def use_style(style: FigureStyle | None = None, file: Path = STYLE_FILE) -> Figu
                 f"{style.family}; use at least {needed + 0.05:.1f} inches or smaller type (in {file.name})"
             )
     _in_use.update(style=style, file=file, wide=wide)
-    STYLE.update({"font.family": style.family, **{name: points(size) for name, size in _SIZES.items()}})
+    STYLE.update({"font.family": style.family, **{name: type_size(size) for name, size in _SIZES.items()}})
     COLOURS.clear()
     COLOURS.update(_DEFAULT_COLOURS | style.colours)
     return style
@@ -126,7 +126,7 @@ def _sample_width(family: str) -> float:
     return float(TextPath((0, 0), _SAMPLE, size=_SIZE, prop=FontProperties(family=family)).get_extents().width)
 
 
-def points(size: float) -> float:
+def type_size(size: float) -> float:
     """A font size of the layout: smaller for a font that is wider than STIX, which is magnified more in return."""
     return float(size / _in_use["wide"])
 
@@ -301,7 +301,7 @@ def note_below(figure: Figure, *notes: str) -> None:
     words = textwrap.wrap("; ".join(filter(None, notes)), int(22 * text_width()))
     if words:
         figure.set_figheight(figure.get_figheight() + 0.13 * len(words))
-        figure.supxlabel("\n".join(words), x=0.99, ha="right", fontsize=points(7), color=SOFT)
+        figure.supxlabel("\n".join(words), x=0.99, ha="right", fontsize=type_size(7), color=SOFT)
 
 
 def page(width: float, height: float) -> tuple[Figure, Axes]:

@@ -16,10 +16,10 @@ from helpers.results.figures.style import (
     label,
     notice,
     page,
-    points,
     questions_said,
     styled,
     text_width,
+    type_size,
     values_of,
 )
 from helpers.results.stats.accuracy import LEFT_OUT
@@ -84,7 +84,7 @@ def table_figure(table: pd.DataFrame) -> Figure:
     for title, group in groups:
         at = _group(axes, at, title, group, columns, long)
     _rule(axes, at, 0.9)
-    axes.text(_MARGIN, at + 0.4 * _LINE, "\n".join(note), fontsize=points(SMALL), color=SOFT, va="top")
+    axes.text(_MARGIN, at + 0.4 * _LINE, "\n".join(note), fontsize=type_size(SMALL), color=SOFT, va="top")
     return figure
 
 
@@ -155,12 +155,12 @@ def _head(axes: Axes, columns: Sequence[Column]) -> float:
     for column in columns:
         if column.block:
             words = column.title.partition(":")[0]
-            axes.text(column.end + 0.14, at, words, fontsize=points(7.5), ha="center", va="center")
+            axes.text(column.end + 0.14, at, words, fontsize=type_size(7.5), ha="center", va="center")
         else:
             words = column.title if _fits(len(columns)) else column.title.partition(":")[0]
             axes.text(column.end - NUMBER, at, words, va="center")
     for name, words in {"mode": "trained on", "answering": "asked", "seeds": "seeds"}.items():
-        axes.text(LABELS_AT[name], at, words, fontsize=points(7.5), va="center")
+        axes.text(LABELS_AT[name], at, words, fontsize=type_size(7.5), va="center")
     _rule(axes, at + 0.65 * _LINE, 0.5)
     return at + 0.65 * _LINE
 
@@ -185,7 +185,7 @@ def _group(axes: Axes, at: float, title: str, group: pd.DataFrame, columns: Sequ
     standing = [(column, cells) for column in columns if len(cells := column.of(group))]
     for column, cells in standing:
         n = questions_said(cells, column.measure)
-        axes.text(column.end + 0.03, at, f"n = {n}", fontsize=points(SMALL), color=SOFT, va="center")
+        axes.text(column.end + 0.03, at, f"n = {n}", fontsize=type_size(SMALL), color=SOFT, va="center")
     for line in _lines(group):
         at += _LINE
         _line(axes, at, line, group, standing)
@@ -212,7 +212,7 @@ def _line(
 def _cell(axes: Axes, end: float, at: float, cell: dict[Any, Any], measure: str, bold: bool) -> None:
     low, high = cell[f"{measure}_low"], cell[f"{measure}_high"]
     axes.text(end, at, f"{cell[measure]:.1f}", ha="right", va="center", fontweight="bold" if bold else "normal")
-    axes.text(end + 0.03, at, f"[{low:.1f}, {high:.1f}]", fontsize=points(SMALL), color=SOFT, va="center")
+    axes.text(end + 0.03, at, f"[{low:.1f}, {high:.1f}]", fontsize=type_size(SMALL), color=SOFT, va="center")
 
 
 def _rule(axes: Axes, at: float, weight: float, left: float = _MARGIN, right: float | None = None) -> None:

@@ -9,10 +9,10 @@ from helpers.results.figures.style import (
     colour,
     label,
     note_below,
-    points,
     seeds_said,
     styled,
     text_width,
+    type_size,
     values_of,
 )
 
@@ -32,7 +32,7 @@ def verdict_figure(table: pd.DataFrame) -> Figure:
             for height, mode in enumerate(group["mode"]):
                 accuracy_dots(axes, height, group.iloc[[height]], "accuracy", colour(mode, modes))
             ways = [f"{label(line['mode'])}\n({label(line['answering'])})" for _, line in group.iterrows()]
-            axes.set_yticks(range(len(group)), ways, fontsize=points(SMALL))
+            axes.set_yticks(range(len(group)), ways, fontsize=type_size(SMALL))
             axes.set_ylim(len(group) - 0.4, -0.6)
             n = int(group["n"].max()) if len(group) else 0
             axes.set_title(f"{label(model)}: {label(f'type{kind}')} (n = {n})", loc="left", pad=3)
