@@ -29,9 +29,10 @@ from snakemake.iocontainers import Wildcards
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from helpers.config import grids, profiles
+from helpers.config.figure_style import STYLE_FILE
 from helpers.config.prompts import evaluation_prompts, prompt_path, training_prompts
 from helpers.domains import SOURCES, input_files
-from helpers.paths import ADAPTER, FIGURE_KINDS, MAIN, MODES, ROOT, STEPS, Layout
+from helpers.paths import ADAPTER, FIGURE_KINDS, MAIN, MODES, ROOT, STEPS, Layout, kinds_of
 from helpers.training import trackers
 from helpers.workflow import execute, failures, notebooks, preflight
 from helpers.workflow.contents import Contents
@@ -81,11 +82,12 @@ except (profiles.SettingsError, OldRunError) as error:
 
 FACTS = [path.relative_to(ROOT).as_posix() for path in SOURCES["drawn"].tables.values()]
 REPORTED = "data/reported.csv"
+STYLE = [path.relative_to(ROOT).as_posix() for path in [STYLE_FILE] if path.is_file()]
 LAYOUT = Layout(pathlib.Path(RUN))
 DISPLAYS = {name: model.display for name, model in PROFILE.models.items()}
 PUBLISHED = f"figures/{RUN.removeprefix('runs/')}"
 OF_A_GRID = [*(f".{kind}" for kind in FIGURE_KINDS), "_findings.csv"]  # its figure, and what its rules rest on
-DRAWN = [f"{name}.{kind}" for step in ("ablation", "resources", "paper") for name in STEPS[step].figures for kind in FIGURE_KINDS]
+DRAWN = [f"{name}.{kind}" for step in ("ablation", "resources", "paper") for name in STEPS[step].figures for kind in kinds_of(name)]
 
 
 def file(step, name):
@@ -510,13 +512,15 @@ INPUTS = {
         "descriptions": descriptions,
         "prompts": lambda wildcards: prompts("evaluation", wildcards),
     },
-    "ablation": {"answers": evaluated("answers.jsonl")},
+    "ablation": {"answers": evaluated("answers.jsonl"), "style": STYLE},
     "resources": {
+        "style": STYLE,
         "records": trained("training", "resources.json"),
         "answers": evaluated("answers.jsonl"),
         "timings": evaluated("timings.json"),
     },
     "paper": {
+        "style": STYLE,
         "answers": evaluated("answers.jsonl"),
         "baselines": beside(),
         "reported": REPORTED,
@@ -534,11 +538,13 @@ INPUTS = {
         "results": [name for step in ("ablation", "resources", "paper") for name in made(step)],
     },
     "own_classes": {
+        "style": STYLE,
         "answers": evaluated("answers.jsonl"),
         "records": trained("training", "resources.json"),
         "texts": expand(IMAGES, domain=PROFILE.domains, variant=MAIN),
     },
     "grid": {
+        "style": STYLE,
         "answers": lambda wildcards: of_grid(wildcards.grid, "evaluation", "answers.jsonl"),
         "records": lambda wildcards: of_grid(wildcards.grid, "training", "resources.json"),
     },

@@ -8,7 +8,7 @@ CALLED_FROM="$PWD"
 cd "$ROOT"
 
 WORDS="demo smoke paper rehearse publish ablations grid own ask photographs fetch figures verify report base-models models push pack lab test lint setup"
-OPTIONS="--profile --set --name --jobs --only --keep-going --slurm --all --dry-run --help"
+OPTIONS="--profile --set --name --jobs --only --from --to --style --keep-going --slurm --all --dry-run --help"
 SETUP_GB=6 # a new environment: the packages, their copies in pip's cache, and room to unpack
 
 usage() {
@@ -39,7 +39,9 @@ Words:
                  docs/photographs.md says what else there is
   fetch          photographs of the paper's butterflies from Wikimedia Commons
                  (fetch butterflies); with --dry-run says what it would ask for
-  figures        draws tables and figures again from the runs that there are
+  figures        draws tables and figures again from the runs that there are, or
+                 some of them (figures NAME...); with --from, from the tables
+                 beside published ones, without any run
   verify         says which published figure is stale, and why
   report         the whole study as one page: runs/<run>/report/index.html
   base-models    trains the demo's two small base models anew
@@ -64,6 +66,9 @@ Options:
                      (with --slurm: N jobs in the cluster's queue)
   --only PATTERN     of a grid, the runs with this in their name, which is
                      MODEL/DOMAIN/MODE/VARIANT/seedN; * stands for anything
+  --from FOLDER      of figures: draws them from this folder's tables, such as
+                     figures/demo, into runs/lab/redrawn or --to FOLDER, in the
+                     style of config/style.yaml or --style FILE
   --keep-going       after a failure, goes on with what does not need it
   --slurm            sends the runs to a cluster (docs/scaling.md)
   --all              of test: the slow tests too
@@ -96,13 +101,14 @@ fail() {
 # ---- what was asked for ------------------------------------------------------------------------------------------
 
 WORD="" OPERANDS=() PROFILE="" NAME="" JOBS="" DRY_RUN="" ALL="" PYTHON="" PREFIX="" PY="" RUN="" CORES="" GRIDS="" ONLY=""
+FROM="" TO="" STYLE=""
 KEEP_GOING="" SLURM="" SETTINGS=() EXTRA=() WORKFLOW_PROFILE=(--workflow-profile config/snakemake)
 
 read_arguments() {
     while (($#)); do
         case "$1" in
             --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}"; continue ;; # --jobs=2 is --jobs 2
-            --profile | --set | --name | --jobs | --only) take "${@:1:2}"; shift ;;
+            --profile | --set | --name | --jobs | --only | --from | --to | --style) take "${@:1:2}"; shift ;;
             --all) ALL=yes ;;
             --dry-run) DRY_RUN=yes ;;
             --keep-going) KEEP_GOING=yes ;;
@@ -117,6 +123,8 @@ read_arguments() {
     done
     : "${WORD:=demo}"
     [[ -z $ONLY || $WORD == grid ]] || fail "--only takes some runs of a grid, as in: ./run_all.sh grid methods --only seed0"
+    [[ -n $FROM || -z $TO$STYLE ]] || fail "--to and --style go with --from, as in: ./run_all.sh figures --from figures/demo --to FOLDER"
+    [[ -z $FROM || $WORD == figures ]] || fail "--from is for figures, as in: ./run_all.sh figures table1 --from figures/demo"
     [[ -z $ALL || $WORD == test ]] || fail "--all is for the tests: ./run_all.sh test --all"
 }
 
@@ -127,6 +135,10 @@ take() { # take OPTION [VALUE]
         --set) rule='^[A-Za-z_][A-Za-z0-9_.]*=.+$' example=training.epochs=10 && SETTINGS+=("$value") ;;
         --name) rule='^[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}$' example=longer NAME="$value" ;;
         --jobs) rule='^[1-9][0-9]{0,2}$' example=2 JOBS="$value" ;;
+        --from | --to | --style)
+            rule='^[^-]' example=figures/demo
+            case "$1" in --from) FROM="$value" ;; --to) TO="$value" ;; *) STYLE="$value" ;; esac
+            ;;
         --only) rule='^[A-Za-z0-9_./=+~*-]+$' example=seed0 ONLY="$value" ;;
     esac
     (($# == 2)) || fail "$1 needs a value, as in: $1 $example"
@@ -135,7 +147,7 @@ take() { # take OPTION [VALUE]
 
 take_word() { # the word, then what it is about
     if [[ -n $WORD ]]; then
-        [[ " grid own photographs fetch models " == *" $WORD "* ]] || fail "one word at a time, not both '$WORD' and '$1'"
+        [[ " grid own photographs fetch models figures " == *" $WORD "* ]] || fail "one word at a time, not both '$WORD' and '$1'"
         OPERANDS+=("$1")
         return
     fi
@@ -263,15 +275,15 @@ set_up() {
 
 # ---- the work ----------------------------------------------------------------------------------------------------
 
-workflow() { # workflow TARGET
+workflow() { # workflow TARGET...
     local arguments=() started=$SECONDS
     downloads || export HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}"
     find_run
     if [[ -n $SLURM ]]; then use_slurm; elif [[ -n $JOBS ]]; then share_cores; fi
     arguments=(--directory "$ROOT" ${CORES:+--cores "$CORES"} ${KEEP_GOING:+--keep-going} "${WORKFLOW_PROFILE[@]}"
         ${EXTRA[@]+"${EXTRA[@]}"} --config "profile=$PROFILE" ${NAME:+"run=${RUN#runs/}"} ${GRIDS:+"grids=$GRIDS"}
-        ${ONLY:+"only=*$ONLY*"} ${SETTINGS[@]+"set=$(yaml_text "$(overrides)")"} -- "$1")
-    say "running '$1' with profile $PROFILE in $RUN"
+        ${ONLY:+"only=*$ONLY*"} ${SETTINGS[@]+"set=$(yaml_text "$(overrides)")"} -- "$@")
+    say "running '$*' with profile $PROFILE in $RUN"
     if [[ -z $DRY_RUN ]]; then
         "$PY" -m snakemake "${arguments[@]}" || {
             say "stopped by the error above; the same command goes on from here" >&2
@@ -413,6 +425,25 @@ run_ask() { # paths count from where one stands; -P: no file that lies there is 
         "$PY" -P -m helpers.evaluation.ask --run "${RUN#runs/}" ${OPERANDS[@]+"${OPERANDS[@]}"})
 }
 
+run_figures() { # all of a run, or some of them, by the notebooks that draw them; or from published tables, without a run
+    local name made_in made=()
+    if [[ -n $DRY_RUN && -n $FROM${OPERANDS[*]-} ]] && { [[ -n $FROM ]] || ! has_workflow; }; then
+        say "then: figures ${OPERANDS[*]-}"
+    elif [[ -n $FROM ]]; then
+        "$PY" -m helpers.results.figures.redraw ${OPERANDS[@]+"${OPERANDS[@]}"} --from "$(from_here "$FROM")" \
+            ${TO:+--to "$(from_here "$TO")"} ${STYLE:+--style "$(from_here "$STYLE")"} || exit 2
+    elif ((${#OPERANDS[@]} == 0)); then
+        EXTRA=(--forcerun ablation resources paper --allowed-rules figures ablation resources paper ${EXTRA[@]+"${EXTRA[@]}"})
+        workflow figures
+    else
+        find_run
+        made_in="$("$PY" -m helpers.results.figures.redraw "${OPERANDS[@]}" --made-in "$RUN")" || exit 2
+        while IFS= read -r name; do made+=("$name"); done <<<"$made_in"
+        EXTRA=(--force --allowed-rules ablation resources paper ${EXTRA[@]+"${EXTRA[@]}"})
+        workflow "${made[@]}"
+    fi
+}
+
 run_push() { "$PY" -m helpers.models.push ${OPERANDS[@]+"${OPERANDS[@]}"}; }
 run_pack() { "$PY" -m helpers.workflow.pack ${OPERANDS[@]+"${OPERANDS[@]}"}; }
 run_verify() { find_run && "$PY" -m helpers.workflow.verify "$RUN" "figures/${RUN#runs/}"; }
@@ -464,8 +495,7 @@ main() {
         smoke) workflow everything && check_fresh ;;
         publish) SETTINGS=('seeds=[0,1,2]' ${SETTINGS[@]+"${SETTINGS[@]}"}) && workflow publish && run_published ;;
         base-models) workflow base_models ;;
-        figures) EXTRA=(--forcerun ablation resources paper --allowed-rules figures ablation resources paper ${EXTRA[@]+"${EXTRA[@]}"}) && workflow figures ;;
-        grid | ablations | rehearse | report) run_"$WORD" ;;
+        grid | figures | ablations | rehearse | report) run_"$WORD" ;;
         setup) say "nothing more to do" ;;
         *) if [[ -n $DRY_RUN ]] && { [[ " own photographs fetch " != *" $WORD "* ]] || ! has_workflow; }; then say "then: $WORD"; else run_"$WORD"; fi ;;
     esac

@@ -1,6 +1,7 @@
 """Claims about the figures: what is on them, that they bear missing parts, that they come out the same each time."""
 
 import itertools
+import re
 
 import matplotlib as mpl
 import pandas as pd
@@ -10,9 +11,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from helpers import paths
+from helpers.config import SettingsError
+from helpers.config.figure_style import FigureStyle, load_style
 from helpers.paths import ROOT
 from helpers.results import figures
+from helpers.results.figures import resources_detail
 from helpers.results.figures.costs import _number
+from helpers.results.figures.latex import escaped
+from helpers.results.figures.redraw import main as redraw
 from helpers.results.figures.style import (
     COLOURS,
     STYLE,
@@ -21,7 +27,9 @@ from helpers.results.figures.style import (
     marker,
     questions_said,
     save,
+    text_width,
     use_displays,
+    use_style,
     with_displays,
 )
 from helpers.results.stats import wilson
@@ -403,3 +411,222 @@ def test_similarity_is_dashed_before_training_and_solid_after_it():
         figures.cka_figure(similarities().assign(stage="during"))
     with pytest.raises(ValueError, match="lacks layer, cka"):
         figures.cka_figure(similarities().drop(columns=["layer", "cka"]))
+
+
+# ---- the style file
+
+
+@pytest.fixture
+def style():
+    """`use_style` with these settings, undone at the end."""
+    yield lambda **settings: use_style(FigureStyle(**settings))
+    use_style()
+
+
+def claims() -> pd.DataFrame:
+    """Two made-up claims, one of which takes more than one line."""
+    titles = {"Text alone is enough": 4, "Training on text alone comes within the margin of training on both, " * 2: 8}
+    keys = ("answering", "model", "domain")
+    places = [("direct", "describe_then_answer"), ("qwen2_vl", "llava_next"), ("butterfly", "culture")]
+    rows = []
+    for claim, count in titles.items():
+        for place, key in enumerate(itertools.islice(itertools.product(*places), count)):
+            numbers = {"difference": 10.0 * place - 20, "low": 10.0 * place - 28, "high": 10.0 * place - 12, "seeds": 3}
+            accuracy = {"accuracy": 70.0, "against_accuracy": 65.2, "outcome": ("yes", "open", "no")[place % 3]}
+            rows.append({"claim": claim, **dict(zip(keys, key, strict=True)), **numbers, **accuracy})
+    return pd.DataFrame(rows)
+
+
+def every_figure() -> dict[str, Figure]:
+    """Each kind of figure, of the demo's two models and domains."""
+    both = {"models": ("qwen2_vl", "llava_next"), "domains": ("butterfly", "culture")}
+    one, two = accuracies(**both), accuracies(**both, images=("with", "without"))
+    spent = costs(**both)
+    traded = resources_detail.tradeoff_table(spent, one)
+    return {
+        "table1": figures.table_figure(one),
+        "table2": figures.table_figure(two),
+        "accuracy": figures.accuracy_figure(one),
+        "ablation": figures.ablation_figure(two),
+        "answering": figures.answering_figure(one.assign(tokens=40.1, seconds=0.0123)),
+        "claims": figures.claims_figure(claims()),
+        "figure2": figures.figure2(spent),
+        "figure2_column": figures.figure2(spent, one_column=True),
+        "tradeoff": resources_detail.tradeoff_figure(traded),
+        "saving": resources_detail.saving_figure(resources_detail.saving_table(spent)),
+        "grid": figures.grid_figure(grid(images=("with", "blank")), "Rank of the adapter"),
+        "lines": figures.grid_figure(grid(modes=MODES), "Rank of the adapter", "rank of the adapter"),
+        "cka": figures.cka_figure(
+            pd.concat([similarities(), similarities().assign(model="llava_next")]).assign(seed=0)
+        ),
+        "notice": figures.table_figure(two.iloc[:0]),
+    }
+
+
+def fixed_texts(figure: Figure) -> list[tuple[str, mpl.transforms.Bbox]]:
+    """The labels of a figure with their places in inches: those at its panels and above, not the numbers within."""
+    figure.draw_without_rendering()
+    panels = [axes for axes in figure.axes if axes.axison]
+    texts = [text for axes in panels for text in (axes.xaxis.label, axes.yaxis.label, axes.title, axes._left_title)]
+    for axis, end in ((axis, end) for axes in panels for axis, end in ((axes.xaxis, 0), (axes.yaxis, 1))):
+        low, high = sorted(axis.get_view_interval())  # beyond it, labels are made and not drawn
+        texts += [text for text in axis.get_ticklabels() if low <= text.get_position()[end] <= high]
+    texts += [text for legend in figure.legends for text in legend.get_texts()]
+    texts += [text for axes in figure.axes if not axes.axison for text in axes.texts]  # a table's, on its page
+    shown = [text for text in texts if text.get_text().strip() and text.get_visible()]
+    return [
+        (text.get_text(), text.get_window_extent().transformed(figure.dpi_scale_trans.inverted())) for text in shown
+    ]
+
+
+@pytest.mark.parametrize("size", [7, 8, 11, 12])
+def test_no_label_leaves_the_page_or_covers_another_at_any_size(style, displays, size):
+    style(size=size)
+    displays({}, "figures/demo")
+    for name, figure in every_figure().items():
+        texts = fixed_texts(figure)
+        for words_, box in texts:
+            assert box.x0 > -0.02 and box.y0 > -0.02, (name, words_)
+            assert box.x1 < figure.get_figwidth() + 0.02 and box.y1 < figure.get_figheight() + 0.02, (name, words_)
+        for (one, a), (other, b) in itertools.combinations(texts, 2):
+            across, down = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+            assert across < 0.02 or down < 0.045, (name, one, other)  # inches: boxes hold room for ascenders
+
+
+def test_a_larger_type_keeps_the_width_and_magnifies_everything(style, tmp_path):
+    style(size=12)
+    assert text_width() == pytest.approx(7 / 1.5)
+    save(figures.accuracy_figure(accuracies()), tmp_path, "accuracy", accuracies(), [])
+    with Image.open(tmp_path / "accuracy.png") as png:
+        assert png.width == 2100  # 7 inches at 300 dpi
+    pdf = (tmp_path / "accuracy.pdf").read_bytes()
+    assert b"/MediaBox [ 0 0 504" in pdf  # 7 inches of 72 points
+
+
+def test_the_style_file_holds_the_defaults_and_every_field(tmp_path):
+    assert load_style() == FigureStyle()
+    assert load_style().model_fields_set == set(FigureStyle.model_fields)
+    (tmp_path / "mine.yaml").write_text("size: 11\ncolours: {text_only: teal}\n")
+    assert load_style(tmp_path / "mine.yaml") == FigureStyle(size=11, colours={"text_only": "teal"})
+    with pytest.raises(SettingsError, match=r"none.yaml is not there"):
+        load_style(tmp_path / "none.yaml")
+
+
+def test_another_font_and_another_colour_reach_the_figures_and_titles_can_go(style):
+    style(family="DejaVu Sans", colours={"text_only": "#123456"}, width=8.5, column_width=4.0, titles=False)
+    figure = figures.grid_figure(grid(), "Rank of the adapter")
+    assert {text.get_fontname() for text in figure.findobj(mpl.text.Text)} == {"DejaVu Sans"}
+    assert colour("text_only", MODES) == "#123456" and COLOURS["base"] == "#8C8C8C"
+    assert "Rank of the adapter" not in words(figure)
+    assert text_width() < 8.5 / 1.1  # a wider font has less room
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"family": "Comic Papyrus"}, "the font 'Comic Papyrus' is not installed"),
+        ({"colours": {"base": "greyish"}}, "'greyish' of base is no colour"),
+        (
+            {"width": 5, "size": 12},
+            "width: 5 inches are too narrow for type of 12 points in STIXGeneral; use at least 6.9",
+        ),
+        ({"column_width": 2}, "column_width: 2 inches are too narrow"),
+    ],
+)
+def test_a_style_that_cannot_be_drawn_is_refused(style, settings, message):
+    with pytest.raises(SettingsError, match=message):
+        style(**settings)
+    assert text_width() == 7
+
+
+def test_every_figure_of_results_says_how_many_seeds_it_rests_on():
+    for name, figure in every_figure().items():
+        if name not in ("notice", "table1", "table2"):  # tables have a column of seeds
+            assert "seed" in words(figure), name
+    assert "one seed" in words(figures.accuracy_figure(accuracies().assign(seeds=1)))
+    assert "means over 2–3 seeds" in words(figures.accuracy_figure(accuracies().assign(seeds=[1, 1, 2, 3, 3, 3])))
+
+
+def test_a_setting_on_an_axis_is_named_in_words():
+    assert figures.axis_words("training.lora_rank") == "rank of the adapter"
+    assert figures.axis_words("training.new_setting") == "new setting"
+
+
+# ---- from published tables; LaTeX
+
+
+def test_a_figure_is_drawn_again_from_its_table_alone(tmp_path, capsys):
+    published, paper = tmp_path / "published", tmp_path / "paper"
+    save(figures.accuracy_figure(accuracies()), published, "accuracy", accuracies(), [])
+    table = accuracies(images=("with", "without"))
+    save(figures.table_figure(table), published, "table2", table, [], tex=figures.latex_table(table))
+    ranks = grid()
+    drawn = figures.grid_figure(ranks, "Rank of the adapter", "rank of the adapter")
+    save(drawn, published / "ablations", "ranks", ranks, [])
+    assert redraw(["--from", str(published), "--to", str(paper)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    for name in ("accuracy", "table2", "ablations/ranks"):
+        with Image.open(published / f"{name}.png") as first, Image.open(paper / f"{name}.png") as again:
+            assert first.tobytes() == again.tobytes(), name
+    assert (paper / "table2.tex").read_bytes() == (published / "table2.tex").read_bytes()
+
+
+def test_published_figures_can_be_drawn_again_in_another_style(tmp_path, style):
+    (tmp_path / "large.yaml").write_text("size: 12\n")
+    asked = [
+        "table1",
+        "ranks",
+        "--from",
+        "figures/demo",
+        "--to",
+        str(tmp_path),
+        "--style",
+        str(tmp_path / "large.yaml"),
+    ]
+    assert redraw(asked) == 0
+    assert (tmp_path / "table1.tex").read_text().startswith("% needs") and (tmp_path / "ablations/ranks.pdf").is_file()
+
+
+def test_a_figure_that_is_not_there_and_a_folder_that_would_be_overwritten_are_refused(capsys):
+    assert redraw(["tabel1", "--from", "figures/demo"]) == 2
+    assert "no figure tabel1 in figures/demo; did you mean table1?" in capsys.readouterr().err
+    assert redraw(["table1", "--from", "figures/demo", "--to", "figures/demo"]) == 2
+    assert "is where the figures come from" in capsys.readouterr().err
+    assert redraw(["table1", "figure2", "--made-in", "runs/x"]) == 0
+    assert capsys.readouterr().out.split() == ["runs/x/figures/table1.png", "runs/x/figures/figure2.png"]
+
+
+def cells_of(latex: str) -> list[list[str]]:
+    """The rows of a tabular, as a reader of LaTeX splits them; a cell over several columns counts as often."""
+    assert (
+        latex.count("{") == latex.count("}") and latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 1
+    )
+    found = []
+    for line in latex.splitlines():
+        if line.endswith(r"\\"):
+            cells = line.removesuffix(r"\\").strip().split(" & ")
+            spans = [re.match(r"\\multicolumn\{(\d)\}", cell) for cell in cells]
+            found.append(
+                [cell for cell, span in zip(cells, spans, strict=True) for _ in range(int(span[1]) if span else 1)]
+            )
+    return found
+
+
+def test_a_table_in_latex_has_every_number_in_a_tabular_of_six_columns(displays):
+    displays({"qwen2_vl": "My_Model & Co. 100%"}, "runs/demo")
+    table = accuracies(images=("with", "without"))
+    table.loc[0, ["type2", "type2_low", "type2_high"]] = float("nan")
+    rows = cells_of(figures.latex_table(table))
+    assert {len(row) for row in rows} == {6}
+    assert rows[1][0] == r"\multicolumn{3}{l}{\textbf{My\_Model \& Co. 100\%, Butterfly, with image}}"
+    assert rows[2] == ["untuned", "directly", "1", r"25.0 {\footnotesize [19.5, 31.4]}", "", rows[2][5]]
+    assert len(rows) == 1 + 2 + len(table)
+    best = [cell for row in rows for cell in row if cell.startswith(r"\textbf{9")]
+    assert [cell[:13] for cell in best] == [r"\textbf{95.0}"] * 3  # image + text, describing; none without the image
+    assert cells_of(figures.latex_table(table.iloc[:0])) == [rows[0]]
+
+
+def test_what_latex_would_read_as_a_command_is_escaped():
+    assert escaped("a_b & 50% #1 {x} ~ \\ ^ $") == (
+        r"a\_b \& 50\% \#1 \{x\} \textasciitilde{} \textbackslash{} \textasciicircum{} \$"
+    )

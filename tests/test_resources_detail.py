@@ -20,7 +20,15 @@ from helpers.results.figures.style import COLOURS
 RUN = {"model": "qwen2_vl", "domain": "butterfly"}
 ACCURACIES = pd.DataFrame(
     [
-        {**RUN, "mode": mode, "answering": "direct", "type1": share, "type1_low": share - 5, "type1_high": share + 5}
+        {
+            **RUN,
+            "mode": mode,
+            "answering": "direct",
+            "seeds": 2,
+            "type1": share,
+            "type1_low": share - 5,
+            "type1_high": share + 5,
+        }
         for mode, share in {"base": 25.0, "text_only": 60.0, "image_text": 80.0}.items()
     ]
 )

@@ -154,6 +154,8 @@ def test_dry_run_changes_nothing(clone: Clone) -> None:
         (["--name", "a/b"], "--name cannot be 'a/b'; it is given as in: --name longer"),
         (["--set", "epochs"], "--set cannot be 'epochs'; it is given as in: --set training.epochs=10"),
         (["--set", "=3"], "--set cannot be '=3'"),
+        (["demo", "--from", "figures/demo"], "--from is for figures, as in: ./run_all.sh figures table1 --from"),
+        (["figures", "--to", "here"], "--to and --style go with --from"),
     ],
 )
 def test_unreadable_arguments_are_refused(clone: Clone, arguments: list[str], message: str) -> None:
@@ -306,6 +308,34 @@ def test_word_becomes_a_target_of_the_workflow(clone: Clone, word: str, target: 
     called = clone.called()
     assert called[called.index("--") + 1] == target
     assert config_of(called) == config
+
+
+def test_figures_are_drawn_from_published_tables_without_the_workflow(clone: Clone) -> None:
+    asked = ("figures", "table1", "--from", "figures/demo", "--to", "/paper", "--style", "/paper/style.yaml")
+    assert clone.run_active(*asked).returncode == 0
+    called = clone.called()
+    assert called[called.index("helpers.results.figures.redraw") :] == [
+        *(
+            "helpers.results.figures.redraw",
+            "table1",
+            "--from",
+            "figures/demo",
+            "--to",
+            "/paper",
+            "--style",
+            "/paper/style.yaml",
+        )
+    ]
+    assert "snakemake" not in called
+    assert "then: figures table1" in clone.run_active(*asked, "--dry-run").stdout
+
+
+def test_one_figure_of_a_run_is_asked_for_by_its_name(clone: Clone) -> None:
+    assert clone.run_active("figures", "table1", "--name", "x").returncode == 0
+    called = clone.called()
+    at = called.index("helpers.results.figures.redraw")
+    assert called[at : at + 4] == ["helpers.results.figures.redraw", "table1", "--made-in", "runs/the-run"]
+    assert "--force" in called and "snakemake" in called
 
 
 @pytest.mark.parametrize(

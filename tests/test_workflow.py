@@ -130,6 +130,25 @@ def test_a_deleted_figure_is_drawn_again_by_its_notebook_alone(finished, change,
     assert plan(finished, *SMALL) == {drawn_by: 1, "report": 1}
 
 
+def test_one_figure_is_drawn_again_by_its_notebook_though_nothing_has_changed(finished):
+    asked = (
+        "--force",
+        "--allowed-rules",
+        "ablation",
+        "resources",
+        "paper",
+        *SMALL,
+        "--",
+        "runs/small/figures/table1.png",
+    )
+    assert plan(finished, *asked) == {"paper": 1}
+
+
+def test_another_style_draws_every_figure_again_and_trains_nothing(finished, change):
+    change(finished / "config/style.yaml", lambda text: text.replace("size: 8 ", "size: 9 "))
+    assert plan(finished, *SMALL) == DRAWN_AGAIN
+
+
 def test_the_page_alone_is_made_anew_from_whatever_is_there(finished, change):
     change(finished / "src/helpers/training/trainer.py", lambda text: text + "\n# changed\n")
     assert plan(finished, "--forcerun", "report", "--allowed-rules", "report", *SMALL, "--", "report") == {"report": 1}

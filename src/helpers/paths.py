@@ -64,7 +64,7 @@ class Step:
     place: str = ""  # the folder for its files, inside the run's folder
     files: tuple[str, ...] = ()  # in that folder
     tables: tuple[str, ...] = ()  # in results/, as CSV
-    figures: tuple[str, ...] = ()  # in figures/, each in every kind of FIGURE_KINDS
+    figures: tuple[str, ...] = ()  # in figures/, each in every kind of `kinds_of`
 
     @property
     def fields(self) -> list[str]:
@@ -74,6 +74,7 @@ class Step:
 
 MODES = ("text_only", "image_text", "hybrid", "printed")  # all versions of a data set; a profile chooses which to train
 FIGURE_KINDS = ("pdf", "png", "csv", "json")  # json: what it was made from (helpers.workflow.verify)
+TYPESET = ("table1", "table2")  # of the figures, those that are written as LaTeX too
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "training.json", "README.md")
 _TRAINED = "{model}/{domain}/{mode}/{variant}/seed{seed}"  # one training run; mode `base` is the untuned model
 _ANSWERS = ("answers.jsonl", "timings.json", "descriptions.jsonl", "descriptions.seconds.json")
@@ -148,7 +149,7 @@ class Layout:
         """Everything that a step writes: files, tables, figures."""
         made = STEPS[step]
         files = [self.file(step, name, **names) for name in made.files]
-        drawn = [self.figures / f"{name}.{kind}" for name in made.figures for kind in FIGURE_KINDS]
+        drawn = [self.figures / f"{name}.{kind}" for name in made.figures for kind in kinds_of(name)]
         return [*files, *(self.results / f"{name}.csv" for name in made.tables), *drawn]
 
     def executed(self, step: str, **names: object) -> Path:
@@ -171,8 +172,13 @@ class Layout:
 
     @property
     def figures(self) -> Path:
-        """Figures that cover all runs, in every format of `FIGURE_KINDS`."""
+        """Figures that cover all runs, in every kind of `kinds_of`."""
         return self.run / "figures"
+
+
+def kinds_of(figure: str) -> tuple[str, ...]:
+    """The kinds of files that a figure is written as."""
+    return (*FIGURE_KINDS, "tex") if figure in TYPESET else FIGURE_KINDS
 
 
 def _filled(pattern: str, names: Mapping[str, object]) -> str:

@@ -83,7 +83,7 @@ def write_sidecar(folder: str | Path, name: str, inputs: Iterable[str | Path]) -
     sidecar.
     """
     folder, inputs = Path(folder), list(inputs)
-    files = [folder / f"{name}.{kind}" for kind in ("csv", "pdf", "png", "svg")]
+    files = [folder / f"{name}.{kind}" for kind in ("csv", "pdf", "png", "svg", "tex")]
     return write_json(
         folder / f"{name}.json",
         {

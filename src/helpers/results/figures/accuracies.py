@@ -12,13 +12,17 @@ from matplotlib.lines import Line2D
 from helpers.results.figures.style import (
     SMALL,
     SOFT,
-    TEXT_WIDTH,
     colour,
     label,
+    legend_above,
     marker,
+    note_below,
     notice,
     questions_said,
+    seeds_said,
     styled,
+    text_width,
+    type_size,
     values_of,
 )
 from helpers.results.stats.accuracy import CHANCE
@@ -63,7 +67,7 @@ def _accuracy_panels(table: pd.DataFrame, dots: Dots) -> Figure:
     heights = [line_starts(pd.concat([group for _, group in row]))[-1] for row in rows]
     beside = len(rows[0])
     figure = Figure(
-        (TEXT_WIDTH, 0.75 + 0.3 * len(rows) + LINE * sum(heights)), layout=ConstrainedLayoutEngine(wspace=0.05)
+        (text_width(), 0.75 + 0.3 * len(rows) + LINE * sum(heights)), layout=ConstrainedLayoutEngine(wspace=0.05)
     )
     panels = figure.subplots(len(rows), 2 * beside, squeeze=False, sharex=True, sharey="row", height_ratios=heights)
     for place, row in enumerate(rows):
@@ -78,6 +82,7 @@ def _accuracy_panels(table: pd.DataFrame, dots: Dots) -> Figure:
                 _title(axes, group, kind, domain if beside > 1 else "", place == 0)
     for axes in panels[-1]:
         axes.set_xlabel("accuracy (%)")
+    note_below(figure, seeds_said(table))
     return figure
 
 
@@ -178,7 +183,7 @@ def value(axes: Axes, height: float, row: pd.Series, kind: str, **how: Any) -> N
         textcoords="offset points",
         ha="left" if right else "right",
         va="center",
-        **{"fontsize": SMALL, "color": SOFT, "bbox": GROUND, **how},
+        **{"fontsize": type_size(SMALL), "color": SOFT, "bbox": GROUND, **how},
     )
 
 
@@ -187,7 +192,7 @@ def legend(figure: Figure, modes: Sequence[str], marks: Sequence[Line2D], drawn:
     keys = [Line2D([], [], color=colour(mode, modes), **drawn, label=label(mode)) for mode in modes]
     keys += [*marks, Line2D([], [], **CHANCE_LINE, label=f"chance ({CHANCE:.0f} %)")]
     columns = len(keys) if len(keys) <= 6 else -(-len(keys) // 2)
-    figure.legend(handles=keys, loc="outside upper center", ncols=columns, columnspacing=1.4, handlelength=1.8, **how)
+    legend_above(figure, keys, columns, columnspacing=1.4, handlelength=1.8, **how)
 
 
 def shape_keys(answerings: Sequence[str]) -> list[Line2D]:

@@ -8,9 +8,22 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from helpers.results.figures.accuracies import KINDS, accuracy_dots, accuracy_panel, each_line, legend, line_starts
-from helpers.results.figures.style import SMALL, SOFT, TEXT_WIDTH, label, notice, questions_said, styled, values_of
+from helpers.results.figures.style import (
+    SMALL,
+    SOFT,
+    is_narrow,
+    label,
+    note_below,
+    notice,
+    panel_title,
+    seeds_said,
+    styled,
+    text_width,
+    type_size,
+    values_of,
+)
 
-_COSTS = {"tokens": "tokens per answer", "seconds": "seconds per question"}
+_COSTS = {"tokens": "tokens\nper answer", "seconds": "seconds\nper question"}
 _LINE = 0.13  # inches
 BAR = 0.72  # of a line
 
@@ -27,7 +40,7 @@ def answering_figure(table: pd.DataFrame) -> Figure:
     costs = [cost for cost in _COSTS if table[cost].notna().any()]
     groups = [group for _, group in table.groupby(["model", "domain"], sort=False)]
     heights = [line_starts(group)[-1] for group in groups]
-    size = (TEXT_WIDTH, 0.8 + 0.2 * len(groups) + _LINE * sum(heights))
+    size = (text_width(), 0.93 + 0.13 * is_narrow() + 0.2 * len(groups) + _LINE * sum(heights))
     figure = Figure(size, layout=ConstrainedLayoutEngine(wspace=0.04))
     widths = [*[2.0] * len(KINDS), *[1.0] * len(costs)]
     panels = figure.subplots(
@@ -38,14 +51,14 @@ def answering_figure(table: pd.DataFrame) -> Figure:
         row[0].set_ylabel(f"{label(group['model'].iloc[0])}\n{label(group['domain'].iloc[0])}", fontweight="bold")
         for axes, kind in zip(row, KINDS, strict=False):
             accuracy_panel(axes, group, kind, accuracy_dots, group)
-            n = f"n = {questions_said(group, kind)}"
-            axes.set_title(f"{label(kind)} ({n})" if first else n, loc="left", pad=3)
+            axes.set_title(panel_title(group, kind, first), loc="left", pad=3, linespacing=1.1)
         for axes, cost in zip(row[len(KINDS) :], costs, strict=True):
             each_line(axes, group, cost, _bar, group)
             axes.set_xlim(0, 1.55 * table[cost].max() or 1)
             axes.set_title("Cost" if first and cost == costs[0] else "", loc="left", pad=3)
     for axes, words in zip(panels[-1], [*["accuracy (%)"] * len(KINDS), *map(_COSTS.get, costs)], strict=True):
         axes.set_xlabel(words)
+    note_below(figure, seeds_said(table))
     legend(figure, values_of(table, "mode"), [])
     return figure
 
@@ -53,5 +66,5 @@ def answering_figure(table: pd.DataFrame) -> Figure:
 def _bar(axes: Axes, height: float, rows: pd.DataFrame, cost: str, shade: str) -> None:
     number = rows[cost].iloc[0]
     axes.barh(height, number, BAR, color=shade)
-    style: Any = {"textcoords": "offset points", "va": "center", "fontsize": SMALL, "color": SOFT}
+    style: Any = {"textcoords": "offset points", "va": "center", "fontsize": type_size(SMALL), "color": SOFT}
     axes.annotate(f"{number:.3g}", (number, height), (2, 0), **style)

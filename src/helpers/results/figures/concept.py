@@ -14,15 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
-from helpers.results.figures.style import COLOURS, FAINT, INK, SMALL, SOFT, page, styled
+from helpers.results.figures.style import COLOURS, FAINT, INK, SMALL, SOFT, is_narrow, page, styled, type_size
 
 # Inches, from the upper left corner. All panels have the same structure, so that the method is what differs.
 WIDTH, HEIGHT, GAP = 7.0, 4.4, 0.1
 PANEL_WIDTH, PANEL_HEIGHT = (WIDTH - 3 * GAP) / 2, (HEIGHT - 3 * GAP) / 2
 SIDE = 0.6  # of an image
 LETTERS, PITCH = 23, 0.1  # of the smallest type: letters per inch, inches per line
-
-TEXT, BOTH = COLOURS["text_only"], COLOURS["image_text"]
 
 DrawnAppearance = dict[str, Any]  # fill and edge of a box, as matplotlib's keyword arguments
 
@@ -55,15 +53,17 @@ def figure1(image: Image.Image, name: str, description: str, own_words: str, opt
     `description` is the training text of the class `name`; `own_words` is a model's description of `image` without
     the name; `options` are the names to choose from.
     """
-    figure, axes = page(WIDTH, HEIGHT)
+    stacked = is_narrow()  # one panel below the other, in the order of their letters
+    step_x, step_y = (0.0 if stacked else PANEL_WIDTH + GAP), PANEL_HEIGHT + GAP
+    places = [(GAP + (i % 2) * step_x, GAP + (i if stacked else i // 2) * step_y) for i in range(4)]
+    figure, axes = page(PANEL_WIDTH + 2 * GAP if stacked else WIDTH, GAP + 4 * step_y if stacked else HEIGHT)
     choice = f"Which species is this? {', '.join(options[:-1])} or {options[-1]}?"
-    left, right, upper, lower = GAP, 2 * GAP + PANEL_WIDTH, GAP, 2 * GAP + PANEL_HEIGHT
     alone = ("a", "Training on text alone", "No pixels, no vision-tower calls. The text is learned in both directions.")
     both = ("c", "For comparison: training on image and text", "Every sample sends its image through the vision tower.")
-    _training(axes, left, upper, alone, TEXT, name, description)
-    _test(axes, right, upper, image, name, choice)
-    _training(axes, left, lower, both, BOTH, name, description, image)
-    _describe_then_answer(axes, right, lower, image, own_words, name)
+    _training(axes, *places[0], alone, COLOURS["text_only"], name, description)
+    _test(axes, *places[1], image, name, choice)
+    _training(axes, *places[2], both, COLOURS["image_text"], name, description, image)
+    _describe_then_answer(axes, *places[3], image, own_words, name)
     return figure
 
 
@@ -96,7 +96,7 @@ def _test(axes: Axes, x: float, y: float, image: Image.Image, name: str, choice:
     _image(axes, x + 0.1, y + 0.36, SIDE, image)
     _tower_and_projector(axes, x, y, "frozen", "unchanged", FROZEN, FROZEN, flows=True)
     _card(axes, x + 0.1, y + 1.1, 1.84, "Question", choice, INK)
-    _model(axes, x, y, "language\nmodel\n\ntuned\non text", tuned(TEXT), flows=(True, True))
+    _model(axes, x, y, "language\nmodel\n\ntuned\non text", tuned(COLOURS["text_only"]), flows=(True, True))
     _result(axes, x, y, f"“{name}”")
     _note(axes, x, y, "Asked directly: one pass from image and question to the answer.")
 
@@ -106,11 +106,11 @@ def _describe_then_answer(axes: Axes, x: float, y: float, image: Image.Image, ow
     middle = y + 0.86
     _image(axes, x + 0.1, middle - SIDE / 2, SIDE, image)
     _box(axes, x + 0.83, middle - 0.32, 0.4, 0.64, "model\nuntuned", FROZEN)
-    _card(axes, x + 1.36, y + 0.34, 0.86, "Own words", own_words, TEXT)
-    _box(axes, x + 2.35, middle - 0.32, 0.4, 0.64, "model\ntuned", tuned(TEXT))
+    _card(axes, x + 1.36, y + 0.34, 0.86, "Own words", own_words, COLOURS["text_only"])
+    _box(axes, x + 2.35, middle - 0.32, 0.4, 0.64, "model\ntuned", tuned(COLOURS["text_only"]))
     for start, end in ((0.72, 0.81), (1.25, 1.34), (2.24, 2.33), (2.77, 2.86)):
         _arrow(axes, (x + start, middle), (x + end, middle))
-    _text(axes, x + 3.1, middle, f"“{name}”", fontsize=7)
+    _text(axes, x + 3.1, middle, f"“{name}”", fontsize=type_size(7))
     _text(axes, x + 1.03, y + 1.62, "“Describe this\nbutterfly.”")
     _text(axes, x + 2.55, y + 1.62, "“Which species\nis this?”")
     for prompted in (1.03, 2.55):
@@ -121,12 +121,12 @@ def _describe_then_answer(axes: Axes, x: float, y: float, image: Image.Image, ow
 def _panel(axes: Axes, x: float, y: float, letter: str, title: str, colour: str) -> None:
     ground = tint(colour, 0.03 if colour == INK else 0.06)
     _box(axes, x, y, PANEL_WIDTH, PANEL_HEIGHT, "", {"facecolor": ground, "edgecolor": tint(colour, 0.4)})
-    axes.text(x + 0.09, y + 0.17, letter, fontsize=9, fontweight="bold", va="center")
-    axes.text(x + 0.24, y + 0.17, title, fontsize=8.5, va="center", fontweight="bold")
+    axes.text(x + 0.09, y + 0.17, letter, fontsize=type_size(9), fontweight="bold", va="center")
+    axes.text(x + 0.24, y + 0.17, title, fontsize=type_size(8.5), va="center", fontweight="bold")
 
 
 def _note(axes: Axes, x: float, y: float, words: str) -> None:
-    axes.text(x + 0.1, y + PANEL_HEIGHT - 0.13, words, fontsize=7, va="center", fontstyle="italic")
+    axes.text(x + 0.1, y + PANEL_HEIGHT - 0.13, words, fontsize=type_size(7), va="center", fontstyle="italic")
 
 
 def _tower_and_projector(
@@ -157,7 +157,7 @@ def _model(axes: Axes, x: float, y: float, words: str, appearance: DrawnAppearan
 
 def _result(axes: Axes, x: float, y: float, words: str) -> None:
     _arrow(axes, (x + 2.73, y + 1.05), (x + 2.85, y + 1.05))
-    _text(axes, x + 3.1, y + 1.05, words, fontsize=7)
+    _text(axes, x + 3.1, y + 1.05, words, fontsize=type_size(7))
 
 
 def _card(axes: Axes, x: float, y: float, width: float, title: str, words: str, colour: str) -> None:
@@ -165,9 +165,9 @@ def _card(axes: Axes, x: float, y: float, width: float, title: str, words: str, 
     wrapped = [part for line in words.splitlines() for part in textwrap.wrap(line, int(LETTERS * (width - 0.1)))]
     height = 0.25 + PITCH * len(wrapped)
     _box(axes, x, y, width, height, "", {"facecolor": "white", "edgecolor": tint(colour, 0.6)})
-    axes.text(x + 0.06, y + 0.11, title, fontsize=7, fontweight="bold", va="center")
+    axes.text(x + 0.06, y + 0.11, title, fontsize=type_size(7), fontweight="bold", va="center")
     for number, line in enumerate(wrapped):  # line by line: matplotlib spaces the lines of one text unevenly
-        axes.text(x + 0.06, y + 0.27 + PITCH * number, line, fontsize=SMALL, va="baseline")
+        axes.text(x + 0.06, y + 0.27 + PITCH * number, line, fontsize=type_size(SMALL), va="baseline")
 
 
 def _image(axes: Axes, x: float, y: float, side: float, image: Image.Image) -> None:
@@ -191,7 +191,7 @@ def _box(
 
 
 def _text(axes: Axes, x: float, y: float, words: str, **how: Any) -> None:
-    axes.text(x, y, words, **{"fontsize": SMALL, "ha": "center", "va": "center", "linespacing": 1.05, **how})
+    axes.text(x, y, words, **{"fontsize": type_size(SMALL), "ha": "center", "va": "center", "linespacing": 1.05, **how})
 
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], flows: bool = True) -> None:

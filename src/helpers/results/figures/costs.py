@@ -12,7 +12,22 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Annotation
 
-from helpers.results.figures.style import COLUMN_WIDTH, INK, SMALL, STYLE, TEXT_WIDTH, colour, label, styled, values_of
+from helpers.results.figures.style import (
+    INK,
+    SMALL,
+    STYLE,
+    colour,
+    column_width,
+    is_narrow,
+    label,
+    legend_above,
+    note_below,
+    seeds_said,
+    styled,
+    text_width,
+    type_size,
+    values_of,
+)
 
 COSTS = {"seconds": "Time (s)", "peak_memory_mb": "Peak memory (MB)", "energy_wh": "Energy (Wh)"}
 BARS = 0.8  # width of a model's bars, relative to the distance between two models
@@ -30,27 +45,34 @@ def figure2(resources: pd.DataFrame, one_column: bool = False) -> Figure:
     of a two-column page, with one column of panels per domain.
     """
     domains = values_of(resources, "domain")
-    size = (COLUMN_WIDTH, 1.0 + 1.15 * len(COSTS)) if one_column else (TEXT_WIDTH, 0.5 + 1.75 * len(domains))
-    figure = Figure(figsize=size, layout="constrained")
+    size = (column_width(), 1.0 + 1.15 * len(COSTS)) if one_column else (text_width(), 0.5 + 1.75 * len(domains))
     shape = (len(COSTS), len(domains)) if one_column else (len(domains), len(COSTS))
-    share: Any = {"sharex": "col", "sharey": "row"} if one_column else {}
+    if is_narrow():  # the next layout with fewer panels side by side
+        shape = (len(COSTS) * len(domains), 1) if one_column else (len(COSTS), len(domains))
+        size = (size[0], 1.0 + 1.3 * shape[0])
+    figure = Figure(figsize=size, layout="constrained")
+    in_columns = shape == (len(COSTS), len(domains))
+    share: Any = {"sharex": "col", "sharey": "row"} if in_columns else {}
     drawn = figure.subplots(*shape, squeeze=False, **share)
-    panels = drawn.T if one_column else drawn  # one row per domain
+    panels = drawn.T if in_columns else drawn.reshape(len(domains), len(COSTS))  # one row per domain
     said: list[list[Annotation]] = []  # the numbers above the bars of each model
     for row, domain in zip(panels, domains, strict=True):
         runs = resources[resources["domain"] == domain]
         for axes, cost in zip(row, COSTS, strict=True):
             said += _bars(axes, runs, cost)
             axes.tick_params(axis="x", labelsize=SMALL if one_column else STYLE["xtick.labelsize"])
-            if not one_column or domain == domains[0]:
+            if not in_columns or domain == domains[0]:
                 axes.set_ylabel(COSTS[cost] + _how_measured(runs, cost))
         if len(domains) > 1:
             row[0].set_title(label(domain), loc="left", fontweight="bold")
     modes = _cost_modes(resources)
     keys: list[Artist] = [Patch(facecolor=colour(mode, modes), label=f"trained on {label(mode)}") for mode in modes]
-    if resources["seed"].nunique() > 1:
-        keys.append(Line2D([], [], **SEED, linestyle="", label="one seed; whisker: standard deviation"))
-    figure.legend(handles=keys, loc="outside upper center", ncols=1 if one_column else min(3, len(keys)))
+    if (seeds := resources["seed"].nunique()) > 1:
+        dots = f"one of {seeds} seeds;{chr(10) if one_column and is_narrow() else ' '}whisker: standard deviation"
+        keys.append(Line2D([], [], **SEED, linestyle="", label=dots))
+    legend_above(figure, keys, 1 if one_column else 3)
+    if seeds == 1:
+        note_below(figure, seeds_said(resources))
     figure.draw_without_rendering()  # the numbers get their position and width here
     for numbers in said:
         _spread(numbers, figure.dpi / 72)
@@ -107,7 +129,13 @@ def _said(axes: Axes, where: float, values: pd.Series, reference: pd.Series | No
     said = _number(values.mean())
     if reference is not None and reference.notna().any() and reference.mean() > 0:
         said += f"{'  ' if upright else chr(10)}×{values.mean() / reference.mean():.2f}"
-    style: Any = {"ha": "center", "va": "bottom", "fontsize": SMALL, "linespacing": 1, "rotation": 90 * upright}
+    style: Any = {
+        "ha": "center",
+        "va": "bottom",
+        "fontsize": type_size(SMALL),
+        "linespacing": 1,
+        "rotation": 90 * upright,
+    }
     return axes.annotate(said, (where, top), (0, 2), textcoords="offset points", **style)
 
 

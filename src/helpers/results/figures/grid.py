@@ -14,18 +14,32 @@ from helpers.results.figures.accuracies import CHANCE_LINE, DOT, KINDS, dot, leg
 from helpers.results.figures.style import (
     INK,
     SOFT,
-    TEXT_WIDTH,
     colour,
+    has_titles,
+    is_narrow,
     label,
     marker,
-    questions_said,
+    note_below,
+    panel_title,
+    seeds_said,
     styled,
+    text_width,
+    type_size,
     values_of,
 )
 from helpers.results.stats.accuracy import CHANCE
 from helpers.results.tables.grid import compared
 
 LINE, GAP = 0.145, 0.8  # inches from one dot to the next; lines between two variants
+_AXES = {
+    "training.lora_rank": "rank of the adapter",
+    "training.epochs": "epochs of training",
+    "training.max_steps": "steps of training",
+    "training.learning_rate": "learning rate",
+    "build.hybrid_share": "share of the classes that come with their image",
+    "build.detail_share": "share of the sentences about the appearance",
+    "data.wordings_per_class": "descriptions per class",
+}
 NOT_FACETS = ("variant", "reference", "settings", "x", "mode", "image", "answering", "protocol")
 
 
@@ -40,21 +54,19 @@ def grid_figure(table: pd.DataFrame, title: str, axis: str | None = None) -> Fig
     lined = axis is not None and _on_an_axis(table)
     heights = [_block_starts(group)[-1] for _, group in groups]
     panel = [1.75] * len(groups) if lined else [LINE * height for height in heights]
-    size = (TEXT_WIDTH, 1.15 + 0.25 * len(groups) + sum(panel))
+    size = (text_width(), 1.02 + 0.13 * is_narrow() + 0.25 * len(groups) + sum(panel))
     figure = Figure(size, layout=ConstrainedLayoutEngine(wspace=0.05))
     share: Any = {"sharex": True, "sharey": "row", "height_ratios": panel}
     panels = figure.subplots(len(groups), len(KINDS), squeeze=False, **share)
     for place, (row, (name, group)) in enumerate(zip(panels, groups, strict=True)):
         for axes, kind in zip(row, KINDS, strict=True):
             (_lines if lined else _dots)(axes, group, kind, table)
-            n = f"n = {questions_said(group, kind)}"
-            axes.set_title(f"{label(kind)} ({n})" if place == 0 else n, loc="left", pad=3)
+            axes.set_title(panel_title(group, kind, place == 0), loc="left", pad=3, linespacing=1.1)
         row[0].set_ylabel(f"{name}\naccuracy (%)" if lined else name, fontweight="normal" if lined else "bold")
     for axes in panels[-1]:
         axes.set_xlabel(axis if lined else "accuracy (%)")
     _legend(figure, table, title)
-    if not lined:
-        _note(figure, table)
+    note_below(figure, "" if lined else _bold_said(table), seeds_said(table))
     return figure
 
 
@@ -165,6 +177,11 @@ def _aside(x: pd.Series, steps: float, places: np.ndarray) -> pd.Series:
     return x + 0.01 * steps * (places[-1] - places[0])
 
 
+def axis_words(setting: str) -> str:
+    """A setting, such as ``training.lora_rank``, as the label of an axis."""
+    return _AXES.get(setting, setting.rpartition(".")[2].replace("_", " "))
+
+
 _SMALL: Any = {"markersize": 3, "linestyle": (0, (5, 2))}
 
 
@@ -174,13 +191,14 @@ def _legend(figure: Figure, table: pd.DataFrame, title: str) -> None:
     if table["image"].nunique() > 1:
         hollow: Any = {**DOT, "markerfacecolor": "white"}
         keys.append(Line2D([], [], color=SOFT, **hollow, linestyle="", label="image withheld or changed"))
-    how: Any = {"title": title, "title_fontproperties": {"weight": "bold", "size": 9}}
+    how: Any = (
+        {"title": title, "title_fontproperties": {"weight": "bold", "size": type_size(9)}} if has_titles() else {}
+    )
     legend(figure, values_of(table, "mode"), keys, {"linewidth": 2}, **how)
 
 
-def _note(figure: Figure, table: pd.DataFrame) -> None:
-    """Explain bold numbers, if anything was compared."""
-    if table[[f"{kind}_difference_low" for kind in KINDS]].notna().any(axis=None):
-        reference = label(str(compared(table)[1]))
-        words = f"bold: the 95 % interval of the paired difference from “{reference}” excludes zero"
-        figure.supxlabel(words, x=0.99, ha="right", fontsize=7, color=SOFT)
+def _bold_said(table: pd.DataFrame) -> str:
+    """What bold numbers mean, if anything was compared."""
+    if not table[[f"{kind}_difference_low" for kind in KINDS]].notna().any(axis=None):
+        return ""
+    return f"bold: the 95 % interval of the paired difference from “{label(str(compared(table)[1]))}” excludes zero"

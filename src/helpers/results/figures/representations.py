@@ -7,7 +7,17 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from helpers.results.figures.style import SOFT, TEXT_WIDTH, colour, label, styled, values_of
+from helpers.results.figures.style import (
+    SOFT,
+    colour,
+    label,
+    legend_above,
+    note_below,
+    seeds_said,
+    styled,
+    text_width,
+    values_of,
+)
 
 STAGES: dict[str, Any] = {
     "before": {"linestyle": (0, (3, 2)), "marker": "o", "markerfacecolor": "white"},
@@ -29,7 +39,7 @@ def cka_figure(table: pd.DataFrame) -> Figure:
     if unknown := sorted(set(table["stage"]) - set(STAGES)):
         raise ValueError(f"stage is {unknown[0]!r}; it must be before or after")
     models, modes = values_of(table, "model"), values_of(table, "mode")
-    figure = Figure((min(TEXT_WIDTH, 1.0 + 3.0 * len(models)), 2.7), layout=ConstrainedLayoutEngine(wspace=0.05))
+    figure = Figure((min(text_width(), 1.0 + 3.0 * len(models)), 2.7), layout=ConstrainedLayoutEngine(wspace=0.05))
     panels = figure.subplots(1, len(models), squeeze=False, sharey=True)[0]
     means = table.groupby(["model", "stage", "mode", "layer"], sort=False)["cka"].mean().reset_index()
     for axes, model in zip(panels, models, strict=True):
@@ -46,5 +56,6 @@ def cka_figure(table: pd.DataFrame) -> Figure:
     keys = [Line2D([], [], color=colour(mode, modes), linewidth=1.6, label=label(mode)) for mode in modes]
     keys += [Line2D([], [], color=SOFT, markersize=3.5, **STAGES[stage], label=f"{stage} training") for stage in STAGES]
     columns = len(keys) if len(models) > 1 else 2
-    figure.legend(handles=keys, loc="outside upper center", ncols=columns, columnspacing=1.4, handlelength=2.2)
+    legend_above(figure, keys, columns, columnspacing=1.4, handlelength=2.2)
+    note_below(figure, seeds_said(table))
     return figure

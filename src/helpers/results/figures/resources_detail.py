@@ -21,12 +21,17 @@ from helpers.results.figures.style import (
     INK,
     SMALL,
     STYLE,
-    TEXT_WIDTH,
     colour,
+    is_narrow,
     label,
+    legend_above,
     marker,
+    note_below,
     notice,
+    seeds_said,
     styled,
+    text_width,
+    type_size,
     values_of,
 )
 from helpers.results.stats.accuracy import CHANCE
@@ -61,7 +66,7 @@ TRADED = {"seconds": "training time (s)", "energy_wh": "training energy (Wh)"}
 def tradeoff_table(resources: pd.DataFrame, accuracies: pd.DataFrame) -> pd.DataFrame:
     """Mean training cost over the seeds, and Type-1 accuracy, of each trained model: one row per prompting strategy."""
     costs = resources.groupby(RUN, sort=False)[list(COSTS)].mean().reset_index()
-    columns = [*RUN, "answering", "type1", "type1_low", "type1_high"]
+    columns = [*RUN, "answering", "seeds", "type1", "type1_low", "type1_high"]
     return costs.merge(accuracies[columns], on=RUN).round({"seconds": 2, "peak_memory_mb": 1, "energy_wh": 5})
 
 
@@ -74,7 +79,7 @@ def tradeoff_figure(table: pd.DataFrame) -> Figure:
     if table.empty:
         return notice("No trained model was evaluated, so there is no accuracy to compare with a cost.")
     groups = list(table.groupby(["model", "domain"], sort=False))
-    figure = Figure((TEXT_WIDTH, 0.75 + 1.6 * len(TRADED)), layout="constrained")
+    figure = Figure((text_width(), 0.75 + 0.13 * is_narrow() + 1.6 * len(TRADED)), layout="constrained")
     panels = figure.subplots(len(TRADED), len(groups), squeeze=False, sharey=True, sharex="row")
     modes, answerings = values_of(table, "mode"), values_of(table, "answering")
     for column, (place, group) in zip(panels.T, groups, strict=True):
@@ -82,16 +87,18 @@ def tradeoff_figure(table: pd.DataFrame) -> Figure:
         for axes, cost in zip(column, TRADED, strict=True):
             _points(axes, group, cost, modes, answerings)
     for row, words in zip(panels, TRADED.values(), strict=True):
-        row[0].set_ylabel("Type 1 (%)")
+        row[0].set_ylabel("Type-1 accuracy (%)")
         for axes in row:
             axes.set_xlabel(words)
     legend(figure, modes, shape_keys(answerings), {**DOT, "linestyle": ""})
+    note_below(figure, seeds_said(table))
     return figure
 
 
 def _place(place: tuple[str, str]) -> str:
-    """A model and domain on two lines, for panels side by side."""
-    return "\n".join(map(label, place))
+    """A model and domain, each on a line of its own, for panels side by side."""
+    words = "\n".join(map(label, place))
+    return words.replace(" (", "\n(") if is_narrow() else words
 
 
 def _points(axes: Axes, group: pd.DataFrame, cost: str, modes: Sequence[str], answerings: Sequence[str]) -> None:
@@ -108,17 +115,18 @@ def _points(axes: Axes, group: pd.DataFrame, cost: str, modes: Sequence[str], an
 def saving_table(resources: pd.DataFrame) -> pd.DataFrame:
     """Each cause and cost of text-only training relative to image-text training (means over the seeds), one row each.
 
-    Columns: model, domain, cause, text_only, image_text, share. A cause that the records lack, or that is zero in
-    image-text training, is left out.
+    Columns: model, domain, cause, text_only, image_text, share, seeds. A cause that the records lack, or that is zero
+    in image-text training, is left out.
     """
     rows, (of, to) = [], COMPARED_MODES
     for (model, domain), group in resources.groupby(["model", "domain"], sort=False):
+        seeds = group.groupby("mode")["seed"].nunique().reindex([of, to]).min()
         for cause in (column for column in _SHARES if column in resources.columns):
             means = group.groupby("mode")[cause].mean()
             if {of, to} <= set(means.dropna().index) and means[to] > 0:
-                shared = {of: means[of], to: means[to], "share": means[of] / means[to]}
+                shared = {of: means[of], to: means[to], "share": means[of] / means[to], "seeds": seeds}
                 rows.append({"model": model, "domain": domain, "cause": cause, **shared})
-    return pd.DataFrame(rows, columns=["model", "domain", "cause", of, to, "share"]).round(4)
+    return pd.DataFrame(rows, columns=["model", "domain", "cause", of, to, "share", "seeds"]).round(4)
 
 
 @styled
@@ -130,13 +138,14 @@ def saving_figure(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby(["model", "domain"], sort=False))
     shown = [cause for cause in _SHARES if cause in set(table["cause"])]
     places = {cause: place + _GAP * (cause in EFFECTS) for place, cause in enumerate(shown)}
-    figure = Figure((TEXT_WIDTH, 0.95 + 0.19 * len(shown)), layout="constrained")
+    figure = Figure((text_width(), 0.95 + 0.13 * is_narrow() + 0.19 * len(shown)), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     for axes, (place, group) in zip(panels, groups, strict=True):
         shares = group.set_index("cause")["share"].to_dict()
         _shares(axes, shares, places, colour(of, [of]))
         axes.set_title(_place(place), loc="left", linespacing=1.1)
-    figure.supxlabel(f"{label(of)} as a share of {label(to)}", fontsize=STYLE["axes.labelsize"])
+    seeds = f" ({said})" if (said := seeds_said(table)) else ""
+    figure.supxlabel(f"{label(of)} as a share of {label(to)}{seeds}", fontsize=STYLE["axes.labelsize"])
     panels[0].set_yticks(list(places.values()), [_SHARES[cause] for cause in places])
     panels[0].invert_yaxis()
     return figure
@@ -148,7 +157,7 @@ def _shares(axes: Axes, shares: Mapping[str, float], places: Mapping[str, float]
         if cause in shares:
             axes.barh(place, 1, 0.62, color=FAINT)
             axes.barh(place, shares[cause], 0.62, color=shade)
-            said: Any = {"textcoords": "offset points", "va": "center", "fontsize": SMALL, "color": INK}
+            said: Any = {"textcoords": "offset points", "va": "center", "fontsize": type_size(SMALL), "color": INK}
             axes.annotate(f"{shares[cause]:.2f}", (max(1.0, shares[cause]), place), (3, 0), **said)
     axes.set(xlim=(0, 1.12 * widest), xticks=[0, 0.5, 1])
     axes.tick_params(axis="y", length=0)
@@ -164,7 +173,7 @@ def time_figure(samples: pd.DataFrame) -> Figure:
     if samples.empty:
         return notice("No training run recorded its power and memory over time.")
     groups = list(samples.groupby(["model", "domain"], sort=False))
-    figure = Figure((TEXT_WIDTH, 3.1), layout="constrained")
+    figure = Figure((text_width(), 3.1 + 0.13 * is_narrow()), layout="constrained")
     panels = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
     modes = values_of(samples, "mode")
     for column, (place, group) in zip(panels.T, groups, strict=True):
@@ -181,7 +190,8 @@ def time_figure(samples: pd.DataFrame) -> Figure:
             axes.grid(axis="y")
     panels[0][0].set_ylabel("power of CPU\nand GPU (W)")
     panels[1][0].set_ylabel("memory (MB)")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(modes))
+    legend_above(figure, panels[0][0].get_legend_handles_labels()[0], len(modes))
+    note_below(figure, "one run per mode: that of the lowest seed")
     return figure
 
 

@@ -3,17 +3,30 @@
 A figure is a plain `matplotlib.figure.Figure` (not pyplot's), so drawing leaves no global state behind. The
 colours are Okabe and Ito's, which colour-blind readers can tell apart (https://jfly.uni-koeln.de/color/). A mode has
 the same colour in every figure.
+
+Font, size, width and colours come from `config/style.yaml`. Every figure is laid out for type of 8 points, and `save`
+magnifies the whole: 12 points on 7 inches are laid out as 8 points on 4.67 inches. So a layout has to bear other widths
+(`text_width`) and nothing else.
 """
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_pdf import Op, PdfFile, RendererPdf
+from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.textpath import TextPath
 
+from helpers.config import SettingsError
+from helpers.config.figure_style import STYLE_FILE, FigureStyle, load_style
 from helpers.config.profiles import profile_of
 from helpers.domains import domain_labels
 from helpers.paths import ROOT, atomic_write
@@ -36,19 +49,20 @@ MARKERS = {
 }  # a prompting strategy has the same shape in every figure
 OTHER_MARKERS = ("^", "v", "P")
 
-TEXT_WIDTH = 7.0  # inches: both columns of a two-column page (AAAI); figures are drawn at their printed width
-COLUMN_WIDTH = 3.3  # inches: one column
 SMALL = 6.5  # points: the smallest font size in any figure
+_SIZE = 8  # points: the type for which figures are laid out
+_SIZES: dict[str, float] = {
+    "font.size": _SIZE,
+    "axes.titlesize": _SIZE,
+    "axes.labelsize": _SIZE,
+    "legend.fontsize": _SIZE,
+}
+_SIZES |= {"xtick.labelsize": 7.5, "ytick.labelsize": 7.5}
+_NARROWEST = {"width": 4.6, "column_width": 2.1}  # inches that type of 8 points needs
+_SAMPLE = "Training on text alone, asked directly: 28.5 [22.7, 35.1]"
 
-STYLE: Any = {
-    "font.family": "STIXGeneral",  # similar to Times, as in the paper, and shipped with matplotlib on every system
+STYLE: Any = {  # with font and sizes: see `use_style`
     "mathtext.fontset": "stix",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 8,
     "legend.frameon": False,
     "text.color": INK,
     "axes.edgecolor": INK,
@@ -70,6 +84,74 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # TrueType: embedded, searchable, and accepted by publishers, unlike Type 3
 }
 styled = mpl.rc_context(STYLE)  # decorates a drawing function; the style applies only inside it
+
+_DEFAULT_COLOURS = dict(COLOURS)
+_in_use: dict[str, Any] = {}  # the style, its file, and how much wider its font is than STIX
+
+
+def use_style(style: FigureStyle | None = None, file: Path = STYLE_FILE) -> FigureStyle:
+    """Set the style of this process's figures: ``style``, or what ``file`` holds. Returns it.
+
+    Raises `SettingsError` for a font that is not installed, for what is no colour, and for type that is too large for
+    the width.
+    """
+    style = style or load_style(file)
+    try:
+        findfont(FontProperties(family=style.family), fallback_to_default=False)
+    except ValueError:
+        raise SettingsError(
+            f"family: the font {style.family!r} is not installed; install it, or use STIXGeneral, 'DejaVu Sans' or "
+            f"'DejaVu Serif', which come with matplotlib (in {file.name})"
+        ) from None
+    if unfit := next((name for name, shade in style.colours.items() if not is_color_like(shade)), None):
+        raise SettingsError(
+            f"colours: {style.colours[unfit]!r} of {unfit} is no colour; write '#0072B2' or a name such as teal "
+            f"(in {file.name})"
+        )
+    wide = max(1.0, _sample_width(style.family) / _sample_width("STIXGeneral"))
+    for field, least in _NARROWEST.items():
+        if (needed := least * wide * style.size / _SIZE) > getattr(style, field):
+            raise SettingsError(
+                f"{field}: {getattr(style, field):g} inches are too narrow for type of {style.size:g} points in "
+                f"{style.family}; use at least {needed + 0.05:.1f} inches or smaller type (in {file.name})"
+            )
+    _in_use.update(style=style, file=file, wide=wide)
+    STYLE.update({"font.family": style.family, **{name: type_size(size) for name, size in _SIZES.items()}})
+    COLOURS.clear()
+    COLOURS.update(_DEFAULT_COLOURS | style.colours)
+    return style
+
+
+def _sample_width(family: str) -> float:
+    return float(TextPath((0, 0), _SAMPLE, size=_SIZE, prop=FontProperties(family=family)).get_extents().width)
+
+
+def type_size(size: float) -> float:
+    """A font size of the layout: smaller for a font that is wider than STIX, which is magnified more in return."""
+    return float(size / _in_use["wide"])
+
+
+def magnification() -> float:
+    """How much larger a figure is saved than it is laid out."""
+    return float(_in_use["style"].size * _in_use["wide"] / _SIZE)
+
+
+def text_width() -> float:
+    """The width of a figure in the layout, in inches: 7 by default, 4.67 for type of 12 points."""
+    return float(_in_use["style"].width / magnification())
+
+
+def column_width() -> float:
+    """The width of a figure for one column in the layout, in inches."""
+    return float(_in_use["style"].column_width / magnification())
+
+
+def has_titles() -> bool:
+    """Whether figures have titles; a paper may put them in the captions."""
+    return bool(_in_use["style"].titles)
+
+
+use_style()
 
 BASELINES = {
     "options_described": "told the descriptions",
@@ -172,6 +254,56 @@ def questions_said(group: pd.DataFrame, kind: str) -> str:
     return f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()}–{counts.max()}"
 
 
+def panel_title(group: pd.DataFrame, kind: str, first: bool) -> str:
+    """The number of questions of a panel and, above the first row of panels, the question type."""
+    n = f"n = {questions_said(group, kind)}"
+    if not first:
+        return n
+    return f"{label(kind)}\n{n}" if is_narrow() else f"{label(kind)} ({n})"
+
+
+def is_narrow() -> bool:
+    """Whether figures need the layouts for a narrow page: fewer panels side by side, titles on more lines."""
+    return text_width() < 6.3
+
+
+def legend_above(figure: Figure, keys: Sequence[Artist], columns: int, where: str = "center", **how: Any) -> None:
+    """A legend above all panels, in at most so many columns, and no wider than the figure."""
+    how["loc"] = f"outside upper {where}"
+    intended = -(-len(keys) // columns)  # lines
+    for lines in range(intended, len(keys) + 1):
+        legend = figure.legend(handles=keys, ncols=-(-len(keys) // lines), **how)
+        if legend.get_window_extent().width <= figure.bbox.width or lines == len(keys):
+            figure.set_figheight(figure.get_figheight() + 0.16 * (lines - intended))
+            return
+        legend.remove()
+
+
+def seeds_said(table: pd.DataFrame) -> str:
+    """The number of seeds behind a table with `seeds` (a number per row) or `seed` (a run per row); else empty.
+
+    The untuned model has no training, so that its one row of answers does not count.
+    """
+    trained = table[table["mode"] != "base"] if "mode" in table.columns else table
+    if "seeds" in table.columns:
+        counts = trained["seeds"].dropna().astype(int)
+    elif "seed" in table.columns:
+        counts = trained.groupby("mode")["seed"].nunique() if "mode" in table.columns else trained[["seed"]].nunique()
+    else:
+        return ""
+    if counts.empty or counts.max() == 1:
+        return "one seed" if len(table) else ""
+    return f"means over {'–'.join(map(str, sorted({counts.min(), counts.max()})))} seeds"
+
+
+def note_below(figure: Figure, *notes: str) -> None:
+    """Small print below all panels, and the figure as much taller; nothing for empty notes."""
+    words = textwrap.wrap("; ".join(filter(None, notes)), int(22 * text_width()))
+    if words:
+        figure.set_figheight(figure.get_figheight() + 0.13 * len(words))
+        figure.supxlabel("\n".join(words), x=0.99, ha="right", fontsize=type_size(7), color=SOFT)
+
+
 def page(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty page to draw on; coordinates are inches from the upper left corner."""
     figure = Figure(figsize=(width, height))
@@ -184,14 +316,25 @@ def page(width: float, height: float) -> tuple[Figure, Axes]:
 @styled
 def notice(words: str) -> Figure:
     """A figure that says why there is nothing to show, for a file that the workflow expects."""
-    figure, axes = page(TEXT_WIDTH, 0.5)
-    axes.text(TEXT_WIDTH / 2, 0.25, words, ha="center", va="center", color=SOFT)
+    figure, axes = page(text_width(), 0.5)
+    axes.text(
+        text_width() / 2,
+        0.25,
+        "\n".join(textwrap.wrap(words, int(15 * text_width()))),
+        ha="center",
+        va="center",
+        color=SOFT,
+    )
     return figure
 
 
 @styled
-def save(figure: Figure, folder: Path, name: str, data: pd.DataFrame, inputs: Iterable[str | Path]) -> Path:
+def save(
+    figure: Figure, folder: Path, name: str, data: pd.DataFrame, inputs: Iterable[str | Path], tex: str | None = None
+) -> Path:
     """Write `name`.csv, .pdf, .png (300 dpi) and .json (for `helpers.workflow.verify`); returns the PNG's path.
+
+    ``tex``: a table's LaTeX, for `name`.tex.
 
     The metadata names the `inputs`, relative to the repository, and the manifest of the current run (none outside the
     workflow). It has no date: the same data gives the same file, so version control and the workflow see no change.
@@ -200,14 +343,39 @@ def save(figure: Figure, folder: Path, name: str, data: pd.DataFrame, inputs: It
     sources = "; ".join(_relative(path) for path in inputs)
     made_by = f"manifest: {manifest_in_progress() or 'none'}"
     write_csv(data, folder / f"{name}.csv")
+    if tex is not None:
+        with atomic_write(folder / f"{name}.tex") as temporary:
+            temporary.write_text(tex, encoding="utf-8")
     with atomic_write(folder / f"{name}.pdf") as temporary:
         about = {"Title": name, "Subject": made_by, "Keywords": sources, "CreationDate": None}
-        figure.savefig(temporary, metadata=about)
+        _write_pdf(figure, temporary, about)
     figure.set_layout_engine("none")  # already laid out; doing it again would take as long as drawing
     with atomic_write(folder / f"{name}.png") as temporary:
-        figure.savefig(temporary, dpi=300, metadata={"Title": name, "Description": made_by, "Source": sources})
-    write_sidecar(folder, name, inputs)
+        figure.savefig(
+            temporary, dpi=300 * magnification(), metadata={"Title": name, "Description": made_by, "Source": sources}
+        )
+    write_sidecar(folder, name, [*inputs, *(file for file in [_in_use["file"]] if file.is_file())])
     return folder / f"{name}.png"
+
+
+def _write_pdf(figure: Figure, path: Path, about: Mapping[str, Any]) -> None:
+    """Lay out and save. `savefig` cannot magnify a PDF: its dpi is that of pixels alone."""
+    scale = magnification()
+    figure.savefig(path if scale == 1 else BytesIO(), format="pdf", metadata=about)
+    figure.set_layout_engine("none")  # laid out now; doing it again would take as long as drawing
+    if scale == 1:
+        return
+    (width, height), dpi = figure.get_size_inches(), figure.dpi
+    file = PdfFile(path, metadata=about)
+    try:
+        file.newPage(scale * width, scale * height)
+        file.output(scale, 0, 0, scale, 0, 0, Op.concat_matrix)
+        figure.dpi = 72  # there are 72 points to an inch
+        figure.draw(RendererPdf(file, 300, height, width))
+        file.finalize()
+    finally:
+        file.close()
+        figure.dpi = dpi
 
 
 def _relative(path: str | Path) -> str:

@@ -8,7 +8,18 @@ from matplotlib.figure import Figure
 
 from helpers.images import open_image
 from helpers.results.figures.accuracies import accuracy_dots, percent_axis
-from helpers.results.figures.style import SMALL, TEXT_WIDTH, colour, label, styled, values_of
+from helpers.results.figures.style import (
+    SMALL,
+    colour,
+    is_narrow,
+    label,
+    note_below,
+    seeds_said,
+    styled,
+    text_width,
+    type_size,
+    values_of,
+)
 
 
 @styled
@@ -17,7 +28,11 @@ def verdict_figure(table: pd.DataFrame) -> Figure:
     table = table.rename(columns={"low": "accuracy_low", "high": "accuracy_high"})
     models, kinds = values_of(table, "model"), sorted(values_of(table, "question_type"))
     modes = values_of(table, "mode")
-    figure = Figure((TEXT_WIDTH, 0.5 + len(models) * (0.42 + 0.24 * len(modes))), layout="constrained")
+    gap = "\n" if is_narrow() else " "
+    figure = Figure(
+        (text_width(), 0.5 + 0.2 * is_narrow() + len(models) * (0.42 + 0.13 * is_narrow() + 0.24 * len(modes))),
+        layout="constrained",
+    )
     panels = figure.subplots(len(models), len(kinds), squeeze=False, sharex=True)
     for row, model in zip(panels, models, strict=True):
         for axes, kind in zip(row, kinds, strict=True):
@@ -26,12 +41,13 @@ def verdict_figure(table: pd.DataFrame) -> Figure:
             for height, mode in enumerate(group["mode"]):
                 accuracy_dots(axes, height, group.iloc[[height]], "accuracy", colour(mode, modes))
             ways = [f"{label(line['mode'])}\n({label(line['answering'])})" for _, line in group.iterrows()]
-            axes.set_yticks(range(len(group)), ways, fontsize=SMALL)
+            axes.set_yticks(range(len(group)), ways, fontsize=type_size(SMALL))
             axes.set_ylim(len(group) - 0.4, -0.6)
             n = int(group["n"].max()) if len(group) else 0
-            axes.set_title(f"{label(model)}: {label(f'type{kind}')} (n = {n})", loc="left", pad=3)
+            axes.set_title(f"{label(model)}:{gap}{label(f'type{kind}')} (n = {n})", loc="left", pad=3)
     for axes in panels[-1]:
-        axes.set_xlabel("accuracy (%), 95 % interval; dashed: chance")
+        axes.set_xlabel(f"accuracy (%), 95 % interval;{gap}dashed: chance")
+    note_below(figure, seeds_said(table))
     return figure
 
 
