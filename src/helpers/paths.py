@@ -27,6 +27,10 @@ GRIDS = ROOT / "config" / "grids"
 RUNS = ROOT / "runs"
 MAIN = "main"  # the variant with the unchanged profile
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?")
+_LITTER = re.compile(
+    r"\..*|(eh)?thumbs\.db|desktop\.ini|icon\r|__macosx|@eadir|\$recycle\.bin|system volume information",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def resolve(path: str | Path) -> Path:
@@ -45,6 +49,11 @@ def is_hub_id(source: str | Path) -> bool:
     """Whether this is owner/name or owner/name@revision, and not the path of a local folder, existing or missing."""
     text = str(source)
     return bool(HUB_ID.fullmatch(text)) and not resolve(text).exists() and not resolve(text).parent.is_dir()
+
+
+def is_litter(name: str) -> bool:
+    """Whether a name is that of something hidden, or left behind by Windows, macOS, an archive or a network drive."""
+    return bool(_LITTER.fullmatch(name))
 
 
 def file_name(name: str) -> str:
