@@ -510,7 +510,7 @@ def test_what_stands_in_the_place_of_a_table_or_an_image_is_named(folder, conten
     assert image_problem.startswith("pictures/cep/2.png: not a readable image (it is ") and said in image_problem
     (folder / "classes.csv").write_bytes(content)
     (table_problem,) = problems(folder)
-    assert table_problem.startswith("classes.csv: is no table but ") and said in table_problem
+    assert table_problem.startswith("classes.csv: is no table: it is ") and said in table_problem
 
 
 @pytest.mark.parametrize("name", ["classes.csv", "pictures/cep/2.png"])

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +51,9 @@ def is_hub_id(source: str | Path) -> bool:
     return bool(HUB_ID.fullmatch(text)) and not resolve(text).exists() and not resolve(text).parent.is_dir()
 
 
-def is_litter(name: str) -> bool:
-    """Whether a name is that of something hidden, or left behind by Windows, macOS, an archive or a network drive."""
-    return bool(_LITTER.fullmatch(name))
+def visible(found: Iterable[Path], folder: Path) -> list[Path]:
+    """Those found in ``folder``, sorted, without what is hidden or left behind by a system, an archive or a drive."""
+    return sorted(path for path in found if not any(map(_LITTER.fullmatch, path.relative_to(folder).parts)))
 
 
 def file_name(name: str) -> str:

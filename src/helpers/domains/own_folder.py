@@ -26,7 +26,7 @@ from helpers.domains.own_rows import (
 )
 from helpers.domains.spreadsheets import Cells, read_json_lines, read_table, table_bytes
 from helpers.images import SUFFIXES, check_image_file, is_image
-from helpers.paths import is_litter
+from helpers.paths import visible
 from helpers.schemas import OPTION_LETTERS, Question, chat_mark
 from helpers.workflow.provenance import sha256
 
@@ -78,7 +78,7 @@ def _check_there(own: OwnFolder) -> None:
     for path in sorted(own.folder.rglob(".*.icloud")):
         name = path.with_name(path.name[1:].removesuffix(".icloud")).relative_to(own.folder).as_posix()
         own.findings.problem(name, None, "is in iCloud and not on this disk", "choose 'Download Now' in Finder")
-    for path in _visible(own.folder):
+    for path in visible(own.folder.iterdir(), own.folder):
         known = next(
             (name for name in _READ if path.suffix in ("", Path(name).suffix) and _resembles(path, name)), None
         )
@@ -201,13 +201,15 @@ def _read_images(own: OwnFolder) -> None:
     if not top.is_dir():
         return
     folders = {split: top / split for split in SPLITS if (top / split).is_dir()}
-    single = [path for path in _visible(top) if path.is_dir() and path.name not in SPLITS]
+    single = [path for path in visible(top.iterdir(), top) if path.is_dir() and path.name not in SPLITS]
     if folders and single:
         rule = f"has both {' and '.join(folders)} and folders of classes ({single[0].name}, ...)"
         remedy = "sort all images into train/<class_id>/ and test/<class_id>/, or none"
         own.findings.problem(f"{_IMAGES}/", None, rule, remedy)
         return
-    for path in [file for folder in (top, *folders.values()) for file in _visible(folder) if file.is_file()]:
+    for path in [
+        file for folder in (top, *folders.values()) for file in visible(folder.iterdir(), folder) if file.is_file()
+    ]:
         name = path.relative_to(own.folder).as_posix()
         own.findings.note(name, None, "is outside the folders of the classes and is not used", "move it, or delete it")
     for split, folder in folders.items():
@@ -220,7 +222,7 @@ def _read_images(own: OwnFolder) -> None:
 def _by_class(folder: Path, own: OwnFolder) -> Iterator[tuple[OwnClass, list[str]]]:
     """The classes with a subfolder here, and their images by name; other subfolders are problems."""
     classes = {thing.class_id: thing for thing in own.classes}
-    for path in _visible(folder):
+    for path in visible(folder.iterdir(), folder):
         if not path.is_dir():
             continue
         where = f"{path.relative_to(own.folder).as_posix()}/"
@@ -239,7 +241,7 @@ def _by_class(folder: Path, own: OwnFolder) -> Iterator[tuple[OwnClass, list[str
 
 def _images_in(folder: Path, own: OwnFolder) -> list[str]:
     found = []
-    for path in _visible(folder):
+    for path in visible(folder.iterdir(), folder):
         name = path.relative_to(own.folder).as_posix()
         if path.is_dir():
             own.findings.problem(f"{name}/", None, "is a folder within a class's folder", "put its images one level up")
@@ -251,11 +253,6 @@ def _images_in(folder: Path, own: OwnFolder) -> list[str]:
         else:
             found.append(name)
     return found
-
-
-def _visible(folder: Path) -> list[Path]:
-    """Sorted by name, without what systems leave behind."""
-    return sorted(path for path in folder.iterdir() if not is_litter(path.name))
 
 
 def _check_images(own: OwnFolder) -> None:
@@ -324,7 +321,7 @@ def _questions(rows: _Rows, own: OwnFolder) -> list[Question]:
     for _, cells in rows:
         cells["picture"] = _on_disk(cells["picture"], own.folder)
         cells["class_id"] = unicodedata.normalize("NFC", cells.get("class_id", ""))
-        cells["answer"] = unicodedata.normalize("NFKC", cells["answer"]).upper()  # East Asian keyboards give a wide A
+        cells["answer"] = unicodedata.normalize("NFKC", cells["answer"])  # East Asian keyboards give a wide A
     return [question for line, cells in rows for question in _question(cells, line, of_image, own)]
 
 
@@ -359,7 +356,7 @@ def _question(cells: Cells, line: int, of_image: dict[str, OwnClass], own: OwnFo
         class_id=cells.get("class_id") or (thing.class_id if thing else None),
         question=cells["question"],
         options=options,
-        answer=OPTION_LETTERS.index(cells["answer"]),
+        answer=OPTION_LETTERS.index(cells["answer"].upper()),
         image=cells["picture"],
         split="test",
         answer_form=cells.get("answer_form") or "{option}",
@@ -376,7 +373,7 @@ def _question_faults(
         yield "question is empty", "write it"
     if not all(options) or len(set(map(same_name, options))) < OPTION_COLUMNS:
         yield f"the options are {options}; there must be four different ones", "fill them in"
-    if (answer := cells["answer"]) not in set(OPTION_LETTERS):
+    if (answer := cells["answer"]).upper() not in set(OPTION_LETTERS):
         looks_right = len(answer) == 1 and not answer.isascii()  # Cyrillic and Greek have an A that looks the same
         named = f" ({unicodedata.name(answer, 'no character').lower()})" if looks_right else ""
         yield f"answer is {answer!r}{named}", "the letter of the right option: A, B, C or D"

@@ -48,7 +48,7 @@ def table_bytes(folder: Path, files: Iterable[str], findings: Findings) -> dict[
             findings.problem(path.name, None, rule, "save it as CSV (UTF-8) in your spreadsheet")
             continue
         if content and (what := other_content(content)):
-            findings.problem(path.name, None, f"is no table but {what}", "then validate again")
+            findings.problem(path.name, None, f"is no table: it is {what}", "then validate again")
             continue
         found[path.name] = content
     return found
