@@ -217,7 +217,6 @@ def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log
     # which all kernels would share.
     with tempfile.TemporaryDirectory(prefix="kernel-", dir=client.socket_place()) as folder:
         os.environ["JUPYTER_RUNTIME_DIR"] = folder
-        os.environ["IPYTHONDIR"] = folder  # else the start-up files and settings in ~/.ipython would change a run
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/socket"}})
         papermill.execute_notebook(
             str(notebook),
@@ -230,7 +229,10 @@ def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log
             stderr_file=log,
             cwd=str(paths.ROOT),
             config=sockets,
-            extra_arguments=["--IPKernelApp.log_level=50"],  # else each normal exit is logged as an interruption
+            extra_arguments=[
+                "--IPKernelApp.log_level=50",  # else each normal exit is logged as an interruption
+                f"--IPKernelApp.ipython_dir={folder}",  # else start-up files and settings in ~/.ipython change a run
+            ],
         )
 
 
