@@ -3,6 +3,8 @@
 # What a run does is written in the Snakefile and in config/; this script only prepares and calls.
 # It keeps to bash 3.2, which macOS still ships (hence the ${array[@]+...} forms).
 set -euo pipefail
+unset CDPATH # with it, cd prints where it went
+unset PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS PYTHONOPTIMIZE PYTHONIOENCODING # meant for other programs
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 CALLED_FROM="$PWD"
 cd "$ROOT"
@@ -270,6 +272,7 @@ set_up() {
     export PATH="$PREFIX/bin:$PATH"
     export PYTHONPATH="$ROOT/src" PYTHONNOUSERSITE=1 # this clone's helpers, this environment's packages and kernels
     export PYTHONHASHSEED=0 TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_TELEMETRY=1 JUPYTER_PREFER_ENV_PATH=1
+    export PYTHONUTF8=1 PYTHONSAFEPATH=1 # whatever the locale; no file of the working folder hides a library's
     unset PYTHONDONTWRITEBYTECODE # else each of the many processes would compile its imports again
 }
 

@@ -106,6 +106,22 @@ def test_nothing_private_is_left_in_an_executed_copy_or_its_manifest(tmp_path, m
     nbformat.validate(nbformat.reads(copy, 4))
 
 
+def test_neither_start_up_files_nor_a_long_temporary_folder_change_a_run(tmp_path, monkeypatch):
+    """IPython runs both kinds of file in every kernel; a socket's path may have 103 bytes."""
+    startup = tmp_path / "home" / ".ipython" / "profile_default" / "startup" / "mine.py"
+    long = tmp_path / ("t" * 90)
+    for folder in (startup.parent, long):
+        folder.mkdir(parents=True)
+    startup.write_text("planted = 1")
+    (tmp_path / "mine.py").write_text("planted = 2")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "mine.py"))
+    monkeypatch.setenv("TMPDIR", str(long))
+    notebook = write_notebook(tmp_path / "a.ipynb", "assert 'planted' not in globals()")
+    status, _, error = finish(start(notebook, tmp_path / "out.ipynb"))
+    assert (status, error) == (0, "")
+
+
 def test_a_failing_cell_is_named_and_the_partial_copy_kept(tmp_path):
     notebook = write_notebook(tmp_path / "bad.ipynb", "print('begun')", "wings = 4\nwings / 0", "print('never')")
     status, _, stderr = finish(start(notebook, tmp_path / "out.ipynb", "-y", "seed: 1"))

@@ -37,6 +37,7 @@ from helpers.results.verdict import (
 from helpers.schemas import read_questions, write_questions, write_texts
 from helpers.synthetic.appearances import BUTTERFLY
 from helpers.synthetic.invented import invent_classes, target_names
+from helpers.workflow import preflight
 
 EXAMPLE = paths.DATA / "own" / "example"
 NAMES = ("Chanterelle", "Parasol", "Morel", "Blewit", "Cep")
@@ -484,6 +485,124 @@ def test_a_faulty_table_is_told_by_its_rule(folder, content, said):
     assert any(said in line for line in problems(folder)), problems(folder)
 
 
+def test_separators_behind_the_last_column_change_nothing(folder):
+    """Excel writes them for every column that was ever used."""
+    before = read_folder(folder).classes
+    lines = (folder / "classes.csv").read_text().splitlines()
+    for behind in ([","] * 6, [",,,", "", "", "", "", ""], ["," * 100] * 6):
+        (folder / "classes.csv").write_text("\n".join(map("".join, zip(lines, behind, strict=True))))
+        assert (problems(folder), notes(folder), read_folder(folder).classes) == ([], [], before)
+
+
+def test_a_cell_under_no_header_is_noted_once_with_its_rows(folder):
+    lines = (folder / "classes.csv").read_text().splitlines()
+    (folder / "classes.csv").write_text("\n".join([lines[0] + ",", *(line + ",mine" for line in lines[1:])]))
+    (said,) = notes(folder)
+    assert said.startswith("classes.csv: has cells under no header in rows 2, 3, 4, 5, 6, which are not used")
+
+
+def test_cells_that_excel_leaves_out_at_the_end_of_a_row_are_empty(folder):
+    """Where the last columns are empty for long, Excel writes no separators for them (from row 17 on)."""
+    lines = (folder / "classes.csv").read_text().splitlines()
+    (folder / "classes.csv").write_text("\n".join([lines[0] + ",category", lines[1] + ",edible", *lines[2:]]))
+    own = read_folder(folder)
+    assert (own.findings.problems, [thing.category for thing in own.classes]) == ([], ["edible", *[None] * 4])
+    assert own.classes[4].facts == {"place": "spruces", "season": "autumn"}
+    assert notes(folder)[0].startswith("classes.csv: has fewer cells than the header in rows 3, 4, 5, 6; those missing")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:919d\nsize 3304\n", "git lfs pull"),
+        (b"<!DOCTYPE html>\n<html><title>Sign in</title></html>", "a web page, as of a download that failed"),
+        (b"\0" * 4096, "empty, as left by an interrupted copy or a cloud drive"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_table_or_an_image_is_named(folder, content, said):
+    (folder / "pictures" / "cep" / "2.png").write_bytes(content)
+    (image_problem,) = problems(folder)
+    assert image_problem.startswith("pictures/cep/2.png: not a readable image (it is ") and said in image_problem
+    (folder / "classes.csv").write_bytes(content)
+    (table_problem,) = problems(folder)
+    assert table_problem.startswith("classes.csv: is no table: it is ") and said in table_problem
+
+
+@pytest.mark.parametrize("name", ["classes.csv", "pictures/cep/2.png"])
+def test_a_file_that_icloud_has_not_downloaded_is_a_problem(folder, name):
+    file = folder / name
+    file.unlink()
+    file.with_name(f".{file.name}.icloud").write_bytes(b"bplist00")
+    assert problems(folder)[0] == f"{name}: is in iCloud and not on this disk; choose 'Download Now' in Finder"
+
+
+def test_what_windows_macos_archives_and_network_drives_leave_behind_is_not_there(folder):
+    before = opened(folder).questions()
+    litter = (
+        "__MACOSX/cep/._0.png|@eaDir/x|cep/@eaDir/0.png/SYNO.jpg|cep/desktop.ini|cep/THUMBS.DB|cep/Icon\r|cep/._0.png"
+    )
+    for name in litter.split("|"):
+        (folder / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "pictures" / name).write_bytes(b"\0\5\x16\7")
+    assert (problems(folder), notes(folder), opened(folder).questions()) == ([], [], before)
+    known = [file for file in preflight.source_files(str(folder)) if "pictures" in file]
+    assert len(known) == 15  # else a look into the folder would make everything anew
+
+
+@pytest.mark.parametrize(
+    ("name", "meant", "remedy"),
+    [
+        ("Questions.csv", "questions.csv", "rename it"),
+        ("question.csv", "questions.csv", "rename it"),
+        ("questions.csv.csv", "questions.csv", "rename it"),
+        ("questions (1).csv", "questions.csv", "rename it"),
+        ("texts - Copy.csv", "texts.csv", "rename it"),
+        ("classes (conflicted copy).csv", "classes.csv", "put it in the place of classes.csv, or take it away"),
+    ],
+)
+def test_a_file_whose_name_is_nearly_one_that_is_read_is_noted(folder, name, meant, remedy):
+    (folder / name).write_text("question,answer\n")
+    assert notes(folder) == [f"{name}: is not {meant}, the name that is read (capitals count); {remedy}"]
+
+
+def test_files_of_other_names_are_of_no_concern(folder):
+    for name in ("README.md", "LICENSE", "old.csv", "notes.txt", "pictures_raw.zip"):
+        (folder / name).write_text("mine")
+    assert (problems(folder), notes(folder)) == ([], [])
+
+
+def renamed(folder, class_id, image_folder):
+    text = (folder / "classes.csv").read_text()
+    (folder / "classes.csv").write_text(text.replace("cep,", f"{class_id},"))
+    (folder / "pictures" / "cep").rename(folder / "pictures" / image_folder)
+
+
+def test_leading_zeros_that_a_spreadsheet_took_are_told(folder):
+    renamed(folder, "7", "007")
+    assert problems(folder) == [
+        "pictures/007/: no class has the class_id '007'; a spreadsheet has taken the leading zeros: "
+        "format the column as text, write '007' again"
+    ]
+
+
+@pytest.mark.parametrize("made", ["1-Mar", "Mar-03", "12-Dec"])
+def test_a_date_that_a_spreadsheet_made_is_noted(folder, made):
+    renamed(folder, made, made)
+    assert problems(folder) == []
+    assert notes(folder) == [
+        f"classes.csv:6: class_id reads {made!r}, which spreadsheets make of entries like 1-3 or MAR1; "
+        "if no date is meant, format the column as text and write it again"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("class_id", "said"), [("aux", "Windows has no folder of that name"), ("cep.", "it becomes the name of a folder")]
+)
+def test_a_class_id_that_windows_cannot_hold_is_refused(folder, class_id, said):
+    renamed(folder, class_id, class_id)
+    assert said in problems(folder)[0]
+
+
 def test_a_row_after_a_cell_of_several_lines_keeps_its_line_number(folder):
     text = (folder / "classes.csv").read_text().replace("oaks", '"oaks\nand pines"') + "cep,Other,x,y\n"
     (folder / "classes.csv").write_text(text)
@@ -616,6 +735,18 @@ def test_a_faulty_question_is_told_by_its_rule(folder, change, said):
     table(folder / "questions.csv", [QUESTION | change])
     (only,) = problems(folder)
     assert only.startswith("questions.csv:2: ") and said in only
+
+
+def test_a_letter_from_an_east_asian_keyboard_is_the_letter(folder):
+    table(folder / "questions.csv", [QUESTION | {"answer": "\uff22"}])
+    assert (problems(folder), read_folder(folder).questions[0].answer) == ([], 1)
+
+
+def test_a_letter_that_only_looks_like_an_answer_is_named(folder):
+    table(folder / "questions.csv", [QUESTION | {"answer": "\u0410"}])
+    assert problems(folder) == [
+        "questions.csv:2: answer is '\u0410' (cyrillic capital letter a); the letter of the right option: A, B, C or D"
+    ]
 
 
 def test_texts_without_a_class_or_content_are_told(folder):

@@ -154,6 +154,15 @@ def test_a_folder_with_splits_is_read_as_a_whole_and_renamed(tmp_path):
     assert found.labels().tolist() == [0, 0, 1, 1, 2, 2, 2]
 
 
+def test_thumbnails_of_a_network_drive_and_files_of_an_archive_are_no_photographs(tmp_path):
+    make_folder(tmp_path)
+    before = problems_of(tmp_path)
+    for name in ("kind a/@eaDir/0.jpg/SYNOPHOTO_THUMB_M.jpg", "kind a/._0.jpg", "__MACOSX/kind a/._0.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        photograph(99).save(tmp_path / name)
+    assert problems_of(tmp_path) == before
+
+
 def test_everything_that_is_wrong_is_told_at_once(tmp_path):
     folder = make_folder(tmp_path / "set", classes=[*CLASSES, "kind i"])
     (folder / "kind a" / "0.jpg").write_bytes(b"no picture")

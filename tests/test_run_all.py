@@ -244,6 +244,21 @@ def test_active_environment_is_respected(clone: Clone, variable: str) -> None:
     assert clone.files() == clone.before
 
 
+def test_what_other_programs_set_for_their_python_and_shell_stops_nothing(clone: Clone) -> None:
+    """CDPATH makes cd print; with PYTHONHOME, which some programs set, no other Python starts."""
+    variables = ("PYTHONHOME", "PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONIOENCODING")
+    noted = " ".join(f"${{{name}-none}}" for name in (*variables, "PYTHONUTF8", "PYTHONSAFEPATH"))
+    executable(clone.environment / "bin/python", f'#!/bin/sh\necho 3.12.4\necho {noted} >"$CALLS"\n')
+    others = dict.fromkeys(variables, "other") | {"CDPATH": ".", "VIRTUAL_ENV": str(clone.environment)}
+    result = subprocess.run(
+        ["bash", f"{clone.root.name}/run_all.sh", "test"],
+        cwd=clone.root.parent,
+        env=os.environ | others | {"CALLS": str(clone.calls)},
+        check=False,
+    )
+    assert (result.returncode, clone.calls.read_text()) == (0, "none none none none none 1 1\n")
+
+
 def test_base_environment_of_conda_is_left_alone(clone: Clone) -> None:
     result = clone.run("setup", "--dry-run", CONDA_PREFIX=str(clone.environment), CONDA_DEFAULT_ENV="base")
     assert "making .venv" in result.stdout

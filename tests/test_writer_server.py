@@ -822,6 +822,24 @@ def test_an_empty_key_is_none_and_a_missing_one_is_no_fault_of_a_dry_run(serve, 
     assert open_writer(own, "butterfly").plan(butterflies(2), tmp_path, 1).requests == 2
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_server_on_this_machine_is_asked_directly_whatever_the_proxy(serve, tmp_path, monkeypatch, host):
+    for variable in ("HTTP_PROXY", "ALL_PROXY", "http_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    server = serve()
+    address = server.url.replace("127.0.0.1", host)
+    assert len(written(server, tmp_path, count=2, base_url=address).texts) == 2
+
+
+@pytest.mark.parametrize(("address", "direct"), [("http://[::1]:8/v1", True), ("https://api.openai.com/v1", False)])
+def test_only_this_machine_is_asked_past_a_proxy(monkeypatch, address, direct):
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    client = endpoint._client(Writer(backend="openai", base_url=address), None)
+    assert (client._transport_for_url(httpx2.URL(address)) is client._transport) == direct
+
+
 def test_a_proxy_s_password_that_the_library_would_show_a_part_of_is_not_shown(serve, tmp_path, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://user:q7Zx0/Kd9mW3@proxy:80")
     with pytest.raises(WriterError, match=r"address of a proxy in HTTP_PROXY.*percent-encoded") as error:

@@ -8,6 +8,7 @@ some of PIL's other readers start programs (PostScript).
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 NEAR = 4  # of 64 bits: copies that were scaled, recompressed or slightly edited differ in no more
 FLAT = 8  # grey levels: the hash of an image with less contrast means nothing
@@ -25,6 +26,16 @@ _ON_ITS_SIDE = range(5, 9)  # EXIF orientations that exchange width and height
 MAX_RATIO = 200  # of the longer side to the shorter: Qwen2-VL's processor refuses more, and nothing is left to see
 FORMATS = tuple("JPEG PNG WEBP GIF BMP TIFF PPM AVIF".split())  # by content; only the first frame is read
 SUFFIXES = tuple(".png .apng .jpg .jpeg .jpe .jfif .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .pnm .avif".split())
+# What stands in place of the file that was meant, by how it begins
+_OTHER_CONTENT = {
+    rb"version https://git-lfs": "a pointer of Git LFS; fetch the file itself: git lfs pull",
+    rb"\s*<(!doctype\s+html|html)": "a web page, as of a download that failed or asked for a login; download it again",
+    rb".{4}ftyp(hei|hev|mif1|msf1)": "HEIC, a format of phones; convert it to JPEG",
+    rb"\s*(<\?xml[^>]*>\s*)?<svg": "a vector graphic (SVG); export it as PNG",
+    rb"%PDF-": "a PDF; export its page as PNG",
+    rb"\0*$": "empty, as left by an interrupted copy or a cloud drive that has not downloaded it; copy it again",
+}
+_HEAD = 512  # bytes
 _TIFF_MAX_SAMPLE, _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 281, 262, 0
 
 
@@ -91,7 +102,14 @@ def check_image_bytes(content: bytes, name: str) -> str:
     try:
         return _checked(BytesIO(content)).format
     except Exception as error:
-        raise _explained(name, error) from error
+        raise _explained(name, error, content[:_HEAD]) from error
+
+
+def other_content(head: bytes) -> str | None:
+    """What a file that begins like this holds in place of an image or a table, and what to do; None if unknown."""
+    return next(
+        (what for form, what in _OTHER_CONTENT.items() if re.match(form, head, re.IGNORECASE | re.DOTALL)), None
+    )
 
 
 class _Found(NamedTuple):
@@ -147,15 +165,25 @@ class _UnusableError(ValueError):
     """An image that could be decoded, but not shown rightly; the message says why, and what to do."""
 
 
-def _explained(path: str | Path, error: Exception) -> Exception:
-    """PIL's decoders raise almost anything: OSError, SyntaxError, struct.error, zlib.error, ..."""
+def _explained(path: str | Path, error: Exception, head: bytes | None = None) -> Exception:
+    """PIL's decoders raise almost anything: OSError, SyntaxError, struct.error, zlib.error, ...
+
+    ``head``: how the content begins; without it, the file is read.
+    """
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(f"{path} does not exist")
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return ValueError(f"{path}: too large ({error}); at most {MAX_PIXELS} pixels are allowed; scale it down first")
     if isinstance(error, _UnusableError):
         return ValueError(f"{path}: {error}")
+    if isinstance(error, UnidentifiedImageError) and (what := other_content(_head(path) if head is None else head)):
+        return ValueError(f"{path}: not a readable image (it is {what}); replace the file")
     return ValueError(f"{path}: not a readable image ({type(error).__name__}: {error}); replace the file")
+
+
+def _head(path: str | Path) -> bytes:
+    with Path(path).open("rb") as file:
+        return file.read(_HEAD)
 
 
 def _rgb(file: ImageFile.ImageFile) -> Image.Image:

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,10 @@ GRIDS = ROOT / "config" / "grids"
 RUNS = ROOT / "runs"
 MAIN = "main"  # the variant with the unchanged profile
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?")
+_LITTER = re.compile(
+    r"\..*|(eh)?thumbs\.db|desktop\.ini|icon\r|__macosx|@eadir|\$recycle\.bin|system volume information",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def resolve(path: str | Path) -> Path:
@@ -45,6 +49,11 @@ def is_hub_id(source: str | Path) -> bool:
     """Whether this is owner/name or owner/name@revision, and not the path of a local folder, existing or missing."""
     text = str(source)
     return bool(HUB_ID.fullmatch(text)) and not resolve(text).exists() and not resolve(text).parent.is_dir()
+
+
+def visible(found: Iterable[Path], folder: Path) -> list[Path]:
+    """Those found in ``folder``, sorted, without what is hidden or left behind by a system, an archive or a drive."""
+    return sorted(path for path in found if not any(map(_LITTER.fullmatch, path.relative_to(folder).parts)))
 
 
 def file_name(name: str) -> str:

@@ -269,7 +269,7 @@ def opened(folder):
         (b"\n\n\n", r"{file}:1: the column '\w+' is missing"),
         (b"PK\x03\x04", "{file}: is a spreadsheet file, not CSV; save it as CSV"),
         (b"\xd0\xcf\x11\xe0", "{file}: is a spreadsheet file, not CSV; save it as CSV"),
-        (b"\0\0\0", "{file}: is not text; save it as CSV"),
+        (b"\0\0\0", "{file}: is no table: it is empty, as left by an interrupted copy"),
         (b"\x81\x8d\x8f", "{file}: is not text; save it as CSV"),
         (b'a,"b\nc', r"{file}:\d: not readable as CSV .*; fix the quotation marks there|column '\w+' is missing"),
         (b"a,a\n1,2\n", r"{file}:1: the column 'a' is there 2 times; rename or remove one"),
@@ -300,7 +300,7 @@ def test_a_spoiled_table_is_named_with_file_row_rule_and_remedy(file, content, r
         ("c9,,x", "classes.csv:7: name is empty; write the name that the questions will ask for"),
         ("c9,<script>alert(1)</script>,x", "name is '<script>.*no braces or angle brackets"),
         ("c9,{option},x", "name is '{option}'; no braces or angle brackets"),
-        ("c9,X", "classes.csv:7: has 2 cells; the header has 3; add the missing ones"),
+        ("c9", "classes.csv:7: has 1 cells; the header has 3; add the missing ones"),
         (
             "c9,X,x,y",
             "classes.csv:7: has 4 cells; the header has 3; put a cell that holds the separator",

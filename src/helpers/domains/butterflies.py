@@ -25,7 +25,7 @@ from helpers.domains.butterfly_vqa import label_of
 from helpers.domains.drawn import DrawnClass, TableDomain, load_classes, questions_on
 from helpers.domains.interface import DataSource, DomainRequest, Origin
 from helpers.images import SUFFIXES, bring_image, check_image_file
-from helpers.paths import DATA, is_hub_id, resolve
+from helpers.paths import DATA, is_hub_id, resolve, visible
 from helpers.rows import check_image, read_csv_rows
 from helpers.schemas import Question
 from helpers.workflow.provenance import sha256
@@ -178,7 +178,7 @@ def _by_class(folders: Iterable[Path], known: Mapping[str, str]) -> dict[str, Pa
 
 def _class_folders(split: Path) -> Iterator[Path]:
     if split.is_dir():
-        yield from sorted(path for path in split.iterdir() if path.is_dir() and not path.name.startswith("."))
+        yield from (path for path in visible(split.iterdir(), split) if path.is_dir())
 
 
 def _choose(
@@ -203,7 +203,8 @@ def _choose(
 
 
 def _some(folder: Path | None, root: Path, count: int, rng: random.Random, taken: set[str]) -> list[Path]:
-    files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    inside = [] if folder is None else visible(folder.iterdir(), folder)
+    files = [path for path in inside if path.suffix.lower() in SUFFIXES]
     rng.shuffle(files)
     found: list[Path] = []
     for file in files:

@@ -39,7 +39,7 @@ from helpers.images import (
     is_near,
     perceptual_hash,
 )
-from helpers.paths import atomic_write, file_name, resolve
+from helpers.paths import atomic_write, file_name, resolve, visible
 from helpers.rows import read_csv_rows, write_csv_rows
 from helpers.schemas import ClassText, read_questions, read_texts
 from helpers.workflow.http_dates import retry_after
@@ -81,9 +81,9 @@ def give_images(texts: Iterable[ClassText], source: Path, target: Path) -> Itera
 def _by_name(folder: Path) -> dict[str, list[Path]]:
     """The images of each class, by the class's name in the form of a file name."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        files = [file for file in inside if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+    for path in visible(folder.iterdir(), folder):
+        inside = visible(path.iterdir(), path) if path.is_dir() else [path]
+        files = [file for file in inside if file.suffix.lower() in SUFFIXES]
         if files:
             found.setdefault(_plain(path.name if path.is_dir() else path.stem), []).extend(files)
     return found

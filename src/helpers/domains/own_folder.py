@@ -27,6 +27,7 @@ from helpers.domains.own_rows import (
 )
 from helpers.domains.spreadsheets import Cells, read_json_lines, read_table, table_bytes
 from helpers.images import SUFFIXES, check_image_file, is_image
+from helpers.paths import visible
 from helpers.schemas import OPTION_LETTERS, Question, chat_mark
 from helpers.workflow.provenance import sha256
 
@@ -37,8 +38,12 @@ MOST_CLASSES, SMALLEST_SIDE, LONGEST_PATH = 10_000, 8, 240  # rows, pixels, byte
 _TEXT_COLUMNS = ("class_id", "look", "background")
 _QUESTION_COLUMNS = ("question", "option_a", "option_b", "option_c", "option_d", "answer", "picture", "type")
 _VALUES = ("fact:", "look:")  # what columns of values begin with
+_READ = (CLASSES, TEXTS, TEXTS_JSONL, QUESTIONS, "domain.yaml", _IMAGES)
 _Rows = list[tuple[int, Cells]]  # (line, cells by column)
-CLASS_ID = re.compile(r"\w[\w.-]{0,99}")  # becomes a folder name
+CLASS_ID = re.compile(r"\w([\w.-]{0,98}[\w-])?")  # becomes a folder name; Windows drops a dot at its end
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows keeps for itself
+_MONTH = "(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}")  # as Excel shows what it took for a day of the year
 
 
 def read_folder(folder: str | Path, domain: str = "own", tokens: Sequence[str] = ()) -> OwnFolder:
@@ -53,6 +58,7 @@ def read_folder(folder: str | Path, domain: str = "own", tokens: Sequence[str] =
             str(folder), None, f"{what}; a folder is needed", "unpack an archive yourself, or copy data/own/template"
         )
         return own
+    _check_there(own)
     own.language = read_language(own.folder, own.findings)
     tables = _read_tables(own)
     if CLASSES not in tables:
@@ -66,6 +72,29 @@ def read_folder(folder: str | Path, domain: str = "own", tokens: Sequence[str] =
     _check_measurable(own)
     check_content(own)
     return own
+
+
+def _check_there(own: OwnFolder) -> None:
+    """Files that were left in the cloud, and those whose names are nearly those that are read."""
+    for path in sorted(own.folder.rglob(".*.icloud")):
+        name = path.with_name(path.name[1:].removesuffix(".icloud")).relative_to(own.folder).as_posix()
+        own.findings.problem(name, None, "is in iCloud and not on this disk", "choose 'Download Now' in Finder")
+    for path in visible(own.folder.iterdir(), own.folder):
+        known = next(
+            (name for name in _READ if path.suffix in ("", Path(name).suffix) and _resembles(path, name)), None
+        )
+        if known and path.name != known:
+            rule = f"is not {known}, the name that is read (capitals count)"
+            twin = (own.folder / known).exists() and not path.samefile(own.folder / known)
+            remedy = f"put it in the place of {known}, or take it away" if twin else "rename it"
+            own.findings.note(path.name, None, rule, remedy)
+
+
+def _resembles(path: Path, name: str) -> bool:
+    """Whether it may have been meant: Classes.csv, class.csv, classes.csv.csv, classes (1).csv, classes - Copy.csv."""
+    given, meant = path.name.split(".")[0].casefold(), Path(name).stem
+    copied = re.sub(r"[ _-]*(\(.*\)|copy|[0-9]+)$", "", given)
+    return meant in (given, copied) or bool(difflib.get_close_matches(given, [meant], 1, 0.85))
 
 
 def _read_tables(own: OwnFolder) -> dict[str, _Rows]:
@@ -120,6 +149,12 @@ def _class(line: int, cells: Cells, own: OwnFolder) -> OwnClass:
         own.findings.note(CLASSES, line, rule, "leave it empty, or write the value")
         cells = {**cells, column: ""}
     appearance = {column[5:].strip(): cell for column, cell in cells.items() if column.startswith("look:") and cell}
+    for column, cell in cells.items():
+        if column in ("class_id", "name", *(name for name in cells if name.startswith("fact:"))) and _DATE.fullmatch(
+            cell
+        ):
+            rule = f"{column} reads {cell!r}, which spreadsheets make of entries like 1-3 or MAR1"
+            own.findings.note(CLASSES, line, rule, "if no date is meant, format the column as text and write it again")
     facts = {column[5:].strip(): cell for column, cell in cells.items() if column.startswith("fact:") and cell}
     noun = cells.get("noun") or own.language.noun
     class_id = unicodedata.normalize("NFC", cells["class_id"])
@@ -132,6 +167,9 @@ def _check_classes(classes: list[OwnClass], findings: Findings) -> None:
         rule = "the column 'name' is empty in every row"
         findings.problem(CLASSES, None, rule, "write the names that the questions will ask for")
     for thing in classes:
+        if _DEVICE.fullmatch(thing.class_id):
+            rule = f"class_id is {thing.class_id!r}, and Windows has no folder of that name"
+            findings.problem(CLASSES, thing.row, rule, f"write e.g. {thing.class_id + '-1'!r}")
         if not CLASS_ID.fullmatch(thing.class_id) or thing.class_id.lower() in SPLITS:
             rule = f"class_id is {thing.class_id!r}; it becomes the name of a folder: letters, digits, '-', '_' and '.'"
             slug = re.sub(r"[^\w]+", "-", thing.name.lower()).strip("-")
@@ -170,13 +208,15 @@ def _read_images(own: OwnFolder) -> None:
     if not top.is_dir():
         return
     folders = {split: top / split for split in SPLITS if (top / split).is_dir()}
-    single = [path for path in _visible(top) if path.is_dir() and path.name not in SPLITS]
+    single = [path for path in visible(top.iterdir(), top) if path.is_dir() and path.name not in SPLITS]
     if folders and single:
         rule = f"has both {' and '.join(folders)} and folders of classes ({single[0].name}, ...)"
         remedy = "sort all images into train/<class_id>/ and test/<class_id>/, or none"
         own.findings.problem(f"{_IMAGES}/", None, rule, remedy)
         return
-    for path in [file for folder in (top, *folders.values()) for file in _visible(folder) if file.is_file()]:
+    for path in [
+        file for folder in (top, *folders.values()) for file in visible(folder.iterdir(), folder) if file.is_file()
+    ]:
         name = path.relative_to(own.folder).as_posix()
         own.findings.note(name, None, "is outside the folders of the classes and is not used", "move it, or delete it")
     for split, folder in folders.items():
@@ -189,7 +229,7 @@ def _read_images(own: OwnFolder) -> None:
 def _by_class(folder: Path, own: OwnFolder) -> Iterator[tuple[OwnClass, list[str]]]:
     """The classes with a subfolder here, and their images by name; other subfolders are problems."""
     classes = {thing.class_id: thing for thing in own.classes}
-    for path in _visible(folder):
+    for path in visible(folder.iterdir(), folder):
         if not path.is_dir():
             continue
         where = f"{path.relative_to(own.folder).as_posix()}/"
@@ -197,6 +237,10 @@ def _by_class(folder: Path, own: OwnFolder) -> Iterator[tuple[OwnClass, list[str
         if thing is None:
             near = difflib.get_close_matches(path.name, classes, 1)
             remedy = f"rename it to {near[0]!r}?" if near else f"add the class to {CLASSES}, or move the folder away"
+            if path.name.lstrip("0") in classes:
+                remedy = (
+                    f"a spreadsheet has taken the leading zeros: format the column as text, write {path.name!r} again"
+                )
             own.findings.problem(where, None, f"no class has the class_id {path.name!r}", remedy)
         else:
             yield thing, _images_in(path, own)
@@ -204,7 +248,7 @@ def _by_class(folder: Path, own: OwnFolder) -> Iterator[tuple[OwnClass, list[str
 
 def _images_in(folder: Path, own: OwnFolder) -> list[str]:
     found = []
-    for path in _visible(folder):
+    for path in visible(folder.iterdir(), folder):
         name = path.relative_to(own.folder).as_posix()
         if path.is_dir():
             own.findings.problem(f"{name}/", None, "is a folder within a class's folder", "put its images one level up")
@@ -216,11 +260,6 @@ def _images_in(folder: Path, own: OwnFolder) -> list[str]:
         else:
             found.append(name)
     return found
-
-
-def _visible(folder: Path) -> list[Path]:
-    """Sorted by name, without the hidden files that systems and editors leave behind."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name != "Thumbs.db")
 
 
 def _check_images(own: OwnFolder) -> None:
@@ -289,6 +328,7 @@ def _questions(rows: _Rows, own: OwnFolder) -> list[Question]:
     for _, cells in rows:
         cells["picture"] = _on_disk(cells["picture"], own.folder)
         cells["class_id"] = unicodedata.normalize("NFC", cells.get("class_id", ""))
+        cells["answer"] = unicodedata.normalize("NFKC", cells["answer"])  # East Asian keyboards give a wide A
     return [question for line, cells in rows for question in _question(cells, line, of_image, own)]
 
 
@@ -340,8 +380,10 @@ def _question_faults(
         yield "question is empty", "write it"
     if not all(options) or len(set(map(same_name, options))) < OPTION_COLUMNS:
         yield f"the options are {options}; there must be four different ones", "fill them in"
-    if cells["answer"].upper() not in set(OPTION_LETTERS):
-        yield f"answer is {cells['answer']!r}", "the letter of the right option: A, B, C or D"
+    if (answer := cells["answer"]).upper() not in set(OPTION_LETTERS):
+        looks_right = len(answer) == 1 and not answer.isascii()  # Cyrillic and Greek have an A that looks the same
+        named = f" ({unicodedata.name(answer, 'no character').lower()})" if looks_right else ""
+        yield f"answer is {answer!r}{named}", "the letter of the right option: A, B, C or D"
     if cells["type"] not in ("1", "2"):
         yield f"type is {cells['type']!r}", "1 asks what the image shows, 2 what is known about it"
     if (form := cells.get("answer_form")) and not has_blank(form, "option"):

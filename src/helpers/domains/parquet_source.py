@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from helpers.images import check_image_bytes
-from helpers.paths import atomic_write, is_hub_id, resolve
+from helpers.paths import atomic_write, is_hub_id, resolve, visible
 from helpers.rows import AnyRow
 
 ROWS_AT_ONCE = 4  # each may hold an image of several megabytes
@@ -45,7 +45,7 @@ def parquet_files(source: str | Path, split: str) -> list[Path]:
     folder = resolve(source)
     if folder.is_file():
         raise ValueError(f"{folder} is a file; name the folder it lies in, and unpack an archive first")
-    found = sorted(folder.rglob("*.parquet"))
+    found = visible(folder.rglob("*.parquet"), folder)
     for path in found:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{path} leads out of {folder} by a link; put a copy there instead")

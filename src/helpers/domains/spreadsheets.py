@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from helpers.domains.findings import Findings
+from helpers.images import other_content
 from helpers.schemas import chat_mark
 
 LARGEST_TABLE, LONGEST_CELL, MOST_COLUMNS = 20_000_000, 5_000, 500  # bytes, characters
@@ -46,6 +47,9 @@ def table_bytes(folder: Path, files: Iterable[str], findings: Findings) -> dict[
             rule = "is a spreadsheet file, not CSV"
             findings.problem(path.name, None, rule, "save it as CSV (UTF-8) in your spreadsheet")
             continue
+        if content and (what := other_content(content)):
+            findings.problem(path.name, None, f"is no table: it is {what}", "then validate again")
+            continue
         found[path.name] = content
     return found
 
@@ -62,6 +66,9 @@ def read_table(
     skipped = 1 if said else 0
     lines = csv.reader(io.StringIO(text[said.end() :] if said else text, newline=""), delimiter=delimiter, strict=True)
     rows: list[tuple[int, Cells]] = []
+    short: list[int] = []  # lines
+    nameless: list[int] = []
+    required = tuple(required)
     try:
         columns = [column.strip().lower() for column in next(lines, [])]
         if not _good_header(columns, required, known, file, 1 + skipped, findings):
@@ -69,12 +76,28 @@ def read_table(
         start = lines.line_num + 1 + skipped
         for cells in lines:
             if any(cell.strip() for cell in cells):
+                if (lacking := columns[len(cells) :]) and not set(required) & set(lacking):
+                    short += [start] if any(lacking) else []
+                    cells += [""] * len(lacking)
+                if any(cell.strip() for column, cell in zip(columns, cells, strict=False) if not column):
+                    nameless.append(start)
                 rows += _row(cells, columns, start, file, findings)
             start = lines.line_num + 1 + skipped
     except csv.Error as error:
         line = lines.line_num + skipped
         findings.problem(file, line, f"not readable as CSV ({error})", "fix the quotation marks there")
+    if short:  # Excel leaves separators out behind the last filled cell, from some row on
+        rule = f"has fewer cells than the header in {_lines(short)}; those missing at the end were read as empty"
+        findings.note(file, None, rule, "make sure that no separator is missing in the middle of these rows")
+    if nameless:
+        rule = f"has cells under no header in {_lines(nameless)}, which are not used"
+        findings.note(file, None, rule, "name their column in the first line, or empty them")
     return rows
+
+
+def _lines(lines: list[int]) -> str:
+    shown = ", ".join(map(str, lines[:5]))
+    return f"row{'s' if len(lines) > 1 else ''} {shown}{' and others' if len(lines) > 5 else ''}"
 
 
 def _delimiter(text: str, file: str, findings: Findings) -> str:
@@ -104,7 +127,7 @@ def _good_header(
     for column, times in Counter(filter(None, columns)).items():
         if times > 1:
             findings.problem(file, line, f"the column {column!r} is there {times} times", "rename or remove one")
-    for column in columns:
+    for column in filter(None, columns):  # spreadsheets write separators for empty columns
         if column not in required and not re.fullmatch(known, column):
             readable = known.replace("|", ", ").replace(".+", "...")  # noun|fact:.+ becomes noun, fact:...
             findings.note(file, line, f"the column {column!r} is not used", f"known: {', '.join(required)}, {readable}")

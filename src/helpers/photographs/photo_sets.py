@@ -24,7 +24,7 @@ from helpers.domains import parquet_source
 from helpers.domains.commons import ATTRIBUTION, read_attribution
 from helpers.domains.findings import Findings
 from helpers.images import NEAR, SUFFIXES, check_image_file, perceptual_hash
-from helpers.paths import RUNS, atomic_write, file_name, is_hub_id, resolve
+from helpers.paths import RUNS, atomic_write, file_name, is_hub_id, resolve, visible
 from helpers.photographs.class_texts import Attributes, ClassTexts, plain_name, read_class_texts
 from helpers.rows import read_csv_rows
 from helpers.workflow.progress import watched
@@ -96,10 +96,9 @@ def _from_folders(folder: Path, findings: Findings, licence: str | None) -> Phot
     splits = [folder / name for name in _SPLITS if (folder / name).is_dir()]
     names = _names(folder, findings)
     files: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(path for top in splits or [folder] for path in top.iterdir()):
-        if not path.is_dir() or path.name.startswith("."):
-            continue
-        found = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES and file.is_file()]
+    for path in sorted(path for top in splits or [folder] for path in visible(top.iterdir(), top) if path.is_dir()):
+        inside = visible(path.rglob("*"), path)
+        found = [file for file in inside if file.suffix.lower() in SUFFIXES and file.is_file()]
         outside = [file for file in found if not file.resolve().is_relative_to(folder.resolve())]
         if outside:
             where = outside[0].relative_to(folder).as_posix()
@@ -203,7 +202,7 @@ def _vlm4bio(folder: Path, group: str | None, findings: Findings) -> Photographs
     group = group or there[-1]
     top = folder / "datasets" / group
     tables = sorted(top.glob("metadata/*metadata_10k.csv")) or sorted(top.glob("metadata/metadata.csv"))
-    images = {path.name: path for path in sorted(top.rglob("*")) if path.suffix.lower() in SUFFIXES}
+    images = {path.name: path for path in visible(top.rglob("*"), top) if path.suffix.lower() in SUFFIXES}
     if not tables or not images:
         lacks = "no pictures (those of birds are fetched from CUB-200)" if tables else "no metadata/metadata_10k.csv"
         findings.problem(

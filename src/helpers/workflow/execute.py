@@ -148,6 +148,7 @@ def kernel_environment(threads: int) -> dict[str, str]:
         **dict.fromkeys(KEPT_MEMORY, str(2**29)),
         "TOKENIZERS_PARALLELISM": "false",  # its threads would exceed the share
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "PYTHONSTARTUP": "",  # IPython would run that file in every kernel
         "PYTHONPATH": os.pathsep.join([source, *others]),
     }
 
@@ -214,7 +215,7 @@ def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log
     # Sockets in a private temporary folder instead of TCP ports: two kernels that start at once cannot collide, and
     # nobody else on the machine can listen. `ip` must be set: the library's default is a name in the working folder,
     # which all kernels would share.
-    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+    with tempfile.TemporaryDirectory(prefix="kernel-", dir=client.socket_place()) as folder:
         os.environ["JUPYTER_RUNTIME_DIR"] = folder
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/socket"}})
         papermill.execute_notebook(
@@ -228,7 +229,10 @@ def _run_papermill(notebook: Path, output: Path, parameters: dict[str, Any], log
             stderr_file=log,
             cwd=str(paths.ROOT),
             config=sockets,
-            extra_arguments=["--IPKernelApp.log_level=50"],  # else each normal exit is logged as an interruption
+            extra_arguments=[
+                "--IPKernelApp.log_level=50",  # else each normal exit is logged as an interruption
+                f"--IPKernelApp.ipython_dir={folder}",  # else start-up files and settings in ~/.ipython change a run
+            ],
         )
 
 

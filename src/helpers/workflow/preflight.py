@@ -70,10 +70,10 @@ def check_kernel(name: str = KERNEL) -> None:
 
 
 def _files_in(path: str) -> list[str]:
-    """Without hidden files; relative to the root if `path` is, so that a moved clone sees the same names."""
+    """The `visible` ones; relative to the root if `path` is, so that a moved clone sees the same names."""
     folder = paths.resolve(path)
-    files = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
-    found = sorted(str(Path(path) / file) for file in files if not any(part.startswith(".") for part in file.parts))
+    files = [file.relative_to(folder) for file in paths.visible(folder.rglob("*"), folder) if file.is_file()]
+    found = sorted(str(Path(path) / file) for file in files)
     if named := next((name for name in found if set("{}") & set(name)), None):
         raise PreflightError(f"{named} has a brace in its path, which the workflow reads as a blank to fill; rename it")
     return found

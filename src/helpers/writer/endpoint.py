@@ -343,12 +343,19 @@ def _client(settings: Writer, key: str | None) -> httpx2.AsyncClient:
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=settings.timeout_s,
             limits=httpx2.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency),
+            mounts=_without_proxy(settings.base_url),
         )
     except (httpx2.InvalidURL, ValueError, ImportError):  # ImportError: SOCKS without its package
         raise WriterError(
             "the address of a proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: write it as "
             "http://user:password@host:port, with @, /, : and the like in the password percent-encoded (%40, %2F, %3A)"
         ) from None
+
+
+def _without_proxy(address: str) -> dict[str, None]:
+    """This machine's own server is asked directly: a proxy's "localhost" is the proxy, and it would see the key."""
+    own = re.match(r"\w+://(localhost|127(?:\.\d+){3}|\[::1\])(?=[:/]|$)", address, re.IGNORECASE)
+    return {f"all://{own[1].lower()}": None} if own else {}
 
 
 def _in_our_words(error: httpx2.HTTPError) -> str:

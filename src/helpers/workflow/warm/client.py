@@ -23,6 +23,7 @@ from typing import Any
 VARIABLE = "WARM_START"  # the server's folder, for the runs of its workflow; "off": start no server
 GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, and any GPU in WSL
 SOCKET = "socket"
+LONGEST_PLACE = 70  # bytes: systems take 103 for the path of a socket, "/kernel-abcdefgh/socket-5" included
 
 
 class WarmServer:
@@ -32,7 +33,7 @@ class WarmServer:
     """
 
     def __init__(self, environment: Mapping[str, str], heavy: bool, log: Path) -> None:
-        self.folder = tempfile.mkdtemp(prefix="warm-")  # readable only by its owner
+        self.folder = tempfile.mkdtemp(prefix="warm-", dir=socket_place())  # readable only by its owner
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w") as output:
             self._process = subprocess.Popen(
@@ -50,6 +51,12 @@ class WarmServer:
             self._process.stdin.close()
         self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def socket_place() -> str:
+    """The folder for folders with sockets: the temporary one, or /tmp where a socket's path there would be too long."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= LONGEST_PLACE else "/tmp"
 
 
 def can_serve() -> bool:
