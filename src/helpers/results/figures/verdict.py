@@ -58,7 +58,7 @@ def described_figure(images: pd.DataFrame, folder: Path, count: int = 6) -> Figu
     ``images``: rows of `helpers.results.sight.described_images`, at least one; their paths are relative to ``folder``.
     """
     shown = images.drop_duplicates(["model", "class_id"]).groupby("model", sort=False).head(count)
-    figure = Figure((TEXT_WIDTH, 1.15 * ((len(shown) + 1) // 2)), layout="constrained")
+    figure = Figure((text_width(), 1.15 * ((len(shown) + 1) // 2)), layout="constrained")
     cards = figure.subplots((len(shown) + 1) // 2, 4, squeeze=False, width_ratios=[1, 2.4, 1, 2.4]).reshape(-1, 2)
     for axes in cards.flat:
         axes.axis("off")
