@@ -59,6 +59,22 @@ def test_a_fork_imports_the_projects_modules_anew_and_draws_its_own_numbers(serv
     assert first[2] != second[2]
 
 
+@pytest.mark.parametrize("safe", ["", "1"])
+def test_a_fork_finds_the_projects_modules_with_python_s_safe_path_and_without(tmp_path, monkeypatch, safe):
+    """With it, `sys.path` begins with `PYTHONPATH` and not with the working folder."""
+    (tmp_path / "errand.py").write_text("def main():\n    import helpers.paths\n\n    return 7\n")
+    environment = os.environ | execute.kernel_environment(1) | {"PYTHONSAFEPATH": safe}
+    environment["PYTHONPATH"] += f"{os.pathsep}{tmp_path}"
+    server = client.WarmServer(environment, heavy=False, log=tmp_path / "warm.log")
+    try:
+        client.wait_until_ready(server.folder, WAIT)
+        monkeypatch.setenv(client.VARIABLE, server.folder)
+        process = client.fork("errand:main", [], environment, "/", after="scipy.stats")
+        assert process.wait(WAIT) == 7
+    finally:
+        server.stop()
+
+
 def test_a_fork_that_needs_a_library_waits_for_it(tmp_path, monkeypatch, capfd):
     for name, value in execute.kernel_environment(1).items():
         monkeypatch.setenv(name, value)

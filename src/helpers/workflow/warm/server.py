@@ -193,7 +193,8 @@ def become(request: ForkRequest, fds: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
-    sys.path[0] = request["cwd"]
+    if not sys.flags.safe_path:  # else there is no entry for the working folder, and the first is another's
+        sys.path[0] = request["cwd"]
     sys.argv = [request["function"], *request["arguments"]]
     for name in [name for name in sys.modules if name == "helpers" or name.startswith("helpers.")]:
         del sys.modules[name]
