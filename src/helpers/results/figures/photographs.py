@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from helpers.photographs.study import SHUFFLED
 from helpers.results.figures.accuracies import percent_axis
-from helpers.results.figures.style import COLOURS, FAINT, SMALL, SOFT, TEXT_WIDTH, styled, values_of
+from helpers.results.figures.style import COLOURS, FAINT, SMALL, SOFT, text_width, styled, values_of
 from helpers.results.photographs import BY_EXAMPLE
 
 _TEXT, _EXAMPLES, _CONTROL = COLOURS["text_only"], COLOURS["image_text"], COLOURS["base"]
@@ -18,7 +18,7 @@ def photographs_figure(table: pd.DataFrame) -> Figure:
     sets = values_of(table, "set")
     counts = [len(_texts(table, name)) for name in sets]
     height = 0.6 + 0.17 * sum(counts) + 0.45 * len(sets)
-    figure = Figure((TEXT_WIDTH, height), layout="constrained")
+    figure = Figure((text_width(), height), layout="constrained")
     panels = figure.subplots(len(sets), 2, squeeze=False, width_ratios=(3, 2), height_ratios=[3 + n for n in counts])
     for (left, right), name in zip(panels, sets, strict=True):
         group = table[table["set"] == name]
