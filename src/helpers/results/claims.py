@@ -191,7 +191,7 @@ def abstract(tables: Tables) -> list[str]:
     doubts = [tables.doubts[name] for name in ("table1", "contrasts") if name in tables.doubts]
     if doubts:
         return [asked, claim, f"Accuracies are {doubts[0].status}, so none are quoted."]
-    return [sentence for sentence in (asked, claim, *_best(tables), seeds_said(tables)) if sentence]
+    return [sentence for sentence in (asked, claim, *_best(tables), one_seed_said(tables)) if sentence]
 
 
 def _best(tables: Tables) -> list[str]:
@@ -225,7 +225,7 @@ def _beside(table: pd.DataFrame, best: pd.Series) -> str:
     return f"The best baseline ({label(top['mode'])}) scores {compared}: {top['type1']:.1f}\xa0%."
 
 
-def seeds_said(tables: Tables) -> str:
+def one_seed_said(tables: Tables) -> str:
     """That all claims about accuracy rest on one seed, if they do."""
     seeds = tables.contrasts.get("seeds", pd.Series(dtype=int))
     return "Each training ran with one seed only." if len(seeds) and seeds.max() == 1 else ""

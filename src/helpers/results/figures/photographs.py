@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from helpers.photographs.study import SHUFFLED
 from helpers.results.figures.accuracies import percent_axis
-from helpers.results.figures.style import COLOURS, FAINT, SMALL, SOFT, text_width, styled, values_of
+from helpers.results.figures.style import COLOURS, FAINT, SMALL, SOFT, styled, text_width, values_of
 from helpers.results.photographs import BY_EXAMPLE
 
 _TEXT, _EXAMPLES, _CONTROL = COLOURS["text_only"], COLOURS["image_text"], COLOURS["base"]

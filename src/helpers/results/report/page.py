@@ -99,7 +99,7 @@ def _of_paper(run: Path, tables: claims.Tables, shelf: contents.Shelf) -> dict[s
         "describing": claims.describing(tables),
         "not_tried": claims.NOT_TRIED,
         "behind_claims": shelf.source(resolve(file) for file in tables.files.values() if file),
-        "seeds": claims.seeds_said(tables),
+        "seeds": claims.one_seed_said(tables),
     }
 
 
