@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(not client.can_serve(), reason="no warm start he
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[client.WarmServer]:
     """One without torch, told to this process's environment."""
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)  # errands are found by the working folder
     for name, value in execute.kernel_environment(1).items():
         monkeypatch.setenv(name, value)
     found = client.WarmServer(os.environ, heavy=False, log=tmp_path / "warm.log")
@@ -76,6 +77,7 @@ def test_a_fork_finds_the_projects_modules_with_python_s_safe_path_and_without(t
 
 
 def test_a_fork_that_needs_a_library_waits_for_it(tmp_path, monkeypatch, capfd):
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     for name, value in execute.kernel_environment(1).items():
         monkeypatch.setenv(name, value)
     found = client.WarmServer(os.environ, heavy=False, log=tmp_path / "warm.log")
