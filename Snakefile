@@ -32,7 +32,7 @@ from helpers.config import grids, profiles
 from helpers.config.figure_style import STYLE_FILE
 from helpers.config.prompts import evaluation_prompts, prompt_path, training_prompts
 from helpers.domains import SOURCES, input_files
-from helpers.paths import ADAPTER, FIGURE_KINDS, MAIN, MODES, ROOT, STEPS, Layout, kinds_of
+from helpers.paths import ADAPTER, MAIN, MODES, ROOT, STEPS, Layout, kinds_of
 from helpers.training import trackers
 from helpers.workflow import execute, failures, notebooks, preflight
 from helpers.workflow.contents import Contents
@@ -86,7 +86,7 @@ STYLE = [path.relative_to(ROOT).as_posix() for path in [STYLE_FILE] if path.is_f
 LAYOUT = Layout(pathlib.Path(RUN))
 DISPLAYS = {name: model.display for name, model in PROFILE.models.items()}
 PUBLISHED = f"figures/{RUN.removeprefix('runs/')}"
-OF_A_GRID = [*(f".{kind}" for kind in FIGURE_KINDS), "_findings.csv"]  # its figure, and what its rules rest on
+OF_A_GRID = [name.partition("{grid}")[2] for name in STEPS["grid"].files if name.startswith("figures/")]
 DRAWN = [f"{name}.{kind}" for step in ("ablation", "resources", "paper") for name in STEPS[step].figures for kind in kinds_of(name)]
 
 
@@ -371,7 +371,6 @@ def code(step):
 CONTENTS = Contents(RUN)
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     atexit.register(CONTENTS.remember)
-NOT_MADE_HERE = {"facts", "source", "model", "models", "contrastive", "prompts", "reported", "templates"}
 
 
 def contents(step):
@@ -386,10 +385,9 @@ def contents(step):
         return [name.format(**wildcards) for name in ([found] if isinstance(found, str) else found)]
 
     def of_job(wildcards):
-        read, ours = list(code(step)), []
-        for kind in INPUTS[step]:
-            (read if kind in NOT_MADE_HERE else ours).extend(files(kind, wildcards))
-        return CONTENTS.digest(read, ours)
+        named = [str(name) for kind in INPUTS[step] for name in files(kind, wildcards)]
+        ours = [name for name in named if name.startswith(f"{LAYOUT.run}/")]
+        return CONTENTS.digest([*code(step), *(name for name in named if name not in set(ours))], ours)
 
     return of_job
 

@@ -44,7 +44,7 @@ def saved(folder, model_path, config, four_bit=False, dtype="float32"):
         for parameter in (p for p in tuned.parameters() if p.requires_grad):
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     tuned.save_pretrained(folder)
-    about = {"method": "qlora" if four_bit else "lora", "dtype": dtype}
+    about = {"method": "qlora" if four_bit else "lora", "dtype": "auto", "computed_in": dtype}  # as training leaves it
     (folder / "training.json").write_text(json.dumps(about))
     return folder
 

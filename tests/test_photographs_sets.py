@@ -223,18 +223,19 @@ def test_the_smithsonians_butterflies_are_read_as_published(tmp_path, monkeypatc
     monkeypatch.setattr(photo_sets, "RUNS", tmp_path / "runs")
     rows = [
         {
-            "image": {"bytes": jpeg(number), "path": None},
+            "image": {"bytes": jpeg(number) if number < 16 else None, "path": None},
             "name": None if number < 2 else f"Fritillary {number // 2}",
             "scientific_name": f"Speyeria {number // 2}",
             "taxonomy": "Animalia, Arthropoda, Insecta, Lepidoptera, Nymphalidae, Heliconiinae",
             "region": None,
         }
-        for number in range(16)
+        for number in range(17)  # the last one has no image
     ]
     (tmp_path / "set" / "data").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "set" / "data" / "train-00000-of-00001.parquet")
-    found, problems, _ = problems_of(tmp_path / "set")
-    assert problems == []
+    found, problems, notes = problems_of(tmp_path / "set")
+    assert problems == [] and len(found.all_files()) == 16
+    assert [note for note in notes if "row 17" in str(note) and "is left out" in str(note)]
     assert found.classes[:2] == ["Fritillary 1", "Fritillary 2"] and "Speyeria 0" in found.classes
     assert found.texts["Speyeria 0"] == {
         "family": ["of the Nymphalidae and Heliconiinae"],

@@ -14,7 +14,8 @@ from helpers.models import loading, size
 from helpers.models.adapters import add_lora, trainable_groups
 from helpers.models.loading import check_machine, linear_layers
 from helpers.models.random_weights import CONFIGS, STAND_IN_FOLDERS
-from helpers.models.rehearsal import OUTAPPEARANCE, _fitting, image_tokens, loads, outlook, shapes_only, tokens_of_image
+from helpers.models.rehearsal import OUTLOOK, _fitting, image_tokens, loads, outlook, shapes_only, tokens_of_image
+from helpers.models.shapes import shapes
 from helpers.paths import PROFILES, is_hub_id
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -71,7 +72,7 @@ def test_what_is_counted_is_what_is_quantised_and_trained(name):
 
 def test_each_model_of_a_profile_that_downloads_is_listed():
     for profile in map(load_profile, LARGE):
-        assert {model.path for model in profile.models.values()} <= size.shapes().keys()
+        assert {model.path for model in profile.models.values()} <= shapes().keys()
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_the_paper_fits_a_t4_with_more_passes_and_the_same_batch():
         ("LLaVA-NeXT 7B", "text_only"): "training.gradient_checkpointing=true",
         ("LLaVA-NeXT 7B", "image_text"): "training.batch_size=4 training.gradient_accumulation=4",
     }
-    gb = OUTAPPEARANCE["T4 (16 GB)"].gb
+    gb = OUTLOOK["T4 (16 GB)"].gb
     found = {
         (model.display, mode): _fitting(paper, model.path, load, gb)
         for model in paper.models.values()
@@ -200,5 +201,5 @@ def test_the_docs_show_the_outlook_of_each_profile():
 
 
 def test_shapes_are_read_as_configurations_of_the_library():
-    assert json.loads(json.dumps(size.shapes())) == size.shapes()  # plain values
+    assert json.loads(json.dumps(shapes())) == shapes()  # plain values
     assert size.configuration("google/gemma-3-4b-it").model_type == "gemma3"

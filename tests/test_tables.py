@@ -15,7 +15,6 @@ from helpers.results.tables import (
     comparison,
     cost_ratios,
     find,
-    gains,
     grid_reading,
     grid_table,
     in_order,
@@ -255,24 +254,6 @@ def test_table2_without_an_ablation_is_empty_and_still_has_its_columns():
     table = table2(frame(answers("11")), read_answers([]))
     assert table.empty
     assert "image" in table.columns
-
-
-def test_gains_are_points_and_say_whether_the_intervals_are_apart():
-    table = pd.DataFrame(
-        {
-            "model": "m",
-            "domain": "d",
-            "answering": ["direct", "direct", "describe_then_answer", "describe_then_answer"],
-            "mode": ["base", "text_only"] * 2,
-            "type1": [25.0, 64.0, 25.0, 30.0],
-            "type1_low": [19.5, 57.1, 19.5, 24.1],
-            "type1_high": [31.4, 70.3, 31.4, 36.7],
-        }
-    )
-    found = gains(table)
-    assert found["gain"].tolist() == [39.0, 5.0]
-    assert found["intervals_apart"].tolist() == [True, False]
-    assert gains(table, of="image_text").empty
 
 
 def test_resources_have_the_fixed_columns_one_row_a_run(tmp_path):

@@ -255,16 +255,16 @@ def distance(first: int | None, second: int | None) -> int:
 
 
 def perceptual_hash(path: str | Path) -> int | None:
-    """The image's 64-bit DCT hash; None if it is too flat. JPEGs are decoded at a fraction of their size.
+    """`hash_of` a file's image. JPEGs are decoded at a fraction of their size. Raises as `open_image` does."""
+    return hash_of(small_image(path, "L"))
 
-    Source: ``phash`` of the library imagehash. Raises as `open_image` does.
-    """
+
+def hash_of(image: Image.Image) -> int | None:
+    """The image's 64-bit DCT hash; None if it is too flat. Source: ``phash`` of the library imagehash."""
     import imagehash
 
-    grey = small_image(path, "L")
-    if np.ptp(np.asarray(grey)) < FLAT:
-        return None
-    return int(str(imagehash.phash(grey)), 16)
+    grey = image.convert("L")
+    return None if np.ptp(np.asarray(grey)) < FLAT else int(str(imagehash.phash(grey)), 16)
 
 
 def small_image(path: str | Path, mode: str) -> Image.Image:

@@ -128,6 +128,11 @@ class ClassText(Row):
     prompt_hash: str | None = None  # identifies the prompt that a model answered; None: no model was asked
 
     @property
+    def option_names(self) -> tuple[str, str]:
+        """How an option may name the class: with or without "the"."""
+        return self.name, self.name.removeprefix("the ")
+
+    @property
     def key(self) -> str:
         """A class has one text per wording."""
         return f"{self.class_id}, wording {self.wording}"

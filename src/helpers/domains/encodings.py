@@ -89,10 +89,11 @@ def check_encodings(contents: Mapping[str, bytes], named: str | None, findings: 
 
     What was decoded otherwise than as plain UTF-8 is noted, with names as they read.
     """
-    unclear = {file: content for file, content in contents.items() if certain_encoding(content) is None}
-    for file, content in contents.items():
-        if file not in unclear:
-            _note(file, content, certain_encoding(content) or "", findings)
+    certain = {file: certain_encoding(content) for file, content in contents.items()}
+    unclear = {file: contents[file] for file, name in certain.items() if name is None}
+    for file, name in certain.items():
+        if name is not None:
+            _note(file, contents[file], name, findings)
     if named:
         return {file for file, content in unclear.items() if not _follows(file, content, named, findings)}
     plain = {file: content for file, content in unclear.items() if not _damaged(file, content, findings)}

@@ -24,14 +24,16 @@ class Findings:
     def __init__(self, tokens: Sequence[str] = ()) -> None:
         self.problems: list[TableProblem] = []
         self.notes: list[TableProblem] = []
+        self._rows: set[tuple[str, int | None]] = set()  # that have a problem
         self.tokens = tuple(tokens)  # special tokens of the models at hand, which no cell may hold
 
     def problem(self, file: str, row: int | None, rule: str, remedy: str) -> None:
         self.problems.append(TableProblem(file, row, rule, remedy))
+        self._rows.add((file, row))
 
     def note(self, file: str, row: int | None, rule: str, remedy: str = "") -> None:
         self.notes.append(TableProblem(file, row, rule, remedy))
 
     def has_problem(self, file: str, row: int) -> bool:
         """Whether a row has a problem already, so that nothing can be made of it."""
-        return any((problem.file, problem.row) == (file, row) for problem in self.problems)
+        return (file, row) in self._rows

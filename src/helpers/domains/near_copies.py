@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from helpers.images import FLAT, small_image
+from helpers.images import hash_of, small_image
 
 _NEAR_BITS = 6  # of 64
 _NEAR_COLOURS = 8.5  # of 255, mean over pixels and colours
@@ -63,10 +63,7 @@ def near_copies(folder: Path, train: Sequence[str], test: Sequence[str]) -> list
 
 
 def _appearance(image: Image.Image) -> _Appearance | None:
-    import imagehash
-
-    grey = image.convert("L")
-    if np.ptp(np.asarray(grey)) < FLAT:
+    bits = hash_of(image)
+    if bits is None:
         return None
-    colours = np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX), dtype=np.int16)
-    return _Appearance(int(str(imagehash.phash(grey)), 16), colours)
+    return _Appearance(bits, np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX), dtype=np.int16))

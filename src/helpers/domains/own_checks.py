@@ -196,8 +196,10 @@ def _note_fact(question: Question, thing: OwnClass, own: OwnFolder) -> None:
         return
     wrong = {option.casefold() for option in question.options} - {question.right_option.casefold()}
     for fact, value in thing.facts.items():
+        if value.casefold() not in wrong:
+            continue
         others = {other.facts[fact].casefold() for other in own.classes if fact in other.facts}
-        if value.casefold() in wrong and question.right_option.casefold() in others:
+        if question.right_option.casefold() in others:
             rule = f"the answer is {question.right_option!r}, but fact:{fact} of {thing.class_id!r} is {value!r}"
             own.findings.note(QUESTIONS, _row_of(question), rule, f"correct one of the two ({CLASSES}:{thing.row})")
 

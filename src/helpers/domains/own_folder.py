@@ -6,7 +6,7 @@
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,9 +150,7 @@ def _class(line: int, cells: Cells, own: OwnFolder) -> OwnClass:
         cells = {**cells, column: ""}
     appearance = {column[5:].strip(): cell for column, cell in cells.items() if column.startswith("look:") and cell}
     for column, cell in cells.items():
-        if column in ("class_id", "name", *(name for name in cells if name.startswith("fact:"))) and _DATE.fullmatch(
-            cell
-        ):
+        if (column in ("class_id", "name") or column.startswith("fact:")) and _DATE.fullmatch(cell):
             rule = f"{column} reads {cell!r}, which spreadsheets make of entries like 1-3 or MAR1"
             own.findings.note(CLASSES, line, rule, "if no date is meant, format the column as text and write it again")
     facts = {column[5:].strip(): cell for column, cell in cells.items() if column.startswith("fact:") and cell}
@@ -305,11 +303,11 @@ def _readable(name: str, own: OwnFolder) -> bool:
 
 def _texts(tables: dict[str, _Rows], own: OwnFolder) -> list[OwnText]:
     file = TEXTS if TEXTS in tables else TEXTS_JSONL
-    ids = [thing.class_id for thing in own.classes]
+    ids = dict.fromkeys(thing.class_id for thing in own.classes)
     return [text for line, cells in tables.get(file, []) for text in _text(cells, line, file, ids, own.findings)]
 
 
-def _text(cells: Cells, line: int, file: str, ids: list[str], findings: Findings) -> list[OwnText]:
+def _text(cells: Cells, line: int, file: str, ids: Mapping[str, None], findings: Findings) -> list[OwnText]:
     class_id = unicodedata.normalize("NFC", cells["class_id"])
     if class_id not in ids:
         near = difflib.get_close_matches(class_id, ids, 1)

@@ -71,7 +71,7 @@ def _of_split(files: list[Path], split: str) -> list[Path]:
 
 
 def columns(files: Sequence[Path]) -> dict[str, str]:
-    """What each column holds: "picture", "text", "texts" (a list), "number", or else arrow's name for the type.
+    """What each column holds: "image", "text", "texts" (a list), "number", or else arrow's name for the type.
 
     Raises ``ValueError`` unless all files have the same columns.
     """

@@ -171,6 +171,8 @@ def _check_cell(cell: str, column: str, line: int, file: str, findings: Findings
 
 def _control_character(cell: str) -> int | None:
     """The place of the first character that must not be there."""
+    if cell.isprintable():
+        return None
     harmful = {match.start() for match in _HARMFUL.finditer(cell)}
     control = ("Cc", "Cs", "Co", "Zl", "Zp")
     for place, character in enumerate(cell):

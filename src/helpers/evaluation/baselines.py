@@ -75,7 +75,7 @@ def dictionary(
         return []
     first = {text.class_id: text for text in reversed(texts)}
     found = likeness([text.appearance for text in first.values()], [words[q.question_id] for q in asked])
-    names = [{text.name, text.name.removeprefix("the ")} for text in first.values()]
+    names = [text.option_names for text in first.values()]
     told = [f"{text.appearance} {text.background}" for text in first.values()]
 
     def score(option: str, alike: np.ndarray) -> float:
@@ -138,12 +138,7 @@ def nearest_image(
     ``features`` makes images x width of files, such as `pixels`. Questions with an option that has no training image
     are left out.
     """
-    known = {
-        option: folder / text.image
-        for text in texts
-        if text.image
-        for option in (text.name, text.name.removeprefix("the "))
-    }
+    known = {option: folder / text.image for text in texts if text.image for option in text.option_names}
     asked = [q for q in questions if q.image and all(option in known for option in q.options)]
     if not asked:
         return []

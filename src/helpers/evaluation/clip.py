@@ -117,7 +117,7 @@ def appearances_by_option(texts: Iterable[ClassText]) -> dict[str, str]:
     """Each class's first description, by the names an option may use: with or without "the"."""
     found: dict[str, str] = {}
     for text in texts:
-        for option in (text.name, text.name.removeprefix("the ")):
+        for option in text.option_names:
             found.setdefault(option, text.appearance)
     return found
 

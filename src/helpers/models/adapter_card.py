@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from helpers.config.training import Training
-from helpers.models.size import shapes
+from helpers.models.shapes import shapes
 from helpers.paths import HUB_ID, atomic_write, resolve
-from helpers.workflow.provenance import package_versions, portable
+from helpers.workflow.provenance import licence_in, package_versions, portable
 
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 HERE = "FOLDER OF THIS FILE"  # stands for the adapter in the card's lines of code, until it has a name on the hub
@@ -35,6 +35,12 @@ def write_adapter_card(
     with atomic_write(path) as temporary:
         temporary.write_text(card_text(base, json.loads(json.dumps(trained, default=str)), resources), encoding="utf-8")
     return path
+
+
+def training_record(adapter: str | Path) -> dict[str, Any]:
+    """An adapter's ``training.json``; empty without that file."""
+    file = Path(adapter) / "training.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def revision_of(model: Any) -> dict[str, str]:
@@ -72,10 +78,7 @@ def licence_of(base: str) -> str:
     """The hub's id of a base model's licence, which also binds what was trained on it; "unknown" if not at hand."""
     if listed := shapes().get(base, {}).get("license"):
         return str(listed)
-    readme = resolve(base) / "README.md"
-    head = readme.read_text(encoding="utf-8").split("---\n") if readme.is_file() else []
-    found = yaml.safe_load(head[1]) if len(head) > 2 and not head[0] else {}
-    return str(found.get("license", "unknown")) if isinstance(found, dict) else "unknown"
+    return licence_in(resolve(base) / "README.md")
 
 
 def card_text(

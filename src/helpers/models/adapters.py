@@ -10,7 +10,6 @@
 All are peft's, in its layout on disk. The family says which layers get adapters (`Family.linear_layers`).
 """
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from safetensors import safe_open
 from transformers import BitsAndBytesConfig
 
 from helpers.config.training import LORA_TARGETS, Training
+from helpers.models.adapter_card import training_record
 from helpers.models.family import Family, plain_model
 from helpers.models.loading import linear_layers, quantised_layers, tower_modules
 from helpers.models.registry import family_of_model
@@ -231,8 +231,7 @@ def quantisation_of(adapter: str | Path) -> bool | BitsAndBytesConfig:
     """How an adapter's base model was quantised, from its ``training.json``: False, True (as by `nf4`), or the
     configuration itself. An adapter without that file was trained in 4 bit.
     """
-    path = Path(adapter) / "training.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"method": "qlora"}
+    known = training_record(adapter) or {"method": "qlora"}
     if stored := known.get("quantisation"):
         return BitsAndBytesConfig.from_dict(stored)
     return bool(known["method"] == "qlora")

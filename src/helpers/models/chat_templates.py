@@ -21,6 +21,7 @@ from jinja2 import TemplateError
 from PIL import Image
 from transformers import GenerationConfig, ProcessorMixin
 
+from helpers.models.adapter_card import training_record
 from helpers.models.batches import assistant, chat_texts, prompt_texts, training_batch, user
 
 VICUNA_SYSTEM = (
@@ -93,8 +94,7 @@ def prompt_hashes(processor: Any) -> dict[str, str]:
 
 def check_prompts(processor: Any, adapter: str | Path) -> None:
     """Warn if prompts or labels are no longer those that an adapter was trained on, by its ``training.json``."""
-    file = Path(adapter) / "training.json"
-    known = json.loads(file.read_text(encoding="utf-8")).get("prompts") if file.is_file() else None
+    known = training_record(adapter).get("prompts")
     if known and (changed := [name for name, now in prompt_hashes(processor).items() if known.get(name, now) != now]):
         warnings.warn(
             f"{adapter}: prompts with {' and '.join(changed)} are no longer written or tokenised as in its training, "

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from helpers.images import shown_size
-from helpers.models.registry import family_of
+from helpers.models.batches import beginning, chat_texts
+from helpers.models.loading import load_processor
+from helpers.models.registry import family_config
 from helpers.paths import is_hub_id, resolve
-from helpers.schemas import Question, Sample, chat_mark, exchange
+from helpers.schemas import Message, Question, Sample, chat_mark, exchange
 
 _LISTED = 5  # samples or questions in one message
 
@@ -40,9 +42,12 @@ class Limits:
 
     def length(self, sample: Sample, folder: Path) -> int:
         """The sample's tokens in a training batch: its chat, with as many image tokens as its image takes."""
-        chat = self.processor.apply_chat_template([m.model_dump() for m in sample.messages], tokenize=False)
-        text = len(self.processor.tokenizer(chat, verbose=False)["input_ids"])
-        return text + sum(self._image_tokens(folder / image) - 1 for image in sample.images)
+        return self._tokens_in(sample.messages) + sum(self._image_tokens(folder / image) - 1 for image in sample.images)
+
+    def _tokens_in(self, messages: Iterable[Message]) -> int:
+        """Tokens of a chat as a training batch has it, its end token and no second beginning included."""
+        chats = chat_texts(self.processor, [[message.model_dump() for message in messages]])
+        return len(self.processor.tokenizer(chats[0], verbose=False, **beginning(self.processor, chats))["input_ids"])
 
     def _image_tokens(self, image: Path) -> int:
         """One for a processor that cannot say; the batch is then the first to know."""
@@ -55,9 +60,7 @@ class Limits:
     @cached_property
     def _around(self) -> int:
         """Tokens of a chat around its texts."""
-        words = exchange("a", "a")
-        chat = self.processor.apply_chat_template([m.model_dump() for m in words], tokenize=False)
-        return len(self.processor.tokenizer(chat, verbose=False)["input_ids"])
+        return self._tokens_in(exchange("a", "a"))
 
     def _surely_fits(self, sample: Sample) -> bool:
         """A text has no more tokens than bytes, which spares most samples the counting."""
@@ -109,8 +112,6 @@ def positions_of(config: Any) -> int | None:
 
 def limits_at_hand(path: str | Path, max_length: int, max_pixels: int | None) -> Limits | None:
     """The limits of a model by its processor alone; None for one of the hub that was not downloaded yet."""
-    from transformers import AutoConfig
-
     if is_hub_id(path):
         from huggingface_hub import try_to_load_from_cache
 
@@ -119,6 +120,4 @@ def limits_at_hand(path: str | Path, max_length: int, max_pixels: int | None) ->
         folder = str(path)
     else:
         folder = str(resolve(path))
-    processor = family_of(folder).load_processor(folder)
-    positions = positions_of(AutoConfig.from_pretrained(folder, trust_remote_code=False))
-    return Limits(processor, max_length, max_pixels, positions)
+    return Limits(load_processor(folder), max_length, max_pixels, positions_of(family_config(folder)))

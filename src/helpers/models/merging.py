@@ -20,6 +20,7 @@ from transformers import BitsAndBytesConfig
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
+from helpers.models.adapter_card import training_record
 from helpers.models.adapters import ADAPTER_FILES, quantisation_of
 from helpers.models.checkpoints import INDEX, check_checkpoint, weight_files
 from helpers.models.loading import DTYPES, linear_layers, load_processor
@@ -182,9 +183,8 @@ class _BaseFiles:
             if name not in parts
         }
         self.true_shapes = {name: list(tensor.shape) for name, tensor in state.items()}
-        known = adapter / "training.json"
-        trained = json.loads(known.read_text(encoding="utf-8")).get("dtype") if known.is_file() else None
-        self.dtype = DTYPES[trained or "float32"]
+        known = training_record(adapter)
+        self.dtype = DTYPES[known.get("computed_in") or known.get("dtype") or "float32"]  # `dtype` may be "auto"
         self.quantisation = quantisation_of(adapter)
         self.rounded = {f"{name}.weight" for name in layers} if self.quantisation else set()
 

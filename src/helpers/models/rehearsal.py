@@ -32,7 +32,8 @@ from helpers.models.random_weights import STAND_IN_FOLDERS
 from helpers.models.random_weights import on_meta as architecture
 from helpers.models.registry import family_config, family_of
 from helpers.models.rule import image_token_of
-from helpers.models.size import counts, place_of, shapes
+from helpers.models.shapes import shapes
+from helpers.models.size import counts, place_of
 from helpers.models.unpacking import unpacked_bytes
 from helpers.paths import atomic_write, resolve
 
@@ -64,7 +65,7 @@ class Speed:
     tflops: float  # a third of the peak, in 16 bit
 
 
-OUTAPPEARANCE = {
+OUTLOOK = {
     "8 GB": Speed(8, 20),
     "T4 (16 GB)": Speed(16, 20),
     "24 GB": Speed(24, 40),
@@ -208,14 +209,12 @@ def outlook(profile: Profile, tokens: int = 300) -> list[str]:
     """What a profile needs, before anything is downloaded: per model and mode the memory, and the cards that it fits,
     if need be with other settings; then the download, the disk, and the hours of all its runs.
     """
-    lines, hours = (
-        [f"Profile {profile.name}, estimated for texts of {tokens} tokens:"],
-        dict.fromkeys(OUTAPPEARANCE, 0.0),
-    )
+    lines = [f"Profile {profile.name}, estimated for texts of {tokens} tokens:"]
+    hours = dict.fromkeys(OUTLOOK, 0.0)
     for model in profile.models.values():
         for mode, load in loads(profile, model.path, tokens, ("text_only", "image_text")):
             by_settings: dict[str | None, list[str]] = {}
-            for name, speed in OUTAPPEARANCE.items():
+            for name, speed in OUTLOOK.items():
                 by_settings.setdefault(_fitting(profile, model.path, load, speed.gb), []).append(name)
             for name in by_settings.get(None, []) if mode in profile.modes else []:
                 hours.pop(name, None)
@@ -226,7 +225,7 @@ def outlook(profile: Profile, tokens: int = 300) -> list[str]:
             time, memory = _hours(profile, model.path, tokens, ON_CPU), estimate(model.path, load)["total"]
             lines.append(f"  {model.display} on eight cores, text_only: {memory:.1f} GB of main memory; {time:.1f} h")
         for name in hours:
-            hours[name] += _hours(profile, model.path, tokens, OUTAPPEARANCE[name].tflops)
+            hours[name] += _hours(profile, model.path, tokens, OUTLOOK[name].tflops)
     size = sum(2 * counts(model.path).parameters / GB for model in profile.models.values())
     lines.append(f"  download {size:.0f} GB; the profile asks for {profile.disk_gb:g} GB of disk")
     if any(hours.values()):

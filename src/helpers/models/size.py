@@ -2,7 +2,7 @@
 
 A hub lists the size of each file of a checkpoint. Without a network the parameters are counted: the architecture is
 built on torch's meta device, which has shapes and no numbers, from the model's configuration (a few KB, in the cache of
-the hub's client, or in `LISTED` for the models of the shipped profiles).
+the hub's client, or in `helpers.models.shapes` for the models of the shipped profiles).
 
 The parts are found by the library's own conventions, not by a `Family`, so that any image-text-to-text model can be
 counted: `get_decoder` is the language model, and the projector is the first module called as in `PROJECTORS`.
@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from helpers.config.training import LORA_TARGETS
 from helpers.models.checkpoints import checkpoint_bytes
 from helpers.models.random_weights import STAND_IN_FOLDERS, bytes_in_files, is_random
 from helpers.models.rule import PROJECTORS
-from helpers.paths import DATA, is_hub_id, resolve
+from helpers.models.shapes import shapes
+from helpers.paths import is_hub_id, resolve
 
-LISTED = DATA / "models" / "shapes.yaml"
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")  # of one checkpoint; a repository may hold others beside it
 
 
@@ -43,12 +42,6 @@ class Counts:
     def trained(self, rank: int) -> int:
         """Parameters of LoRA and of the projector."""
         return rank * self.widths + self.projector
-
-
-@cache
-def shapes() -> dict[str, dict[str, Any]]:
-    """What `LISTED` says, by hub id."""
-    return yaml.safe_load(LISTED.read_text(encoding="utf-8"))
 
 
 def place_of(path: str | Path) -> Path | str:

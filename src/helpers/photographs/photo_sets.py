@@ -155,13 +155,15 @@ def _smithsonian(source: str, findings: Findings) -> Photographs:
     found: dict[str, list[Path]] = defaultdict(list)
     texts: dict[str, Attributes] = {}
     for place, row in parquet_source.iterate_parquet(files, wanted):
-        name = _first(row.get("name"), row.get("scientific_name"))
-        content = parquet_source.image_bytes(row["image"], parquet_source.where(files, place))
-        if not name or not content:
-            where = parquet_source.where(files, place)
+        where, name = parquet_source.where(files, place), _first(row.get("name"), row.get("scientific_name"))
+        try:
+            content = parquet_source.image_bytes(row["image"], where) if name else b""
+        except ValueError:
+            content = b""
+        if not content:
             findings.note(where, None, "has no name or no picture and is left out")
             continue
-        found[name].append(_written(content, target / file_name(plain_name(name)), parquet_source.where(files, place)))
+        found[name].append(_written(content, target / file_name(plain_name(name)), where))
         texts.setdefault(name, _of_taxonomy(row))
     licences = {file: "CC0" for some in found.values() for file in some}
     return Photographs(Path(str(source)).name, dict(sorted(found.items())), texts, licences)

@@ -32,7 +32,7 @@ from helpers.models.miniatures import KNOWN_CHECKPOINTS, MINIATURES, draw_loudly
 from helpers.models.registry import family_of, family_of_model, whole_config
 from helpers.models.rehearsal import Load, estimate, image_tokens, smallest_card
 from helpers.models.rule import holds
-from helpers.models.size import shapes
+from helpers.models.shapes import shapes
 from helpers.models.verdicts import SHORTCUTS, VERDICTS, keep_verdicts, known_verdicts
 from helpers.models.vision_cache import TowerFeatures
 from helpers.paths import ROOT, atomic_write, resolve

@@ -14,16 +14,13 @@ from pathlib import Path
 from helpers.paths import ROOT, resolve
 from helpers.workflow.verify import Finding, KnownHashes, verify
 
-_REPLACED = "result changed: "  # how `verify` says that a file is no longer what its notebook has made
-
 
 class Contents:
     """The contents of files, as of now; each is hashed once, and not again until it changes."""
 
     def __init__(self, run: str | Path) -> None:
         self._run, self._known = resolve(run), KnownHashes(run)
-        reasons = [reason for finding in self._found() for reason in finding.reasons]
-        self._replaced = {reason.removeprefix(_REPLACED) for reason in reasons if reason.startswith(_REPLACED)}
+        self._replaced = {name for finding in self._found() for name in finding.replaced}
         self._of_files = lru_cache(maxsize=None)(self._digest)
 
     def digest(self, read: Iterable[str], made: Iterable[str] = ()) -> str:

@@ -26,10 +26,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from helpers.paths import RUNS, STEPS, Layout, atomic_write, resolve
-from helpers.workflow.provenance import MANIFEST_SUFFIX, portable
+from helpers.workflow.provenance import MANIFEST_SUFFIX, licence_in, portable
 from helpers.workflow.redact import machine_names, scrub, secrets
 
 SUMS, CONTENTS = "SHA256SUMS", "pack.json"
@@ -93,10 +91,7 @@ def _of_unknown_licence(run: Path) -> set[Path]:
     """Folders of texts and questions whose card, in the data set's folder, does not name a licence."""
     layout, closed = Layout(run), set[Path]()
     for folder in sorted(run.glob(str(layout.folder("dataset", domain="*", variant="*").relative_to(run)))):
-        card = folder / "README.md"
-        head = card.read_text(encoding="utf-8").split("---\n") if card.is_file() else []
-        header = yaml.safe_load(head[1]) if len(head) > 2 else {}
-        if header.get("license", "unknown") == "unknown":
+        if licence_in(folder / "README.md") == "unknown":
             closed |= {folder.parent, layout.folder("data", domain=folder.parent.name, variant="x").parent}
     return closed
 

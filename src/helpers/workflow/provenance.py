@@ -75,6 +75,15 @@ def sidecar_of(figure: str | Path) -> Path:
     return Path(figure).with_suffix(".json")
 
 
+def licence_in(card: Path) -> str:
+    """The licence that the header of a model's or a data set's card names; "unknown" without one."""
+    import yaml
+
+    head = card.read_text(encoding="utf-8").split("---\n") if card.is_file() else []
+    found = yaml.safe_load(head[1]) if len(head) > 2 and not head[0] else {}
+    return str(found.get("license", "unknown")) if isinstance(found, dict) else "unknown"
+
+
 def write_sidecar(folder: str | Path, name: str, inputs: Iterable[str | Path]) -> Path:
     """Write ``name.json`` beside the files of a figure, with the hashes of these files, of its inputs and of its code.
 

@@ -40,6 +40,7 @@ class Finding:
     makes: tuple[str, ...] = field(default=(), repr=False)  # the files that it covers
     needs: tuple[str, ...] = field(default=(), repr=False)  # the files and folders they were made from
     executed: tuple[str, ...] = field(default=(), repr=False)  # the executed copy, for a manifest
+    replaced: tuple[str, ...] = field(default=(), repr=False)  # results that are there, but no longer as they were made
     main: bool = True  # made by the profile itself, not by a grid
 
 
@@ -182,6 +183,7 @@ class _Check:
             makes=tuple(results),
             needs=tuple(content.get("inputs", {})),
             executed=tuple(content.get("executed", {})),
+            replaced=tuple(name for name, digest in results.items() if self._hash_now(name) not in (None, digest)),
             main=given.get("variant", MAIN) == MAIN and "grid_name" not in given,
         )
 

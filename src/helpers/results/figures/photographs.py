@@ -5,11 +5,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.photographs.study import SHUFFLED
-from helpers.results.figures.accuracies import percent_axis
-from helpers.results.figures.style import COLOURS, FAINT, SMALL, SOFT, styled, text_width, values_of
+from helpers.results.figures.accuracies import CHANCE_LINE, percent_axis
+from helpers.results.figures.style import COLOURS, FAINT, SMALL, styled, text_width, type_size, values_of
 from helpers.results.photographs import BY_EXAMPLE
+from helpers.results.stats.accuracy import CHANCE
 
-_TEXT, _EXAMPLES, _CONTROL = COLOURS["text_only"], COLOURS["image_text"], COLOURS["base"]
+_APART = 5  # points between two labels of lines
 
 
 @styled
@@ -36,13 +37,15 @@ def _texts(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _dots(axes: Axes, group: pd.DataFrame) -> None:
+    small = type_size(SMALL)
     percent_axis(axes)
     for height, row in group.iterrows():
-        shade = _CONTROL if SHUFFLED in str(row["text"]) else _TEXT
+        shade = COLOURS["base" if SHUFFLED in str(row["text"]) else "text_only"]
         axes.plot([row["accuracy_low"], row["accuracy_high"]], [height, height], color=shade, linewidth=1)
         axes.plot(row["accuracy"], height, "o", color=shade, markersize=3.5)
-        axes.annotate(f"{row['accuracy']:.1f}", (101, float(height)), fontsize=SMALL, va="center", color=shade)
-    axes.set_yticks(range(len(group)), list(group["text"]), fontsize=SMALL)
+        place, beside = (1.01, float(height)), ("axes fraction", "data")
+        axes.annotate(f"{row['accuracy']:.1f}", place, xycoords=beside, fontsize=small, va="center", color=shade)
+    axes.set_yticks(range(len(group)), list(group["text"]), fontsize=small)
     axes.set_ylim(len(group) - 0.4, -0.6)
 
 
@@ -53,12 +56,14 @@ def _curve(axes: Axes, group: pd.DataFrame) -> None:
         return
     axes.set_xscale("log", base=2)
     axes.fill_between(shown["photographs"], shown["accuracy_low"], shown["accuracy_high"], color=FAINT)
-    axes.plot(shown["photographs"], shown["accuracy"], "o-", color=_EXAMPLES, markersize=3.5, linewidth=1)
+    axes.plot(shown["photographs"], shown["accuracy"], "o-", color=COLOURS["image_text"], markersize=3.5, linewidth=1)
     axes.set_xticks(shown["photographs"], [str(int(count)) for count in shown["photographs"]])
     axes.set_ylim(0, 102)
-    axes.axhline(25, color=SOFT, linestyle="--", linewidth=0.6)
-    for _, row in group.iterrows():
-        if row["text"] in ("names", "descriptions", "name masked"):
-            axes.axhline(row["accuracy"], color=_TEXT, linewidth=0.6)
-            axes.annotate(row["text"], (shown["photographs"].max(), row["accuracy"] + 1), fontsize=SMALL, ha="right")
+    axes.axhline(CHANCE, **CHANCE_LINE)
+    lines = group[group["text"].isin(("names", "descriptions", "name masked"))].sort_values("accuracy")
+    above = 0.0
+    for _, row in lines.iterrows():
+        axes.axhline(row["accuracy"], color=COLOURS["text_only"], linewidth=0.6)
+        above = max(row["accuracy"] + 1, above + _APART)  # labels of lines that lie close stand above each other
+        axes.annotate(row["text"], (shown["photographs"].max(), above), fontsize=type_size(SMALL), ha="right")
     axes.set_ylabel("accuracy (%)")

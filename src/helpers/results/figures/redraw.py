@@ -27,6 +27,7 @@ from helpers.results.figures.concept import figure1
 from helpers.results.figures.costs import figure2
 from helpers.results.figures.grid import axis_words, grid_figure
 from helpers.results.figures.latex import latex_table
+from helpers.results.figures.photographs import photographs_figure
 from helpers.results.figures.representations import cka_figure
 from helpers.results.figures.resources_detail import saving_figure, time_figure, tradeoff_figure
 from helpers.results.figures.style import save, use_displays, use_style
@@ -61,6 +62,7 @@ DRAWN_BY: Mapping[str, Callable[[pd.DataFrame], Figure]] = {
     "resources_time": time_figure,
     "answering": answering_figure,
     "verdict": verdict_figure,
+    "photographs": photographs_figure,
 }
 
 

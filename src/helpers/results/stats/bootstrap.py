@@ -3,7 +3,8 @@
 Questions about one class are not independent, since a model that never learned the class gets all of them wrong; nor
 are the answers of one trained model. So whole classes are drawn with replacement, and whole seeds, and the accuracy is
 computed anew (10,000 times). A 95 % interval lies between the 2.5 % and 97.5 % quantiles of these. With one seed it
-covers the choice of classes alone. Sums are whole numbers, so every machine gets the same interval.
+covers the choice of classes alone. Sums of right and
+wrong are whole numbers, so every machine gets the same interval.
 
 Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13 (percentiles); for two crossed
 factors Owen (2007), The pigeonhole bootstrap, Annals of Applied Statistics 1, 386-411 (errs on the wide side).
@@ -30,7 +31,7 @@ Interval: TypeAlias = tuple[float, float]
 def resampled_interval(values: PerAnswer, classes: PerAnswer, seeds: PerAnswer | None = None) -> Interval:
     """The 95 % interval of the mean of ``values`` (one per answer) when whole classes and whole seeds are resampled.
 
-    ``values`` are whole numbers: 0 or 1 for an answer, -1, 0 or 1 for a difference of two. Fewer than two classes give
+    ``values``: 0 or 1 for an answer, -1, 0 or 1 for a difference of two, or a share. Fewer than two classes give
     (nan, nan). The draws are fixed, so the same input gives the same interval.
     """
     found, names = pd.factorize(np.asarray(classes, dtype=str))

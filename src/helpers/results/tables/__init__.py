@@ -18,11 +18,11 @@ from helpers.results.tables.costs import (
 from helpers.results.tables.files import find, rounded, write_csv
 from helpers.results.tables.grid import grid_reading, grid_table, name_variants, read_retention, renamed
 from helpers.results.tables.order import in_order
-from helpers.results.tables.paper import GROUP, REPORTED_COLUMNS, comparison, gains, read_reported, table1, table2
+from helpers.results.tables.paper import GROUP, REPORTED_COLUMNS, comparison, read_reported, table1, table2
 from helpers.results.tables.representations import read_representations
 
 __all__ = [
-    "ANSWER_COLUMNS", "GROUP", "REPORTED_COLUMNS", "answering_costs", "comparison", "cost_ratios", "find", "gains",
+    "ANSWER_COLUMNS", "GROUP", "REPORTED_COLUMNS", "answering_costs", "comparison", "cost_ratios", "find",
     "grid_reading", "grid_table", "in_order", "look_alikes", "name_variants", "of_protocol", "of_variant",
     "phases_table", "read_answers", "read_drawn_appearances", "read_reported", "read_representations", "read_resources",
     "read_retention", "read_timings", "renamed", "resources_table", "rounded", "table1", "table2", "write_csv",

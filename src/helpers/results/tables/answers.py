@@ -76,18 +76,6 @@ def _tell_left_out(rows: pd.DataFrame) -> None:
         )
 
 
-def _check_same_questions(row: AnswerRow, path: Path, asked: dict[tuple[str, str], tuple[str, Path]]) -> None:
-    """Other variants may have other questions (``data.distractors``). Older rows do not name their questions."""
-    if row.dataset_hash is None:
-        return
-    first, where = asked.setdefault((row.domain, row.variant), (row.dataset_hash, path))
-    if first != row.dataset_hash:
-        raise ValueError(
-            f"{path}: {row.model} answered data set {row.dataset_hash} of domain {row.domain!r}, variant "
-            f"{row.variant!r}, but {where} answered {first}; run both evaluations again on one data set"
-        )
-
-
 def _frame(rows: Iterable[AnswerRow]) -> pd.DataFrame:
     """The rows as a table. An optional column is kept only if some row has a value in it."""
     frame = pd.DataFrame([vars(row) for row in rows])

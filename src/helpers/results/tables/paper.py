@@ -61,18 +61,6 @@ def _accuracies(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def gains(table: pd.DataFrame, measure: str = "type1", over: str = "base", of: str = "text_only") -> pd.DataFrame:
-    """How many points mode `of` is above mode `over`, and whether their intervals are apart; empty without both."""
-    keys = ["model", "domain", "answering"]
-    short = {measure: "value", f"{measure}_low": "low", f"{measure}_high": "high"}
-    one, other = (table[table["mode"] == mode][[*keys, *short]].rename(columns=short) for mode in (over, of))
-    both = one.merge(other, on=keys, suffixes=("_over", "_of"))
-    apart = (both["low_of"] > both["high_over"]) | (both["high_of"] < both["low_over"])
-    gain = (both["value_of"] - both["value_over"]).round(1)
-    named = both[[*keys, "value_over", "value_of"]].rename(columns={"value_over": over, "value_of": of})
-    return named.assign(gain=gain, intervals_apart=apart)
-
-
 def read_reported(path: Path) -> pd.DataFrame:
     """The numbers that the paper reports (`data/reported.csv`); unknown cells are empty."""
     reported = pd.read_csv(path)
