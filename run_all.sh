@@ -9,7 +9,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 CALLED_FROM="$PWD"
 cd "$ROOT"
 
-WORDS="demo smoke paper rehearse publish ablations grid own ask photographs fetch figures verify report base-models models push pack lab test lint setup"
+WORDS="demo smoke paper rehearse publish ablations grid own ask photographs fetch figures verify report site base-models models push pack lab test lint setup"
 OPTIONS="--profile --set --name --jobs --only --from --to --style --keep-going --slurm --all --dry-run --help"
 SETUP_GB=6 # a new environment: the packages, their copies in pip's cache, and room to unpack
 
@@ -46,6 +46,8 @@ Words:
                  beside published ones, without any run
   verify         says which published figure is stale, and why
   report         the whole study as one page: runs/<run>/report/index.html
+  site           README, docs and executed notebooks as pages to read offline:
+                 site/index.html
   base-models    trains the demo's two small base models anew
   models         which models work here, and how fast (models ID: one of them,
                  before any download)
@@ -465,6 +467,7 @@ run_report() { # anew from the results that there are: what grids and baselines 
     workflow report
 }
 
+run_site() { "$PY" -m helpers.results.site ${EXTRA[@]+"${EXTRA[@]}"}; }
 run_lab() { exec "$PY" -m helpers.workflow.lab ${EXTRA[@]+"${EXTRA[@]}"}; } # what ends this then ends the kernels too
 
 # A process per core, four at most (a gigabyte each), and a thread each: processes that share cores by threads slow each
@@ -491,7 +494,7 @@ run_lint() {
 main() {
     read_arguments "$@"
     choose_profile
-    case "$WORD" in lab | test | lint | setup | verify | own | ask | models | push | pack) ;; *) check_data ;; esac
+    case "$WORD" in lab | site | test | lint | setup | verify | own | ask | models | push | pack) ;; *) check_data ;; esac
     set_up
     case "$WORD" in
         demo | paper) workflow all && check_fresh ;;
