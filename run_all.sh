@@ -262,6 +262,16 @@ install() { # anew when something that it depends on has changed, which is kept 
     say "environment ready"
 }
 
+# In a clone, outputs that a reader saves in a notebook are no change (.gitattributes). An archive's folder has no git of
+# its own, and stays as it is. Without the environment or the file, git takes a notebook as it stands.
+ignore_outputs() {
+    local quote="'\\''" module=src/helpers/workflow/stripped.py filter
+    [[ -z $DRY_RUN && "$(git rev-parse --show-toplevel 2>/dev/null)" -ef $ROOT ]] || return 0
+    filter="if [ -x '${PY//\'/$quote}' ] && [ -f $module ]; then exec '${PY//\'/$quote}' -P $module; else cat; fi"
+    [[ "$(git config --local filter.stripped.clean || true)" == "$filter" ]] || git config --local filter.stripped.clean "$filter" ||
+        say "git's configuration cannot be written: saved outputs will show as changes" >&2
+}
+
 set_up() {
     if [[ -n ${VIRTUAL_ENV:-} ]]; then
         use_active "$VIRTUAL_ENV"
@@ -271,6 +281,7 @@ set_up() {
         use_own
     fi
     install
+    ignore_outputs
     export PATH="$PREFIX/bin:$PATH"
     export PYTHONPATH="$ROOT/src" PYTHONNOUSERSITE=1 # this clone's helpers, this environment's packages and kernels
     export PYTHONHASHSEED=0 TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_TELEMETRY=1 JUPYTER_PREFER_ENV_PATH=1
