@@ -41,3 +41,47 @@ def test_a_loop_can_be_watched(clock, capsys):
 
     assert list(slow()) == ["a", "b", "c"]
     assert capsys.readouterr().out.splitlines()[0] == "progress: picture 1/3, 12 s left"
+
+
+@pytest.fixture
+def cell(monkeypatch):
+    """What a notebook's cell shows by `display`, in order: new ones, then updates."""
+    shown = []
+
+    class Handle:
+        def update(self, drawn):
+            shown.append(("update", drawn))
+
+    def display(drawn, display_id):
+        assert display_id
+        shown.append(("display", drawn))
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    return shown
+
+
+def test_a_live_curve_grows_in_place_and_disappears(clock, cell):
+    live = progress.LiveCurve(40, before=10)
+    for step in range(11, 15):
+        live.add(step, 1 / step)
+        clock[0] += 0.6
+    assert live.points == [(11, 1 / 11), (12, 1 / 12), (13, 1 / 13), (14, 1 / 14)]
+    assert [kind for kind, _ in cell] == ["display", "update"]  # one point is no curve; then at most one a second
+    assert cell[0][1].data.startswith(b"\x89PNG")
+    assert (live.bar.n, live.bar.total) == (14, 40)
+    live.close()
+    assert cell[-1][1].data == ""
+
+
+def test_a_notebook_of_the_workflow_is_not_watched(monkeypatch):
+    monkeypatch.setattr("IPython.get_ipython", lambda: type("Shell", (), {"kernel": True})())
+    monkeypatch.delenv(progress.provenance.MANIFEST, raising=False)
+    assert progress.is_watched()
+    monkeypatch.setenv(progress.provenance.MANIFEST, "a.manifest.json")
+    assert not progress.is_watched()
+
+
+def test_a_script_is_not_watched(monkeypatch):
+    monkeypatch.delenv(progress.provenance.MANIFEST, raising=False)
+    assert not progress.is_watched()

@@ -39,7 +39,7 @@ from helpers.training import trackers
 from helpers.training.flops import Traffic, training_flops, weights_of
 from helpers.training.meter import Meter
 from helpers.training.packing import attention_by_sample, packed_loss
-from helpers.workflow.progress import Ticker
+from helpers.workflow.progress import LiveCurve, Ticker, is_watched
 
 KEPT_BYTES = 2_000_000_000  # of encoded samples in memory; further images are reopened in each epoch
 
@@ -213,14 +213,23 @@ def bookkeeping(settings: Training, output_dir: Path, images: bool = False) -> d
 
 
 class ProgressLine(TrainerCallback):
-    """A progress line every few seconds, with the last loss."""
+    """A progress line every few seconds, with the last loss; in JupyterLab a bar and the losses as a curve."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.live = LiveCurve(state.max_steps, state.global_step) if is_watched() else None
         self.ticker = Ticker("step", state.max_steps, state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if logs and "loss" in logs:
+        if not logs or "loss" not in logs:
+            return
+        if self.live:
+            self.live.add(state.global_step, float(logs["loss"]))
+        else:
             self.ticker.tick(state.global_step, f", loss {float(logs['loss']):.3f}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.live:
+            self.live.close()
 
 
 class FiniteLoss(TrainerCallback):
