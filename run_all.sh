@@ -454,6 +454,8 @@ run_figures() { # all of a run, or some of them, by the notebooks that draw them
     else
         find_run
         made_in="$("$PY" -m helpers.results.figures.redraw "${OPERANDS[@]}" --made-in "$RUN")" || exit 2
+        [[ -d $RUN ]] || fail "there is no $RUN to draw from, and nothing is trained for a figure. ./run_all.sh makes a run;" \
+            "without one, from the published tables: ./run_all.sh figures ${OPERANDS[*]} --from figures/demo"
         while IFS= read -r name; do made+=("$name"); done <<<"$made_in"
         EXTRA=(--force --allowed-rules ablation resources paper ${EXTRA[@]+"${EXTRA[@]}"})
         workflow "${made[@]}"

@@ -346,6 +346,11 @@ def test_figures_are_drawn_from_published_tables_without_the_workflow(clone: Clo
 
 
 def test_one_figure_of_a_run_is_asked_for_by_its_name(clone: Clone) -> None:
+    refused = clone.run_active("figures", "table1", "--name", "x")
+    clone.refuses(refused, "there is no runs/the-run to draw from")
+    assert "./run_all.sh figures table1 --from figures/demo" in refused.stderr
+    clone.called()
+    (clone.root / "runs/the-run").mkdir(parents=True)
     assert clone.run_active("figures", "table1", "--name", "x").returncode == 0
     called = clone.called()
     at = called.index("helpers.results.figures.redraw")
