@@ -130,7 +130,7 @@ STEPS = {
         "09_own_classes", tables=("verdict", "verdicts", "sight", "verdict_confusions"), figures=("verdict",)
     ),
     "report": Step("10_report", "report", ("index.html",)),
-    "baselines": Step("12_baselines", "baselines/{domain}", ("answers.jsonl", "baselines.csv")),
+    "baselines": Step("12_baselines", "baselines/{domain}/{variant}", ("answers.jsonl", "baselines.csv")),
 }
 
 

@@ -37,7 +37,7 @@ SHARES = {
     "fact_of_name": 0.05,
     "reading": 0.05,
 }
-# The same exercises for a lesson in dialects: most of it is reading, and seeing is kept in practice.
+# The same exercises for a lesson in dialects, by weight: most of it is reading, and seeing is kept in practice.
 READING_SHARES = SHARES | {
     "caption": 0.20,
     "visual_question": 0.06,

@@ -38,6 +38,16 @@ DEPENDS_ON = {
     "training": ("data.", "writer.", "build.", "training."),
     "evaluation": ("data.", "writer.", "build.", "training.", "evaluation."),
 }
+Baseline = Literal[
+    "options_described",
+    "dictionary",
+    "dictionary_translated",
+    "embeddings",
+    "contrastive",
+    "nearest_features",
+    "nearest_pixels",
+    "prior",
+]
 QUESTION_SETTINGS = (  # irrelevant to training
     "data.distractors",
     "data.test_images_per_class",
@@ -64,6 +74,7 @@ class Grid(Settings):
     axes: dict[str, list[Any]] = Field(default_factory=dict)  # setting: its values; all combinations, plus the variants
     exclude: list[dict[str, Any]] = Field(default_factory=list)  # skip runs that match all fields of one of these
     images: bool = False  # the table also has a row per way to show the image: withheld, changed
+    baselines: list[Baseline] = Field(default_factory=list)  # modes of notebook 12, asked for each variant's texts
     x: str | None = None  # the setting on the figure's horizontal axis
     minutes: float | None = Field(default=None, gt=0)  # per run, for the plan; null: unknown
 

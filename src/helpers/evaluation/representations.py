@@ -60,6 +60,19 @@ def last_states(reader: Reader, prompts: Sequence[Prompt]) -> np.ndarray:
     return torch.cat(found, dim=1).numpy()
 
 
+@torch.inference_mode()
+def mean_states(reader: Reader, texts: Sequence[str]) -> np.ndarray:
+    """Texts x width: the mean over each text's tokens of the last layer's hidden states; without any chat around it."""
+    found = []
+    for start in range(0, len(texts), reader.batch_size):
+        batch = encode(reader.processor, texts[start : start + reader.batch_size], [])
+        placed = {name: tensor.to(reader.model.device) for name, tensor in batch.items()}
+        states = reader.model(**placed, output_hidden_states=True, logits_to_keep=1).hidden_states[-1]
+        kept = placed["attention_mask"].unsqueeze(-1)
+        found.append(((states * kept).sum(dim=1) / kept.sum(dim=1)).float().cpu())
+    return torch.cat(found).numpy()
+
+
 def seen_and_described(
     reader: Reader,
     questions: Sequence[Question],

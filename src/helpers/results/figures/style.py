@@ -156,6 +156,8 @@ use_style()
 BASELINES = {
     "options_described": "told the descriptions",
     "dictionary": "dictionary of its words",
+    "dictionary_translated": "dictionary, texts reworded",
+    "embeddings": "embeddings of its words",
     "contrastive": "CLIP by description",
     "nearest_features": "nearest image, CLIP",
     "nearest_pixels": "nearest image, pixels",
