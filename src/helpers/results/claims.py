@@ -64,6 +64,14 @@ CLAIMS = (
         "", {**_TEXT, **_DESCRIBE}, "above", {"mode": "dictionary", **_DIRECT}, ways=_SPEAKS,
     ),
     Rule(
+        "It beats the same dictionary over the texts as the untuned model rewords them",
+        "", {**_TEXT, **_DESCRIBE}, "above", {"mode": "dictionary_translated", **_DIRECT}, ways=_SPEAKS,
+    ),
+    Rule(
+        "It beats the nearest text by the untuned model's hidden states",
+        "", {**_TEXT, **_DESCRIBE}, "above", {"mode": "embeddings", **_DIRECT}, ways=_SPEAKS,
+    ),
+    Rule(
         "Asked directly, text alone beats the untuned model that is told each option's description in the prompt",
         "", {**_TEXT, **_DIRECT}, "above", {"mode": "options_described", **_DIRECT}, ways=_ASKED,
     ),

@@ -58,6 +58,24 @@ RULES = (
         "answering", {**TEXT, **_OWN, **_DIRECT}, "not below", {"mode": "base", **_OWN, **_DIRECT},
         ways=("direct",), category="visual",
     ),
+    Rule(
+        "Texts in other words than the model's own teach as well as texts in its words",
+        "dialects", {**TEXT, "variant": "synonyms"}, "not below", {**TEXT, "variant": "captions' words"},
+    ),
+    Rule(
+        "Texts of comparisons teach as well as texts in the model's words",
+        "dialects", {**TEXT, "variant": "similes"}, "not below", {**TEXT, "variant": "captions' words"},
+    ),
+    Rule(
+        "Where the words differ, describing first beats a dictionary",
+        "dialects", {**TEXT, **_DESCRIBE, "variant": "synonyms"},
+        "above", {"mode": "dictionary", **_DIRECT, "variant": "synonyms"}, ways=_SPEAKS,
+    ),
+    Rule(
+        "Where the words differ, it beats the dictionary over reworded texts",
+        "dialects", {**TEXT, **_DESCRIBE, "variant": "synonyms"},
+        "above", {"mode": "dictionary_translated", **_DIRECT, "variant": "synonyms"}, ways=_SPEAKS,
+    ),
     Rule("Less visual detail in the text means less recognition", "detail", {"x": 0.33}, "below", {"x": 1.0}),
     Rule(
         "Several wordings per description help, at the same number of steps",
