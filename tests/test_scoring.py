@@ -1,5 +1,6 @@
 """Answers are scored as the protocol says; unreadable replies are wrong; what is shown is what was asked for."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -208,7 +209,7 @@ def test_each_state_of_the_picture_shows_what_it_says(exam):
     assert {p.image for p in shown["without"] + shown["described"]} == {None}
     assert shown["blank"][0].image.open().getcolors() == [(56 * 56, GREY)]
     assert shown["blank"][0].image.open().size == shown["with"][0].image.open().size
-    assert shown["described"][0].text == f"{exam.appearances[question.class_id]}\n{question.question}"
+    assert shown["described"][0].text == f"{question.described}\n{question.question}"
     assert [p.image.change for p in shown["guided"]] == ["none"] * len(exam.questions) + ["without_centre"] * len(
         exam.questions
     )
@@ -235,9 +236,14 @@ def test_the_middle_is_hidden_and_the_rest_is_not(butterflies):
     assert hidden.crop((0, 0, 56, 14)).tobytes() == image.crop((0, 0, 56, 14)).tobytes()
 
 
-def test_a_class_without_description_is_named(exam, butterflies):
+def test_where_the_question_does_not_say_what_the_image_shows_the_class_s_text_does(exam):
+    silent = [question.model_copy(update={"described": None}) for question in exam.questions]
+    reader = Scripted("")
+    answer_all(reader, dataclasses.replace(exam, questions=silent), "described", "direct", "option_likelihood")
+    first = exam.questions[0]
+    assert reader.asked[0].text == f"{exam.appearances[first.class_id]}\n{first.question}"
     with pytest.raises(ValueError, match="has no description"):
-        answer_all(Scripted(""), Exam(exam.questions, exam.folder), "described", "direct", "option_likelihood")
+        answer_all(Scripted(""), Exam(silent, exam.folder), "described", "direct", "option_likelihood")
 
 
 @pytest.mark.parametrize("wrong", [{"answering": "loudly"}, {"protocol": "dice"}, {"image": "maybe"}])

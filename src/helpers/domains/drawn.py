@@ -281,5 +281,6 @@ def _question(
         question=text,
         answer_form=form,
         refers=say.subject(thing.domain),
+        described=say.describe(thing.domain, thing.appearance, say.HELD_OUT),
         **asked,
     )

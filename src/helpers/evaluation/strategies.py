@@ -9,8 +9,9 @@ description, the kind of input that it learnt from. In ``describe`` the untuned 
 description, in ``describe_then_answer_tuned`` the tuned one.
 
 What is shown: the image (``with``), nothing (``without``), grey of the same size (``blank``), an image of another class
-(``other``), the class's training description in words (``described``), or the image, with its centre weighted against
-the rest (``guided``). The last two are only asked directly, since there is nothing to describe.
+(``other``), the image in words (``described``: in a held-out wording where the question has one, else the class's
+training description), or the image with its centre weighted against the rest (``guided``). The last two are only asked
+directly, since there is nothing to describe.
 """
 
 import hashlib
@@ -166,6 +167,8 @@ def _prompts(exam: Exam, image: str, answering: str, words: Sequence[Words]) -> 
 
 
 def _appearance(exam: Exam, question: Question) -> str:
+    if question.described is not None:
+        return question.described
     if question.class_id is None or question.class_id not in exam.appearances:
         raise ValueError(
             f"question {question.question_id!r}: class {question.class_id!r} has no description, and image 'described' "
