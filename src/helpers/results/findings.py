@@ -111,8 +111,8 @@ def findings(folder: Path, checked: Verified) -> list[Claim]:
 def _contrasts(folder: Path, grid: str) -> Path | None:
     """Where notebook 08 left the contrasts of a grid's rules: in the run, or published."""
     name = f"{grid}_findings.csv"
-    places = (folder / "grids" / grid / "figures" / name, folder / "ablations" / name)
-    return next((place for place in places if place.is_file()), None)
+    places = (folder / "grids" / grid / "figures", folder / "ablations", folder / "findings")
+    return next((place / name for place in places if (place / name).is_file()), None)
 
 
 def _judged(rule: Rule, file: Path | None, doubt: Doubt | None, table: pd.DataFrame) -> Claim:
