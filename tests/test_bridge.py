@@ -10,7 +10,8 @@ from helpers.models.adapters import add_lora
 from helpers.models.loading import load_model, load_processor
 from helpers.paths import DATA
 from helpers.schemas import Sample, exchange
-from helpers.synthetic.invented import target_names
+from helpers.synthetic import language as say
+from helpers.synthetic.invented import invent_classes
 from helpers.training import bridge as bridges
 from helpers.training.bridge import TextBridge, described_in, description_marks, invented_views, text_bridge
 from helpers.training.trainer import Collator, Conversations, PackedCollator, finetune
@@ -51,7 +52,7 @@ def test_the_description_is_all_but_the_line_that_asks():
 
 @pytest.mark.parametrize("prompt", ["What is this red one?", "\nWhat is it?"])
 def test_a_prompt_without_a_line_of_its_own_for_the_question_is_refused(prompt):
-    with pytest.raises(ValueError, match="sample 'a/0': the prompt has one line; .*build.prompts"):
+    with pytest.raises(ValueError, match=r"sample 'a/0': the prompt has one line; .*build\.prompts"):
         described_in(sample(prompt))
 
 
@@ -85,7 +86,7 @@ def test_without_a_bridge_batches_hold_no_marks(tuned, model_path, butterflies):
 
 def test_tokens_that_are_not_those_of_the_chat_are_refused(butterflies):
     conversation = Conversations(butterflies.samples["text_only"][1:2], butterflies.folder, described=True)[0]
-    with pytest.raises(ValueError, match="cannot be found in the tokens of its chat; set training.text_noise"):
+    with pytest.raises(ValueError, match=r"cannot be found in the tokens of its chat; set training\.text_noise"):
         description_marks(load_processor(TINY), [(conversation.messages, "no such words")], torch.zeros(1, 200).long())
 
 
@@ -134,17 +135,21 @@ def test_the_shift_is_the_mean_image_token_minus_the_mean_word(monkeypatch):
     assert gap.tolist() == [2.5 - 1, 0 - 10]  # words: (1, 10), (2, 20) and (0, 0)
 
 
-def test_the_images_that_the_shift_is_measured_on_are_of_no_target_class():
+def test_the_shift_is_measured_on_invented_classes():
     images, captions = invented_views("butterfly", 4)
+    wordings = range(len(say.DESCRIPTIONS["butterfly"]) - 1)  # without the held-out one
+    known = [
+        {say.describe("butterfly", invented.appearance, wording) for wording in wordings}
+        for invented in invent_classes("butterfly", 4, 0)
+    ]
     assert len(images) == len(captions) == 4
-    assert all("butterfly" in caption for caption in captions)
-    assert not [name for name in target_names() for caption in captions if name in caption.lower()]
+    assert all(caption in of_class for caption, of_class in zip(captions, known, strict=True))
     assert invented_views("butterfly", 4)[1] == captions
     assert len(invented_views("my own classes", 4)[0]) == 8  # four of each drawn domain
 
 
 def test_settings_say_which_bridge():
-    model, family = load_model(TINY, four_bit=False)
+    model, _ = load_model(TINY, four_bit=False)
     processor = load_processor(TINY)
     assert text_bridge(model, processor, settings(), "butterfly") is None
     noise = text_bridge(model, processor, settings(text_noise=0.5), "butterfly")
@@ -158,7 +163,7 @@ def test_another_draw_of_invented_classes_gives_nearly_the_same_shift():
     model, _ = load_model(TINY, four_bit=False)
     processor = load_processor(TINY)
     one, other = (bridges.modality_gap(model, processor, *invented_views("butterfly", seed=seed)) for seed in (0, 1))
-    assert (one - other).norm() < 0.05 * one.norm()
+    assert (one - other).norm() < 0.1 * one.norm()
 
 
 # ---- in a training -------------------------------------------------------------------------------------------------
@@ -170,9 +175,7 @@ def trained(model_path, butterflies, folder, **changes):
     processor, chosen = load_processor(model_path), settings(**changes)
     bridge = text_bridge(tuned, processor, chosen, "butterfly")
     samples = butterflies.samples["text_only"]
-    result = finetune(
-        tuned, family, processor, samples, butterflies.folder, folder, chosen, 0, bridge=bridge
-    )
+    result = finetune(tuned, family, processor, samples, butterflies.folder, folder, chosen, 0, bridge=bridge)
     assert not tuned.get_base_model().get_input_embeddings()._forward_hooks
     return {name: p.detach().clone() for name, p in tuned.named_parameters() if p.requires_grad}, result
 
@@ -191,4 +194,4 @@ def test_padded_and_packed_batches_take_the_shift_alike(butterflies, tmp_path):
         trained(TINY, butterflies, tmp_path / str(packing), text_shift=1.0, packing=packing, max_steps=1)
         for packing in (True, False)
     )
-    assert one[1].losses["loss"].tolist() == pytest.approx(other[1].losses["loss"].tolist(), abs=1e-5)
+    assert one[1].losses["loss"].tolist() == pytest.approx(other[1].losses["loss"].tolist(), abs=1e-4)

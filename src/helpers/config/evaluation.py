@@ -26,8 +26,8 @@ class Evaluation(Settings):
         default=["direct", "describe_then_answer"],
         min_length=1,
         description="describe: the adapter is off while describing, as tuning makes the demo's descriptions worse "
-        "(chosen on the dev questions); describe_then_answer_tuned: it is on; one_pass_chain: description and answer in one "
-        "reply to the image, for a model trained with build.prompts training_chain",
+        "(chosen on the dev questions); describe_then_answer_tuned: it is on; one_pass_chain: description and "
+        "answer in one reply to the image, for a model trained with build.prompts training_chain",
     )
     ablation_images: list[ShownAs] = Field(
         default=["without"], description="also ask with the image withheld, as in the paper, or changed"

@@ -274,8 +274,8 @@ def plan(grid: Grid, profile: Profile, only: str = "", run: str | None = None) -
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``list PROFILE``: the names of its grids of a collection; ``plan GRID...``: what they run; ``profile GRID``: their profile;
-    ``run PROFILE``: the folder in ``runs/`` for the profile with these settings.
+    """``list PROFILE``: the names of its grids of a collection; ``plan GRID...``: what they run; ``profile GRID``:
+    their profile; ``run PROFILE``: the folder in ``runs/`` for the profile with these settings.
     """
     parser = argparse.ArgumentParser(prog="python -m helpers.config.grids", description=main.__doc__)
     parser.add_argument("what", choices=["list", "plan", "profile", "run"])
@@ -289,7 +289,8 @@ def main(arguments: list[str] | None = None) -> int:
         overrides = parse_overrides(given.set)
         if given.what == "list":
             every = [load_grid(file) for file in sorted(paths.GRIDS.glob("*.yaml"))]
-            print(*[grid.name for grid in every if (grid.profile, grid.collection) == (given.names[0], given.collection)])
+            of_collection = [grid for grid in every if grid.collection == given.collection]
+            print(*[grid.name for grid in of_collection if grid.profile in given.names])
         if given.what == "profile":
             print(load_grid(given.names[0]).profile)
         if given.what == "run":

@@ -83,7 +83,7 @@ def impossible(image: str, answering: str, protocol: str) -> str | None:
     if image in DIRECT_ONLY and answering != "direct":
         return f"image {image!r} is only asked directly, not with answering {answering!r}"
     if answering == CHAIN and protocol != "option_likelihood":
-        return f"answering {answering!r} scores options behind the model's own words: only by protocol option_likelihood"
+        return f"answering {answering!r} is read by protocol option_likelihood only, not {protocol!r}"
     if image == "guided" and protocol not in LIKELIHOODS:
         return f"image 'guided' weights scores, and protocol {protocol!r} has none; use {', '.join(LIKELIHOODS)}"
     return None

@@ -20,6 +20,8 @@ TEXT, BOTH = {"mode": "text_only"}, {"mode": "image_text"}
 _SPEAKS = ("describe_then_answer",)
 _DIRECT, _DESCRIBE = {"answering": "direct"}, {"answering": "describe_then_answer"}
 _OWN = {"variant": "own descriptions"}
+_WORDS_ALONE, _NAME_ALONE = {"variant": "words as they are"}, {"variant": "name alone in the answer"}
+_CHAIN = {"variant": "chain in the answer", "answering": "one_pass_chain"}
 RULES = (
     Rule(
         "The descriptions matter: with those of other classes, recognition stays at chance",
@@ -92,6 +94,27 @@ RULES = (
     Rule(
         "An image of another class is no better than none",
         "images", {**TEXT, "image": "other"}, "not above", {**TEXT, "image": "without"},
+    ),
+    Rule(
+        "Noise on the words of a description, in training, helps when the model is asked directly",
+        "bridge", {"variant": "noise"}, "above", _WORDS_ALONE, ways=("direct",),
+    ),
+    Rule(
+        "Words moved towards images, in training, help when the model is asked directly",
+        "bridge", {"variant": "shift"}, "above", _WORDS_ALONE, ways=("direct",),
+    ),
+    Rule(
+        "With shift and noise, asked directly does as well as describing first without them",
+        "bridge", {"variant": "shift and noise", **_DIRECT}, "not below", {**_WORDS_ALONE, **_DESCRIBE},
+        ways=("direct",),
+    ),
+    Rule(
+        "Description and name in one reply recognise better than asking directly",
+        "chain", _CHAIN, "above", {**_NAME_ALONE, **_DIRECT}, ways=("one_pass_chain",),
+    ),
+    Rule(
+        "Description and name in one reply do as well as describing first and asking again",
+        "chain", _CHAIN, "not below", {**_NAME_ALONE, **_DESCRIBE}, ways=("one_pass_chain",),
     ),
 )  # fmt: skip
 

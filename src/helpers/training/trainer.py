@@ -297,8 +297,8 @@ def finetune(
     """Train ``model`` (a peft model) on the samples and save the adapter to ``output_dir/adapter``.
 
     ``folder``: where the samples' images are. ``features_dir``: where ``tower_cache`` keeps the tower's features for
-    later runs; None: in memory, for this run. ``arguments``: the Trainer's own, instead of `trainer_arguments`. ``bridge``: of the
-    settings, made by `helpers.training.bridge.text_bridge`.
+    later runs; None: in memory, for this run. ``arguments``: the Trainer's own, instead of `trainer_arguments`.
+    ``bridge``: that of the settings (`helpers.training.bridge.text_bridge`).
 
     Resumes from the last checkpoint of the same run in ``output_dir/checkpoints``, if there is one; checkpoints of
     other settings, arguments or samples are ignored. Costs are those of the training itself, without loading and
