@@ -50,10 +50,9 @@ def test_the_description_is_all_but_the_line_that_asks():
     assert described_in(sample("Tell me about A.", "name_to_description")) is None
 
 
-@pytest.mark.parametrize("prompt", ["What is this red one?", "\nWhat is it?"])
-def test_a_prompt_without_a_line_of_its_own_for_the_question_is_refused(prompt):
+def test_a_prompt_without_a_line_of_its_own_for_the_question_is_refused():
     with pytest.raises(ValueError, match=r"sample 'a/0': the prompt has one line; .*build\.prompts"):
-        described_in(sample(prompt))
+        described_in(sample("What is this red one?"))
 
 
 def test_exactly_the_descriptions_tokens_are_marked(model_path, butterflies):
@@ -113,7 +112,7 @@ def test_noise_is_relative_to_the_marked_embeddings_and_repeats_with_the_seed():
     spread = torch.tensor([1.0, 10, 2, 20]).std()
     expected = torch.tensor([[1.0, 10], [2, 20]]) + 0.5 * spread * torch.randn(2, 2)
     assert torch.equal(found[0], found[1])
-    assert found[0][0, :2].tolist() == pytest.approx(expected.tolist())
+    assert torch.allclose(found[0][0, :2], expected)
     assert found[0][0, 2].tolist() == [0, 0]
 
 

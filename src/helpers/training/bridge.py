@@ -90,8 +90,8 @@ def described_in(sample: Sample) -> str | None:
     """
     if sample.direction != "description_to_name":
         return None
-    description, _, question = sample.texts[0].rpartition("\n")
-    if not description or not question:
+    description, _, _ = sample.texts[0].rpartition("\n")
+    if not description:
         raise ValueError(
             f"sample {sample.id!r}: the prompt has one line; training.text_noise and training.text_shift need the "
             "question on a line of its own behind the description (field `described` of the file build.prompts)"
