@@ -645,11 +645,12 @@ rule publish_grids:
     input:
         [f"{LAYOUT.folder('grid', grid=name)}/figures/{name}{kind}" for name in GRIDS for kind in OF_A_GRID],
     output:
-        [f"{PUBLISHED}/ablations/{name}{kind}" for name in GRIDS for kind in OF_A_GRID],
+        [f"{PUBLISHED}/{grid.collection}/{name}{kind}" for name, grid in GRIDS.items() for kind in OF_A_GRID],
     params:
         folders=[f"{LAYOUT.folder('grid', grid=name)}/figures/" for name in GRIDS],
+        places=[f"{PUBLISHED}/{grid.collection}/" for grid in GRIDS.values()],
     shell:
-        "for folder in {params.folders:q}; do cp \"$folder\"* {PUBLISHED}/ablations/; done"
+        "set -- {params.places:q}; for folder in {params.folders:q}; do cp \"$folder\"* \"$1\"; shift; done"
 
 
 rule publish_baselines:

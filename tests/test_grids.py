@@ -24,6 +24,15 @@ def test_every_shipped_grid_names_things_that_its_profile_has(name):
     assert load_grid(name).name in grids.plan(load_grid(name), load_profile(load_grid(name).profile))
 
 
+def test_findings_are_no_ablations(capsys):
+    grids.main(["list", "demo"])
+    grids.main(["list", "demo", "--collection", "findings"])
+    ablations, findings = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert {"controls", "hybrid"} <= set(ablations)
+    assert {"bridge", "chain"} <= set(findings)
+    assert not set(ablations) & set(findings)
+
+
 def test_axes_give_every_combination_and_equal_settings_are_the_main_run():
     cells = grids.runs(grid(axes={"training.epochs": [1, DEMO.training.epochs], "build.shuffled": [True, False]}), DEMO)
     assert [run.key("training") for run in cells] == [

@@ -319,6 +319,43 @@ def test_the_knowledge_question_is_asked_of_the_name(butterflies, exam):
     )
 
 
+# ---- description and answer in one reply ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "chain"),
+    [
+        ("The wings are red. This is the Monarch. It flies.", ("The wings are red.", "the Monarch")),
+        ("This is Kimchi.", ("", "Kimchi")),
+        ("This object is a bowl. It is red. This is Sin Gu", ("This object is a bowl. It is red.", "Sin Gu")),
+        ("The wings are red and", ("The wings are red and", None)),
+    ],
+)
+def test_description_and_name_are_read_from_one_reply(reply, chain):
+    assert strategies.read_chain(reply) == chain
+
+
+def test_a_chain_is_asked_once_with_the_image_and_an_option_follows_the_models_own_words(butterflies, exam):
+    reader = Scripted("It is red. This is the Monarch. It flies.")
+    offered = []
+    reader.likelihoods = lambda prompts, answers, what: (
+        offered.extend(zip(prompts, answers, strict=True)) or [[Likelihood(0.0, 1)] * 4 for _ in answers]
+    )
+    rows = answer_all(reader, exam, "with", "one_pass_chain", "option_likelihood")
+    assert reader.asked == [prompt for prompt, _ in offered]  # the same prompt writes and is scored
+    for question, (prompt, answers), row in zip(exam.questions, offered, rows, strict=True):
+        begun = "It is red." if question.question_type == 1 else "It is red. This is the Monarch."
+        assert answers == [f"{begun} {sentence}" for sentence in question.sentences()]
+        assert (prompt.text, prompt.image.path) == (question.question, exam.folder / question.image)
+        assert (row["description"], row["named"], row["new_tokens"]) == ("It is red.", "the Monarch", 2)
+
+
+@pytest.mark.parametrize("protocol", ["letter", "letter_likelihood", "option_likelihood_normalised"])
+def test_a_chain_is_scored_by_likelihood_alone(exam, protocol):
+    with pytest.raises(ValueError, match="is read by protocol option_likelihood only, not"):
+        answer_all(Scripted("A"), exam, "with", "one_pass_chain", protocol)
+
+
 # ---- a run -----------------------------------------------------------------------------------------------------------
 
 

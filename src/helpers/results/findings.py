@@ -20,6 +20,8 @@ TEXT, BOTH = {"mode": "text_only"}, {"mode": "image_text"}
 _SPEAKS = ("describe_then_answer",)
 _DIRECT, _DESCRIBE = {"answering": "direct"}, {"answering": "describe_then_answer"}
 _OWN = {"variant": "own descriptions"}
+_WORDS_ALONE, _NAME_ALONE = {"variant": "words as they are"}, {"variant": "name alone in the answer"}
+_CHAIN = {"variant": "chain in the answer", "answering": "one_pass_chain"}
 RULES = (
     Rule(
         "The descriptions matter: with those of other classes, recognition stays at chance",
@@ -111,6 +113,27 @@ RULES = (
         "An image of another class is no better than none",
         "images", {**TEXT, "image": "other"}, "not above", {**TEXT, "image": "without"},
     ),
+    Rule(
+        "Noise on the words of a description, in training, helps when the model is asked directly",
+        "bridge", {"variant": "noise"}, "above", _WORDS_ALONE, ways=("direct",),
+    ),
+    Rule(
+        "Words moved towards images, in training, help when the model is asked directly",
+        "bridge", {"variant": "shift"}, "above", _WORDS_ALONE, ways=("direct",),
+    ),
+    Rule(
+        "With shift and noise, asked directly does as well as describing first without them",
+        "bridge", {"variant": "shift and noise", **_DIRECT}, "not below", {**_WORDS_ALONE, **_DESCRIBE},
+        ways=("direct",),
+    ),
+    Rule(
+        "Description and name in one reply recognise better than asking directly",
+        "chain", _CHAIN, "above", {**_NAME_ALONE, **_DIRECT}, ways=("one_pass_chain",),
+    ),
+    Rule(
+        "Description and name in one reply do as well as describing first and asking again",
+        "chain", _CHAIN, "not below", {**_NAME_ALONE, **_DESCRIBE}, ways=("one_pass_chain",),
+    ),
 )  # fmt: skip
 
 
@@ -129,8 +152,8 @@ def findings(folder: Path, checked: Verified) -> list[Claim]:
 def _contrasts(folder: Path, grid: str) -> Path | None:
     """Where notebook 08 left the contrasts of a grid's rules: in the run, or published."""
     name = f"{grid}_findings.csv"
-    places = (folder / "grids" / grid / "figures" / name, folder / "ablations" / name)
-    return next((place for place in places if place.is_file()), None)
+    places = (folder / "grids" / grid / "figures", folder / "ablations", folder / "findings")
+    return next((place / name for place in places if (place / name).is_file()), None)
 
 
 def _judged(rule: Rule, file: Path | None, doubt: Doubt | None, table: pd.DataFrame) -> Claim:
