@@ -54,7 +54,7 @@ QWEN2_VL_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 LLAVA_SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<image>")
-LLAVA_TEMPLATE = (  # the shipped checkpoint, taught earlier, has one that writes "</s>" itself and no space before it
+LLAVA_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'user' %}USER: {% else %}ASSISTANT: {% endif %}"
     "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
