@@ -227,7 +227,8 @@ def sources(csv: Path, run: Path) -> Sources:
     if missing := [name for name, file in found.items() if file is None]:
         raise LookupError(f"it was made from {missing[0]}, which {run} does not have")
     manifest = run / "grids" / stem.removesuffix("_findings").removesuffix("_layers") / "manifest.json"
-    grid = json.loads(manifest.read_text(encoding="utf-8"))["parameters"] if manifest.is_file() else {}
+    of_grid = csv.parent.name == "ablations" and manifest.is_file()
+    grid = json.loads(manifest.read_text(encoding="utf-8"))["parameters"] if of_grid else {}
     return Sources(run, tuple(file for file in found.values() if file), grid)
 
 
@@ -359,11 +360,6 @@ def outcomes(row: Mapping[str, Any]) -> set[str]:
 Recomputed = tuple[list[Row], list[str]]  # a row for each published one, and what is wrong with the whole
 
 
-def groups(rows: pd.DataFrame, table: pd.DataFrame) -> tuple[list[str], dict[tuple[Any, ...], pd.DataFrame]]:
-    keys = [column for column in table if column in KEPT and column != "seed"]
-    return keys, dict(iter(rows.groupby(keys)))
-
-
 def accuracy_table(table: pd.DataFrame, of: Sources) -> Recomputed:
     """Tables 1 and 2 and all that have their columns: one row per group of answers."""
     rows = of.answers()
@@ -374,9 +370,12 @@ def accuracy_table(table: pd.DataFrame, of: Sources) -> Recomputed:
             rows = rows[rows["beside"] | (states == 2)]
     resources = of.resources() if of.named("resources.json") else None
     if resources is not None:  # the trade-off: only what was trained
-        costs = resources.groupby(RUN)[["seconds", "peak_memory_mb", "energy_wh"]].mean()
+        costs = resources.groupby(RUN)[["seconds", "peak_memory_mb", "energy_wh"]].agg(
+            lambda of: of.astype(float).mean()
+        )
         rows = rows[[key in costs.index for key in rows[RUN].itertuples(index=False, name=None)]]
-    keys, cells = groups(rows, table)
+    keys = [column for column in table if column in KEPT and not (of.grid and column == "protocol")]
+    cells = dict(iter(rows.groupby(keys)))
     published = list(table[keys].itertuples(index=False, name=None))
     problems = [f"no row for {key}" for key in cells if key not in set(published)]
     found: list[Row] = []
@@ -386,6 +385,7 @@ def accuracy_table(table: pd.DataFrame, of: Sources) -> Recomputed:
             found.append({})
             continue
         found.append(accuracies(cells[key]) | {"tokens": cells[key]["new_tokens"].mean()})
+        found[-1]["protocol"] = cells[key]["protocol"].iloc[0]
         if resources is not None:
             found[-1] |= costs.loc[key[: len(RUN)]].to_dict()
         elif "seconds" in table:
@@ -583,7 +583,10 @@ def time_table(table: pd.DataFrame, of: Sources) -> Recomputed:
     found = {}
     for key in dict.fromkeys(run[:-1] for run in files):
         file = files[min(run for run in files if run[:-1] == key)].with_name("resources.parquet")
-        found[key] = iter(pd.read_parquet(file).to_dict("records") if file.is_file() else [])
+        readings = pd.read_parquet(file) if file.is_file() else pd.DataFrame()
+        for column in readings.select_dtypes("float32"):  # as it is printed, in the digits of its own precision
+            readings[column] = [float(str(value)) for value in readings[column].to_numpy()]
+        found[key] = iter(readings.to_dict("records"))
     rows = [next(found.get(key, iter([])), {}) for key in table[RUN].itertuples(index=False, name=None)]
     return rows, [f"readings of {key} are left out" for key, rest in found.items() if next(rest, None)]
 
