@@ -20,6 +20,7 @@ and other folders than the given one. `cka` is read from `representations.csv`: 
 import itertools
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,9 +42,23 @@ GRID_NAMES = {
     **{"difference": "difference", "low": "difference_low", "high": "difference_high"},
     **{"detectable": "detectable", "p_value": "p"},
 }
-OPTIONAL = {f"type{kind}_{name}" for kind in (1, 2) for name in (*GRID_NAMES.values(), "p_holm")} | {
-    *("low", "high", "p_value", "p_holm", "train_seconds"),  # that may be empty in all rows
+TRAINED = {  # columns of a grid's table, and the fields of `resources.json` that they are means of
+    **{"train_seconds": "seconds", "train_steps": "steps", "train_samples": "different_samples"},
+    "train_image_percent": "image_percent",
 }
+OPTIONAL = {f"type{kind}_{name}" for kind in (1, 2) for name in (*GRID_NAMES.values(), "p_holm")} | {
+    *(
+        "low",
+        "high",
+        "p_value",
+        "p_holm",
+        "compute_seconds",
+        "compute_of",
+        "energy_wh",
+        "memory_above_model_mb",
+        *TRAINED,
+    ),
+}  # that may be empty in all rows
 TYPES = {"type1": (1,), "type2": (2,), "overall": (1, 2)}
 RUN = ["model", "domain", "mode"]
 SIDE = [*RUN, "image", "answering"]
@@ -56,18 +71,22 @@ WORDLESS = {"figure1.csv": "two texts, no number"}
 # What the published words for the other side of a claim mean, as values of the raw rows
 WORDS: dict[str, dict[str, str]] = {
     **{"untuned": {"mode": "base"}, "text only": {"mode": "text_only"}, "image + text": {"mode": "image_text"}},
-    **{"hybrid": {"mode": "hybrid"}, "printed text": {"mode": "printed"}},
+    **{"hybrid": {"mode": "hybrid"}, "printed text": {"mode": "printed"}, "joint": {"mode": "joint"}},
     **{"told the descriptions": {"mode": "options_described"}, "dictionary of its words": {"mode": "dictionary"}},
+    **{"dictionary, texts reworded": {"mode": "dictionary_translated"}},
+    **{"embeddings of its words": {"mode": "embeddings"}},
     **{"CLIP by description": {"mode": "contrastive"}, "nearest image, CLIP": {"mode": "nearest_features"}},
     **{"nearest image, pixels": {"mode": "nearest_pixels"}, "prior of the texts": {"mode": "prior"}},
     **{"commonest option": {"mode": "most_frequent_option"}, "longest option": {"mode": "longest_option"}},
     **{"asked directly": {"answering": "direct"}, "describe, then answer": {"answering": "describe_then_answer"}},
+    **{"describe, then answer (image kept)": {"answering": "describe_then_answer_image_kept"}},
     **{"with image": {"image": "with"}, "image withheld": {"image": "without"}, "blank image": {"image": "blank"}},
     **{"another image": {"image": "other"}, "description instead": {"image": "described"}},
     **{"image, guided": {"image": "guided"}},
 }
 # Whose answers a finding is about, where its grid has several variants, and on which old ability they are
 OWN = {"variant": "own descriptions"}
+OTHER_HALF = {"variant": "the other half", "trained": "the described half"}  # whose right options training mentioned
 SUBJECTS: dict[str, dict[str, str]] = {
     "The descriptions matter: with those of other classes, recognition stays at chance": {"variant": "shuffled"},
     "Appearance matters: background facts alone leave recognition at chance": {"variant": "background only"},
@@ -82,16 +101,38 @@ SUBJECTS: dict[str, dict[str, str]] = {
         "variant": "shuffled descriptions"
     },
     "Text-only training preserves what the model could see before (visual questions)": {**OWN, "category": "visual"},
+    **{
+        f"{kind} training preserves what the model knew before: {what}": {"category": category}
+        for kind in ("Text-only", "Image-text")
+        for category, what in (("visual", "what an image shows"), ("old_class", "the names of the classes it had met"))
+    },
     "Less visual detail in the text means less recognition": {"variant": "detail_share 0.33"},
     "Several wordings per description help, at the same number of steps": {"variant": "4 wordings"},
     "Half the epochs are enough": {"variant": "epochs 6"},
     "Images for half of the classes help when the model is asked directly": {"variant": "hybrid_share 0.5"},
+    "Besides all texts, images for half of the classes help when the model is asked directly": {
+        "variant": "hybrid_share 0.5"
+    },
+    "And they cost nothing when it describes first, though each text is read less often": {
+        "variant": "hybrid_share 0.5"
+    },
+    "Texts in other words than the model's own teach as well as texts in its words": {"variant": "synonyms"},
+    "Texts of comparisons teach as well as texts in the model's words": {"variant": "similes"},
+    "Where the words differ, describing first beats a dictionary": {"variant": "synonyms"},
+    "Where the words differ, it beats the dictionary over reworded texts": {"variant": "synonyms"},
     "4-bit base weights cost no accuracy": {"variant": "QLoRA"},
     "Prompt tuning learns the classes as well as LoRA does": {"variant": "prompt tuning"},
+    "Prompt tuning learns the classes as well as LoRA does, at LoRA's own settings": {"variant": "prompt tuning"},
     "The projector alone cannot learn the classes, even from images": {"variant": "projector alone"},
     "A rank of 4 is enough": {"variant": "rank 4"},
     "Look-alike distractors are harder than random ones": {"variant": "look-alikes"},
     "Nothing carries over to classes that training never mentioned": {"variant": "the other half"},
+    "Nothing carries over to classes that training never mentioned: among the names that it never mentioned, "
+    "recognition is no better than chance": {**OTHER_HALF, "names": "among untrained"},
+    "Asked about a class that training never mentioned, the model has no bias to the names that it did mention": {
+        **OTHER_HALF,
+        "names": "trained chosen",
+    },
 }
 
 
@@ -106,9 +147,6 @@ class Span:
     def __mul__(self, factor: float) -> "Span":
         return Span(self.value * factor, self.least * factor, self.most * factor)
 
-    def __add__(self, shift: float) -> "Span":
-        return Span(self.value + shift, self.least + shift, self.most + shift)
-
 
 Row = dict[str, Any]  # column: a number, a Span, a text, or a set of texts that are all right
 
@@ -122,6 +160,7 @@ class Result:
     intervals: int = 0
     points: float = 0.0  # the largest deviation of an interval's end
     problems: list[str] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)  # columns that say what a row is about, and are not compared
 
     def line(self, file: str) -> str:
         said = f"{file}: {self.numbers} numbers, largest deviation {self.digits:.2f} of the last digit"
@@ -132,6 +171,7 @@ class Result:
 
 # ---- raw rows --------------------------------------------------------------------------------------------------------
 
+SHOWN = ["options", "answer", "parsed", "scores"]
 KEPT = [*SIDE, "variant", "seed", "protocol", "question_id", "question_type", "category", "class_id", "image_path"]
 
 
@@ -146,7 +186,9 @@ def answers_in(path: Path) -> pd.DataFrame:
             raise ValueError(f"{path}, line {number}: option {chosen} was read, and another has the highest score")
         if row["correct"] != (chosen == row["answer"]):
             raise ValueError(f"{path}, line {number}: correct is {row['correct']}, read {chosen} of {row['answer']}")
-        rows.append({name: row[name] for name in KEPT} | {name: row.get(name) for name in ("new_tokens", "left_out")})
+        rows.append(
+            {name: row[name] for name in KEPT} | {name: row.get(name) for name in (*SHOWN, "new_tokens", "left_out")}
+        )
         rows[-1]["correct"] = chosen == row["answer"]
     table = pd.DataFrame(rows)
     again = table.duplicated([*SIDE, "seed", "protocol", "question_id"])
@@ -189,8 +231,10 @@ class Sources:
         rows = pd.concat([*of_models, *beside], ignore_index=True)
         if not self.grid:
             return rows[rows["variant"] == "main"]
-        shown = self.grid.get("images")
-        return self.renamed(rows[rows["image"].isin(shown)] if shown else rows)
+        shown = rows["image"].isin(self.grid.get("images") or rows["image"])
+        same = rows["model"].isin(["baseline", *rows.loc[~rows["beside"], "model"]])
+        named = rows["mode"].isin(self.grid.get("baselines", [])) & same
+        return self.renamed(rows[named.where(rows["beside"], shown)])
 
     def retention(self) -> pd.DataFrame:
         """The answers about old abilities, beside the others."""
@@ -218,7 +262,8 @@ def sources(csv: Path, run: Path) -> Sources:
     """Raises ``LookupError`` for a table without records, or made from files that the run does not have."""
     stem = csv.stem
     if stem.startswith("baselines_"):
-        return Sources(run, (run / "baselines" / stem.removeprefix("baselines_") / "answers.jsonl",), {})
+        folder = run / "baselines" / stem.removeprefix("baselines_")
+        return Sources(run, ((folder / "main" if (folder / "main").is_dir() else folder) / "answers.jsonl",), {})
     if not (sidecar := csv.with_suffix(".json")).is_file():
         raise LookupError(f"no {sidecar.name} says what it was made from")
     inputs = json.loads(sidecar.read_text(encoding="utf-8"))["inputs"]
@@ -226,7 +271,7 @@ def sources(csv: Path, run: Path) -> Sources:
     found = {name: below(run, name) for name in named}
     if missing := [name for name, file in found.items() if file is None]:
         raise LookupError(f"it was made from {missing[0]}, which {run} does not have")
-    manifest = run / "grids" / stem.removesuffix("_findings").removesuffix("_layers") / "manifest.json"
+    manifest = run / "grids" / re.sub("_(findings|layers|names)$", "", stem) / "manifest.json"
     of_grid = csv.parent.name == "ablations" and manifest.is_file()
     grid = json.loads(manifest.read_text(encoding="utf-8"))["parameters"] if of_grid else {}
     return Sources(run, tuple(file for file in found.values() if file), grid)
@@ -300,13 +345,14 @@ def detectable(n: int, discordant: float) -> float:
 
 def difference(subject: pd.DataFrame, rival: pd.DataFrame | None) -> Row:
     """How many points the subject is above the rival (None: above chance), with what belongs to it."""
+    chance = subject["chance"] if "chance" in subject else pd.Series(CHANCE / 100, index=subject.index)
     right = 100 * subject["correct"].mean()
-    against = CHANCE if rival is None else 100 * rival["correct"].mean()
+    against = 100 * chance.mean() if rival is None else 100 * rival["correct"].mean()
     found: Row = {"n": subject["question_id"].nunique(), "seeds": subject["seed"].nunique(), "accuracy": right}
     found |= {"against_accuracy": against, "difference": right - against}
     if rival is None:
-        low, high = interval(subject["correct"], unit(subject), subject["seed"])
-        return found | {"low": low * 100 + -CHANCE, "high": high * 100 + -CHANCE}
+        low, high = interval(subject["correct"].astype(float) - chance, unit(subject), subject["seed"])
+        return found | {"low": low * 100, "high": high * 100}
     if set(subject["question_id"]) != set(rival["question_id"]):
         return found
     sides = [dict(iter(side.set_index("question_id").groupby("seed"))) for side in (subject, rival)]
@@ -370,10 +416,9 @@ def accuracy_table(table: pd.DataFrame, of: Sources) -> Recomputed:
             rows = rows[rows["beside"] | (states == 2)]
     resources = of.resources() if of.named("resources.json") else None
     if resources is not None:  # the trade-off: only what was trained
-        costs = resources.groupby(RUN)[["seconds", "peak_memory_mb", "energy_wh"]].agg(
-            lambda of: of.astype(float).mean()
-        )
-        rows = rows[[key in costs.index for key in rows[RUN].itertuples(index=False, name=None)]]
+        told = {column: column for column in table if column in resources and column not in KEPT}
+        costs = {key: means(records, told) for key, records in resources.groupby(RUN)}
+        rows = rows[[key in costs for key in rows[RUN].itertuples(index=False, name=None)]]
     keys = [column for column in table if column in KEPT and not (of.grid and column == "protocol")]
     cells = dict(iter(rows.groupby(keys)))
     published = list(table[keys].itertuples(index=False, name=None))
@@ -387,23 +432,27 @@ def accuracy_table(table: pd.DataFrame, of: Sources) -> Recomputed:
         found.append(accuracies(cells[key]) | {"tokens": cells[key]["new_tokens"].mean()})
         found[-1]["protocol"] = cells[key]["protocol"].iloc[0]
         if resources is not None:
-            found[-1] |= costs.loc[key[: len(RUN)]].to_dict()
-        elif "seconds" in table:
-            found[-1]["seconds"] = seconds_per_question(of, cells[key])
+            found[-1] |= costs[key[: len(RUN)]]
+        elif of.named("timings.json"):
+            found[-1] |= per_question(of, cells[key])
     if of.grid:
         grid_columns(of, list(zip(published, found, strict=True)), keys, cells)
     return found, problems
 
 
-def seconds_per_question(of: Sources, cell: pd.DataFrame) -> float:
-    """From the `timings.json` of a group's evaluations, over its seeds."""
-    seconds, questions, first = 0.0, 0, cell.iloc[0]
+def per_question(of: Sources, cell: pd.DataFrame) -> Row:
+    """What an answer costs by the `timings.json` of a group's evaluations: sums over its seeds, per question."""
+    timings, first = [], cell.iloc[0]
     for file in of.named("timings.json"):
         run = answers_in(file.with_name("answers.jsonl")).iloc[0]
         timing = json.loads(file.read_text(encoding="utf-8")).get(f"{first['answering']}/{first['protocol']}/with")
         if timing and all(run[name] == first[name] for name in RUN):
-            seconds, questions = seconds + timing["seconds"], questions + timing["questions"]
-    return seconds / questions if questions else math.nan
+            timings.append(timing)
+    if not timings:
+        return {}
+    found = means(pd.DataFrame(timings), {name: name for name in timings[0]})
+    asked = found.pop("questions")
+    return {name: cost if isinstance(cost, str) else cost / asked for name, cost in found.items()}
 
 
 def grid_columns(
@@ -415,7 +464,7 @@ def grid_columns(
     """What only a grid's table has: the variant's settings, differences from the reference, training, old abilities."""
     settings = own_settings(of.grid)
     kept = dict(iter(of.retention().groupby(["variant", *RUN, "category"])))
-    trained = training_seconds(of)
+    trained = training_costs(of)
     states = {key[keys.index("image")] for key, _ in found}
     by_image = len({key[0] for key, _ in found}) == 1 and len(states) > 1
     place, reference = keys.index("image" if by_image else "variant"), "with"
@@ -427,7 +476,7 @@ def grid_columns(
         values = {**of.grid.get("defaults", {}), **changed}
         row["x"] = next((v for n, v in values.items() if of.grid.get("x") in (n, n.rpartition(".")[2])), math.nan)
         run = tuple(key[keys.index(column)] for column in ("variant", *RUN))
-        row["train_seconds"] = trained.get(run, math.nan)
+        row |= trained.get(run, {})
         for (*of_run, category), answers in kept.items():
             if tuple(of_run) == run:
                 row |= {
@@ -460,19 +509,28 @@ def own_settings(grid: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def training_seconds(of: Sources) -> dict[tuple[Any, ...], float]:
-    """Mean seconds of the trainings whose adapters were evaluated; each evaluation's manifest names its adapter."""
-    found: dict[tuple[Any, ...], dict[Path, float]] = {}
+def training_costs(of: Sources) -> dict[tuple[Any, ...], Row]:
+    """Means over the trainings whose adapters were evaluated; each evaluation's manifest names its adapter."""
+    found: dict[tuple[Any, ...], dict[Path, Row]] = {}
     for file in of.named("answers.jsonl"):
         manifest = file.with_name("manifest.json")
         given = json.loads(manifest.read_text(encoding="utf-8"))["parameters"] if manifest.is_file() else {}
         named = given.get("adapter_dir")
-        record = below(of.run, f"{Path(named).parent}/resources.json") if named else None
-        if record:
+        if named and (record := below(of.run, f"{Path(named).parent}/resources.json")):
             run = of.renamed(answers_in(file).head(1)).iloc[0]
-            seconds = json.loads(record.read_text(encoding="utf-8"))["seconds"]
-            found.setdefault(tuple(run[["variant", *RUN]]), {})[record] = seconds
-    return {run: float(np.mean(list(seconds.values()))) for run, seconds in found.items()}
+            costs = json.loads(record.read_text(encoding="utf-8"))
+            found.setdefault(tuple(run[["variant", *RUN]]), {})[record] = costs
+    return {run: means(pd.DataFrame(list(costs.values())), TRAINED) for run, costs in found.items()}
+
+
+def means(records: pd.DataFrame, columns: Mapping[str, str]) -> Row:
+    """Means of fields of some records; of a field in words, the first."""
+    found: Row = {}
+    for column, name in columns.items():
+        if name in records:
+            words = records[name].map(lambda value: isinstance(value, str)).any()
+            found[column] = records[name].iloc[0] if words else records[name].astype(float).mean()
+    return found
 
 
 def contrasts(table: pd.DataFrame, of: Sources) -> Recomputed:
@@ -493,7 +551,7 @@ def contrasts(table: pd.DataFrame, of: Sources) -> Recomputed:
     if "outcome" in table:
         for row, published in zip(found, table.to_dict("records"), strict=True):
             row["outcome"] = outcomes(published)
-        problems += list(left_out(table, answers, words))
+        problems += list(left_out(table, answers, kept, words))
     return found, problems
 
 
@@ -511,6 +569,9 @@ def two_sides(
     subject = chosen(asked, names)
     if subject.empty:
         raise LookupError(f"no answers for {claim!r}, {names}")
+    if "names" in known:
+        described = {"variant": known["trained"], "mode": "text_only", "domain": row["domain"]}
+        subject = by_names(subject, known["names"], right_options(chosen(asked, described)))
     if row["against"] == "chance":
         return subject, None
     names |= rival_of(row["against"], words)
@@ -519,6 +580,52 @@ def two_sides(
     if rival.empty:
         raise LookupError(f"no answers of {row['against']!r} beside {claim!r}, {names}")
     return subject, rival
+
+
+def right_options(rows: pd.DataFrame) -> set[str]:
+    """The names that training mentioned: the right options of questions on the classes in training."""
+    asked = rows[rows["question_type"] == 1]
+    return {options[answer] for options, answer in zip(asked["options"], asked["answer"], strict=True)}
+
+
+def by_names(rows: pd.DataFrame, what: str, trained: set[str]) -> pd.DataFrame:
+    """The answers with another meaning of `correct`, and the `chance` of each question.
+
+    "among untrained": the right option has the highest score of those that training did not mention, where it is one of
+    them and has a rival. "trained chosen": the chosen option is one that training mentioned, where some are and some
+    are not.
+    """
+    found = []
+    for row in rows.to_dict("records"):
+        other = [place for place, option in enumerate(row["options"]) if option not in trained]
+        if what == "trained chosen" and 0 < len(other) < 4:
+            read = not pd.isna(row["parsed"]) and row["parsed"] not in other
+            found.append({**row, "correct": read, "chance": 1 - len(other) / 4})
+        elif (
+            what == "among untrained" and row["answer"] in other and len(other) > 1 and isinstance(row["scores"], list)
+        ):
+            best = max(row["scores"][place] for place in other)
+            first = next(place for place in other if row["scores"][place] == best)
+            found.append({**row, "correct": first == row["answer"], "chance": 1 / len(other)})
+    return pd.DataFrame(found, columns=[*rows.columns, "chance"])
+
+
+def names_table(table: pd.DataFrame, of: Sources) -> Recomputed:
+    """Trained and untrained names among the options and the answers, where training mentioned some only."""
+    rows, keys = of.answers(), [*RUN, "answering", "variant"]
+    rows, found = rows[rows["question_type"] == 1], []
+    for _, published in table.iterrows():
+        trained = right_options(chosen(rows, {"variant": OTHER_HALF["trained"], **published[["domain"]]}))
+        cell, row = chosen(rows, published[keys].to_dict()), {}
+        for what, names in {
+            "trained chosen": ("questions", "options_trained", "answers_trained"),
+            "among untrained": ("untrained_questions", "untrained_chance", "untrained_accuracy"),
+        }.items():
+            part = by_names(cell, what, trained)
+            shares = (100 * part["chance"].mean(), 100 * part["correct"].astype(float).mean())
+            row |= dict(zip(names, (part["question_id"].nunique(), *shares), strict=True))
+        found.append(row)
+    return found, []
 
 
 def chosen(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
@@ -538,19 +645,17 @@ def rival_of(said: str, words: Mapping[str, Mapping[str, str]]) -> dict[str, str
     return found
 
 
-def left_out(table: pd.DataFrame, answers: pd.DataFrame, words: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+def left_out(
+    table: pd.DataFrame, answers: pd.DataFrame, kept: pd.DataFrame, words: Mapping[str, Mapping[str, str]]
+) -> Iterator[str]:
     """Claims that could be tested on a model and domain where no row says how it went."""
     names = ["claim", "question_type", "mode", "image", "answering", "against"]
     for key, rows in table.groupby(names):
         there = set(rows[["model", "domain"]].itertuples(index=False, name=None))
         for model, domain in set(answers[["model", "domain"]].itertuples(index=False, name=None)) - there:
+            row = {**dict(zip(names, key, strict=True)), "model": model, "domain": domain}
             try:
-                subject, rival = two_sides(
-                    {**dict(zip(names, key, strict=True)), "model": model, "domain": domain},
-                    answers,
-                    answers[:0],
-                    words,
-                )
+                subject, rival = two_sides(row, answers, kept, words)
             except LookupError:
                 continue
             if rival is None or set(rival["question_id"]) == set(subject["question_id"]):
@@ -605,7 +710,7 @@ def recomputes(table: pd.DataFrame) -> Callable[[pd.DataFrame, Sources], Recompu
     """The way to recompute a table, by a column that only its kind has."""
     for column, way in {
         **{"claim": contrasts, "cause": saving_table, "phase": time_table, "layer": layer_table},
-        **{"type1": accuracy_table, "vision_tower_calls": cost_table},
+        **{"untrained_questions": names_table, "type1": accuracy_table, "vision_tower_calls": cost_table},
     }.items():
         if column in table:
             return way
@@ -627,6 +732,7 @@ def compare(printed: pd.DataFrame, recomputed: Recomputed, result: Result) -> No
     rows, result.problems[len(result.problems) :] = recomputed
     for column in printed:
         if column in NAMES and not any(column in row for row in rows):
+            result.names.add(column)
             continue
         values = printed[column]
         decimals = max([len(said.partition(".")[2]) for said in values if "e" not in said], default=0)
@@ -697,6 +803,9 @@ def main(run: Path, figures: Path) -> int:
     wrong = [result for result in results if result.problems]
     numbers, bounds = sum(result.numbers for result in results), sum(result.intervals for result in results)
     print(f"{numbers} numbers and {bounds} bootstrap bounds in {len(results)} files; {len(wrong)} files differ")
+    print(
+        f"not compared, as they name the rows: {', '.join(sorted(set().union(*(result.names for result in results))))}"
+    )
     return int(bool(wrong))
 
 

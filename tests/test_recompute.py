@@ -145,12 +145,14 @@ def test_it_uses_no_code_of_the_package():
 
 def test_every_published_number_follows_from_the_raw_rows(original, capsys):
     assert recompute.main(original / "run", original / "figures") == 0
-    *files, total = capsys.readouterr().out.splitlines()
+    *files, total, names = capsys.readouterr().out.splitlines()
     assert len(files) == 7
     assert all(line.endswith(": ok") for line in files)
     claims = len(pd.read_csv(original / "figures/claims.csv"))
     assert claims >= 5  # beside the untuned model, image + text, the prior, and chance
     assert f"{2 * claims + 4 + 2} bootstrap bounds in 7 files; 0 files differ" in total
+    assert "against" in names
+    assert "type1" not in names
 
 
 @pytest.mark.parametrize(
@@ -237,13 +239,24 @@ def test_an_answer_called_right_against_its_scores_is_found(published):
     assert "another has the highest score" in problem
 
 
+def test_of_a_half_trained_class_the_choice_is_judged_among_the_names_that_training_did_not_mention():
+    scores = [[4, 3, 2, 1], [1, 2, 3, 4], [1, 1, 1, 1]]
+    rows = pd.DataFrame({"question_id": list("xyz"), "options": [list("abcd")] * 3, "scores": scores})
+    rows = rows.assign(answer=[2, 2, 0], parsed=[0, 3, 0], correct=False)
+    rest = recompute.by_names(rows, "among untrained", {"a", "b"})  # c and d are left; of z, the right one is not
+    assert rest[["question_id", "correct", "chance"]].to_numpy().tolist() == [["x", True, 0.5], ["y", False, 0.5]]
+    bias = recompute.by_names(rows, "trained chosen", {"a", "b"})
+    assert bias[["correct", "chance"]].to_numpy().tolist() == [[True, 0.5], [False, 0.5], [True, 0.5]]
+    assert recompute.by_names(rows, "trained chosen", set("abcd")).empty
+
+
 def test_two_classes_right_and_wrong_may_lie_anywhere():
     values, names = pd.Series([1, 0]), pd.Series(["a", "b"])
     low, high = recompute.interval(values, names, pd.Series([0, 0]))
     assert (low.value, high.value) == (0, 1)  # a quarter of the resamples has one class alone
 
 
-def test_five_percent_of_a_hundred_classes_are_the_binomial_quantiles():
+def test_twenty_of_a_hundred_classes_have_the_binomial_quantiles():
     values, names = pd.Series([1] * 20 + [0] * 80), pd.Series(range(100))
     low, high = recompute.interval(values, names, pd.Series([0] * 100))
     assert (low.value, high.value) == (pytest.approx(0.125, abs=0.01), pytest.approx(0.28, abs=0.01))
