@@ -80,12 +80,14 @@ WORDS: dict[str, dict[str, str]] = {
     **{"commonest option": {"mode": "most_frequent_option"}, "longest option": {"mode": "longest_option"}},
     **{"asked directly": {"answering": "direct"}, "describe, then answer": {"answering": "describe_then_answer"}},
     **{"describe, then answer (image kept)": {"answering": "describe_then_answer_image_kept"}},
+    **{"one-pass chain": {"answering": "one_pass_chain"}, "true name instead": {"image": "named"}},
     **{"with image": {"image": "with"}, "image withheld": {"image": "without"}, "blank image": {"image": "blank"}},
     **{"another image": {"image": "other"}, "description instead": {"image": "described"}},
     **{"image, guided": {"image": "guided"}},
 }
 # Whose answers a finding is about, where its grid has several variants, and on which old ability they are
 OWN = {"variant": "own descriptions"}
+CHAIN = {"variant": "chain in the answer"}
 OTHER_HALF = {"variant": "the other half", "trained": "the described half"}  # whose right options training mentioned
 SUBJECTS: dict[str, dict[str, str]] = {
     "The descriptions matter: with those of other classes, recognition stays at chance": {"variant": "shuffled"},
@@ -117,6 +119,13 @@ SUBJECTS: dict[str, dict[str, str]] = {
         "variant": "hybrid_share 0.5"
     },
     "Texts in other words than the model's own teach as well as texts in its words": {"variant": "synonyms"},
+    "Noise on the words of a description, in training, helps when the model is asked directly": {"variant": "noise"},
+    "Words moved towards images, in training, help when the model is asked directly": {"variant": "shift"},
+    "With shift and noise, asked directly does as well as describing first without them": {
+        "variant": "shift and noise"
+    },
+    "Description and name in one reply recognise better than asking directly": CHAIN,
+    "Description and name in one reply do as well as describing first and asking again": CHAIN,
     "Texts of comparisons teach as well as texts in the model's words": {"variant": "similes"},
     "Where the words differ, describing first beats a dictionary": {"variant": "synonyms"},
     "Where the words differ, it beats the dictionary over reworded texts": {"variant": "synonyms"},
@@ -272,7 +281,7 @@ def sources(csv: Path, run: Path) -> Sources:
     if missing := [name for name, file in found.items() if file is None]:
         raise LookupError(f"it was made from {missing[0]}, which {run} does not have")
     manifest = run / "grids" / re.sub("_(findings|layers|names)$", "", stem) / "manifest.json"
-    of_grid = csv.parent.name == "ablations" and manifest.is_file()
+    of_grid = csv.parent.name in ("ablations", "findings") and manifest.is_file()
     grid = json.loads(manifest.read_text(encoding="utf-8"))["parameters"] if of_grid else {}
     return Sources(run, tuple(file for file in found.values() if file), grid)
 
@@ -410,10 +419,11 @@ def accuracy_table(table: pd.DataFrame, of: Sources) -> Recomputed:
     """Tables 1 and 2 and all that have their columns: one row per group of answers."""
     rows = of.answers()
     if not of.grid:
-        rows = rows[rows["beside"] | rows["image"].isin(["with", "without"] if "image" in table else ["with"])]
+        states = {"with", "without", *table["image"]} if "image" in table else {"with"}
+        rows = rows[rows["beside"] | rows["image"].isin(states)]
         if "image" in table:  # Table 2: only what was also asked without the image
-            states = rows.groupby([*RUN, "answering"])["image"].transform("nunique")
-            rows = rows[rows["beside"] | (states == 2)]
+            withheld = (rows["image"] == "without").groupby([rows[name] for name in (*RUN, "answering")])
+            rows = rows[rows["beside"] | withheld.transform("any")]
     resources = of.resources() if of.named("resources.json") else None
     if resources is not None:  # the trade-off: only what was trained
         told = {column: column for column in table if column in resources and column not in KEPT}
@@ -450,7 +460,8 @@ def per_question(of: Sources, cell: pd.DataFrame) -> Row:
             timings.append(timing)
     if not timings:
         return {}
-    found = means(pd.DataFrame(timings), {name: name for name in timings[0]})
+    known = {name for name in timings[0] if all(timing.get(name) is not None for timing in timings)}
+    found = means(pd.DataFrame(timings), {name: name for name in known})
     asked = found.pop("questions")
     return {name: cost if isinstance(cost, str) else cost / asked for name, cost in found.items()}
 
