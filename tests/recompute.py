@@ -191,7 +191,8 @@ def answers_in(path: Path) -> pd.DataFrame:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         row = json.loads(line)
         chosen, scores = row["parsed"], row["scores"]
-        if scores is not None and not row.get("rotation_scores") and scores[chosen] != max(scores):
+        scored = scores is not None and not row.get("rotation_scores")
+        if scored and (chosen is None or scores[chosen] != max(scores)):
             raise ValueError(f"{path}, line {number}: option {chosen} was read, and another has the highest score")
         if row["correct"] != (chosen == row["answer"]):
             raise ValueError(f"{path}, line {number}: correct is {row['correct']}, read {chosen} of {row['answer']}")
@@ -248,7 +249,7 @@ class Sources:
     def retention(self) -> pd.DataFrame:
         """The answers about old abilities, beside the others."""
         files = [file.with_name("retention_answers.jsonl") for file in self.named("answers.jsonl")]
-        found = [answers_in(file) for file in files if file.is_file()]
+        found = [rows for file in files if file.is_file() and len(rows := answers_in(file))]
         empty = pd.DataFrame(columns=[*KEPT, "correct"])
         return self.renamed(first_protocol(pd.concat(found), self.grid.get("protocol"))) if found else empty
 
@@ -793,7 +794,7 @@ def check(csv: Path, run: Path) -> Result:
         if len(table):
             compare(printed, way(table, sources(csv, run)), result)
     except (LookupError, ValueError, FileNotFoundError) as error:
-        result.problems.append(str(error))
+        result.problems.append(f"nothing is called {error}" if isinstance(error, KeyError) else str(error))
     return result
 
 

@@ -67,7 +67,7 @@ def write_raw(run):
         old = [answer(1, number, "with", dice.random() < 0.9, **of_run) | {"class_id": None} for number in range(20)]
         write_rows(run / "evaluation" / place / "answers.jsonl", rows)
         kept = [row | {"category": "visual", "question_id": f"old-{row['question_id']}"} for row in old]
-        write_rows(run / "evaluation" / place / "retention_answers.jsonl", kept)
+        write_rows(run / "evaluation" / place / "retention_answers.jsonl", kept if mode == "text_only" else [])
         adapter = None if mode == "base" else f"runs/elsewhere/training/{place}/adapter"
         of_adapter = {"parameters": {"adapter_dir": adapter}}
         (run / "evaluation" / place / "manifest.json").write_text(json.dumps(of_adapter), encoding="utf-8")
