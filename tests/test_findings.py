@@ -150,7 +150,7 @@ def test_a_table_that_is_no_longer_that_of_its_inputs_is_not_judged(tmp_path):
     assert finding.evidence == (f"input changed: {portable(made_from)}",)  # why, and no number
 
 
-# ---- names that training mentioned -------------------------------------------------------------------------------------
+# ---- names that training mentioned -----------------------------------------------------------------------------------
 
 BIASED = Rule("no bias", "g", {"variant": "other"}, "not above", names="trained chosen", trained={"variant": "told"})
 CARRIES = Rule("nothing carries over", "g", {"variant": "other"}, "not above", names="among untrained",
