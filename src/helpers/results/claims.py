@@ -119,9 +119,7 @@ def read_tables(folder: Path, checked: Verified) -> Tables:
     return Tables(**read, files=files, doubts=doubts)
 
 
-def claims_table(
-    answers: pd.DataFrame, baselines: pd.DataFrame, retention: pd.DataFrame | None = None
-) -> pd.DataFrame:
+def claims_table(answers: pd.DataFrame, baselines: pd.DataFrame, retention: pd.DataFrame | None = None) -> pd.DataFrame:
     """The contrasts of every claim about accuracy, decided together: ``results/claims.csv``.
 
     ``answers``: rows of one variant and protocol, with every state of the image; ``baselines``: those of notebook 12;
