@@ -77,8 +77,8 @@ def answer_rows(
 
     ``run``: model, domain, mode, variant, seed. ``appearances``: each class's description, for image "described".
     ``untuned``: what the untuned model wrote earlier, for answering "describe_then_answer"; None: nothing yet.
-    Combinations that do not go together (`strategies.impossible`) are left out; raises ``ValueError``, with the reasons,
-    if none is left.
+    Combinations that do not go together (`strategies.impossible`) are left out; raises ``ValueError``, with the
+    reasons, if none is left.
     """
     check_questions(reader.processor, questions)
     asking = evaluation_prompts(settings.prompts)
