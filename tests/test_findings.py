@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from helpers.paths import ROOT
+from helpers.results.claims import claims_table
 from helpers.results.findings import RULES, findings
 from helpers.results.rules import WITHIN, Rule, contrast_table, decided, evidence, preferred_names, told, verdict_on
 from helpers.results.stats import among_untrained
@@ -98,6 +99,25 @@ def test_an_old_ability_is_compared_on_its_own_answers():
     rule = Rule("c", "g", {"mode": "text_only"}, "not below", {"mode": "base"}, category="visual")
     assert decided(contrast_table([rule], rows(0), kept))["outcome"].tolist() == ["yes"]
     assert contrast_table([rule], rows(0)).empty
+
+
+def test_what_was_forgotten_is_judged_in_every_cell_of_both_trainings_and_both_abilities():
+    """Old names: all 100 known before; 99, 85 and 60 after. Visual questions: as many as before."""
+    after = {"text_only": {"d": 99, "e": 85}, "image_text": {"d": 60, "e": 60}}
+    kept = [
+        rows(right if category == "old_class" else 97, n=100, mode=mode, domain=domain, category=category, model=model)
+        for mode, of in ({"base": {"d": 100, "e": 100}} | after).items()
+        for domain, right in of.items()
+        for category in ("visual", "old_class")
+        for model in ("m", "n")
+    ]
+    table = claims_table(rows(0, n=1), rows(0, n=1)[:0], pd.concat(kept))
+    found = table[table["claim"].str.contains("knew before")]
+    assert len(found) == 2 * 2 * 2 * 2 and not found.duplicated(["claim", "model", "domain"]).any()
+    names = found[found["claim"].str.contains("names")].set_index(["mode", "domain", "model"])
+    assert names["difference"].unstack().to_numpy().tolist() == [[-40, -40], [-40, -40], [-1, -1], [-15, -15]]
+    assert names["outcome"].unstack()["m"].tolist() == ["no", "no", "yes", "open"]
+    assert set(found.loc[~found["claim"].str.contains("names"), "outcome"]) == {"yes"}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from helpers.config.prompts import EvaluationPrompts, evaluation_prompts
 from helpers.images import open_image
 from helpers.paths import atomic_write
 from helpers.schemas import LETTER_TOKENS, OPTION_LETTERS, Question
-from helpers.workflow.splits import SPLITS, open_questions
+from helpers.workflow.splits import QUESTION_SPLITS, open_questions
 
 TSV_COLUMNS = (
     *("index", "question", *OPTION_LETTERS, "answer", "category", "split", "question_id", "question_type", "image"),
@@ -224,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--prompts", default="evaluation", help="prompts of a task, as in the setting evaluation.prompts"
     )
-    parser.add_argument("--split", default="test", choices=SPLITS)
+    parser.add_argument("--split", default="test", choices=QUESTION_SPLITS)
     given = parser.parse_args(arguments)
     questions = open_questions(given.dataset / "questions.jsonl", given.split, use="export")
     if given.form == "vlmevalkit":

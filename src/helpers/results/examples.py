@@ -19,7 +19,7 @@ from helpers.results.answer_cards import check_data_set, option_shares
 from helpers.results.tables.answers import of_protocol, of_variant, read_answers
 from helpers.results.tables.files import find
 from helpers.schemas import Question
-from helpers.workflow.splits import SPLITS, open_questions
+from helpers.workflow.splits import QUESTION_SPLITS, open_questions
 
 _MODES = ("base", "text_only", "image_text")
 TYPE1, TYPE2 = 8, 4  # questions of each type
@@ -104,7 +104,7 @@ def _questions(run: Path, domain: str, rows: pd.DataFrame) -> dict[str, tuple[Qu
     folder = Layout(run).folder("dataset", domain=domain, variant=MAIN)
     check_data_set(rows, folder)
     file = folder / "questions.jsonl"
-    asked = open_questions(file, *SPLITS, use="examples beside their answers") if file.is_file() else []
+    asked = open_questions(file, *QUESTION_SPLITS, use="examples beside their answers") if file.is_file() else []
     return {question.question_id: (question, folder) for question in asked}
 
 

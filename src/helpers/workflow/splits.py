@@ -16,7 +16,7 @@ from pathlib import Path
 from helpers.schemas import Question, read_questions
 from helpers.workflow.provenance import manifest_in_progress, opened_beside, portable, sha256
 
-SPLITS = ("test", "dev")
+QUESTION_SPLITS = ("test", "dev")
 
 
 def open_questions(path: str | Path, *splits: str, use: str) -> list[Question]:
@@ -24,8 +24,10 @@ def open_questions(path: str | Path, *splits: str, use: str) -> list[Question]:
 
     Raises ``ValueError`` for an unknown split or an empty ``use``, and as `helpers.rows.iterate_rows` does.
     """
-    if not splits or set(splits) - set(SPLITS):
-        raise ValueError(f"splits are {', '.join(splits) or 'not named'}; name one or more of {', '.join(SPLITS)}")
+    if not splits or set(splits) - set(QUESTION_SPLITS):
+        raise ValueError(
+            f"splits are {', '.join(splits) or 'not named'}; name one or more of {', '.join(QUESTION_SPLITS)}"
+        )
     if not use.strip():
         raise ValueError("use is empty; say what the questions are opened for, such as 'answers'")
     questions = [question for question in read_questions(path) if question.split in splits]
