@@ -330,7 +330,8 @@ PARAMETERS = {
     "evaluation": evaluation_parameters,
     "ablation": over_all_runs,
     "resources": resources_parameters,
-    "paper": lambda wildcards: over_all_runs(wildcards) | {"reported": REPORTED, "baseline_files": beside()},
+    "paper": lambda wildcards: over_all_runs(wildcards)
+    | {"reported": REPORTED, "baseline_files": beside(), "retention_files": evaluated("retention_answers.jsonl")},
     "grid": grid_parameters,
     "own_classes": own_classes_parameters,
     "report": lambda wildcards: {"run_dir": RUN, "displays": DISPLAYS},
@@ -530,6 +531,7 @@ INPUTS = {
         "style": STYLE,
         "answers": evaluated("answers.jsonl"),
         "baselines": beside(),
+        "retention": evaluated("retention_answers.jsonl"),
         "reported": REPORTED,
         "facts": FACTS,  # a class is drawn in Figure 1; which classes look alike
     },

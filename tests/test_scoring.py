@@ -423,14 +423,13 @@ def test_a_question_is_described_and_named_in_the_language_of_its_domain_whateve
     assert strategies.naming_question(asked, prompts) == say.NAMING["butterfly"].asked[say.HELD_OUT]
     elsewhere = exam.questions[0].model_copy(update={"domain": "kviscuit"})
     assert of_domain(prompts.describing, elsewhere.domain).startswith("Describe what you see in the picture: form")
-    assert strategies.naming_question(elsewhere, prompts) == "What is this called?"
+    assert strategies.naming_question(elsewhere, prompts) == "What do people call this?"
 
 
-def test_retention_is_asked_where_its_questions_are(butterflies, tmp_path):
-    assert run.retention_rows(Scripted(""), tmp_path, settings(), RUN) is None
+def test_retention_is_asked_directly_where_there_are_questions(butterflies, tmp_path):
+    assert run.retention_rows(Scripted(""), [], tmp_path, settings(), RUN) is None
     text_only = [q.model_copy(update={"image": None}) for q in butterflies.questions[:3]]
-    (tmp_path / "retention.jsonl").write_text("".join(q.model_dump_json() + "\n" for q in text_only))
-    rows, _ = run.retention_rows(Scripted(""), tmp_path, settings(answering=["describe_then_answer"]), RUN)
+    rows, _ = run.retention_rows(Scripted(""), text_only, tmp_path, settings(answering=["describe_then_answer"]), RUN)
     assert [row["answering"] for row in rows] == ["direct"] * 3
 
 

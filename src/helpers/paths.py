@@ -116,8 +116,8 @@ STEPS = {
     "paper": Step(
         "07_paper",
         tables=(
-            *("table1", "claims", "protocols", "bootstrap", "seeds", "differences", "paired", "unreadable"),
-            *("categories", "classes", "confusions", "look_alikes", "comparison"),
+            *("table1", "claims", "protocols", "bootstrap", "seeds", "differences", "paired", "retention"),
+            *("unreadable", "categories", "classes", "confusions", "look_alikes", "comparison"),
         ),
         figures=("figure1", "table1", "accuracy", "claims"),
     ),

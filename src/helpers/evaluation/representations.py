@@ -1,6 +1,6 @@
 """Where images and words meet: how similarly a model represents a class seen and a class described, layer by layer.
 
-Each class is shown twice, as an image and as its description, with the same question ("What is this called?"). The
+Each class is shown twice, as an image and as its description, with the same question for its name. The
 hidden states at the last position of the prompt, from which the answer would begin, are compared by centred kernel
 alignment (CKA, arXiv 1905.00414): 1 = the classes are arranged alike, 0 = nothing in common. The estimator is the
 unbiased one (Song et al. 2012, JMLR 13, 1393-1434): the plain one is far above 0 for unrelated data as soon as the

@@ -2,11 +2,11 @@
 
 **direct**: the model gets image and question, and chooses an option.
 
-**describe** (this project's addition to the paper): the model first describes what it sees. For recognition (Type 1) it
-is then asked about its own description, without the image. For knowledge (Type 2) it also concludes a name from the
-description, and is asked about that name. A model that has learnt a class from text alone then finds, in its own
-description, the kind of input that it learnt from. In ``describe`` the untuned model (adapter off) writes the
-description, in ``describe_then_answer_tuned`` the tuned one.
+**describe_then_answer** (ours): the model first describes what it sees. For recognition (Type 1) it is then asked about
+its own description, without the image. For knowledge (Type 2) it also concludes a name from the description, and is
+asked about that name. A model that has learnt a class from text alone then finds, in its own description, the kind of
+input that it learnt from. The untuned model (adapter off) writes the description; in ``describe_then_answer_tuned`` the
+tuned one does.
 
 **one_pass_chain**: the model is asked once, with the image, and writes description and name in one reply, as it was
 trained to (`data/prompts/training_chain.yaml`). Each option is scored behind its description and, for Type 2, behind

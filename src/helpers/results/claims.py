@@ -88,6 +88,14 @@ CLAIMS = (
         "Recognition depends on the image: without it, accuracy is at chance",
         "", {"mode": "text_only", "image": "without"}, "at chance",
     ),
+    *(
+        Rule(
+            f"{training} training preserves what the model knew before: {what}",
+            "", {"mode": mode}, "not below", {"mode": "base"}, category=category,
+        )
+        for training, mode in (("Text-only", "text_only"), ("Image-text", "image_text"))
+        for category, what in (("visual", "what an image shows"), ("old_class", "the names of the classes it had met"))
+    ),
 )  # fmt: skip
 
 
@@ -119,12 +127,13 @@ def read_tables(folder: Path, checked: Verified) -> Tables:
     return Tables(**read, files=files, doubts=doubts)
 
 
-def claims_table(answers: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFrame:
+def claims_table(answers: pd.DataFrame, baselines: pd.DataFrame, retention: pd.DataFrame | None = None) -> pd.DataFrame:
     """The contrasts of every claim about accuracy, decided together: ``results/claims.csv``.
 
-    ``answers``: rows of one variant and protocol, with every state of the image; ``baselines``: those of notebook 12.
+    ``answers``: rows of one variant and protocol, with every state of the image; ``baselines``: those of notebook 12;
+    ``retention``: answers of the same variant and protocol to questions on what the untuned models knew.
     """
-    return decided(contrast_table(CLAIMS, pd.concat([answers, baselines], ignore_index=True)))
+    return decided(contrast_table(CLAIMS, pd.concat([answers, baselines], ignore_index=True), retention))
 
 
 def claims(tables: Tables) -> list[Claim]:
