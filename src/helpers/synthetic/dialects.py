@@ -23,9 +23,9 @@ from helpers.synthetic.appearances import NONE, VOCABULARIES, Appearance
 
 DIALECTS: tuple[str, ...] = get_args(Dialect)
 COMPOSED = DIALECTS[1:]  # those made here
-LEFT_OUT = 0.5  # probability that a text of synonyms or similes leaves one part out
+_OMITS = 0.5  # probability that a text of synonyms or similes leaves one part out
 
-Words = Mapping[str, tuple[str, ...]]
+_Lexicon = Mapping[str, tuple[str, ...]]
 
 
 def _words(table: str) -> dict[str, tuple[str, ...]]:
@@ -35,7 +35,7 @@ def _words(table: str) -> dict[str, tuple[str, ...]]:
 
 
 # Colours are shared by both domains; the other values belong to one part each.
-_SYNONYMS: Words = _words("""
+_SYNONYMS: _Lexicon = _words("""
     white: ivory, snowy
     yellow: lemon, sulphur
     orange: amber, apricot
@@ -99,7 +99,7 @@ _SYNONYMS: Words = _words("""
     handle: a grip, a knob
     leaf: a frond, a sprig
 """)
-_SIMILES: Words = _words("""
+_SIMILES: _Lexicon = _words("""
     white: the colour of milk, the colour of snow
     yellow: the colour of lemons, the colour of straw
     orange: the colour of carrots, the colour of embers
@@ -141,7 +141,7 @@ _SIMILES: Words = _words("""
 _PLAIN = "plain"
 _MAIN = {"butterfly": "wing_colour", "culture": "form"}  # names the thing: never left out, and always first
 # One clause per part, with the captions' words for the parts, and with others.
-_IN_CAPTIONS_WORDS: dict[str, Words] = {
+_IN_CAPTIONS_WORDS: dict[str, _Lexicon] = {
     "butterfly": {
         "wing_colour": ("{S} has {v} wings", "the wings of {s} are {v}"),
         "pattern": ("the wings carry {v}", "{v} mark the wings"),
@@ -164,7 +164,7 @@ _IN_CAPTIONS_WORDS: dict[str, Words] = {
         "no accent": ("it comes without accent", "it lacks an accent"),
     },
 }
-_IN_OTHER_WORDS: dict[str, Words] = {
+_IN_OTHER_WORDS: dict[str, _Lexicon] = {
     "butterfly": {
         "wing_colour": ("{S} is {v} above", "{s} looks {v} from above"),
         "pattern": ("{v} lie across it", "one sees {v}"),
@@ -217,7 +217,7 @@ def tell(domain: str, appearance: Appearance, dialect: str, rng: random.Random, 
         return say.describe(domain, appearance, rng.choice(say.training_wordings(say.DESCRIPTIONS[domain])), name)
     main, *others = _clauses(domain, appearance, dialect, rng, say.subject(domain, name))
     rng.shuffle(others)
-    if dialect != "reordered" and rng.random() < LEFT_OUT:
+    if dialect != "reordered" and rng.random() < _OMITS:
         others.pop()
     clauses, said = [main, *others], []
     while clauses:
