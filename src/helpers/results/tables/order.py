@@ -15,7 +15,7 @@ _ORDER: dict[str, tuple[str, ...]] = {
         *("options_described", "dictionary", "contrastive", "nearest_features", "nearest_pixels", "prior"),
         *("most_frequent_option", "longest_option"),
     ),
-    "answering": ("direct", "describe_then_answer", "describe_then_answer_tuned", "option_only"),
+    "answering": ("direct", "describe_then_answer", "describe_then_answer_tuned", "one_pass_chain", "option_only"),
     "image": ("with", "guided", "described", "other", "blank", "without"),
 }
 _KEYS = ("model", "domain", "mode", "answering", "image")
