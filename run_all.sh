@@ -28,7 +28,7 @@ Words:
   rehearse       will the paper's models fit this GPU, how long will they take?
                  Their true shapes with random weights, before any download
   publish        the demo with three seeds, its figures put into figures/demo
-  ablations      the ablations of config/grids/ for this profile, and the baselines
+  ablations      every ablation of config/grids/ for this profile, and baselines
   findings       the project's own experiments, three seeds each: an hour
   grid           some of them by name, or files of yours: says what would run,
                  then runs it (grid NAME...)

@@ -41,6 +41,7 @@ case "$*" in
     *"import ensurepip"*) exit {venv_missing} ;;
     *"import helpers"*) echo "{helpers}" ;;
     *helpers.config.grids\\ run*) echo the-run; printf '%s\\0' "$@" >>"$CALLS" ;;
+    *helpers.config.grids\\ list*) echo bridge chain; printf '%s\\0' "$@" >>"$CALLS" ;;
     *) printf '%s\\0' "$@" >>"$CALLS" ;;
 esac
 case "$*" in
@@ -500,6 +501,15 @@ def test_settings_given_beside_a_folder_are_told_to_it_and_come_last(clone: Clon
         *("settings", "my classes", "--profile", "own", "--set", "'modes=[text_only]' "),
     ]
     assert shlex.split(settings_of(called))[-1] == "modes=[text_only]"
+
+
+def test_findings_are_the_grids_of_that_collection(clone: Clone) -> None:
+    assert clone.run_active("findings").returncode == 0
+    called = clone.called()
+    listed = called.index("list")
+    assert called[listed : listed + 4] == ["list", "demo", "--collection", "findings"]
+    assert config_of(called) == ["profile=demo", "grids=bridge,chain"]
+    assert called[-1] == "publish_grids"
 
 
 def test_a_grid_is_planned_then_run_and_a_part_of_it_is_the_same_part_in_both(clone: Clone) -> None:

@@ -327,7 +327,8 @@ def test_the_knowledge_question_is_asked_of_the_name(butterflies, exam):
     [
         ("The wings are red. This is the Monarch. It flies.", ("The wings are red.", "the Monarch")),
         ("This is Kimchi.", ("", "Kimchi")),
-        ("This object is a bowl. It is red. This is Sin Gu", ("This object is a bowl. It is red.", "Sin Gu")),
+        ("This object is a bowl. It is red. This is Sin Gu.", ("This object is a bowl. It is red.", "Sin Gu")),
+        ("The wings are red. This is the Mon", ("The wings are red.", None)),
         ("The wings are red and", ("The wings are red and", None)),
     ],
 )

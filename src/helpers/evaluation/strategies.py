@@ -105,7 +105,8 @@ def own_words(reader: Reader, exam: Exam, image: str, answering: str, untuned: D
     if answering == "direct":
         return [Words()] * len(exam.questions)
     if answering == CHAIN:
-        replies = reader.replies(_prompts(exam, image, "direct", []), "chain")
+        longest = reader.max_new_tokens + NAME_TOKENS  # as much as description and name have in two turns
+        replies = reader.replies(_prompts(exam, image, "direct", []), "chain", longest)
         return [Words(*read_chain(reply.text), reply.tokens) for reply in replies]
     asked = [
         Prompt(of_domain(exam.prompts.describing, q.domain), shown)
@@ -212,9 +213,11 @@ def read_name(reply: str) -> str | None:
 
 
 def read_chain(reply: str) -> tuple[str, str | None]:
-    """Description and name in "The wings are red. This is the Monarch. It lives ..."; None without a name."""
-    found = re.search(r"(?:^|(?<=[.!?])\s+)This is ([^.\n]+)", reply)
-    return (reply[: found.start()].strip(), found[1].strip()) if found else (reply, None)
+    """Description and name in "The wings are red. This is the Monarch. It lives ..."; None for no or half a name."""
+    found = re.search(r"(?:^|(?<=[.!?])\s+)This is ([^.\n]+)(\.?)", reply)
+    if not found:
+        return reply, None
+    return reply[: found.start()].strip(), found[1].strip() if found[2] else None
 
 
 def _begun(question: Question, words: Words) -> str:
