@@ -2,11 +2,13 @@
 
 **direct**: the model gets image and question, and chooses an option.
 
-**describe** (this project's addition to the paper): the model first describes what it sees. For recognition (Type 1) it
-is then asked about its own description, without the image. For knowledge (Type 2) it also concludes a name from the
-description, and is asked about that name. A model that has learnt a class from text alone then finds, in its own
-description, the kind of input that it learnt from. In ``describe`` the untuned model (adapter off) writes the
-description, in ``describe_then_answer_tuned`` the tuned one.
+**describe_then_answer** (this project's addition to the paper): the model first describes what it sees. For
+recognition (Type 1) it is then asked about its own description, without the image. For knowledge (Type 2) it also
+concludes a name from the description, and is asked about that name. A model that has learnt a class from text alone
+then finds, in its own description, the kind of input that it learnt from. In ``describe_then_answer`` the untuned model
+(adapter off) writes the description, in ``describe_then_answer_tuned`` the tuned one.
+``describe_then_answer_image_kept`` asks about the untuned model's description with the image still in every prompt, for
+models that learnt from images.
 
 What is shown: the image (``with``), nothing (``without``), grey of the same size (``blank``), an image of another class
 (``other``), the class's training description in words (``described``), or the image, with its centre weighted against
@@ -20,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+from helpers.config.evaluation import Answering
 from helpers.config.prompts import EvaluationPrompts, evaluation_prompts, of_domain
 from helpers.evaluation.descriptions import Descriptions
 from helpers.evaluation.prompts import CHANGES, Prompt, Shown, other_images
@@ -30,7 +33,8 @@ from helpers.schemas import Question, ShownAs
 ReadAnswer = dict[str, Any]
 
 NAME_TOKENS = 32
-ANSWERING = ("direct", "describe_then_answer", "describe_then_answer_tuned")
+ANSWERING: tuple[str, ...] = get_args(Answering)
+_TUNED, _IMAGE_KEPT = "describe_then_answer_tuned", "describe_then_answer_image_kept"
 IMAGES: tuple[str, ...] = get_args(ShownAs)
 DIRECT_ONLY = ("described", "guided")
 
@@ -99,16 +103,14 @@ def own_words(reader: Reader, exam: Exam, image: str, answering: str, untuned: D
         Prompt(of_domain(exam.prompts.describing, q.domain), shown)
         for q, shown in zip(exam.questions, _shown(exam, image), strict=True)
     ]
-    described = (
-        untuned.of(reader, asked) if answering == "describe_then_answer" else reader.replies(asked, "description")
-    )
-    return _named(reader, exam, described)
+    described = reader.replies(asked, "description") if answering == _TUNED else untuned.of(reader, asked)
+    return _named(reader, exam, described, _shown_again(exam, image, answering))
 
 
-def _named(reader: Reader, exam: Exam, described: Sequence[Reply]) -> list[Words]:
-    """The descriptions and, for Type 2, the names that the model concludes from them."""
+def _named(reader: Reader, exam: Exam, described: Sequence[Reply], shown: Sequence[Shown | None]) -> list[Words]:
+    """The descriptions and, for Type 2, the names that the model concludes from them, and from what is shown."""
     to_name = {i: naming_question(q, exam.prompts) for i, q in enumerate(exam.questions) if q.question_type == 2}
-    prompts = [Prompt(exam.prompts.about(described[i].text, question)) for i, question in to_name.items()]
+    prompts = [Prompt(exam.prompts.about(described[i].text, question), shown[i]) for i, question in to_name.items()]
     names = dict(zip(to_name, reader.replies(prompts, "name", NAME_TOKENS), strict=True))
     return [
         Words(reply.text, read_name(name.text), reply.tokens + name.tokens)
@@ -157,7 +159,8 @@ def scored_prompts(
 
 def _prompts(exam: Exam, image: str, answering: str, words: Sequence[Words]) -> list[Prompt]:
     if answering != "direct":
-        return [Prompt(_question_on_words(exam, q, w)) for q, w in zip(exam.questions, words, strict=True)]
+        asked = [_question_on_words(exam, q, w) for q, w in zip(exam.questions, words, strict=True)]
+        return list(map(Prompt, asked, _shown_again(exam, image, answering)))
     if image == "described":
         return [
             Prompt(exam.prompts.about(_appearance(exam, question), question.question)) for question in exam.questions
@@ -184,6 +187,11 @@ def _shown(exam: Exam, image: str) -> list[Shown | None]:
     return [Shown(exam.folder / path, exam.max_pixels, change) if path else None for path in images]
 
 
+def _shown_again(exam: Exam, image: str, answering: str) -> list[Shown | None]:
+    """The image beside the description of it: none, unless it is kept."""
+    return _shown(exam, image if answering == _IMAGE_KEPT else "without")
+
+
 def naming_question(question: Question, prompts: EvaluationPrompts) -> str:
     """The question for a thing's name, in this question's domain."""
     return of_domain(prompts.naming, question.domain)
@@ -196,7 +204,7 @@ def read_name(reply: str) -> str | None:
 
 
 def _question_on_words(exam: Exam, question: Question, words: Words) -> str:
-    """The question without its image: about the description, or about the name concluded from it."""
+    """The question's words: about the description, or about the name concluded from it."""
     description, name = words.description, words.named
     if question.question_type == 1 or not name:
         return exam.prompts.about(description, question.question)
