@@ -127,14 +127,20 @@ def own_words(wildcards):
 
 def beside():
     """The answers of every domain's baselines."""
-    return [] if PROFILE.rehearsal else expand(file("baselines", "answers.jsonl"), domain=PROFILE.domains)
+    return [] if PROFILE.rehearsal else expand(file("baselines", "answers.jsonl"), domain=PROFILE.domains, variant=MAIN)
 
 
 def of_grid(name, step, made):
     """A file of one step of all runs of a grid, each once; the untuned model has no training."""
     cells = [run for run in GRID_RUNS[name] if step != "training" or run.mode != "base"]
-    places = [{**vars(run), "mode": run.at(step)[0], "variant": run.key(step)} for run in cells]
+    rests = "dataset" if step == "baselines" else step
+    places = [{**vars(run), "mode": run.at(rests)[0], "variant": run.key(rests)} for run in cells]
     return list(dict.fromkeys(file(step, made).format(**place) for place in places))
+
+
+def baselines_of(name):
+    """The answers of the baselines that a grid compares with: those of each of its data sets."""
+    return of_grid(name, "baselines", "answers.jsonl") if GRIDS[name].baselines else []
 
 
 def earlier(step, pattern, wildcards):
@@ -289,6 +295,8 @@ def grid_parameters(wildcards):
         "displays": DISPLAYS,
         "output_dir": str(LAYOUT.folder("grid", grid=name)),
         "answer_files": of_grid(name, "evaluation", "answers.jsonl"),
+        "baseline_files": baselines_of(name),
+        "baselines": GRIDS[name].baselines,
         "resource_files": of_grid(name, "training", "resources.json"),
         "images": [] if GRIDS[name].images else ["with"],
         "x": GRIDS[name].x,
@@ -301,8 +309,9 @@ def grid_parameters(wildcards):
 def baselines_parameters(wildcards):
     return {
         "domain": wildcards.domain,
-        "dataset_dir": str(LAYOUT.folder("dataset", domain=wildcards.domain, variant=MAIN)),
-        "output_dir": str(LAYOUT.folder("baselines", domain=wildcards.domain)),
+        "variant": wildcards.variant,
+        "dataset_dir": folder("dataset", wildcards),
+        "output_dir": str(LAYOUT.folder("baselines", **wildcards)),
         "run_dir": RUN,
         "contrastive_model": PROFILE.contrastive_model,
         "model_paths": {name: model.path for name, model in PROFILE.models.items()},
@@ -321,7 +330,8 @@ PARAMETERS = {
     "evaluation": evaluation_parameters,
     "ablation": over_all_runs,
     "resources": resources_parameters,
-    "paper": lambda wildcards: over_all_runs(wildcards) | {"reported": REPORTED, "baseline_files": beside()},
+    "paper": lambda wildcards: over_all_runs(wildcards)
+    | {"reported": REPORTED, "baseline_files": beside(), "retention_files": evaluated("retention_answers.jsonl")},
     "grid": grid_parameters,
     "own_classes": own_classes_parameters,
     "report": lambda wildcards: {"run_dir": RUN, "displays": DISPLAYS},
@@ -521,13 +531,14 @@ INPUTS = {
         "style": STYLE,
         "answers": evaluated("answers.jsonl"),
         "baselines": beside(),
+        "retention": evaluated("retention_answers.jsonl"),
         "reported": REPORTED,
         "facts": FACTS,  # a class is drawn in Figure 1; which classes look alike
     },
     "baselines": {
         "words": own_words,
-        "questions": file("dataset", "questions.jsonl").replace("{variant}", MAIN),
-        "images": IMAGES.replace("{variant}", MAIN),
+        "questions": of_run("dataset", file("dataset", "questions.jsonl")),
+        "images": of_run("dataset", IMAGES),
         "models": [name for files in MODELS.values() for name in files],
         "contrastive": model_files(PROFILE.contrastive_model) if PROFILE.contrastive_model else [],
     },
@@ -544,6 +555,7 @@ INPUTS = {
     "grid": {
         "style": STYLE,
         "answers": lambda wildcards: of_grid(wildcards.grid, "evaluation", "answers.jsonl"),
+        "baselines": lambda wildcards: baselines_of(wildcards.grid),
         "records": lambda wildcards: of_grid(wildcards.grid, "training", "resources.json"),
     },
 }
@@ -595,7 +607,7 @@ rule everything:
     input:
         rules.all.input,
         copy("start"),
-        expand(file("baselines", "baselines.csv"), domain=PROFILE.domains),
+        expand(file("baselines", "baselines.csv"), domain=PROFILE.domains, variant=MAIN),
 
 
 rule rehearsal:
@@ -635,17 +647,18 @@ rule publish_grids:
     input:
         [f"{LAYOUT.folder('grid', grid=name)}/figures/{name}{kind}" for name in GRIDS for kind in OF_A_GRID],
     output:
-        [f"{PUBLISHED}/ablations/{name}{kind}" for name in GRIDS for kind in OF_A_GRID],
+        [f"{PUBLISHED}/{grid.collection}/{name}{kind}" for name, grid in GRIDS.items() for kind in OF_A_GRID],
     params:
         folders=[f"{LAYOUT.folder('grid', grid=name)}/figures/" for name in GRIDS],
+        places=[f"{PUBLISHED}/{grid.collection}/" for grid in GRIDS.values()],
     shell:
-        "for folder in {params.folders:q}; do cp \"$folder\"* {PUBLISHED}/ablations/; done"
+        "set -- {params.places:q}; for folder in {params.folders:q}; do cp \"$folder\"* \"$1\"; shift; done"
 
 
 rule publish_baselines:
     """Copy the baselines' table to where it is committed."""
     input:
-        file("baselines", "baselines.csv"),
+        file("baselines", "baselines.csv").replace("{variant}", MAIN),
     output:
         f"{PUBLISHED}/ablations/baselines_{{domain}}.csv",
     shell:

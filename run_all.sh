@@ -9,7 +9,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 CALLED_FROM="$PWD"
 cd "$ROOT"
 
-WORDS="demo smoke paper rehearse publish ablations grid own ask photographs fetch figures verify report base-models models push pack lab test lint setup"
+WORDS="demo smoke paper rehearse publish ablations findings grid own ask photographs fetch figures verify report base-models models push pack lab test lint setup"
 OPTIONS="--profile --set --name --jobs --only --from --to --style --keep-going --slurm --all --dry-run --help"
 SETUP_GB=6 # a new environment: the packages, their copies in pip's cache, and room to unpack
 
@@ -28,7 +28,8 @@ Words:
   rehearse       will the paper's models fit this GPU, how long will they take?
                  Their true shapes with random weights, before any download
   publish        the demo with three seeds, its figures put into figures/demo
-  ablations      every grid of config/grids/ for this profile, and the baselines
+  ablations      the ablations of config/grids/ for this profile, and the baselines
+  findings       the project's own experiments, three seeds each: an hour
   grid           some of them by name, or files of yours: says what would run,
                  then runs it (grid NAME...)
   own            would text alone do for your own classes? (own FOLDER): looks
@@ -373,6 +374,13 @@ run_ablations() {
     [[ -n $DRY_RUN ]] || { run_report && run_published; } # with the new findings on it
 }
 
+run_findings() { # the grids of that collection
+    read -r -a OPERANDS <<<"$("$PY" -m helpers.config.grids list "$PROFILE" --collection findings)"
+    ((${#OPERANDS[@]})) || fail "config/grids/ holds no finding for profile $PROFILE; the findings are of the demo"
+    plan_grids
+    workflow publish_grids
+}
+
 plan_grids() {
     GRIDS="$(IFS=, && echo "${OPERANDS[*]}")"
     "$PY" -m helpers.config.grids plan "${OPERANDS[@]}" ${ONLY:+--only "$ONLY"} ${NAME:+--name "$NAME"} --set "$(overrides)" || exit 2
@@ -498,7 +506,7 @@ main() {
         smoke) workflow everything && check_fresh ;;
         publish) SETTINGS=('seeds=[0,1,2]' ${SETTINGS[@]+"${SETTINGS[@]}"}) && workflow publish && run_published ;;
         base-models) workflow base_models ;;
-        grid | figures | ablations | rehearse | report) run_"$WORD" ;;
+        grid | figures | ablations | findings | rehearse | report) run_"$WORD" ;;
         setup) say "nothing more to do" ;;
         *) if [[ -n $DRY_RUN ]] && { [[ " own photographs fetch " != *" $WORD "* ]] || ! has_workflow; }; then say "then: $WORD"; else run_"$WORD"; fi ;;
     esac

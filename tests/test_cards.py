@@ -97,5 +97,5 @@ def test_the_card_says_which_prompts_the_samples_were_made_with(texts, tmp_path)
     path = write_dataset_card(tmp_path, "own", UNKNOWN_LICENCE, {}, {}, texts, FOUND, prompts=prompts)
     content = path.read_text(encoding="utf-8")
     made = yaml.safe_load(content.split("---\n")[1])["text_only_training"]
-    assert made["prompts"] == {"version": 1, "hash": prompts.hash}
+    assert made["prompts"] == {"version": prompts.version, "hash": prompts.hash}
     assert f"Samples: prompts version 1, hash {prompts.hash}." in content

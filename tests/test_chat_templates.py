@@ -55,21 +55,19 @@ def test_the_labels_are_the_answer_and_the_token_that_ends_it(folder, image):
     assert processor.tokenizer.decode(labels[labels != IGNORED]) == ANSWERS[folder]
 
 
-@pytest.mark.parametrize("name", ["tiny-qwen2-vl", "tiny-llava-next"])
-def test_nothing_is_added_where_the_template_ends_the_turn_itself(name):
-    processor = load_processor(DATA / "models" / name)
+def test_nothing_is_added_where_the_template_ends_the_turn_itself():
+    processor = load_processor(DATA / "models" / "tiny-qwen2-vl")
     rendered = processor.apply_chat_template(conversation(True), tokenize=False)
     assert chat_texts(processor, [conversation(True)]) == [rendered]
     assert "curious" not in rendered
 
 
 @pytest.mark.parametrize("image", [False, True])
-def test_the_template_of_future_tiny_models_writes_what_the_shipped_one_does(image):
+def test_the_tiny_llava_has_the_published_template_whose_answers_an_end_token_is_added_to(image):
     processor, said = load_processor(DATA / "models" / "tiny-llava-next"), conversation(image)
-    before = chat_texts(processor, [said]), prompt_texts(processor, [said[:1]])
-    processor.chat_template = LLAVA_TEMPLATE
+    assert processor.chat_template == LLAVA_TEMPLATE
     assert processor.apply_chat_template(said, tokenize=False).endswith("ASSISTANT: A moth. ")
-    assert (chat_texts(processor, [said]), prompt_texts(processor, [said[:1]])) == before
+    assert chat_texts(processor, [said])[0].endswith("ASSISTANT: A moth.</s>")
 
 
 def test_a_system_turn_replaces_the_sentence_and_has_no_role_word():

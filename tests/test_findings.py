@@ -4,8 +4,10 @@ import pandas as pd
 import pytest
 
 from helpers.paths import ROOT
+from helpers.results.claims import claims_table
 from helpers.results.findings import RULES, findings
-from helpers.results.rules import Rule, contrast_table, decided, evidence, verdict_on
+from helpers.results.rules import WITHIN, Rule, contrast_table, decided, evidence, preferred_names, told, verdict_on
+from helpers.results.stats import among_untrained
 from helpers.results.tables.files import rounded, write_csv
 from helpers.workflow.provenance import portable, write_sidecar
 from helpers.workflow.verify import verify
@@ -121,6 +123,25 @@ def test_the_rival_of_text_alone_is_compared_in_the_same_way_of_asking():
     ]
 
 
+def test_what_was_forgotten_is_judged_in_every_cell_of_both_trainings_and_both_abilities():
+    """Old names: all 100 known before; 99, 85 and 60 after. Visual questions: as many as before."""
+    after = {"text_only": {"d": 99, "e": 85}, "image_text": {"d": 60, "e": 60}}
+    kept = [
+        rows(right if category == "old_class" else 97, n=100, mode=mode, domain=domain, category=category, model=model)
+        for mode, of in ({"base": {"d": 100, "e": 100}} | after).items()
+        for domain, right in of.items()
+        for category in ("visual", "old_class")
+        for model in ("m", "n")
+    ]
+    table = claims_table(rows(0, n=1), rows(0, n=1)[:0], pd.concat(kept))
+    found = table[table["claim"].str.contains("knew before")]
+    assert len(found) == 2 * 2 * 2 * 2 and not found.duplicated(["claim", "model", "domain"]).any()
+    names = found[found["claim"].str.contains("names")].set_index(["mode", "domain", "model"])
+    assert names["difference"].unstack().to_numpy().tolist() == [[-40, -40], [-40, -40], [-1, -1], [-15, -15]]
+    assert names["outcome"].unstack()["m"].tolist() == ["no", "no", "yes", "open"]
+    assert set(found.loc[~found["claim"].str.contains("names"), "outcome"]) == {"yes"}
+
+
 @pytest.mark.parametrize(
     ("outcomes", "verdict"),
     [
@@ -169,3 +190,78 @@ def test_a_table_that_is_no_longer_that_of_its_inputs_is_not_judged(tmp_path):
     finding = findings(tmp_path, verify([tmp_path]))[0]
     assert finding.verdict == "not judged: stale"
     assert finding.evidence == (f"input changed: {portable(made_from)}",)  # why, and no number
+
+
+# ---- names that training mentioned -----------------------------------------------------------------------------------
+
+BIASED = Rule("no bias", "g", {"variant": "other"}, "not above", names="trained chosen", trained={"variant": "told"})
+CARRIES = Rule("nothing carries over", "g", {"variant": "other"}, "not above", names="among untrained",
+               trained={"variant": "told"}, contrary="something carries over")  # fmt: skip
+
+
+def about(options, answer, scores, **more):
+    """An answer by the highest score, with its options."""
+    parsed = scores.index(max(scores))
+    given = {"options": options, "answer": answer, "scores": scores, "parsed": parsed, "correct": parsed == answer}
+    return rows(0, n=1).assign(**{name: [value] for name, value in (given | more).items()})
+
+
+def asked_by_name(*others):
+    """Training mentioned A and B; the other answers are about classes that it did not, one class each."""
+    told = [about([name, "x", "y", "z"], 0, [4, 3, 2, 1], variant="told", question_id=name) for name in "AB"]
+    ids = [{"variant": "other", "question_id": f"q{i}", "class_id": f"c{i}"} for i in range(len(others))]
+    return pd.concat([*told, *(about(*one, **more) for one, more in zip(others, ids, strict=True))], ignore_index=True)
+
+
+def test_with_the_trained_names_struck_out_chance_is_that_of_the_options_left():
+    table = asked_by_name(
+        (["A", "x", "y", "B"], 1, [9, 2, 1, 8]),  # chose A; of x and y it prefers x, which is right: chance 1/2
+        (["x", "A", "y", "z"], 2, [1, 9, 2, 3]),  # of x, y and z it prefers z: chance 1/3
+        (["A", "B", "C", "x"], 3, [1, 1, 9, 2]),  # of C and x it prefers C: chance 1/2
+    )
+    (row,) = contrast_table([CARRIES], table).to_dict("records")
+    assert (row["n"], row["accuracy"]) == (3, pytest.approx(100 / 3))
+    assert row["against_accuracy"] == pytest.approx(100 * (1 / 2 + 1 / 3 + 1 / 2) / 3)
+    assert row["difference"] == pytest.approx(row["accuracy"] - row["against_accuracy"])
+
+
+def test_where_only_the_right_name_is_untrained_or_no_score_is_known_there_is_no_choice():
+    alone, silent = (["A", "B", "C", "x"], 3, [1, 2, 3, 9]), (["A", "x", "y", "z"], 1, [1, 9, 2, 3])
+    other = asked_by_name(alone, silent).query("variant == 'other'")
+    other = other.assign(scores=[other["scores"].iloc[0], None])
+    assert among_untrained(other, {"A", "B", "C"}).empty
+
+
+def test_a_bias_is_a_trained_name_chosen_more_often_than_it_is_offered():
+    table = asked_by_name(
+        (["A", "x", "y", "z"], 1, [9, 2, 1, 1]),  # one of four is trained, and chosen
+        (["A", "B", "x", "y"], 2, [1, 1, 9, 2]),  # two of four, not chosen
+        (["w", "x", "y", "z"], 2, [1, 1, 9, 2]),  # none: not counted
+    )
+    (row,) = contrast_table([BIASED], table).to_dict("records")
+    assert (row["n"], row["accuracy"], row["against_accuracy"]) == (2, 50, 37.5)
+
+
+def test_the_table_of_names_shows_shares_of_options_and_of_answers_side_by_side():
+    table = asked_by_name((["A", "x", "y", "z"], 1, [9, 2, 1, 1]), (["A", "B", "x", "y"], 2, [9, 1, 3, 2]))
+    (row,) = preferred_names([CARRIES], table).to_dict("records")
+    assert (row["variant"], row["questions"], row["options_trained"], row["answers_trained"]) == ("other", 2, 37.5, 100)
+    assert (row["untrained_questions"], row["untrained_accuracy"]) == (2, 100)
+    assert row["untrained_chance"] == pytest.approx(100 * (1 / 3 + 1 / 2) / 2)
+    assert preferred_names([Rule("c", "g", {}, "at chance")], table).empty
+
+
+def test_the_words_of_a_finding_follow_its_verdict():
+    def outcome(*outcomes):
+        table = pd.DataFrame({"outcome": outcomes}).assign(
+            against="chance", against_accuracy=40.0, accuracy=70.0, difference=30.0, low=20.0, high=40.0,
+            **dict.fromkeys(WITHIN, "a"),
+        )  # fmt: skip
+        return told(CARRIES, table, WORDS)
+
+    assert outcome("yes", "open")[:2] == ("nothing carries over", "holds in part")
+    assert outcome("no", "no")[:2] == ("something carries over", "holds")
+    assert outcome("no", "open")[:2] == ("something carries over", "holds in part")
+    assert outcome("open")[:2] == ("nothing carries over", "open")
+    said = "70.0\xa0%, +30.0 [+20.0,\xa0+40.0] compared with chance (40.0\xa0%); yes"
+    assert outcome("no")[2] == (said,)  # yes: of the words as told

@@ -195,7 +195,12 @@ def test_list_run_and_plan_from_the_command_line(capsys):
     assert grids.main(["run", "demo", "--set", "", "--name", "longer"]) == 0
     assert capsys.readouterr().out.split() == ["demo+training.epochs=3", "demo+longer"]
     assert grids.main(["list", "demo"]) == 0
-    assert capsys.readouterr().out.split() == [name for name in SHIPPED if load_grid(name).profile == "demo"]
+    assert grids.main(["list", "demo", "--collection", "findings"]) == 0
+    ablations, findings = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert {"bridge", "chain"} <= set(findings)
+    of_demo = [grid for grid in map(load_grid, SHIPPED) if grid.profile == "demo"]
+    for collection, names in (("ablations", ablations), ("findings", findings)):
+        assert names == [grid.name for grid in of_demo if grid.collection == collection]
     assert grids.main(["plan", "epochs"]) == 0
     assert "4 runs: 4 trainings, 4 evaluations" in capsys.readouterr().out
     assert grids.main(["plan", "nothing"]) == 1

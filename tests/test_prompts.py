@@ -10,7 +10,7 @@ from helpers.config.prompts import PROMPT_FOLDER, evaluation_prompts, training_p
 from helpers.writer.budget import TABLE
 from helpers.writer.prompts import as_data, load_prompt, user_message
 
-STUDY = {"training": training_prompts, "evaluation": evaluation_prompts}
+STUDY = {"training": training_prompts, "training_chain": training_prompts, "evaluation": evaluation_prompts}
 NAMES = sorted({path.stem for path in PROMPT_FOLDER.glob("*.yaml")} - {*STUDY})
 
 

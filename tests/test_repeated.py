@@ -17,6 +17,9 @@ from helpers.paths import ROOT
 from helpers.results.tables.files import write_csv
 from helpers.workflow import compare_runs
 
+sys.path.insert(0, str(Path(__file__).parent))
+import recompute
+
 SCRIPT = Path(__file__).with_name("small_run.py")
 HOST, USER, KEY = "planted-host-name", "planteduser", "sk-planted-key-4711"
 
@@ -56,6 +59,12 @@ def test_the_same_run_again_has_the_same_bytes(runs):
         compared
     )
     assert compare_runs.differing_files(runs["first"], runs["again"]) == []
+
+
+@pytest.mark.slow
+def test_every_number_of_a_run_follows_from_its_raw_rows(runs, capsys):
+    differs = recompute.main(runs["first"], runs["first"] / "figures")
+    assert not differs, capsys.readouterr().out
 
 
 def legible(file):

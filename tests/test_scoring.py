@@ -1,5 +1,6 @@
 """Answers are scored as the protocol says; unreadable replies are wrong; what is shown is what was asked for."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -208,7 +209,7 @@ def test_each_state_of_the_picture_shows_what_it_says(exam):
     assert {p.image for p in shown["without"] + shown["described"]} == {None}
     assert shown["blank"][0].image.open().getcolors() == [(56 * 56, GREY)]
     assert shown["blank"][0].image.open().size == shown["with"][0].image.open().size
-    assert shown["described"][0].text == f"{exam.appearances[question.class_id]}\n{question.question}"
+    assert shown["described"][0].text == f"{question.described}\n{question.question}"
     assert [p.image.change for p in shown["guided"]] == ["none"] * len(exam.questions) + ["without_centre"] * len(
         exam.questions
     )
@@ -235,9 +236,14 @@ def test_the_middle_is_hidden_and_the_rest_is_not(butterflies):
     assert hidden.crop((0, 0, 56, 14)).tobytes() == image.crop((0, 0, 56, 14)).tobytes()
 
 
-def test_a_class_without_description_is_named(exam, butterflies):
+def test_where_the_question_does_not_say_what_the_image_shows_the_class_s_text_does(exam):
+    silent = [question.model_copy(update={"described": None}) for question in exam.questions]
+    reader = Scripted("")
+    answer_all(reader, dataclasses.replace(exam, questions=silent), "described", "direct", "option_likelihood")
+    first = exam.questions[0]
+    assert reader.asked[0].text == f"{exam.appearances[first.class_id]}\n{first.question}"
     with pytest.raises(ValueError, match="has no description"):
-        answer_all(Scripted(""), Exam(exam.questions, exam.folder), "described", "direct", "option_likelihood")
+        answer_all(Scripted(""), Exam(silent, exam.folder), "described", "direct", "option_likelihood")
 
 
 @pytest.mark.parametrize("wrong", [{"answering": "loudly"}, {"protocol": "dice"}, {"image": "maybe"}])
@@ -333,6 +339,43 @@ def test_the_knowledge_question_is_asked_of_the_name(butterflies, exam):
     )
 
 
+# ---- description and answer in one reply ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "chain"),
+    [
+        ("The wings are red. This is the Monarch. It flies.", ("The wings are red.", "the Monarch")),
+        ("This is Kimchi.", ("", "Kimchi")),
+        ("This object is a bowl. It is red. This is Sin Gu", ("This object is a bowl. It is red.", "Sin Gu")),
+        ("The wings are red and", ("The wings are red and", None)),
+    ],
+)
+def test_description_and_name_are_read_from_one_reply(reply, chain):
+    assert strategies.read_chain(reply) == chain
+
+
+def test_a_chain_is_asked_once_with_the_image_and_an_option_follows_the_models_own_words(butterflies, exam):
+    reader = Scripted("It is red. This is the Monarch. It flies.")
+    offered = []
+    reader.likelihoods = lambda prompts, answers, what: (
+        offered.extend(zip(prompts, answers, strict=True)) or [[Likelihood(0.0, 1)] * 4 for _ in answers]
+    )
+    rows = answer_all(reader, exam, "with", "one_pass_chain", "option_likelihood")
+    assert reader.asked == [prompt for prompt, _ in offered]  # the same prompt writes and is scored
+    for question, (prompt, answers), row in zip(exam.questions, offered, rows, strict=True):
+        begun = "It is red." if question.question_type == 1 else "It is red. This is the Monarch."
+        assert answers == [f"{begun} {sentence}" for sentence in question.sentences()]
+        assert (prompt.text, prompt.image.path) == (question.question, exam.folder / question.image)
+        assert (row["description"], row["named"], row["new_tokens"]) == ("It is red.", "the Monarch", 2)
+
+
+@pytest.mark.parametrize("protocol", ["letter", "letter_likelihood", "option_likelihood_normalised"])
+def test_a_chain_is_scored_by_likelihood_alone(exam, protocol):
+    with pytest.raises(ValueError, match="is read by protocol option_likelihood only, not"):
+        answer_all(Scripted("A"), exam, "with", "one_pass_chain", protocol)
+
+
 # ---- a run -----------------------------------------------------------------------------------------------------------
 
 
@@ -400,14 +443,13 @@ def test_a_question_is_described_and_named_in_the_language_of_its_domain_whateve
     assert strategies.naming_question(asked, prompts) == say.NAMING["butterfly"].asked[say.HELD_OUT]
     elsewhere = exam.questions[0].model_copy(update={"domain": "kviscuit"})
     assert of_domain(prompts.describing, elsewhere.domain).startswith("Describe what you see in the picture: form")
-    assert strategies.naming_question(elsewhere, prompts) == "What is this called?"
+    assert strategies.naming_question(elsewhere, prompts) == "What do people call this?"
 
 
-def test_retention_is_asked_where_its_questions_are(butterflies, tmp_path):
-    assert run.retention_rows(Scripted(""), tmp_path, settings(), RUN) is None
+def test_retention_is_asked_directly_where_there_are_questions(butterflies, tmp_path):
+    assert run.retention_rows(Scripted(""), [], tmp_path, settings(), RUN) is None
     text_only = [q.model_copy(update={"image": None}) for q in butterflies.questions[:3]]
-    (tmp_path / "retention.jsonl").write_text("".join(q.model_dump_json() + "\n" for q in text_only))
-    rows, _ = run.retention_rows(Scripted(""), tmp_path, settings(answering=["describe_then_answer"]), RUN)
+    rows, _ = run.retention_rows(Scripted(""), text_only, tmp_path, settings(answering=["describe_then_answer"]), RUN)
     assert [row["answering"] for row in rows] == ["direct"] * 3
 
 

@@ -162,6 +162,16 @@ def test_the_test_s_forms_come_from_the_file(butterflies, changed):
     ]
 
 
+def test_in_a_chain_the_answer_repeats_the_description_before_it_names(butterflies, build):
+    settings = build.model_copy(update={"prompts": "training_chain"})
+    text, usual = butterflies.texts[0], butterflies.samples["text_only"]
+    told, named = list(build_samples([text], "text_only", settings))
+    assert told == usual[0]
+    assert named.texts == [usual[1].texts[0], f"{text.appearance} {usual[1].texts[1]}"]
+    seen = list(build_samples([text], "image_text", settings))[1]
+    assert seen.texts == [butterflies.samples["image_text"][1].texts[0], named.texts[1]]
+
+
 def test_a_transcript_shows_who_says_what_and_where_the_picture_stands(butterflies):
     told, asked = butterflies.samples["image_text"][:2]
     prompt, answer = asked.texts

@@ -116,8 +116,8 @@ STEPS = {
     "paper": Step(
         "07_paper",
         tables=(
-            *("table1", "claims", "protocols", "bootstrap", "seeds", "differences", "paired", "unreadable"),
-            *("categories", "classes", "confusions", "look_alikes", "comparison"),
+            *("table1", "claims", "protocols", "bootstrap", "seeds", "differences", "paired", "retention"),
+            *("unreadable", "categories", "classes", "confusions", "look_alikes", "comparison"),
         ),
         figures=("figure1", "table1", "accuracy", "claims"),
     ),
@@ -130,7 +130,7 @@ STEPS = {
         "09_own_classes", tables=("verdict", "verdicts", "sight", "verdict_confusions"), figures=("verdict",)
     ),
     "report": Step("10_report", "report", ("index.html",)),
-    "baselines": Step("12_baselines", "baselines/{domain}", ("answers.jsonl", "baselines.csv")),
+    "baselines": Step("12_baselines", "baselines/{domain}/{variant}", ("answers.jsonl", "baselines.csv")),
 }
 
 

@@ -81,6 +81,7 @@ class Question(Row):
     split: Literal["test", "dev"]  # settings are chosen on "dev"; the tables report "test"
     answer_form: AnswerForm = "{option}"  # the sentence in which an option is scored, e.g. "It lives in {option}."
     refers: Text | None = None  # how it refers to the thing in the image ("this butterfly"), if known
+    described: Said | None = None  # the image in words that no training text has, for image "described"; None: unknown
 
     @model_validator(mode="after")
     def _sentences_without_marks(self) -> "Question":

@@ -6,13 +6,14 @@ reads for the first time. It has never seen a target class (see `helpers.synthet
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL.Image import Image
 
 from helpers.synthetic import language as say
 from helpers.synthetic.appearances import VOCABULARIES, Appearance
+from helpers.synthetic.dialects import tell
 from helpers.synthetic.drawing import draw
 from helpers.synthetic.invented import InventedClass, invent_classes, invent_name
 
@@ -35,6 +36,16 @@ SHARES = {
     "fact_of_text": 0.04,
     "fact_of_name": 0.05,
     "reading": 0.05,
+}
+# The same exercises for a lesson in dialects, by weight: most of it is reading, and seeing is kept in practice.
+READING_SHARES = SHARES | {
+    "caption": 0.20,
+    "visual_question": 0.06,
+    "visual_question_of_text": 0.12,
+    "paraphrase": 0.18,
+    "name_of_text": 0.16,
+    "describe_by_name": 0.04,
+    "tell_by_name": 0.03,
 }
 
 
@@ -65,17 +76,25 @@ def every_background(domain: str, facts: dict[str, str]) -> tuple[str, ...]:
 class Curriculum:
     """Draws exercises for one lesson; the same seed gives the same classes and exercises.
 
-    A domain that occurs twice in ``domains`` gets two shares of the exercises.
+    A domain that occurs twice in ``domains`` gets two shares of the exercises. ``dialects``: in which of
+    `helpers.synthetic.dialects` the descriptions are that the model reads; what it writes is worded as a caption.
     """
 
-    def __init__(self, seed: int = 0, domains: Sequence[str] = DOMAINS, classes: int = CLASSES) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        domains: Sequence[str] = DOMAINS,
+        classes: int = CLASSES,
+        shares: Mapping[str, float] = SHARES,
+        dialects: Sequence[str] = ("captions",),
+    ) -> None:
         self.rng = random.Random(seed)
-        self.domains = domains
+        self.domains, self.shares, self.dialects = domains, shares, dialects
         self.classes = {domain: invent_classes(domain, classes, seed) for domain in domains}
         self.exercises: dict[str, Callable[[str], Exercise]] = {kind: getattr(self, kind) for kind in SHARES}
 
     def __iter__(self) -> Iterator[Exercise]:
-        kinds, shares = list(SHARES), list(SHARES.values())
+        kinds, shares = list(self.shares), list(self.shares.values())
         while True:
             kind = self.rng.choices(kinds, shares)[0]
             yield self.exercises[kind](self.rng.choice(self.domains))
@@ -90,6 +109,11 @@ class Curriculum:
 
     def describe(self, domain: str, appearance: dict[str, str], name: str | None = None) -> str:
         return say.describe(domain, appearance, self.some_wording(say.DESCRIPTIONS[domain]), name)
+
+    def to_read(self, domain: str, appearance: dict[str, str], name: str | None = None) -> str:
+        """A description for the prompt, in one of the lesson's dialects."""
+        dialect = self.dialects[0] if len(self.dialects) == 1 else self.rng.choice(self.dialects)
+        return tell(domain, appearance, dialect, self.rng, name)
 
     def background(self, domain: str, facts: dict[str, str], name: str | None = None) -> str:
         return say.background(domain, facts, self.rng.randrange(len(say.BACKGROUNDS[domain])), name)
@@ -124,12 +148,12 @@ class Curriculum:
     def visual_question_of_text(self, domain: str) -> Exercise:
         appearance = VOCABULARIES[domain].sample(self.rng)
         question, answer = self.some_visual_question(domain, appearance)
-        return Exercise(domain, f"{self.describe(domain, appearance)}\n{question}", answer)
+        return Exercise(domain, f"{self.to_read(domain, appearance)}\n{question}", answer)
 
     def paraphrase(self, domain: str) -> Exercise:
-        """Repeat a description, in the same or another wording."""
+        """Repeat a description, in the same or another wording, as a caption."""
         appearance = VOCABULARIES[domain].sample(self.rng)
-        prompt = f"{self.describe(domain, appearance)}\n{say.pick(self.rng, say.DESCRIBING[domain])}"
+        prompt = f"{self.to_read(domain, appearance)}\n{say.pick(self.rng, say.DESCRIBING[domain])}"
         return Exercise(
             domain, prompt, self.describe(domain, appearance), other_answers=every_description(domain, appearance)
         )
@@ -158,7 +182,7 @@ class Curriculum:
 
     def name_of_text(self, domain: str) -> Exercise:
         thing = self.some_class(domain)
-        prompt = f"{self.describe(domain, thing.appearance)}\n{say.pick(self.rng, say.NAMING[domain].asked)}"
+        prompt = f"{self.to_read(domain, thing.appearance)}\n{say.pick(self.rng, say.NAMING[domain].asked)}"
         short = say.name_answer(domain, thing.name)
         every = (short, *(f"{short} {background}" for background in every_background(domain, thing.facts)))
         answer = f"{short} {self.background(domain, thing.facts)}" if self.rng.random() < 0.3 else short
@@ -172,7 +196,7 @@ class Curriculum:
     def fact_of_text(self, domain: str) -> Exercise:
         thing = self.some_class(domain)
         question, *answers = self.some_fact_question(thing, by_name=False)
-        prompt = f"{self.describe(domain, thing.appearance)}\n{question}"
+        prompt = f"{self.to_read(domain, thing.appearance)}\n{question}"
         return Exercise(domain, prompt, answers[0], other_answers=tuple(answers))
 
     def fact_of_name(self, domain: str) -> Exercise:
@@ -185,7 +209,7 @@ class Curriculum:
         name = invent_name(domain, self.rng)
         thing = InventedClass(domain, name, vocabulary.sample(self.rng), vocabulary.sample_facts(self.rng))
         if self.rng.random() < 0.5:
-            text = self.describe(domain, thing.appearance, name)
+            text = self.to_read(domain, thing.appearance, name)
             question, *answers = say.pick(self.rng, say.NAMING[domain].asked), say.name_answer(domain, name)
         else:
             text = self.background(domain, thing.facts, name)

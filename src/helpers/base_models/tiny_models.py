@@ -5,7 +5,9 @@ template of the 7B model that they represent, without system turns, which have n
 """
 
 import random
+import re
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +26,9 @@ from transformers.models.llava_next.image_processing_pil_llava_next import Llava
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from helpers.base_models.curriculum import Curriculum
+from helpers.models.loading import load_model, load_processor
 from helpers.models.qwen2_vl import Qwen2VLPictureProcessor
+from helpers.synthetic.dialects import new_words
 from helpers.synthetic.invented import invent_name
 
 IMAGE_SIZE = 56  # pixels per side: the smallest at which the eye can distinguish every part of a look
@@ -50,7 +54,7 @@ QWEN2_VL_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 LLAVA_SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<image>")
-LLAVA_TEMPLATE = (  # the shipped checkpoint, taught earlier, has one that writes "</s>" itself and no space before it
+LLAVA_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'user' %}USER: {% else %}ASSISTANT: {% endif %}"
     "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
@@ -77,7 +81,47 @@ def train_tokenizer(texts: list[str], special: tuple[str, ...], **roles: str) ->
         vocab_size=VOCABULARY_SIZE, special_tokens=list(special), initial_alphabet=alphabet, show_progress=False
     )
     bpe.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, padding_side="right", model_max_length=2048, **roles)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, padding_side="right", model_max_length=2048, **roles)
+    tokenizer.add_tokens(cut_up_words(tokenizer))
+    return tokenizer
+
+
+def cut_up_words(tokenizer: Any) -> list[str]:
+    """The dialects' words (`helpers.synthetic.dialects.new_words`), each with its space, that take several tokens.
+
+    The tokenizer is that of the captions. With a token per word, a text in another dialect is hardly longer. A word
+    with which a word of the captions begins is left out: the token would cut up that word ("ear", "early").
+    """
+    known = {word for text in corpus(exercises=2000) for word in re.findall(r" [a-z]+", text)}
+    words = (f" {word}" for word in new_words())
+    return [
+        word
+        for word in words
+        if len(tokenizer(word).input_ids) > 1 and not any(other.startswith(word) for other in known)
+    ]
+
+
+def add_words(model: Any, tokenizer: Any) -> None:
+    """Give a checkpoint of captions alone the dialects' words; each begins as the mean of its pieces' embeddings."""
+    words = cut_up_words(tokenizer)
+    pieces = [tokenizer(word).input_ids for word in words]
+    first = tokenizer.add_tokens(words) and len(tokenizer) - len(words)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        with torch.no_grad():
+            for row, ids in enumerate(pieces, start=first):
+                layer.weight[row] = layer.weight[ids].mean(dim=0)
+
+
+def go_on_from(folder: Path) -> tuple[Any, Any]:
+    """A taught model, in float32, with today's words and chat template, ready for another lesson, and its processor."""
+    (model, _), processor = load_model(folder, four_bit=False), load_processor(folder)
+    model.requires_grad_(True)
+    if processor.tokenizer.encode(" crimson", add_special_tokens=False)[1:]:
+        add_words(model, processor.tokenizer)
+    template = LLAVA_TEMPLATE if isinstance(model, LlavaNextForConditionalGeneration) else QWEN2_VL_TEMPLATE
+    processor.chat_template = processor.tokenizer.chat_template = template
+    return model, processor
 
 
 def tiny_qwen2_vl(seed: int = 0) -> tuple[Qwen2VLForConditionalGeneration, Any]:

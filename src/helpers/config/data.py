@@ -8,6 +8,7 @@ from helpers.config import Settings
 
 MissingImages = Literal["refuse", "leave_out"]
 Distractors = Literal["random", "look_alike"]
+Dialect = Literal["captions", "reordered", "synonyms", "similes"]  # see `helpers.synthetic.dialects`
 FACTS_PER_CLASS = 5  # in the facts tables; each test image of a class asks for a different one
 
 
@@ -35,6 +36,10 @@ class Data(Settings):
     )
     wordings_per_class: PositiveInt = Field(
         default=1, description="differently worded descriptions per class; the paper has one"
+    )
+    dialect: Dialect = Field(
+        default="captions",
+        description="the offline writer's words for a look, where there is a facts table: the captions' own, or others",
     )
     limit_classes: PositiveInt | None = Field(default=None, description="null: all classes")
     distractors: Distractors = Field(

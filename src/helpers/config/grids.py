@@ -38,6 +38,16 @@ DEPENDS_ON = {
     "training": ("data.", "writer.", "build.", "training."),
     "evaluation": ("data.", "writer.", "build.", "training.", "evaluation."),
 }
+Baseline = Literal[
+    "options_described",
+    "dictionary",
+    "dictionary_translated",
+    "embeddings",
+    "contrastive",
+    "nearest_features",
+    "nearest_pixels",
+    "prior",
+]
 QUESTION_SETTINGS = (  # irrelevant to training
     "data.distractors",
     "data.test_images_per_class",
@@ -55,6 +65,7 @@ class Grid(Settings):
     name: str  # the file's name
     title: str  # the question that the grid answers, for its table and figure
     profile: str
+    collection: Literal["ablations", "findings"] = "ablations"  # the word of run_all.sh that runs it, and its folder
     models: list[str] | None = Field(default=None, min_length=1)  # null, here and below: all in the profile
     domains: list[str] | None = Field(default=None, min_length=1)
     modes: list[Mode | Literal["base"]] | None = Field(default=None, min_length=1)
@@ -64,6 +75,7 @@ class Grid(Settings):
     axes: dict[str, list[Any]] = Field(default_factory=dict)  # setting: its values; all combinations, plus the variants
     exclude: list[dict[str, Any]] = Field(default_factory=list)  # skip runs that match all fields of one of these
     images: bool = False  # the table also has a row per way to show the image: withheld, changed
+    baselines: list[Baseline] = Field(default_factory=list)  # modes of notebook 12, asked for each variant's texts
     x: str | None = None  # the setting on the figure's horizontal axis
     minutes: float | None = Field(default=None, gt=0)  # per run, for the plan; null: unknown
 
@@ -277,8 +289,8 @@ def plan(grid: Grid, profile: Profile, only: str = "", run: str | None = None) -
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``list PROFILE``: the names of its grids; ``plan GRID...``: what they run; ``profile GRID``: their profile;
-    ``run PROFILE``: the folder in ``runs/`` for the profile with these settings.
+    """``list PROFILE``: the names of its grids of a collection; ``plan GRID...``: what they run; ``profile GRID``:
+    their profile; ``run PROFILE``: the folder in ``runs/`` for the profile with these settings.
     """
     parser = argparse.ArgumentParser(prog="python -m helpers.config.grids", description=main.__doc__)
     parser.add_argument("what", choices=["list", "plan", "profile", "run"])
@@ -286,12 +298,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="only runs with this in their names")
     parser.add_argument("--set", default="", help="settings that differ from the profile's, as KEY=VALUE KEY=VALUE")
     parser.add_argument("--name", help="the run's name, instead of what differs")
+    parser.add_argument("--collection", default="ablations", choices=["ablations", "findings"])
     given = parser.parse_args(arguments)
     try:
         overrides = parse_overrides(given.set)
         if given.what == "list":
             every = [load_grid(file) for file in sorted(paths.GRIDS.glob("*.yaml"))]
-            print(*[grid.name for grid in every if grid.profile in given.names])
+            of_collection = [grid for grid in every if grid.collection == given.collection]
+            print(*[grid.name for grid in of_collection if grid.profile in given.names])
         if given.what == "profile":
             print(load_grid(given.names[0]).profile)
         if given.what == "run":

@@ -44,15 +44,15 @@ class PromptFile(BaseModel):
 AnyPrompts = TypeVar("AnyPrompts", bound=PromptFile)
 
 
-def _with_places(*names: str) -> AfterValidator:
-    """A text that holds each of ``{names}`` once and no other brace."""
+def _with_places(*names: str, perhaps: tuple[str, ...] = ()) -> AfterValidator:
+    """A text that holds each of ``{names}`` once, may hold each of ``perhaps`` once, and has no other brace."""
     places = [f"{{{name}}}" for name in names]
 
     def checked(text: str) -> str:
         if missing := [place for place in places if place not in text]:
             raise ValueError(f"lacks {', '.join(missing)}; it must hold {', '.join(places)}, each once")
         rest = text
-        for place in places:
+        for place in [*places, *(f"{{{name}}}" for name in perhaps)]:
             rest = rest.replace(place, "", 1)
         if set(rest) & set("{}"):
             raise ValueError(f"must hold {', '.join(places) or 'no place to fill'}, and no other braces")
@@ -80,7 +80,7 @@ class TrainingPrompts(PromptFile):
     naming: Annotated[dict[str, _Wordings], AfterValidator(_with_generic)]
     held_out: dict[str, _Wordings]
     described: _WithDescription
-    named: Annotated[Said, _with_places("name")]
+    named: Annotated[Said, _with_places("name", perhaps=("description",))]
 
     @model_validator(mode="after")
     def _keeps_the_held_out(self) -> "TrainingPrompts":

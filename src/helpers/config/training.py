@@ -64,6 +64,20 @@ class Training(Settings):
     train_projector: bool = Field(
         default=True, description="as in the paper; ignored by prompt_tuning, which trains nothing else"
     )
+    own_words: bool = Field(
+        default=False,
+        description="the untuned model rewords every description first (helpers.training.own_words); off: the paper's "
+        "way, the texts as they are",
+    )
+    text_noise: NonNegativeFloat = Field(
+        default=0.0,
+        description="noise on the embeddings of a prompt's description, in their own standard deviations "
+        "(helpers.training.bridge); 0: none",
+    )
+    text_shift: NonNegativeFloat = Field(
+        default=0.0,
+        description="how far those embeddings are moved towards image tokens; 1: by the whole mean difference; 0: not",
+    )
     dtype: Dtype = Field(
         default="float32",
         description="for computation; auto: float32 on a CPU, bfloat16 on a GPU that has it, else float16 with loss "

@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from helpers.config.prompts import EvaluationPrompts, evaluation_prompts
+from helpers.config.prompts import EvaluationPrompts, evaluation_prompts, of_domain
 from helpers.datasets.build import sentences
 from helpers.domains.names import find_names
 from helpers.images import NEAR, distance, is_near, perceptual_hash
@@ -175,14 +175,16 @@ def prompts_of_test(
 ) -> dict[str, list[str]]:
     """The texts of the test's prompts, each with the ids of its questions.
 
-    A question is asked alone or after its class's look, each with and without its options, in their own order. What a
-    model writes before it is asked is not known yet.
+    A question is asked alone or after its class's look, each with and without its options, in their own order; Type 2
+    also asks for the name after that look. What a model writes before it is asked is not known yet.
     """
     found: dict[str, list[str]] = {}
     for question in questions:
         alone = [question.question]
         if appearance := appearances.get(question.class_id or ""):
             alone.append(asking.about(appearance, question.question))
+            if question.question_type == 2:
+                alone.append(asking.about(appearance, of_domain(asking.naming, question.domain)))
         listed = [asking.with_letters(text, question.options) for text in alone]
         for text in dict.fromkeys([*alone, *listed]):
             found.setdefault(text, []).append(question.question_id)

@@ -227,9 +227,10 @@ def _naming(
     """The answer has the background only if the look is used too; otherwise the prompt already gives it."""
     asked = of_domain(prompts.naming, text.domain)
     question = asked[turn % len(asked)]
-    described = prompts.described.format(description=_described(text, parts), question=question)
+    description = _described(text, parts)
+    described = prompts.described.format(description=description, question=question)
     both = "appearance" in parts and "background" in parts
-    answer = prompts.named.format(name=text.name) + (f" {text.background}" if both else "")
+    answer = prompts.named.format(name=text.name, description=description) + (f" {text.background}" if both else "")
     return question if with_image else described, answer
 
 

@@ -17,7 +17,6 @@ from helpers.config.prompts import PromptFile
 from helpers.domains import SOURCES, data_source
 from helpers.domains.interface import Origin
 from helpers.paths import atomic_write
-from helpers.rows import RowFile
 from helpers.schemas import ClassText
 from helpers.workflow.provenance import portable, sha256
 
@@ -154,6 +153,6 @@ def _cell(value: Any) -> str:
     return "-" if value is None else str(value)
 
 
-def count_rows(file: RowFile[Any]) -> int:
-    """The number of rows of a file; each is validated."""
-    return sum(1 for _ in file)
+def count_rows(rows: Iterable[Any]) -> int:
+    """The number of rows; those of a file are validated one by one."""
+    return sum(1 for _ in rows)

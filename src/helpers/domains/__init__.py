@@ -79,6 +79,7 @@ def open_domain(
     seed: int,
     distractors: str = "random",
     missing_images: str = "refuse",
+    dialect: str = "captions",
 ) -> Domain:
     """The named domain; ``limit_classes`` keeps only the first classes and their questions.
 
@@ -90,6 +91,6 @@ def open_domain(
     check_source(domain, source, source_path, missing_images)
     path = "" if source_path is None else source_path
     request = DomainRequest(
-        domain, path, limit_classes, images_per_class, image_size, seed, distractors, missing_images
+        domain, path, limit_classes, images_per_class, image_size, seed, distractors, missing_images, dialect
     )
     return SOURCES[source].open(request)

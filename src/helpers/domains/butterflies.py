@@ -78,15 +78,15 @@ def open_butterflies(request: DomainRequest) -> ButterflyPhotoDomain:
     Raises ``FileNotFoundError`` for a folder of another kind; ``ValueError``, which names all unknown folders, all
     classes with too few images, all unreadable images, or all rows that are not valid questions.
     """
-    source, seed = request.path, request.seed
+    source = request.path
     classes = load_classes(_DOMAIN, request.limit_classes)
     files, folder = parquet_source.parquet_files(source, "test"), resolve(source)
     photos = None if is_hub_id(source) else _photos(folder, with_test=not files)
     if photos is None and not files:
         raise FileNotFoundError(f"{folder} must hold {LAYOUT} of the Kaggle set, or parquet files from the hub")
     if not files:
-        return _from_photos(photos or {}, folder, classes, request.images_per_class, seed, request.distractors)
-    return _from_questions(files, photos, folder, classes, seed)
+        return _from_photos(photos or {}, folder, classes, request)
+    return _from_questions(files, photos, folder, classes, request)
 
 
 BUTTERFLIES = DataSource(
@@ -100,18 +100,19 @@ BUTTERFLIES = DataSource(
 
 
 def _from_photos(
-    photos: "Photos", folder: Path, classes: Sequence[DrawnClass], images_per_class: int, seed: int, distractors: str
+    photos: "Photos", folder: Path, classes: Sequence[DrawnClass], request: DomainRequest
 ) -> ButterflyPhotoDomain:
     """Test images are chosen first; images with the same bytes are then never used for dev or training."""
-    wanted = {"test": images_per_class, "dev": images_per_class, "train": 1}
+    seed, count = request.seed, request.images_per_class
+    wanted = {"test": count, "dev": count, "train": 1}
     taken: set[str] = set()
-    chosen = {split: _choose(photos, folder, classes, split, count, seed, taken) for split, count in wanted.items()}
+    chosen = {split: _choose(photos, folder, classes, split, many, seed, taken) for split, many in wanted.items()}
     _check_all(chosen, folder)
     paths = {split: _paths(split, images) for split, images in chosen.items()}
     asked = [
         question
         for split in ("test", "dev")
-        for question in questions_on(paths[split], classes, split, seed, distractors)
+        for question in questions_on(paths[split], classes, split, seed, request.distractors)
     ]
     sources = {
         path: image
@@ -120,16 +121,22 @@ def _from_photos(
         for path, image in zip(paths[split][class_id], found, strict=True)
     }
     training = {class_id: names[0] for class_id, names in paths["train"].items()}
-    return ButterflyPhotoDomain(list(classes), asked, training, lambda target: _bring(sources, target))
+    return ButterflyPhotoDomain(
+        list(classes), asked, training, lambda target: _bring(sources, target), dialect=request.dialect
+    )
 
 
 def _from_questions(
-    files: Sequence[Path], photos: "Photos | None", folder: Path, classes: Sequence[DrawnClass], seed: int
+    files: Sequence[Path],
+    photos: "Photos | None",
+    folder: Path,
+    classes: Sequence[DrawnClass],
+    request: DomainRequest,
 ) -> ButterflyPhotoDomain:
     asked, book = butterfly_vqa.read(files, {key: thing for thing in classes for key in _labels(thing)}, _known())
     chosen: dict[str, dict[str, list[Path]]] = {"train": {}}
     if photos is not None:
-        chosen["train"] = _choose(photos, folder, classes, "train", 1, seed, set(book.hashes.values()))
+        chosen["train"] = _choose(photos, folder, classes, "train", 1, request.seed, set(book.hashes.values()))
         _check_all(chosen, folder)
     paths = _paths("train", chosen["train"])
     training = {class_id: names[0] for class_id, names in paths.items()}
@@ -139,7 +146,7 @@ def _from_questions(
         _bring(sources, target)
         book.bring({q.image for q in asked if q.image}, target)
 
-    return ButterflyPhotoDomain(list(classes), asked, training, bring)
+    return ButterflyPhotoDomain(list(classes), asked, training, bring, dialect=request.dialect)
 
 
 # -- the Kaggle set's folders

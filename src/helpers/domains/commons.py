@@ -41,8 +41,9 @@ from helpers.images import (
 )
 from helpers.paths import atomic_write, file_name, resolve, visible
 from helpers.rows import read_csv_rows, write_csv_rows
-from helpers.schemas import ClassText, read_questions, read_texts
+from helpers.schemas import ClassText, read_texts
 from helpers.workflow.http_dates import retry_after
+from helpers.workflow.splits import QUESTION_SPLITS, open_questions
 
 API = "https://commons.wikimedia.org/w/api.php"
 LICENCES = ("CC0", "PD", "CC BY", "CC BY-SA")  # free to use, to change and to pass on
@@ -526,7 +527,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     data = resolve(given.data)
     keywords = [text.name for text in read_texts(data / "texts.jsonl") if text.image is None]
-    tests = sorted({data / name for question in read_questions(data / "questions.jsonl") for name in question.images})
+    asked = open_questions(data / "questions.jsonl", *QUESTION_SPLITS, use="images that training must not show")
+    tests = sorted({data / name for question in asked for name in question.images})
     manners = Manners(user_agent=given.user_agent, width=given.width)
     found = fetch_images(keywords, resolve(given.folder), tests, manners)
     print(f"{len(found.images)} images in {given.folder}, {len(found.missing)} classes without")

@@ -7,7 +7,7 @@ different random streams and never repeat.
 import random
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +20,7 @@ from helpers.rows import read_csv_rows
 from helpers.schemas import ClassText, Question, shuffled_question
 from helpers.synthetic import language as say
 from helpers.synthetic.appearances import FACTS_TABLES, VOCABULARIES, Appearance
+from helpers.synthetic.dialects import tell
 from helpers.synthetic.drawing import draw
 
 
@@ -40,6 +41,7 @@ class TableDomain(Domain):
     """A domain whose classes are rows of a facts table, whatever its images are."""
 
     classes: list[DrawnClass]
+    dialect: str = field(default="captions", kw_only=True)
 
     @abstractmethod
     def training_image(self, thing: DrawnClass) -> str | None:
@@ -64,7 +66,7 @@ class TableDomain(Domain):
         ]
 
     def offline_texts(self, wordings: int) -> list[ClassText]:
-        """The table as sentences, never in the held-out wording, which is reserved for the test."""
+        """The table as sentences in the domain's dialect, never in the held-out wording, which the test uses."""
         return [text for thing in self.classes for text in self._texts(thing, wordings)]
 
     def _texts(self, thing: DrawnClass, wordings: int) -> Iterator[ClassText]:
@@ -76,12 +78,18 @@ class TableDomain(Domain):
                 class_id=thing.class_id,
                 name=say.subject(thing.domain, thing.name),
                 domain=thing.domain,
-                appearance=say.describe(thing.domain, thing.appearance, wording),
+                appearance=self._appearance(thing, wording),
                 background=say.background(thing.domain, thing.facts, wording % len(backgrounds)),
                 wording=wording,
                 writer="offline",
                 image=self.training_image(thing),
             )
+
+    def _appearance(self, thing: DrawnClass, wording: int) -> str:
+        if self.dialect == "captions":
+            return say.describe(thing.domain, thing.appearance, wording)
+        rng = random.Random(f"{thing.class_id}/{self.dialect}/{wording}")
+        return tell(thing.domain, thing.appearance, self.dialect, rng)
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,7 @@ def open_drawn(request: DomainRequest) -> DrawnDomain:
         request.image_size,
         request.seed,
         distractors=request.distractors,
+        dialect=request.dialect,
     )
 
 
@@ -272,5 +281,6 @@ def _question(
         question=text,
         answer_form=form,
         refers=say.subject(thing.domain),
+        described=say.describe(thing.domain, thing.appearance, say.HELD_OUT),
         **asked,
     )

@@ -96,6 +96,7 @@ class DomainRequest:
     seed: int
     distractors: str
     missing_images: str = "refuse"  # or "leave_out"
+    dialect: str = "captions"  # of the texts, where there is a facts table
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def _fact_sentence(fact: str, value: str, thing: OwnClass) -> str:
 def _naming_question(thing: OwnClass, image: str, rng: random.Random, own: OwnDomain) -> Question:
     others = rng.sample([other.name for other in own.classes if other is not thing], k=OPTION_COLUMNS - 1)
     language, drawn = own.source.language, drawn_language(thing.noun)
-    asked, form = "What is this called?", "This is {option}."
+    asked, form = "What do people call this?", "This is {option}."  # not a wording of training
     if drawn:
         asked, form = say.NAMING[drawn].asked[say.HELD_OUT], say.name_answer(drawn, "{option}")
     elif thing.noun:

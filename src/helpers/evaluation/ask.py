@@ -29,8 +29,9 @@ from helpers.config.profiles import load_profile, profile_of
 from helpers.config.prompts import EvaluationPrompts, evaluation_prompts, of_domain
 from helpers.images import check_image_file
 from helpers.paths import ADAPTER, MAIN, ROOT, RUNS, STEPS, Layout, is_hub_id, resolve
-from helpers.schemas import Question, chat_mark, read_questions
+from helpers.schemas import Question, chat_mark
 from helpers.workflow.run_layout import check_layout
+from helpers.workflow.splits import open_questions
 from helpers.workflow.trained import trained_adapters
 
 if TYPE_CHECKING:
@@ -154,7 +155,8 @@ def asking_of(adapter: Path) -> Asking:
     variants = dict.fromkeys((names["variant"], MAIN))  # a variant of the training shares the data set of others
     files = [layout.file("dataset", "questions.jsonl", domain=names["domain"], variant=variant) for variant in variants]
     file = next((file for file in files if file.is_file()), None)
-    recognising = [q for q in read_questions(file) if q.question_type == 1] if file else []
+    asked = open_questions(file, "test", "dev", use="the names of the classes") if file else []
+    recognising = [q for q in asked if q.question_type == 1]
     return Asking(**{**vars(asking), **_of_data(recognising), "others": _others(layout.run, names)})
 
 

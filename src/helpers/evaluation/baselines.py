@@ -5,6 +5,8 @@
 | longest_option, most_frequent_option | the questions | the longest; the one that most questions offer |
 | prior | the texts | the option that the texts mention most often |
 | dictionary | the texts; the *untuned* model's words about the image | TF-IDF: whose text is most like them |
+| dictionary_translated | the same, and the untuned model's own wording of each text | as above, among these |
+| embeddings | the texts and those words, as vectors of the untuned model | whose text's vector is nearest |
 | options_described | an untuned model, the image, the options' descriptions in the prompt | the likeliest option |
 | nearest_pixels, nearest_features | one image per class | the nearest, by pixels or by a tower's features |
 
@@ -20,9 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from helpers.config.prompts import EvaluationPrompts, of_domain
 from helpers.evaluation.prompts import Prompt, Shown
 from helpers.evaluation.protocols import Choice
 from helpers.evaluation.reader import Reader
+from helpers.evaluation.representations import mean_states
 from helpers.evaluation.strategies import ReadAnswer, row
 from helpers.images import open_image
 from helpers.schemas import ClassText, Question, questions_hash
@@ -63,29 +67,35 @@ def prior(questions: Sequence[Question], texts: Sequence[ClassText], domain: str
 
 
 def dictionary(
-    questions: Sequence[Question], texts: Sequence[ClassText], words: Mapping[str, str], run: Mapping[str, Any]
+    questions: Sequence[Question],
+    texts: Sequence[ClassText],
+    words: Mapping[str, str],
+    run: Mapping[str, Any],
+    alike: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None = None,
 ) -> list[ReadAnswer]:
     """The class whose text is most like the untuned model's own ``words`` about the image (by question id).
 
-    See `likeness`. Of an option that names no class, such as a fact, the
-    likeness is that of the most alike class whose text mentions it. Questions without words are left out.
+    ``alike`` makes descriptions x texts of both; None: `likeness`, by their words. Of an option that names no class,
+    such as a fact, the likeness is that of the most alike class whose text mentions it. Questions without words are
+    left out.
     """
+    alike = alike or likeness
     asked = [question for question in questions if words.get(question.question_id)]
     if not asked:
         return []
     first = {text.class_id: text for text in reversed(texts)}
-    found = likeness([text.appearance for text in first.values()], [words[q.question_id] for q in asked])
+    found = alike([text.appearance for text in first.values()], [words[q.question_id] for q in asked])
     names = [text.option_names for text in first.values()]
     told = [f"{text.appearance} {text.background}" for text in first.values()]
 
-    def score(option: str, alike: np.ndarray) -> float:
+    def score(option: str, likenesses: np.ndarray) -> float:
         fits = np.array([option in name for name in names])
         fits = fits if fits.any() else np.array([option in text for text in told])
-        return float(alike[fits].max(initial=0.0))
+        return float(likenesses[fits].max(initial=-1.0))
 
     return [
-        scored_row(question, [score(option, alike) for option in question.options], run, "with")
-        for question, alike in zip(asked, found, strict=True)
+        scored_row(question, [score(option, likenesses) for option in question.options], run, "with")
+        for question, likenesses in zip(asked, found, strict=True)
     ]
 
 
@@ -99,6 +109,22 @@ def likeness(texts: Sequence[str], descriptions: Sequence[str]) -> np.ndarray:
     except ValueError:  # texts without any word of two letters
         return np.zeros((len(descriptions), len(texts)))
     return np.asarray((vectors.transform(descriptions) @ of_text.T).toarray())
+
+
+def translated(reader: Reader, texts: Sequence[str], domain: str, asking: EvaluationPrompts) -> list[str]:
+    """Each text in the untuned model's own words: it reads the text and is asked what it would be of an image."""
+    question = of_domain(asking.describing, domain)
+    return reader.write([Prompt(asking.about(text, question)) for text in texts], "text, in its own words")
+
+
+def embedding_likeness(reader: Reader, texts: Sequence[str], descriptions: Sequence[str]) -> np.ndarray:
+    """Descriptions x texts: the cosine of their mean hidden states in the last layer, around the mean of each side.
+
+    What all texts have in common, and all descriptions, tells none apart.
+    """
+    sides = (mean_states(reader, side) for side in (texts, descriptions))
+    of_text, of_words = (_unit_rows(states - states.mean(axis=0)) for states in sides)
+    return np.asarray(of_words @ of_text.T)
 
 
 def options_described(

@@ -22,7 +22,6 @@ from helpers.evaluation.baselines import baseline_run, scored_row
 from helpers.evaluation.strategies import ReadAnswer
 from helpers.paths import DATA
 from helpers.schemas import ClassText, Question
-from helpers.synthetic import language as say
 from helpers.workflow.progress import Ticker
 
 TOKENIZER_FROM = DATA / "models" / "tiny-qwen2-vl"
@@ -158,9 +157,11 @@ def tiny_clip(seed: int = 0) -> Comparer:
 def lessons(domains: Sequence[str], batch_size: int, seed: int) -> Iterator[tuple[list[Any], list[str]]]:
     """Endless batches of images of random appearances, and their descriptions.
 
-    Half of the descriptions are complete, half are a single sentence, since classification compares single sentences.
+    The descriptions are in all dialects. Half are complete, half are a single sentence, since classification compares
+    single sentences.
     """
     from helpers.synthetic.appearances import VOCABULARIES
+    from helpers.synthetic.dialects import DIALECTS, tell
     from helpers.synthetic.drawing import draw
 
     rng = random.Random(f"contrastive-{seed}")
@@ -169,7 +170,7 @@ def lessons(domains: Sequence[str], batch_size: int, seed: int) -> Iterator[tupl
         for i in range(batch_size):
             domain = domains[i % len(domains)]
             appearance = VOCABULARIES[domain].sample(rng)
-            text = say.describe(domain, appearance, rng.randrange(len(say.DESCRIPTIONS[domain]) - 1))
+            text = tell(domain, appearance, rng.choice(DIALECTS), rng)
             images.append(draw(domain, appearance, rng))
             texts.append(text if rng.random() < 0.5 else rng.choice(re.split(r"(?<=\.)\s+", text)))
         yield images, texts

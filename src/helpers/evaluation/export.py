@@ -27,7 +27,8 @@ from typing import Any
 from helpers.config.prompts import EvaluationPrompts, evaluation_prompts
 from helpers.images import open_image
 from helpers.paths import atomic_write
-from helpers.schemas import LETTER_TOKENS, OPTION_LETTERS, Question, read_questions
+from helpers.schemas import LETTER_TOKENS, OPTION_LETTERS, Question
+from helpers.workflow.splits import QUESTION_SPLITS, open_questions
 
 TSV_COLUMNS = (
     *("index", "question", *OPTION_LETTERS, "answer", "category", "split", "question_id", "question_type", "image"),
@@ -223,9 +224,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--prompts", default="evaluation", help="prompts of a task, as in the setting evaluation.prompts"
     )
-    parser.add_argument("--split", default="test", choices=("test", "dev"))
+    parser.add_argument("--split", default="test", choices=QUESTION_SPLITS)
     given = parser.parse_args(arguments)
-    questions = [q for q in read_questions(given.dataset / "questions.jsonl") if q.split == given.split]
+    questions = open_questions(given.dataset / "questions.jsonl", given.split, use="export")
     if given.form == "vlmevalkit":
         path = write_vlmevalkit(given.output, questions, given.dataset)
     else:

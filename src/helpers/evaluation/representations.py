@@ -1,6 +1,6 @@
 """Where images and words meet: how similarly a model represents a class seen and a class described, layer by layer.
 
-Each class is shown twice, as an image and as its description, with the same question ("What is this called?"). The
+Each class is shown twice, as an image and as its description, with the same question for its name. The
 hidden states at the last position of the prompt, from which the answer would begin, are compared by centred kernel
 alignment (CKA, arXiv 1905.00414): 1 = the classes are arranged alike, 0 = nothing in common. The estimator is the
 unbiased one (Song et al. 2012, JMLR 13, 1393-1434): the plain one is far above 0 for unrelated data as soon as the
@@ -58,6 +58,19 @@ def last_states(reader: Reader, prompts: Sequence[Prompt]) -> np.ndarray:
         states = reader.model(**placed, output_hidden_states=True, logits_to_keep=1).hidden_states
         found.append(torch.stack([layer[:, -1] for layer in states]).float().cpu())
     return torch.cat(found, dim=1).numpy()
+
+
+@torch.inference_mode()
+def mean_states(reader: Reader, texts: Sequence[str]) -> np.ndarray:
+    """Texts x width: the mean over each text's tokens of the last layer's hidden states; without any chat around it."""
+    found = []
+    for start in range(0, len(texts), reader.batch_size):
+        batch = encode(reader.processor, texts[start : start + reader.batch_size], [])
+        placed = {name: tensor.to(reader.model.device) for name, tensor in batch.items()}
+        states = reader.model(**placed, output_hidden_states=True, logits_to_keep=1).hidden_states[-1]
+        kept = placed["attention_mask"].unsqueeze(-1)
+        found.append(((states * kept).sum(dim=1) / kept.sum(dim=1)).float().cpu())
+    return torch.cat(found).numpy()
 
 
 def seen_and_described(

@@ -76,8 +76,9 @@ def answer_rows(
     """All questions, with the image in each state, by all prompting strategies and protocols of the settings.
 
     ``run``: model, domain, mode, variant, seed. ``appearances``: each class's description, for image "described".
-    ``untuned``: what the untuned model wrote earlier, for answering "describe"; None: nothing yet. Combinations that do
-    not go together (`strategies.impossible`) are left out; raises ``ValueError``, with the reasons, if none is left.
+    ``untuned``: what the untuned model wrote earlier, for answering "describe_then_answer"; None: nothing yet.
+    Combinations that do not go together (`strategies.impossible`) are left out; raises ``ValueError``, with the
+    reasons, if none is left.
     """
     check_questions(reader.processor, questions)
     asking = evaluation_prompts(settings.prompts)
@@ -118,15 +119,12 @@ def _asked(image: str, settings: Evaluation) -> dict[str, list[str]]:
     return possible
 
 
-def retention_rows(reader: Reader, folder: str | Path, settings: Evaluation, run: Mapping[str, Any]) -> Answers | None:
-    """Questions on what the model knew before training, asked directly with the image; None without their file."""
-    from helpers.schemas import read_questions
-
-    file = Path(folder) / "retention.jsonl"
-    if not file.is_file():
-        return None
+def retention_rows(
+    reader: Reader, questions: Sequence[Question], folder: str | Path, settings: Evaluation, run: Mapping[str, Any]
+) -> Answers | None:
+    """Questions on what the model knew before training, asked directly with the image; None without any."""
     direct = settings.model_copy(update={"answering": ["direct"]})
-    return answer_rows(reader, read_questions(file), folder, ["with"], direct, run)
+    return answer_rows(reader, questions, folder, ["with"], direct, run) if questions else None
 
 
 def read_appearances(folder: str | Path) -> dict[str, str]:

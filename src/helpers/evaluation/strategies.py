@@ -2,17 +2,21 @@
 
 **direct**: the model gets image and question, and chooses an option.
 
-**describe_then_answer** (this project's addition to the paper): the model first describes what it sees. For
-recognition (Type 1) it is then asked about its own description, without the image. For knowledge (Type 2) it also
-concludes a name from the description, and is asked about that name. A model that has learnt a class from text alone
-then finds, in its own description, the kind of input that it learnt from. In ``describe_then_answer`` the untuned model
-(adapter off) writes the description, in ``describe_then_answer_tuned`` the tuned one.
-``describe_then_answer_image_kept`` asks about the untuned model's description with the image still in every prompt, for
-models that learnt from images.
+**describe_then_answer** (ours): the model first describes what it sees. For recognition (Type 1) it is then asked about
+its own description, without the image. For knowledge (Type 2) it also concludes a name from the description, and is
+asked about that name. A model that has learnt a class from text alone then finds, in its own description, the kind of
+input that it learnt from. The untuned model (adapter off) writes the description; in ``describe_then_answer_tuned`` the
+tuned one does. ``describe_then_answer_image_kept`` asks about the untuned model's description with the image still in
+every prompt, for models that learnt from images.
+
+**one_pass_chain**: the model is asked once, with the image, and writes description and name in one reply, as it was
+trained to (`data/prompts/training_chain.yaml`). Each option is scored behind its description and, for Type 2, behind
+the name as well. Nothing is asked without the image, and no adapter is switched off.
 
 What is shown: the image (``with``), nothing (``without``), grey of the same size (``blank``), an image of another class
-(``other``), the class's training description in words (``described``), or the image, with its centre weighted against
-the rest (``guided``). The last two are only asked directly, since there is nothing to describe.
+(``other``), the image in words (``described``: in a held-out wording where the question has one, else the class's
+training description), or the image with its centre weighted against the rest (``guided``). The last two are only asked
+directly, since there is nothing to describe.
 """
 
 import hashlib
@@ -33,6 +37,7 @@ from helpers.schemas import Question, ShownAs
 ReadAnswer = dict[str, Any]
 
 NAME_TOKENS = 32
+CHAIN = "one_pass_chain"
 ANSWERING: tuple[str, ...] = get_args(Answering)
 _TUNED, _IMAGE_KEPT = "describe_then_answer_tuned", "describe_then_answer_image_kept"
 IMAGES: tuple[str, ...] = get_args(ShownAs)
@@ -80,6 +85,8 @@ def impossible(image: str, answering: str, protocol: str) -> str | None:
     """Why an image state, a prompting strategy and a protocol do not go together; None if they do."""
     if image in DIRECT_ONLY and answering != "direct":
         return f"image {image!r} is only asked directly, not with answering {answering!r}"
+    if answering == CHAIN and protocol != "option_likelihood":
+        return f"answering {answering!r} is read by protocol option_likelihood only, not {protocol!r}"
     if image == "guided" and protocol not in LIKELIHOODS:
         return f"image 'guided' weights scores, and protocol {protocol!r} has none; use {', '.join(LIKELIHOODS)}"
     return None
@@ -99,6 +106,9 @@ def own_words(reader: Reader, exam: Exam, image: str, answering: str, untuned: D
     """
     if answering == "direct":
         return [Words()] * len(exam.questions)
+    if answering == CHAIN:
+        replies = reader.replies(_prompts(exam, image, "direct", []), "chain")
+        return [Words(*read_chain(reply.text), reply.tokens) for reply in replies]
     asked = [
         Prompt(of_domain(exam.prompts.describing, q.domain), shown)
         for q, shown in zip(exam.questions, _shown(exam, image), strict=True)
@@ -127,6 +137,8 @@ def protocol_rows(
     questions = exam.questions
     prompts = _prompts(exam, image, answering, words)
     options = [q.options if protocol in LETTERED else q.sentences() for q in questions]
+    if answering == CHAIN:
+        options = [[f"{_begun(q, w)}{o}" for o in four] for q, w, four in zip(questions, words, options, strict=True)]
     against = _prompts(exam, "without_centre", "direct", words) if image == "guided" else None
     answers = [q.answer for q in questions]
     choices = choose_option(
@@ -158,7 +170,7 @@ def scored_prompts(
 
 
 def _prompts(exam: Exam, image: str, answering: str, words: Sequence[Words]) -> list[Prompt]:
-    if answering != "direct":
+    if answering not in ("direct", CHAIN):
         asked = [_question_on_words(exam, q, w) for q, w in zip(exam.questions, words, strict=True)]
         return list(map(Prompt, asked, _shown_again(exam, image, answering)))
     if image == "described":
@@ -169,6 +181,8 @@ def _prompts(exam: Exam, image: str, answering: str, words: Sequence[Words]) -> 
 
 
 def _appearance(exam: Exam, question: Question) -> str:
+    if question.described is not None:
+        return question.described
     if question.class_id is None or question.class_id not in exam.appearances:
         raise ValueError(
             f"question {question.question_id!r}: class {question.class_id!r} has no description, and image 'described' "
@@ -201,6 +215,18 @@ def read_name(reply: str) -> str | None:
     """The name in "This is the Red Admiral. It lives ..."; None if the reply names nothing."""
     found = re.match(r"(?:This|It) is ([^.\n]+)", reply)
     return found[1].strip() if found else (reply.split("\n")[0].strip(" .") or None)
+
+
+def read_chain(reply: str) -> tuple[str, str | None]:
+    """Description and name in "The wings are red. This is the Monarch. It lives ..."; None without a name."""
+    found = re.search(r"(?:^|(?<=[.!?])\s+)This is ([^.\n]+)", reply)
+    return (reply[: found.start()].strip(), found[1].strip()) if found else (reply, None)
+
+
+def _begun(question: Question, words: Words) -> str:
+    """What an option follows in a chain: the description and, for Type 2, the name."""
+    name = f"This is {words.named}." if question.question_type == 2 and words.named else ""
+    return "".join(f"{part} " for part in (words.description, name) if part)
 
 
 def _question_on_words(exam: Exam, question: Question, words: Words) -> str:

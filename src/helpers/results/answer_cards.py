@@ -17,7 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.images import open_image
-from helpers.schemas import questions_hash, read_questions
+from helpers.schemas import questions_hash
+from helpers.workflow.splits import QUESTION_SPLITS, open_questions
 
 WIDTH, CARD_HEIGHT = 7.0, 1.25  # inches: the whole figure, one card
 RIGHT, WRONG, OTHER = "#009E73", "#D55E00", "#D9D9D9"  # the chosen option if it is right or wrong; the other options
@@ -30,6 +31,7 @@ _WORDS = {
     "describe_then_answer": "described first",
     "describe_then_answer_image_kept": "described first, with the image kept",
     "describe_then_answer_tuned": "described first, by the tuned model",
+    "one_pass_chain": "described and answered in one reply",
 }
 
 
@@ -93,8 +95,7 @@ def check_data_set(rows: pd.DataFrame, folder: Path) -> None:
     answered = set(rows["dataset_hash"].dropna()) if "dataset_hash" in rows else set()
     if not answered or not file.is_file():
         return
-    questions = read_questions(file)
-    there = {questions_hash(q for q in questions if q.split == split) for split in ("test", "dev")}
+    there = {questions_hash(open_questions(file, split, use="is it what was answered?")) for split in QUESTION_SPLITS}
     if answered - there:
         raise ValueError(
             f"the answers are to data set {', '.join(sorted(answered - there))}, and {folder} holds another one: run "

@@ -64,6 +64,14 @@ CLAIMS = (
         "", {**_TEXT, **_DESCRIBE}, "above", {"mode": "dictionary", **_DIRECT}, ways=_SPEAKS,
     ),
     Rule(
+        "It beats the same dictionary over the texts as the untuned model rewords them",
+        "", {**_TEXT, **_DESCRIBE}, "above", {"mode": "dictionary_translated", **_DIRECT}, ways=_SPEAKS,
+    ),
+    Rule(
+        "It beats the nearest text by the untuned model's hidden states",
+        "", {**_TEXT, **_DESCRIBE}, "above", {"mode": "embeddings", **_DIRECT}, ways=_SPEAKS,
+    ),
+    Rule(
         "Asked directly, text alone beats the untuned model that is told each option's description in the prompt",
         "", {**_TEXT, **_DIRECT}, "above", {"mode": "options_described", **_DIRECT}, ways=_ASKED,
     ),
@@ -79,6 +87,14 @@ CLAIMS = (
     Rule(
         "Recognition depends on the image: without it, accuracy is at chance",
         "", {"mode": "text_only", "image": "without"}, "at chance",
+    ),
+    *(
+        Rule(
+            f"{training} training preserves what the model knew before: {what}",
+            "", {"mode": mode}, "not below", {"mode": "base"}, category=category,
+        )
+        for training, mode in (("Text-only", "text_only"), ("Image-text", "image_text"))
+        for category, what in (("visual", "what an image shows"), ("old_class", "the names of the classes it had met"))
     ),
 )  # fmt: skip
 # The same against the fair rival, which also reads the texts. The demo does not train it: grid `rival` does.
@@ -122,12 +138,14 @@ def read_tables(folder: Path, checked: Verified) -> Tables:
     return Tables(**read, files=files, doubts=doubts)
 
 
-def claims_table(answers: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFrame:
+def claims_table(answers: pd.DataFrame, baselines: pd.DataFrame, retention: pd.DataFrame | None = None) -> pd.DataFrame:
     """The contrasts of every claim about accuracy, decided together: ``results/claims.csv``.
 
-    ``answers``: rows of one variant and protocol, with every state of the image; ``baselines``: those of notebook 12.
+    ``answers``: rows of one variant and protocol, with every state of the image; ``baselines``: those of notebook 12;
+    ``retention``: answers of the same variant and protocol to questions on what the untuned models knew.
     """
-    return decided(contrast_table((*CLAIMS, *IF_TRAINED), pd.concat([answers, baselines], ignore_index=True)))
+    rows = pd.concat([answers, baselines], ignore_index=True)
+    return decided(contrast_table((*CLAIMS, *IF_TRAINED), rows, retention))
 
 
 def claims(tables: Tables) -> list[Claim]:
@@ -288,8 +306,8 @@ def as_markdown(folder: Path, checked: Verified) -> str:
         "## What the ablations show",
         "",
         "The rules of `src/helpers/results/findings.py`, judged in the same way on the answers of `./run_all.sh",
-        "ablations`: one seed; Qwen2-VL, butterflies and Type 1 unless stated otherwise. Joint training has every",
-        "class in words and with its image, in as many steps as the other modes: the fair rival of text alone.",
+        "ablations` (one seed) and `./run_all.sh findings` (three): Qwen2-VL, butterflies, Type 1 unless stated",
+        "otherwise. Joint training has every class in words and with its image: the fair rival of text alone.",
         "",
         *_rows("finding", found),
         "",

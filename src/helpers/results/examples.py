@@ -18,7 +18,8 @@ from helpers.paths import MAIN, Layout
 from helpers.results.answer_cards import check_data_set, option_shares
 from helpers.results.tables.answers import of_protocol, of_variant, read_answers
 from helpers.results.tables.files import find
-from helpers.schemas import Question, read_questions
+from helpers.schemas import Question
+from helpers.workflow.splits import QUESTION_SPLITS, open_questions
 
 _MODES = ("base", "text_only", "image_text")
 TYPE1, TYPE2 = 8, 4  # questions of each type
@@ -103,7 +104,8 @@ def _questions(run: Path, domain: str, rows: pd.DataFrame) -> dict[str, tuple[Qu
     folder = Layout(run).folder("dataset", domain=domain, variant=MAIN)
     check_data_set(rows, folder)
     file = folder / "questions.jsonl"
-    return {question.question_id: (question, folder) for question in read_questions(file)} if file.is_file() else {}
+    asked = open_questions(file, *QUESTION_SPLITS, use="examples beside their answers") if file.is_file() else []
+    return {question.question_id: (question, folder) for question in asked}
 
 
 def _card(rows: pd.DataFrame, asked: tuple[Question, Path] | None) -> Card:

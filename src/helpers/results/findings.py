@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.results.rules import Claim, Rule, decided, evidence, verdict_on
+from helpers.results.rules import Claim, Rule, decided, told
 from helpers.workflow.provenance import portable
 from helpers.workflow.verify import Doubt, Verified
 
@@ -21,6 +21,10 @@ _ASKED, _SPEAKS, _KEEPS = ("direct",), ("describe_then_answer",), ("describe_the
 _DIRECT, _DESCRIBE, _KEPT = ({"answering": way} for (way,) in (_ASKED, _SPEAKS, _KEEPS))
 _OWN = {"variant": "own descriptions"}
 _EQUAL, _TWICE = {"variant": "equal steps"}, {"variant": "twice the steps"}
+_WORDS_ALONE, _NAME_ALONE = {"variant": "words as they are"}, {"variant": "name alone in the answer"}
+_CHAIN = {"variant": "chain in the answer", "answering": "one_pass_chain"}
+_DESCRIBED = {**TEXT, "variant": "the described half"}
+_ASIS, _REWORDED = {"variant": "as they are"}, {"variant": "in its own words"}
 RULES = (
     Rule(
         "The descriptions matter: with those of other classes, recognition stays at chance",
@@ -55,9 +59,35 @@ RULES = (
         "answering", {**TEXT, "variant": "shuffled descriptions"}, "at chance",
     ),
     Rule(
-        "Text-only training preserves what the model could see before (visual questions)",
-        "answering", {**TEXT, **_OWN, **_DIRECT}, "not below", {"mode": "base", **_OWN, **_DIRECT},
-        ways=_ASKED, category="visual",
+        "Texts in other words than the model's own teach as well as texts in its words",
+        "dialects", {**TEXT, "variant": "synonyms"}, "not below", {**TEXT, "variant": "captions' words"},
+    ),
+    Rule(
+        "Texts of comparisons teach as well as texts in the model's words",
+        "dialects", {**TEXT, "variant": "similes"}, "not below", {**TEXT, "variant": "captions' words"},
+    ),
+    Rule(
+        "Where the words differ, describing first beats a dictionary",
+        "dialects", {**TEXT, **_DESCRIBE, "variant": "synonyms"},
+        "above", {"mode": "dictionary", **_DIRECT, "variant": "synonyms"}, ways=_SPEAKS,
+    ),
+    Rule(
+        "Where the words differ, it beats the dictionary over reworded texts",
+        "dialects", {**TEXT, **_DESCRIBE, "variant": "synonyms"},
+        "above", {"mode": "dictionary_translated", **_DIRECT, "variant": "synonyms"}, ways=_SPEAKS,
+    ),
+    Rule(
+        "Reworded by the untuned model itself, texts teach more than as they are",
+        "own_words", {**TEXT, **_REWORDED}, "above", {**TEXT, **_ASIS},
+    ),
+    Rule(
+        "Reworded, they beat the dictionary over reworded texts, if the model describes first",
+        "own_words", {**TEXT, **_REWORDED, **_DESCRIBE},
+        "above", {"mode": "dictionary_translated", **_DIRECT, **_ASIS}, ways=_SPEAKS,
+    ),
+    Rule(
+        "Rewording is no shortcut: reworded descriptions of other classes leave recognition at chance",
+        "own_words", {"variant": "in its own words, shuffled"}, "at chance",
     ),
     Rule("Less visual detail in the text means less recognition", "detail", {"x": 0.33}, "below", {"x": 1.0}),
     Rule(
@@ -107,7 +137,7 @@ RULES = (
         "methods", {**TEXT, "variant": "QLoRA"}, "not below", {**TEXT, "variant": "LoRA"},
     ),
     Rule(
-        "Prompt tuning learns the classes as well as LoRA does",
+        "Prompt tuning learns the classes as well as LoRA does, at LoRA's own settings",
         "methods", {**TEXT, "variant": "prompt tuning"}, "not below", {**TEXT, "variant": "LoRA"},
     ),
     Rule(
@@ -120,12 +150,43 @@ RULES = (
         "distractors", {**TEXT, "variant": "look-alikes"}, "below", {**TEXT, "variant": "drawn at random"},
     ),
     Rule(
-        "Nothing carries over to classes that training never mentioned",
-        "transfer", {**TEXT, "variant": "the other half"}, "at chance",
+        "Nothing carries over to classes that training never mentioned: among the names that it never mentioned, "
+        "recognition is no better than chance",
+        "transfer", {**TEXT, "variant": "the other half"}, "not above", names="among untrained",
+        trained=_DESCRIBED,
+        contrary="Something carries over to classes that training never mentioned: among the names that it never "
+        "mentioned, recognition is better than chance",
+    ),
+    Rule(
+        "Asked about a class that training never mentioned, the model has no bias to the names that it did mention",
+        "transfer", {**TEXT, "variant": "the other half"}, "not above", names="trained chosen", trained=_DESCRIBED,
+        contrary="Asked about a class that training never mentioned, the model has a bias to the names that it did "
+        "mention: it chooses one more often than one is offered",
     ),
     Rule(
         "An image of another class is no better than none",
         "images", {**TEXT, "image": "other"}, "not above", {**TEXT, "image": "without"},
+    ),
+    Rule(
+        "Noise on the words of a description, in training, helps when the model is asked directly",
+        "bridge", {"variant": "noise"}, "above", _WORDS_ALONE, ways=("direct",),
+    ),
+    Rule(
+        "Words moved towards images, in training, help when the model is asked directly",
+        "bridge", {"variant": "shift"}, "above", _WORDS_ALONE, ways=("direct",),
+    ),
+    Rule(
+        "With shift and noise, asked directly does as well as describing first without them",
+        "bridge", {"variant": "shift and noise", **_DIRECT}, "not below", {**_WORDS_ALONE, **_DESCRIBE},
+        ways=("direct",),
+    ),
+    Rule(
+        "Description and name in one reply recognise better than asking directly",
+        "chain", _CHAIN, "above", {**_NAME_ALONE, **_DIRECT}, ways=("one_pass_chain",),
+    ),
+    Rule(
+        "Description and name in one reply do as well as describing first and asking again",
+        "chain", _CHAIN, "not below", {**_NAME_ALONE, **_DESCRIBE}, ways=("one_pass_chain",),
     ),
 )  # fmt: skip
 
@@ -133,7 +194,8 @@ RULES = (
 def findings(folder: Path, checked: Verified) -> list[Claim]:
     """Every rule, judged on the grids' contrasts in a run's folder or in a folder of published figures.
 
-    "not measured" without a table or matching rows; not judged if the table is stale or unrecorded.
+    "not measured" without a table or matching rows; not judged if the table is stale or unrecorded. A rule that the
+    answers rule out is told as its contrary, if it has one.
     """
     files = {grid: _contrasts(folder, grid) for grid in dict.fromkeys(rule.grid for rule in RULES)}
     doubts = {grid: doubt for grid, file in files.items() if file and (doubt := checked.doubt(file))}
@@ -145,8 +207,8 @@ def findings(folder: Path, checked: Verified) -> list[Claim]:
 def _contrasts(folder: Path, grid: str) -> Path | None:
     """Where notebook 08 left the contrasts of a grid's rules: in the run, or published."""
     name = f"{grid}_findings.csv"
-    places = (folder / "grids" / grid / "figures" / name, folder / "ablations" / name)
-    return next((place for place in places if place.is_file()), None)
+    places = (folder / "grids" / grid / "figures", folder / "ablations", folder / "findings")
+    return next((place / name for place in places if (place / name).is_file()), None)
 
 
 def _judged(rule: Rule, file: Path | None, doubt: Doubt | None, table: pd.DataFrame) -> Claim:
@@ -155,7 +217,7 @@ def _judged(rule: Rule, file: Path | None, doubt: Doubt | None, table: pd.DataFr
     if doubt:
         return withheld(rule.claim, doubt, str(portable(file)))
     rows = table[table["claim"] == rule.claim]
-    return Claim(rule.claim, verdict_on(list(rows["outcome"]), _WORDS), evidence(rows), str(portable(file)))
+    return Claim(*told(rule, rows, _WORDS), str(portable(file)))
 
 
 def withheld(claim: str, doubt: Doubt, file: str) -> Claim:

@@ -11,7 +11,10 @@ One margin serves every rule: 10 points, stated before anything was measured (`s
 | not below | as well: the interval lies above minus the margin | the interval lies below minus the margin |
 | not above | the same, the other way round | |
 | level with | the interval lies within the margin on both sides | it lies beyond the margin on one side |
-| at chance | level with 25 % | as above |
+| at chance | level with chance | as above |
+
+Without a rival the other side is chance: 25 %, or what each question's trained and untrained options leave of it
+(`Rule.names`).
 
 Whatever is neither yes nor no is "open": the questions are too few to tell. The p-values are corrected by Holm's method
 over the family that is read together, which is all rows of a table. Being as well is no discovery that needs one: it
@@ -25,7 +28,17 @@ from typing import Any, Literal
 import pandas as pd
 
 from helpers.results.figures.style import label
-from helpers.results.stats import MARGIN, difference, from_chance, holm
+from helpers.results.stats import (
+    CHANCE,
+    MARGIN,
+    among_untrained,
+    difference,
+    from_chance,
+    holm,
+    names_table,
+    right_names,
+    trained_chosen,
+)
 from helpers.results.stats.power import ALPHA
 
 Relation = Literal["at chance", "above", "below", "level with", "not above", "not below"]
@@ -40,7 +53,10 @@ CONTRASTS = (
 class Rule:
     """``subject`` and ``rival`` select rows by column values; both agree on the columns `WITHIN` that none names.
 
-    ``category``: an old ability, whose answers are kept apart from those to the test questions.
+    ``category``: an old ability, whose answers are kept apart from those to the test questions. ``names``: what is
+    judged is the choice among the untrained names, or whether a trained one is chosen (`helpers.results.stats.names`);
+    ``trained`` selects the rows whose right options are the names that training mentioned. ``contrary``: the claim in
+    words where the answers rule it out.
     """
 
     claim: str
@@ -51,6 +67,9 @@ class Rule:
     question_type: int = 1
     ways: tuple[str, ...] = ("direct", "describe_then_answer")  # the subject's prompting strategies
     category: str | None = None
+    names: Literal["among untrained", "trained chosen"] | None = None
+    trained: Mapping[str, Any] = field(default_factory=dict)
+    contrary: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +94,9 @@ def contrast_table(rules: Sequence[Rule], rows: pd.DataFrame, retention: pd.Data
         if rule.category is not None:
             asked = retention[retention["category"] == rule.category] if retention is not None else rows[:0]
         for within, subject, rival in _compared(rule, asked):
+            subject = _by_names(rule, subject, asked[asked["domain"] == within["domain"]])
+            if subject.empty:
+                continue
             measured = from_chance(subject) if rival is None else difference(rival, subject)
             found.append(_row(rule, within, measured, _named(rule, within, rival)))
     return pd.DataFrame(found, columns=list(CONTRASTS))
@@ -92,6 +114,25 @@ def _compared(rule: Rule, rows: pd.DataFrame) -> Iterator[tuple[dict[str, Any], 
         rival = _chosen(rivals, {name: value for name, value in within.items() if name not in rule.rival})
         if set(rival["question_id"]) == set(subject["question_id"]):
             yield within, subject, rival
+
+
+def _by_names(rule: Rule, subject: pd.DataFrame, of_domain: pd.DataFrame) -> pd.DataFrame:
+    if rule.names is None:
+        return subject
+    trained = right_names(_chosen(of_domain, rule.trained))
+    return (among_untrained if rule.names == "among untrained" else trained_chosen)(subject, trained)
+
+
+def preferred_names(rules: Sequence[Rule], rows: pd.DataFrame) -> pd.DataFrame:
+    """`names_table` of the answers about classes that training never mentioned; empty if no rule is about names."""
+    by, found = ["model", "domain", "mode", "answering", "variant"], []
+    for _, of_domain in rows.groupby("domain", sort=False):
+        chosen = [_chosen(of_domain, rule.trained) for rule in rules if rule.trained]
+        trained = frozenset[str]().union(*map(right_names, chosen))
+        if trained:
+            table = names_table(of_domain, by, trained)
+            found.append(table[table["untrained_questions"] > 0])
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def _chosen(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
@@ -148,6 +189,17 @@ def verdict_on(outcomes: Sequence[str], words: tuple[str, str, str, str]) -> str
     return words[0] if said == {"yes"} else words[1] if "yes" in said else words[2] if "no" in said else words[3]
 
 
+def told(rule: Rule, rows: pd.DataFrame, words: tuple[str, str, str, str]) -> tuple[str, str, tuple[str, ...]]:
+    """The claim as the answers have it, its verdict, and its evidence; ``rows``: the rule's, decided.
+
+    A rule that the answers rule out is told as its contrary, if it has one.
+    """
+    if rule.contrary and verdict_on(list(rows["outcome"]), words) == words[2]:
+        opposite = rows.assign(outcome=rows["outcome"].replace({"yes": "no", "no": "yes"}))
+        return rule.contrary, verdict_on(list(opposite["outcome"]), words), evidence(opposite)
+    return rule.claim, verdict_on(list(rows["outcome"]), words), evidence(rows)
+
+
 def evidence(table: pd.DataFrame) -> tuple[str, ...]:
     """A rule's rows in words: where, the accuracy, what it is compared with, the difference with its interval."""
     if table.empty:
@@ -158,7 +210,8 @@ def evidence(table: pd.DataFrame) -> tuple[str, ...]:
 
 def _said(row: Mapping[Any, Any], varying: Sequence[str]) -> str:
     where = ", ".join(label(str(row[column])) for column in varying)
-    against = "chance" if row["against"] == "chance" else f"{row['against']} ({row['against_accuracy']:.1f}\xa0%)"
+    usual = row["against"] == "chance" and row["against_accuracy"] == CHANCE
+    against = "chance" if usual else f"{row['against']} ({row['against_accuracy']:.1f}\xa0%)"
     said = f"{row['accuracy']:.1f}\xa0%, {points(row)} compared with {against}"
     return f"{where}: {said}; {row['outcome']}" if where else f"{said}; {row['outcome']}"
 

@@ -1,8 +1,10 @@
 """The language of the drawn world: looks and facts as English sentences, with questions and answers about them.
 
-Every sentence has several wordings. The last description wording and the last wording of each question are *held out*:
-training texts never use them, while the test questions and the test's printed descriptions always do. So no score
-depends on a sentence that was seen in training.
+Every sentence has several wordings. The last wording of each question is *held out*: neither training nor the base
+models' lessons ask in it, and the test asks in no other. So no prompt that is scored equals one that a model was
+trained on (`tests/test_held_out.py`). What stands before the question may: a model that describes first is asked about
+its own words, which come in wordings that it was taught, and these are often, letter for letter, the description in a
+training prompt. The last wording of a description is held out too: it is in no training text and in no lesson.
 
 The demo's base models were taught these sentences, and the drawn questions use them. The prompts of the training under
 study, and those of the test around its questions, are data instead (`helpers.config.prompts`).

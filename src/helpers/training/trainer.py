@@ -37,6 +37,7 @@ from helpers.models.vision_cache import TowerFeatures
 from helpers.paths import atomic_write
 from helpers.schemas import Sample
 from helpers.training import trackers
+from helpers.training.bridge import TextBridge, described_in, description_marks
 from helpers.training.flops import Traffic, training_flops, weights_of
 from helpers.training.meter import Meter
 from helpers.training.packing import attention_by_sample, packed_loss
@@ -51,16 +52,18 @@ class Conversation:
 
     messages: list[ChatMessage]
     image: Path | None
+    description: str | None = None  # in the prompt; only sought where a bridge needs it
 
 
 class Conversations(list[Conversation]):
     """The training samples of one file; an image is opened only when its batch is made."""
 
-    def __init__(self, samples: Sequence[Sample], folder: str | Path) -> None:
+    def __init__(self, samples: Sequence[Sample], folder: str | Path, described: bool = False) -> None:
         super().__init__(
             Conversation(
                 messages=[message.model_dump() for message in sample.messages],
                 image=Path(folder) / sample.images[0] if sample.images else None,
+                description=described_in(sample) if described else None,
             )
             for sample in samples
         )
@@ -86,7 +89,11 @@ class Collator:
 
     def _batch(self, conversations: Sequence[Conversation]) -> Tensors:
         images = [open_image(c.image, self.max_pixels) if c.image else None for c in conversations]
-        return training_batch(self.processor, [c.messages for c in conversations], images, self.max_length)
+        batch = training_batch(self.processor, [c.messages for c in conversations], images, self.max_length)
+        if any(c.description for c in conversations):
+            chats = [(c.messages, c.description) for c in conversations]
+            batch["described"] = description_marks(self.processor, chats, batch["input_ids"])
+        return batch
 
 
 class PackedCollator:
@@ -101,7 +108,15 @@ class PackedCollator:
         self.room = KEPT_BYTES
 
     def __call__(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
-        return packed_batch([self.encoded(conversation) for conversation in conversations], self.family.tiles_axis)
+        samples = [self.encoded(conversation) for conversation in conversations]
+        packed = packed_batch(samples, self.family.tiles_axis)
+        if any(conversation.description for conversation in conversations):
+            packed["described"] = torch.cat([self._marks(sample) for sample in samples], dim=1)
+        return packed
+
+    @staticmethod
+    def _marks(sample: Tensors) -> torch.Tensor:
+        return sample.get("described", torch.zeros_like(sample["input_ids"], dtype=torch.bool))
 
     def encoded(self, conversation: Conversation) -> Tensors:
         """A conversation's tensors, kept by the identity of the object: the data set holds each exactly once."""
@@ -109,6 +124,8 @@ class PackedCollator:
             return kept
         sample = self.plain([conversation])
         tensors = {"input_ids": sample["input_ids"], "labels": sample["labels"], **image_tensors(sample)}
+        if "described" in sample:
+            tensors["described"] = sample["described"]
         tensors["positions"] = self.family.positions(self.model, sample)
         size = sum(tensor.nbytes for tensor in tensors.values())
         if size <= self.room:
@@ -127,6 +144,7 @@ class CountingTrainer(Trainer):
     counter: Traffic
     trained: list[torch.nn.Parameter]
     family: Family
+    bridge: TextBridge | None = None
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted: the library's estimate ignores adapters and frozen towers."""
@@ -146,6 +164,9 @@ class CountingTrainer(Trainer):
             if num_items_in_batch is not None:  # each is a share of the step's loss already
                 return sum(losses)
             return sum(loss * share for loss, share in zip(losses, shares, strict=True)) / sum(shares)
+        marks = inputs.pop("described", None)
+        if self.bridge is not None:
+            self.bridge.marks = marks
         self.counter.add(inputs)
         if "lengths" not in inputs:
             reading = self.family.reading(model, bool(image_tensors(inputs)))
@@ -288,11 +309,13 @@ def finetune(
     seed: int,
     features_dir: str | Path | None = None,
     arguments: TrainingArguments | None = None,
+    bridge: TextBridge | None = None,
 ) -> Result:
     """Train ``model`` (a peft model) on the samples and save the adapter to ``output_dir/adapter``.
 
     ``folder``: where the samples' images are. ``features_dir``: where ``tower_cache`` keeps the tower's features for
     later runs; None: in memory, for this run. ``arguments``: the Trainer's own, instead of `trainer_arguments`.
+    ``bridge``: that of the settings (`helpers.training.bridge.text_bridge`).
 
     Resumes from the last checkpoint of the same run in ``output_dir/checkpoints``, if there is one; checkpoints of
     other settings, arguments or samples are ignored. Costs are those of the training itself, without loading and
@@ -310,13 +333,13 @@ def finetune(
     trainer = CountingTrainer(
         model=model,
         args=arguments,
-        train_dataset=Conversations(samples, folder),
+        train_dataset=Conversations(samples, folder, described=bridge is not None),
         data_collator=PackedCollator(processor, settings.max_pixels, model, family, settings.max_length)
         if packed
         else plain,
         callbacks=[FiniteLoss(), ProgressLine()],
     )
-    trainer.counter, trainer.family = Traffic(model.config), family
+    trainer.counter, trainer.family, trainer.bridge = Traffic(model.config), family, bridge
     trainer.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     trainer.remove_callback(PrinterCallback)  # it prints every step; ProgressLine prints every few seconds
     checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
@@ -329,6 +352,8 @@ def finetune(
         tower = stack.enter_context(counted_tower(model, family))
         if cached is not None:
             stack.enter_context(cached)
+        if bridge is not None:
+            stack.enter_context(bridge.over(model))
         meter = stack.enter_context(Meter())
         with meter.phase("train"):
             outcome = _trained(trainer, checkpoint, settings)

@@ -1,5 +1,8 @@
 """The manifest of an executed notebook: its parameters, inputs, code and outputs, when and where it ran, how it ended.
 
+It also lists each time that the run opened the test (`helpers.workflow.splits`): what for, by which notebook, which
+file of questions with its hash, how many.
+
 `helpers.workflow.execute` makes one for every run. Inputs and code are hashed while the kernel starts, which costs no
 time. At the end it would be too late: either may be edited during a long run.
 """
@@ -28,6 +31,7 @@ class RunRecord:
         self.notebook, self.output, self.given = notebook, output, dict(parameters)
         self.parameters = {**default_parameters(notebook), **parameters}
         self.started, self._began = provenance.now(), time.monotonic()
+        provenance.opened_beside(self.path).unlink(missing_ok=True)  # of a run that was killed
         self._before = {file: _state(file) for file in self._results()}
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hashes")
         self._start = self._pool.submit(self._at_start)
@@ -50,6 +54,7 @@ class RunRecord:
             "error": error,
             **({"failure": failure} if failure else {}),
         }
+        content["test_opened"] = self._opened(content["code"])
         self._pool.shutdown()
         content = {"notebook": provenance.portable(self.notebook.resolve()), **content}
         failed = self.output.with_suffix(f".failed{provenance.MANIFEST_SUFFIX}")
@@ -79,6 +84,15 @@ class RunRecord:
             **provenance.manifest(self.parameters, inputs_of(self.parameters), seeds),
             "code": provenance.hashes([self.notebook.resolve(), *code]),
         }
+
+    def _opened(self, code: Mapping[str, str]) -> list[dict[str, Any]]:
+        """What was noted when the test was opened, each use once; an empty list says that it never was."""
+        noted = provenance.opened_beside(self.path)
+        lines = noted.read_text(encoding="utf-8").splitlines() if noted.is_file() else []
+        noted.unlink(missing_ok=True)
+        notebook = provenance.portable(self.notebook.resolve())
+        by = {"by": notebook, "by_sha256": code[notebook]}
+        return [by | json.loads(line) for line in dict.fromkeys(lines)]
 
     def _made(self) -> Iterator[Path]:
         """Files in the folders of results that are new or have changed since the start. Times alone are not enough: a

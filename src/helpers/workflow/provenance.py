@@ -111,6 +111,11 @@ def manifest_in_progress() -> str | None:
     return os.environ.get(MANIFEST)
 
 
+def opened_beside(manifest: str | Path) -> Path:
+    """Where `helpers.workflow.splits` notes each time that a run opens the test, until the manifest is written."""
+    return resolve(manifest).with_suffix(".opened")
+
+
 def manifests_beside(files: Iterable[str | Path]) -> list[str]:
     """The manifests in the folders of these files, sorted: those of the runs that made them."""
     found = {resolve(file).parent / "manifest.json" for file in files}

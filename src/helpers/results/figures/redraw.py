@@ -69,7 +69,7 @@ DRAWN_BY: Mapping[str, Callable[[pd.DataFrame], Figure]] = {
 def redraw(file: Path, to: Path) -> Path:
     """Draw the figure whose table is ``file`` into the folder ``to``; returns the PNG's path.
 
-    A table of a grid (in a folder ``ablations`` or ``grids``) has its title and axis from `config/grids`.
+    A table of a grid (in a folder ``ablations``, ``findings`` or ``grids``) has its title and axis from `config/grids`.
     """
     try:
         table = pd.read_csv(file, keep_default_na=False, na_values=[""])
@@ -80,7 +80,7 @@ def redraw(file: Path, to: Path) -> Path:
 
 
 def _drawer(file: Path) -> Callable[[pd.DataFrame], Figure]:
-    if not {"ablations", "grids"} & set(file.parts):
+    if not {"ablations", "findings", "grids"} & set(file.parts):
         return DRAWN_BY[file.stem]
     if file.stem.endswith(_LAYERS):
         return cka_figure
@@ -89,20 +89,23 @@ def _drawer(file: Path) -> Callable[[pd.DataFrame], Figure]:
 
 
 def tables_of(folder: Path) -> dict[str, Path]:
-    """The tables of figures in a folder of figures or of a run, by name; a grid's as ``ablations/<grid>``."""
-    places = {"": [folder, folder / "figures"], "ablations/": [folder / "ablations", *folder.glob("grids/*/figures")]}
+    """The tables of figures in a folder of figures or of a run, by name; a grid's as ``ablations/<grid>`` or, of that
+    collection, ``findings/<grid>``.
+    """
+    collections = [folder / "ablations", folder / "findings", *folder.glob("grids/*/figures")]
     found = {}
-    for prefix, folders in places.items():
+    for is_grid, folders in ((False, [folder, folder / "figures"]), (True, collections)):
         for file in sorted(file for place in folders for file in place.glob("*.csv")):
-            known = (GRIDS / f"{file.stem.removesuffix(_LAYERS)}.yaml").is_file() if prefix else file.stem in DRAWN_BY
-            if known and file.with_suffix(".png").is_file():
-                found[prefix + file.stem] = file
+            grid = GRIDS / f"{file.stem.removesuffix(_LAYERS)}.yaml"
+            if (grid.is_file() if is_grid else file.stem in DRAWN_BY) and file.with_suffix(".png").is_file():
+                found[f"{load_grid(grid).collection}/{file.stem}" if is_grid else file.stem] = file
     return found
 
 
 def chosen(names: list[str], known: Mapping[str, Path], where: str) -> dict[str, Path]:
     """The tables of these names; a grid may be named without its folder. Raises `SettingsError` for another name."""
-    full = [name if name in known or f"ablations/{name}" not in known else f"ablations/{name}" for name in names]
+    short = {name.rpartition("/")[2]: name for name in known}
+    full = [name if name in known else short.get(name, name) for name in names]
     if unknown := [name for name in full if name not in known]:
         said = advice(unknown, known).replace("the fields here are", "there are")
         raise SettingsError(f"no figure {', '.join(unknown)} in {where}; {said or 'none'}")

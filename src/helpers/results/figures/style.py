@@ -48,6 +48,7 @@ MARKERS = {
     "describe_then_answer": "s",
     "describe_then_answer_image_kept": "X",
     "describe_then_answer_tuned": "D",
+    "one_pass_chain": "X",
 }  # a prompting strategy has the same shape in every figure
 OTHER_MARKERS = ("^", "v", "P")
 
@@ -158,6 +159,8 @@ use_style()
 BASELINES = {
     "options_described": "told the descriptions",
     "dictionary": "dictionary of its words",
+    "dictionary_translated": "dictionary, texts reworded",
+    "embeddings": "embeddings of its words",
     "contrastive": "CLIP by description",
     "nearest_features": "nearest image, CLIP",
     "nearest_pixels": "nearest image, pixels",
@@ -181,6 +184,7 @@ LABELS = {
     "describe_then_answer": "describe, then answer",
     "describe_then_answer_image_kept": "describe, then answer (image kept)",
     "describe_then_answer_tuned": "describe (tuned), then answer",
+    "one_pass_chain": "one-pass chain",
     "type1": "Type 1: recognition",
     "type2": "Type 2: reasoning",
     "overall": "Overall",

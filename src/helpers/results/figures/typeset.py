@@ -39,6 +39,7 @@ ASKED = {
     "describe_then_answer": "describing",
     "describe_then_answer_image_kept": "describing, image",
     "describe_then_answer_tuned": "describing, tuned",
+    "one_pass_chain": "in a chain",
 }  # short, for a narrow column
 NOTE = (
     "Accuracy in percent (mean over the seeds), with Wilson’s 95\xa0% interval for n questions. "

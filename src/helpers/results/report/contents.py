@@ -82,6 +82,7 @@ TABLE_TITLES = {
     "confusions": "Which wrong class was chosen",
     "look_alikes": "Wrong choices by how much the classes look alike",
     "leakage": "What is answered without seeing the image",
+    "retention": "What training made the models forget",
     "unreadable": "Unreadable replies",
     "protocols": "Do the ways of reading an answer agree?",
     "resources": "The cost of each training run",

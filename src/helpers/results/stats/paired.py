@@ -136,12 +136,18 @@ def difference(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any]:
 
 
 def from_chance(rows: pd.DataFrame) -> dict[str, Any]:
-    """How many points the rows are above chance: the columns of `difference` that need no second set of answers."""
-    accuracy = 100 * rows.groupby("question_id")["correct"].mean().mean()
-    found = {"accuracy_first": CHANCE, "accuracy_second": accuracy, "difference": accuracy - CHANCE}
+    """How many points the rows are above chance: the columns of `difference` that need no second set of answers.
+
+    Chance is 25 %, or differs by question: the share in the column ``chance``, if the rows have one.
+    """
+    chance = rows["chance"] if "chance" in rows else pd.Series(CHANCE / 100, index=rows.index)
+    above = rows["correct"].astype(float) - chance
+    means = rows.assign(chance=chance, above=above).groupby("question_id")[["chance", "correct", "above"]].mean()
+    first, second, gain = 100 * means.astype(float).mean()
+    found = {"accuracy_first": first, "accuracy_second": second, "difference": gain}
     found |= {"n": rows["question_id"].nunique(), "seeds": rows["seed"].nunique()}
-    low, high = resampled_interval(rows["correct"], class_of(rows), rows["seed"])
-    return found | {"low": 100 * low - CHANCE, "high": 100 * high - CHANCE}
+    low, high = resampled_interval(above, class_of(rows), rows["seed"])
+    return found | {"low": 100 * low, "high": 100 * high}
 
 
 def _compared(

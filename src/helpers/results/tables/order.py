@@ -21,6 +21,7 @@ _ORDER: dict[str, tuple[str, ...]] = {
         "describe_then_answer",
         "describe_then_answer_image_kept",
         "describe_then_answer_tuned",
+        "one_pass_chain",
         "option_only",
     ),
     "image": ("with", "guided", "described", "other", "blank", "without"),
