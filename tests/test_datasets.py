@@ -85,11 +85,12 @@ def test_a_class_without_a_picture_cannot_be_trained_with_pictures(butterflies, 
         list(build_samples([text], "image_text", build))
     assert "has no training image" in obstacle([text], "image_text", build)
     assert obstacle([text], "text_only", build) is None
+    assert "has no training image" in obstacle([text], "joint", build)
     assert obstacle([text], "hybrid", changed(build, hybrid_share=0)) is None
 
 
 def test_unknown_modes_and_texts_that_can_be_read_once_are_refused(butterflies, build):
-    with pytest.raises(ValueError, match="known: text_only, image_text, hybrid, printed"):
+    with pytest.raises(ValueError, match="known: text_only, image_text, joint, hybrid, printed"):
         list(build_samples(butterflies.texts, "audio", build))
     with pytest.raises(ValueError, match="only once"):
         list(build_samples(iter(butterflies.texts), "text_only", build))
@@ -108,19 +109,35 @@ def test_one_direction_alone_gives_half_the_samples(butterflies, build):
     assert len(samples) == len(butterflies.texts)
 
 
-@pytest.mark.parametrize(("share", "mode"), [(0, "text_only"), (1, "image_text")])
-def test_a_hybrid_of_one_kind_is_that_kind_sample_by_sample(butterflies, build, share, mode):
+def test_joint_has_what_text_only_reads_and_what_image_text_sees_of_every_class(butterflies, build):
+    joint = list(build_samples(butterflies.texts, "joint", build))
+    assert len(joint) == 8 * 2 * 2  # classes, directions, in words and with the image
+    both = [*butterflies.samples["text_only"], *butterflies.samples["image_text"]]
+    assert sorted(sample.id for sample in joint) == sorted(sample.id for sample in both)
+    assert all(sample in both for sample in joint)
+    assert [sample.direction for sample in joint[:4]] == [
+        *("name_to_description", "description_to_name", "image_to_description", "image_to_name"),
+    ]
+
+
+@pytest.mark.parametrize(("share", "mode"), [(0, "text_only"), (1, "joint")])
+def test_a_hybrid_without_images_is_text_only_and_with_all_of_them_joint_sample_by_sample(
+    butterflies, build, share, mode
+):
     settings = changed(build, hybrid_share=share)
     assert list(build_samples(butterflies.texts, "hybrid", settings)) == list(
         build_samples(butterflies.texts, mode, settings)
     )
 
 
-def test_hybrid_gives_half_of_the_classes_with_their_picture_in_both_directions(butterflies, build):
+def test_hybrid_has_the_text_of_all_classes_and_the_image_of_half_of_them(butterflies, build):
     shown = choose_classes(butterflies.texts, build).with_image
     assert len(shown) == 4
-    for sample in build_samples(butterflies.texts, "hybrid", build):
-        assert bool(sample.images) == (sample.class_id in shown)
+    samples = list(build_samples(butterflies.texts, "hybrid", build))
+    assert [sample for sample in samples if not sample.images] == butterflies.samples["text_only"]
+    with_image = [sample for sample in butterflies.samples["image_text"] if sample.class_id in shown]
+    assert [sample for sample in samples if sample.images] == with_image
+    assert len(with_image) == 4 * 2
 
 
 def test_a_smaller_share_is_part_of_a_larger_one_and_the_seed_changes_both(butterflies, build):

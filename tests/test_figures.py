@@ -372,6 +372,18 @@ def test_a_grid_on_an_axis_is_a_line_a_mode_and_way_of_asking():
     assert len(axes.containers) == 2  # text-only, asked in two ways; the untuned model does not depend on a rank
 
 
+def test_what_does_not_depend_on_the_axis_is_a_dashed_line_across_it():
+    shares = grid(ranks=(0, 0.5, 1), modes=("hybrid",))
+    line = grid(ranks=(0, 0.5, 1), modes=("image_text",))
+    axes = figures.grid_figure(
+        pd.concat([line[line["reference"]], shares], ignore_index=True), "Share", axis="share"
+    ).axes[0]
+    assert len(axes.containers) == 2  # hybrid, asked directly and describing first
+    across = [drawn for drawn in axes.lines if drawn.get_color() == COLOURS["image_text"]]
+    assert [list(drawn.get_xdata()) for drawn in across] == [[0, 1]] * 2
+    assert [drawn.get_ydata()[0] for drawn in across] == pytest.approx([85, 95])  # SHARES, and 10 more describing
+
+
 def test_places_that_do_not_double_are_evenly_apart():
     axes = figures.grid_figure(grid(ranks=(0, 1, 2)), "Share", axis="share").axes[0]
     assert axes.get_xscale() == "linear"

@@ -101,6 +101,28 @@ def test_an_old_ability_is_compared_on_its_own_answers():
     assert contrast_table([rule], rows(0)).empty
 
 
+def of_rival(direct, described, kept, mode, variant="equal steps"):
+    """Three ways to ask one mode, each with so many right answers of 200."""
+    ways = {"direct": direct, "describe_then_answer": described, "describe_then_answer_image_kept": kept}
+    return [rows(right, mode=mode, answering=way, variant=variant) for way, right in ways.items()]
+
+
+def test_the_rival_of_text_alone_is_compared_in_the_same_way_of_asking():
+    asked = [*of_rival(100, 180, 150, "text_only"), *of_rival(150, 90, 190, "image_text")]
+    asked += [*of_rival(148, 178, 188, "joint"), *of_rival(170, 198, 198, "joint", "twice the steps")]
+    rules = [rule for rule in RULES if rule.grid == "rival"]
+    table = decided(contrast_table(rules, pd.concat(asked))).round(6)
+    assert table[["mode", "answering", "against", "difference", "outcome"]].to_numpy().tolist() == [
+        ["text_only", "direct", "joint", -24, "no"],  # 100 and 148 of 200
+        ["text_only", "describe_then_answer", "joint", 1, "yes"],
+        ["text_only", "describe_then_answer", "joint, twice the steps", -9, "open"],
+        ["joint", "direct", "image + text", -1, "yes"],
+        ["joint", "describe_then_answer", "image + text", 44, "yes"],
+        ["image_text", "describe_then_answer_image_kept", "asked directly", 20, "yes"],
+        ["text_only", "describe_then_answer_image_kept", "describe, then answer", -15, "yes"],
+    ]
+
+
 def test_what_was_forgotten_is_judged_in_every_cell_of_both_trainings_and_both_abilities():
     """Old names: all 100 known before; 99, 85 and 60 after. Visual questions: as many as before."""
     after = {"text_only": {"d": 99, "e": 85}, "image_text": {"d": 60, "e": 60}}

@@ -47,7 +47,7 @@ def test_what_is_asked_of_a_model_and_about_which_image_concerns_no_training():
     assert run.key("evaluation") == "data.distractors=look_alike+evaluation.ablation_images=blank"
 
 
-def test_a_hybrid_of_one_kind_rests_on_the_training_of_that_kind():
+def test_a_hybrid_at_either_end_rests_on_the_training_of_text_only_or_joint():
     shares = {"build.hybrid_share": [0, 0.25, 1], "build.seed": [0, 7]}
     cells = grids.runs(grid(modes=["hybrid"], axes=shares), DEMO)
     assert [run.name("training").removeprefix("qwen2_vl/butterfly/") for run in cells] == [
@@ -55,12 +55,36 @@ def test_a_hybrid_of_one_kind_rests_on_the_training_of_that_kind():
         "text_only/build.seed=7/seed0",
         "hybrid/build.hybrid_share=0.25/seed0",
         "hybrid/build.hybrid_share=0.25+build.seed=7/seed0",
-        "image_text/main/seed0",
-        "image_text/build.seed=7/seed0",
+        "joint/main/seed0",
+        "joint/build.seed=7/seed0",
     ]
     assert cells[0].name("evaluation") == "qwen2_vl/butterfly/hybrid/build.hybrid_share=0.0/seed0"
-    other = grids.runs(grid(modes=["text_only"], axes=shares), DEMO)[2]
-    assert other.name("training") == "qwen2_vl/butterfly/text_only/build.hybrid_share=0.25/seed0"
+
+
+def test_the_share_with_images_concerns_no_other_mode():
+    shares = {"build.hybrid_share": [0, 0.25, 1]}
+    cells = grids.runs(grid(modes=["image_text"], axes=shares), DEMO)
+    assert [run.name("evaluation") for run in cells] == ["qwen2_vl/butterfly/image_text/main/seed0"]
+    assert cells[0].key("dataset") == "main"
+
+
+def test_the_grid_of_shares_adds_three_trainings_to_those_of_the_other_modes():
+    cells = grids.runs(load_grid("hybrid"), DEMO)
+    assert [(run.mode, run.at("training")[0]) for run in cells] == [
+        ("image_text", "image_text"),
+        *(("hybrid", mode) for mode in ("text_only", "hybrid", "hybrid", "hybrid", "joint")),
+    ]
+    labels = {run.key("evaluation"): run.label for run in cells}
+    assert labels["main"] == "hybrid_share 0.5"  # the hybrid's, not that of image_text, which has no share
+
+
+def test_the_grid_of_the_rival_adds_joint_training_in_each_cell_and_two_longer_ones():
+    trained = {run.name("training") for run in grids.runs(load_grid("rival"), DEMO)}
+    cells = [f"{model}/{domain}" for model in DEMO.models for domain in DEMO.domains]
+    assert trained == {
+        *(f"{cell}/{mode}/main/seed0" for cell in cells for mode in ("text_only", "image_text", "joint")),
+        *(f"qwen2_vl/{domain}/joint/training.epochs=24/seed0" for domain in DEMO.domains),
+    }
 
 
 def test_the_untuned_model_has_no_variant_of_training_and_one_seed():

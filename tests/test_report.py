@@ -284,6 +284,21 @@ def test_the_abstract_says_the_claim_the_best_gain_and_the_baseline_that_beats_i
     assert len(re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w])", longest)) <= 4
 
 
+def test_joint_training_is_judged_where_there_was_one_and_not_missed_elsewhere():
+    fair = claims.IF_TRAINED[1]
+    files = {"contrasts": "claims.csv", "costs": ""}
+    for rival, said in (
+        ([], []),
+        ([contrast(1, "butterfly", 88.0, 91.0, "yes") | {"claim": fair.claim}], [fair.claim]),
+    ):
+        rows = [contrast(1, "butterfly", 25.0, 60.0, "yes"), *rival]
+        table = pd.DataFrame(rows).assign(image="with", against="joint", low=-4.0, high=9.0)
+        found = claims.claims(claims.Tables(pd.DataFrame(), table, pd.DataFrame(), files, {}))
+        of_joint = [claim for claim in found if claim.claim in {rule.claim for rule in claims.IF_TRAINED}]
+        assert [claim.claim for claim in of_joint] == said
+        assert [claim.verdict for claim in of_joint] == ["reproduced"] * len(said)
+
+
 def test_the_abstract_of_a_run_without_a_gain_says_so():
     assert told([contrast(1, "butterfly", 25.0, 75.0, "open", seeds=2)], [])[2:] == [
         "No gain over the untuned model is beyond chance."

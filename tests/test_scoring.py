@@ -293,6 +293,26 @@ def test_the_description_is_of_what_is_shown(exam):
 
 
 @pytest.mark.parametrize(
+    ("answering", "kept"), [("describe_then_answer", False), ("describe_then_answer_image_kept", True)]
+)
+def test_after_describing_the_image_is_dropped_or_kept_in_every_prompt(butterflies, answering, kept):
+    kinds = [next(q for q in butterflies.questions if q.question_type == kind) for kind in (1, 2)]
+    for question, prompts in zip(kinds, (1, 2), strict=True):  # Type 2 also asks for the name
+        reader = Scripted("It is orange.")
+        exam = Exam([question], butterflies.folder)
+        answer_all(reader, exam, "with", answering, "option_likelihood")
+        describing, *later = reader.asked
+        assert describing.image is not None
+        assert len(later) == prompts
+        assert sum(prompt.image == describing.image for prompt in later) == prompts * kept
+        assert later[0].text.startswith("It is orange.")
+        without = Scripted("It is orange.")
+        answer_all(without, exam, "without", answering, "option_likelihood")
+        assert [prompt.image for prompt in without.asked] == [None] * (1 + prompts)
+        assert [prompt.text for prompt in without.asked] == [prompt.text for prompt in reader.asked]
+
+
+@pytest.mark.parametrize(
     ("reply", "name"),
     [
         ("This is the Monarch. It flies.", "the Monarch"),

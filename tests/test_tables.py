@@ -535,6 +535,19 @@ def test_a_hybrid_without_pictures_took_the_time_of_text_only(tmp_path):
     assert table[["mode", "train_seconds"]].to_numpy().tolist() == [["hybrid", 30]]
 
 
+def test_a_grid_says_what_each_training_saw_in_how_many_steps(tmp_path):
+    seen = {"joint": (300, 400, 50.0), "hybrid": (300, 267, 25.1)}  # steps, samples, per cent with an image
+    rows = frame(*(answers("10", mode=mode) for mode in ("text_only", *seen)))
+    files = [resources_file(tmp_path / "text_only")]  # an older record, without these numbers
+    for mode, (steps, samples, images) in seen.items():
+        numbers = {"steps": steps, "different_samples": samples, "image_percent": images}
+        files.append(resources_file(tmp_path / mode, mode=mode, **numbers))
+    table = grid_table(rows, read_resources(files, variant=None), read_retention([]), name_variants({"main": {}}))
+    told = table.set_index("mode")[["train_steps", "train_samples", "train_image_percent"]]
+    assert told.loc["text_only"].isna().all()
+    assert {mode: tuple(told.loc[mode]) for mode in seen} == seen
+
+
 def test_a_grid_bears_unknown_variants_facets_and_a_missing_reference(tmp_path):
     rows = frame(answers("1010", variant="a", category="wing"), answers("1111", variant="b", category="border"))
     table = grid_table(rows, resources(tmp_path), read_retention([]), {}, facets=["category"])

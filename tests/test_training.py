@@ -6,13 +6,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from helpers.config.build import Build
 from helpers.config.profiles import load_profile
+from helpers.datasets.build import build_samples
 from helpers.models.adapters import add_lora, group_of, load_adapter, trainable_groups
 from helpers.models.batches import IGNORED
 from helpers.models.loading import counted_tower, load_model, load_processor, quantised_layers
 from helpers.models.registry import family_of
 from helpers.paths import DATA
-from helpers.training.trainer import Collator, Conversations, finetune
+from helpers.training.trainer import Collator, Conversations, finetune, steps_of, trainer_arguments
 
 SETTINGS = load_profile("smoke").training
 
@@ -110,6 +112,31 @@ def logits(model, batch):
         return model.eval()(**{key: value for key, value in batch.items() if key != "labels"}).logits
 
 
+@pytest.mark.parametrize("mode", ["text_only", "image_text", "joint", "hybrid"])
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"epochs": 3, "batch_size": 8}, 6),  # eight classes in two directions: two batches of 8 per epoch
+        ({"epochs": 3, "batch_size": 3}, 18),  # 16 / 3: six batches, the last with one sample
+        ({"epochs": 3, "batch_size": 3, "gradient_accumulation": 4}, 6),  # six batches: a step of 4 and one of 2
+        ({"epochs": 3, "max_steps": 5}, 5),
+    ],
+)
+def test_every_mode_takes_the_same_number_of_steps(butterflies, build, tmp_path, mode, settings, steps):
+    samples = list(build_samples(butterflies.texts, mode, build))
+    assert len(samples) == {"joint": 32, "hybrid": 24}.get(mode, 16)
+    chosen = SETTINGS.model_copy(update={"max_steps": None, **settings})
+    assert steps_of(samples, chosen) == trainer_arguments(chosen, tmp_path, 0, samples).max_steps == steps
+
+
+def test_two_wordings_and_two_classes_with_the_same_words_are_as_many_passes(butterflies):
+    first, other = butterflies.texts[:2]
+    texts = [first, first.model_copy(update={"wording": 1}), other.model_copy(update={"name": first.name})]
+    one = SETTINGS.model_copy(update={"max_steps": None, "epochs": 1, "batch_size": 1})
+    for mode in ("text_only", "joint"):
+        assert steps_of(list(build_samples(texts, mode, Build())), one) == 3 * 2
+
+
 def run(model_path, butterflies, output, max_steps):
     """Train a fresh model for ``max_steps``; returns its result and its adapter's tensors."""
     model, family = load_model(model_path)
@@ -171,6 +198,7 @@ def test_costs_are_recorded(model_path, butterflies, tmp_path):
     resources = result.resources
     assert resources["steps"] == 2
     assert resources["samples"] == 2 * SETTINGS.batch_size
+    assert (resources["different_samples"], resources["image_percent"]) == (16, 100)
     assert resources["vision_tower_calls"] == 2
     assert 0 < resources["supervised_tokens"] < resources["tokens"]
     assert len(result.losses) == 2

@@ -81,7 +81,7 @@ class Step:
         return [name for _, name, _, _ in Formatter().parse(self.place) if name]
 
 
-MODES = ("text_only", "image_text", "hybrid", "printed")  # all versions of a data set; a profile chooses which to train
+MODES = ("text_only", "image_text", "joint", "hybrid", "printed")  # all versions of a data set; a profile trains some
 FIGURE_KINDS = ("pdf", "png", "csv", "json")  # json: what it was made from (helpers.workflow.verify)
 TYPESET = ("table1", "table2")  # of the figures, those that are written as LaTeX too
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "training.json", "README.md")

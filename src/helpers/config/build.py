@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from helpers.config import Settings
 
-Mode = Literal["text_only", "image_text", "hybrid", "printed"]
+Mode = Literal["text_only", "image_text", "joint", "hybrid", "printed"]
 Direction = Literal["name_to_description", "description_to_name"]
 TextKind = Literal["appearance", "background"]
 AskedClasses = Literal["all", "described", "held_back"]
@@ -40,7 +40,10 @@ class Build(Settings):
     )
     shuffled: bool = Field(default=False, description="control: every name gets another class's text")
     hybrid_share: float = Field(
-        default=0.5, ge=0, le=1, description="mode hybrid only: share of the classes that come with their image"
+        default=0.5,
+        ge=0,
+        le=1,
+        description="mode hybrid only: share of the classes that have their image besides their text",
     )
     described_share: float = Field(
         default=1.0, gt=0, le=1, description="share of the classes that training covers; the rest measure transfer"

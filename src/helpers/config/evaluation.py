@@ -8,7 +8,13 @@ from helpers.config import Dtype, Settings
 from helpers.schemas import ShownAs
 
 Protocol = Literal["option_likelihood", "option_likelihood_normalised", "letter", "letter_likelihood"]
-Answering = Literal["direct", "describe_then_answer", "describe_then_answer_tuned", "one_pass_chain"]
+Answering = Literal[
+    "direct",
+    "describe_then_answer",
+    "describe_then_answer_image_kept",
+    "describe_then_answer_tuned",
+    "one_pass_chain",
+]
 
 
 class Evaluation(Settings):
@@ -25,9 +31,10 @@ class Evaluation(Settings):
     answering: list[Answering] = Field(
         default=["direct", "describe_then_answer"],
         min_length=1,
-        description="describe: the adapter is off while describing, as tuning makes the demo's descriptions worse "
-        "(chosen on the dev questions); describe_then_answer_tuned: it is on; one_pass_chain: description and "
-        "answer in one reply to the image, for a model trained with build.prompts training_chain",
+        description="describe_then_answer: the adapter is off while describing, as tuning makes the demo's "
+        "descriptions worse (chosen on the dev questions), and the second prompt drops the image; "
+        "describe_then_answer_image_kept: it keeps it; describe_then_answer_tuned: the adapter is on; one_pass_chain: "
+        "description and answer in one reply to the image, for a model trained with build.prompts training_chain",
     )
     ablation_images: list[ShownAs] = Field(
         default=["without"], description="also ask with the image withheld, as in the paper, or changed"

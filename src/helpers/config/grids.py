@@ -203,10 +203,14 @@ def value_of(profile: Profile, field: str) -> Any:
 
 
 def of_step(overrides: Mapping[str, Any], step: str, mode: str = "") -> Overrides:
-    """The overrides that matter up to a step. The untuned model has seen neither samples nor training."""
+    """The overrides that matter up to a step. The untuned model has seen neither samples nor training, and the share of
+    classes with an image concerns mode hybrid alone.
+    """
     kept = {field: value for field, value in overrides.items() if field.startswith(DEPENDS_ON[step])}
     if mode == "base":
         kept = {field: value for field, value in kept.items() if not field.startswith(("build.", "training."))}
+    if mode not in ("", "hybrid"):  # "": a data set, which holds all modes
+        kept.pop(HYBRID_SHARE, None)
     if step == "training":
         kept = {field: value for field, value in kept.items() if field not in QUESTION_SETTINGS}
     return kept
@@ -215,11 +219,11 @@ def of_step(overrides: Mapping[str, Any], step: str, mode: str = "") -> Override
 def at(step: str, mode: str, overrides: Mapping[str, Any]) -> tuple[str, Overrides]:
     """The mode and the overrides that identify a step's result.
 
-    A hybrid that shows no class is trained as text-only, and one that shows every class as image + text: the samples
-    and their order are the same, and so is the adapter.
+    A hybrid that shows no class is trained as text_only, and one that shows every class as joint: the samples and their
+    order are the same, and so is the adapter.
     """
     kept = of_step(overrides, step, mode)
-    ends: dict[Any, str] = {0: "text_only", 1: "image_text"}
+    ends: dict[Any, str] = {0: "text_only", 1: "joint"}
     same = ends.get(kept.get(HYBRID_SHARE)) if (step, mode) == ("training", "hybrid") else None
     return (same, {field: value for field, value in kept.items() if field != HYBRID_SHARE}) if same else (mode, kept)
 

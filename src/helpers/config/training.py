@@ -29,7 +29,10 @@ class Training(Settings):
     """One fine-tuning run."""
 
     method: Method = Field(default="qlora", description="qlora: 4-bit base weights; the others: full precision")
-    epochs: PositiveInt = Field(default=12, description="300 steps in the demo, after which the loss is below 0.1")
+    epochs: PositiveInt = Field(
+        default=12,
+        description="passes over the texts, in any mode: 300 steps in the demo, after which the loss is below 0.1",
+    )
     max_steps: PositiveInt | None = Field(default=None, description="null: as many as the epochs need")
     batch_size: PositiveInt = Field(
         default=8,

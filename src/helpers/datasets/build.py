@@ -8,9 +8,14 @@
 | image_text | image_to_name | image; what is it called? | NAME and background |
 
 These two modes differ only in this: one has the look in words, the other has the image. The other modes derive from
-them: ``hybrid`` treats some classes as image_text and the rest as text_only, and ``printed`` is image_text with the
-look printed as an image (`helpers.datasets.rendered_text`). The wordings are data: the settings name a prompt file
+them. ``joint`` has the samples of both for every class (joint training on image-text and text-only samples, as in VILA,
+arXiv 2312.07533): image_text alone never reads a description before a name, so joint is the fair rival of text_only.
+``hybrid`` has the text samples of all classes and the image samples of some. ``printed`` is image_text with the look
+printed as an image (`helpers.datasets.rendered_text`). The wordings are data: the settings name a prompt file
 (`helpers.config.prompts.TrainingPrompts`).
+
+A class with samples of both kinds has twice as many. Training takes equal steps all the same
+(`helpers.training.trainer.steps_of`).
 
 Texts are read more than once and never held: pass a list or a `helpers.rows.RowFile`, not a generator.
 """
@@ -45,11 +50,11 @@ class Classes(NamedTuple):
 
     described: list[str]  # covered by the training
     held_back: list[str]  # the rest, to measure transfer
-    with_image: list[str]  # the described classes that mode hybrid shows with their image
+    with_image: list[str]  # the described classes whose image mode hybrid shows too
 
 
 def build_samples(texts: Iterable[ClassText], mode: str, settings: Build) -> Iterator[Sample]:
-    """One sample per text and direction. Wordings take turns.
+    """One sample per text, direction and kind (in words, with the image). Wordings take turns; both kinds share them.
 
     Raises ``ValueError`` for an unknown mode, for a text without the image that the mode needs, for a generator, and
     for unusable prompts. The images of mode printed are made by `print_images`, before the samples are written.
@@ -59,13 +64,13 @@ def build_samples(texts: Iterable[ClassText], mode: str, settings: Build) -> Ite
     shown = frozenset(choose_classes(texts, settings).with_image) if mode == "hybrid" else frozenset()
     prompts = training_prompts(settings.prompts)
     for turn, text in enumerate(chosen_texts(texts, settings)):
-        image = _image(text, mode, shown)
-        for direction in settings.directions:
-            yield _sample(text, direction, turn, settings.parts, image, prompts)
+        for image in _images(text, mode, shown):
+            for direction in settings.directions:
+                yield _sample(text, direction, turn, settings.parts, image, prompts)
 
 
 def choose_classes(texts: Iterable[ClassText], settings: Build) -> Classes:
-    """Which classes are described, and which have an image in mode hybrid, chosen at random by ``settings.seed``.
+    """Which classes are described, and which have their image too in mode hybrid, at random by ``settings.seed``.
 
     With the same seed, a smaller share is a subset of a larger one, so that a curve over shares adds classes and never
     swaps them. At least one class is described.
@@ -130,21 +135,24 @@ def obstacle(texts: Iterable[ClassText], mode: str, settings: Build) -> str | No
             if mode == "printed":
                 _printable(text, settings)
             else:
-                _image(text, mode, shown)
+                _images(text, mode, shown)
     except ValueError as error:
         return str(error)
     return None
 
 
-def _image(text: ClassText, mode: str, shown: frozenset[str]) -> str | None:
-    """The image that goes with the text; ``shown``: the classes with an image in mode hybrid."""
+def _images(text: ClassText, mode: str, shown: frozenset[str]) -> list[str | None]:
+    """What the text's samples show, one entry per kind; None: nothing, so the look is in words.
+
+    ``shown``: the classes with an image in mode hybrid.
+    """
     if mode == "printed":
-        return printed_path(text)
+        return [printed_path(text)]
     if mode == "text_only" or (mode == "hybrid" and text.class_id not in shown):
-        return None
+        return [None]
     if text.image is None:
         raise ValueError(f"class {text.class_id!r} has no training image; mode {mode} needs one per class")
-    return text.image
+    return [text.image] if mode == "image_text" else [None, text.image]
 
 
 def print_images(texts: Iterable[ClassText], settings: Build, folder: Path) -> int:

@@ -6,7 +6,8 @@
 its own description, without the image. For knowledge (Type 2) it also concludes a name from the description, and is
 asked about that name. A model that has learnt a class from text alone then finds, in its own description, the kind of
 input that it learnt from. The untuned model (adapter off) writes the description; in ``describe_then_answer_tuned`` the
-tuned one does.
+tuned one does. ``describe_then_answer_image_kept`` asks about the untuned model's description with the image still in
+every prompt, for models that learnt from images.
 
 **one_pass_chain**: the model is asked once, with the image, and writes description and name in one reply, as it was
 trained to (`data/prompts/training_chain.yaml`). Each option is scored behind its description and, for Type 2, behind
@@ -38,6 +39,7 @@ ReadAnswer = dict[str, Any]
 NAME_TOKENS = 32
 CHAIN = "one_pass_chain"
 ANSWERING: tuple[str, ...] = get_args(Answering)
+_TUNED, _IMAGE_KEPT = "describe_then_answer_tuned", "describe_then_answer_image_kept"
 IMAGES: tuple[str, ...] = get_args(ShownAs)
 DIRECT_ONLY = ("described", "guided")
 
@@ -112,16 +114,14 @@ def own_words(reader: Reader, exam: Exam, image: str, answering: str, untuned: D
         Prompt(of_domain(exam.prompts.describing, q.domain), shown)
         for q, shown in zip(exam.questions, _shown(exam, image), strict=True)
     ]
-    described = (
-        untuned.of(reader, asked) if answering == "describe_then_answer" else reader.replies(asked, "description")
-    )
-    return _named(reader, exam, described)
+    described = reader.replies(asked, "description") if answering == _TUNED else untuned.of(reader, asked)
+    return _named(reader, exam, described, _shown_again(exam, image, answering))
 
 
-def _named(reader: Reader, exam: Exam, described: Sequence[Reply]) -> list[Words]:
-    """The descriptions and, for Type 2, the names that the model concludes from them."""
+def _named(reader: Reader, exam: Exam, described: Sequence[Reply], shown: Sequence[Shown | None]) -> list[Words]:
+    """The descriptions and, for Type 2, the names that the model concludes from them, and from what is shown."""
     to_name = {i: naming_question(q, exam.prompts) for i, q in enumerate(exam.questions) if q.question_type == 2}
-    prompts = [Prompt(exam.prompts.about(described[i].text, question)) for i, question in to_name.items()]
+    prompts = [Prompt(exam.prompts.about(described[i].text, question), shown[i]) for i, question in to_name.items()]
     names = dict(zip(to_name, reader.replies(prompts, "name", NAME_TOKENS), strict=True))
     return [
         Words(reply.text, read_name(name.text), reply.tokens + name.tokens)
@@ -172,7 +172,8 @@ def scored_prompts(
 
 def _prompts(exam: Exam, image: str, answering: str, words: Sequence[Words]) -> list[Prompt]:
     if answering not in ("direct", CHAIN):
-        return [Prompt(_question_on_words(exam, q, w)) for q, w in zip(exam.questions, words, strict=True)]
+        asked = [_question_on_words(exam, q, w) for q, w in zip(exam.questions, words, strict=True)]
+        return list(map(Prompt, asked, _shown_again(exam, image, answering)))
     if image == "described":
         return [
             Prompt(exam.prompts.about(_appearance(exam, question), question.question)) for question in exam.questions
@@ -201,6 +202,11 @@ def _shown(exam: Exam, image: str) -> list[Shown | None]:
     return [Shown(exam.folder / path, exam.max_pixels, change) if path else None for path in images]
 
 
+def _shown_again(exam: Exam, image: str, answering: str) -> list[Shown | None]:
+    """The image beside the description of it: none, unless it is kept."""
+    return _shown(exam, image if answering == _IMAGE_KEPT else "without")
+
+
 def naming_question(question: Question, prompts: EvaluationPrompts) -> str:
     """The question for a thing's name, in this question's domain."""
     return of_domain(prompts.naming, question.domain)
@@ -227,7 +233,7 @@ def _begun(question: Question, words: Words) -> str:
 
 
 def _question_on_words(exam: Exam, question: Question, words: Words) -> str:
-    """The question without its image: about the description, or about the name concluded from it."""
+    """The question's words: about the description, or about the name concluded from it."""
     description, name = words.description, words.named
     if question.question_type == 1 or not name:
         return exam.prompts.about(description, question.question)

@@ -29,6 +29,7 @@ _WORDS = {
     "without": "without the image",
     "direct": "asked directly",
     "describe_then_answer": "described first",
+    "describe_then_answer_image_kept": "described first, with the image kept",
     "describe_then_answer_tuned": "described first, by the tuned model",
     "one_pass_chain": "described and answered in one reply",
 }

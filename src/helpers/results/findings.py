@@ -16,10 +16,11 @@ from helpers.workflow.verify import Doubt, Verified
 _WORDS = ("holds", "holds in part", "does not hold", "open")
 _SHOWN = 3  # reasons given for a table that is not judged
 
-TEXT, BOTH = {"mode": "text_only"}, {"mode": "image_text"}
-_SPEAKS = ("describe_then_answer",)
-_DIRECT, _DESCRIBE = {"answering": "direct"}, {"answering": "describe_then_answer"}
+TEXT, BOTH, JOINT = ({"mode": mode} for mode in ("text_only", "image_text", "joint"))
+_ASKED, _SPEAKS, _KEEPS = ("direct",), ("describe_then_answer",), ("describe_then_answer_image_kept",)
+_DIRECT, _DESCRIBE, _KEPT = ({"answering": way} for (way,) in (_ASKED, _SPEAKS, _KEEPS))
 _OWN = {"variant": "own descriptions"}
+_EQUAL, _TWICE = {"variant": "equal steps"}, {"variant": "twice the steps"}
 _WORDS_ALONE, _NAME_ALONE = {"variant": "words as they are"}, {"variant": "name alone in the answer"}
 _CHAIN = {"variant": "chain in the answer", "answering": "one_pass_chain"}
 _DESCRIBED = {**TEXT, "variant": "the described half"}
@@ -95,8 +96,41 @@ RULES = (
     ),
     Rule("Half the epochs are enough", "epochs", {"x": 6.0}, "not below", {"x": 12.0}),
     Rule(
-        "Images for half of the classes help when the model is asked directly",
-        "hybrid", {"x": 0.5}, "above", {"x": 0.0}, ways=("direct",),
+        "Besides all texts, images for half of the classes help when the model is asked directly",
+        "hybrid", {"mode": "hybrid", "x": 0.5}, "above", {"x": 0.0}, ways=_ASKED,
+    ),
+    Rule(
+        "Images for half of the classes cost nothing when it describes first, though each text is read less often",
+        "hybrid", {"mode": "hybrid", "x": 0.5}, "not below", {"x": 0.0}, ways=_SPEAKS,
+    ),
+    Rule(
+        "Text alone does as well as joint training, which has the images and the texts in as many steps, both asked "
+        "directly",
+        "rival", {**TEXT, **_EQUAL, **_DIRECT}, "not below", {**JOINT, **_EQUAL}, ways=_ASKED,
+    ),
+    Rule(
+        "Text alone does as well as joint training, both describing first",
+        "rival", {**TEXT, **_EQUAL, **_DESCRIBE}, "not below", {**JOINT, **_EQUAL}, ways=_SPEAKS,
+    ),
+    Rule(
+        "The same beside joint training in twice the steps, which reads and sees everything as often",
+        "rival", {**TEXT, **_EQUAL, **_DESCRIBE}, "not below", {**JOINT, **_TWICE}, ways=_SPEAKS,
+    ),
+    Rule(
+        "Joint training does as well as image + text, both asked directly: in as many steps, the texts cost nothing",
+        "rival", {**JOINT, **_EQUAL, **_DIRECT}, "not below", BOTH, ways=_ASKED,
+    ),
+    Rule(
+        "Joint training is better than image + text if both describe first",
+        "rival", {**JOINT, **_EQUAL, **_DESCRIBE}, "above", BOTH, ways=_SPEAKS,
+    ),
+    Rule(
+        "Image + text gains from describing first if its second prompt keeps the image",
+        "rival", {**BOTH, **_KEPT}, "above", {**BOTH, **_DIRECT}, ways=_KEEPS,
+    ),
+    Rule(
+        "Text alone needs its second prompt without the image: kept, it is worse",
+        "rival", {**TEXT, **_KEPT}, "below", {**TEXT, **_DESCRIBE}, ways=_KEEPS,
     ),
     Rule(
         "4-bit base weights cost no accuracy",

@@ -31,6 +31,8 @@ from helpers.workflow.provenance import MANIFEST_SUFFIX, portable
 if TYPE_CHECKING:
     from helpers.models.limits import Limits
 
+_WITH_IMAGES = ("image_text", "joint", "hybrid")  # modes that need training images; the first is the default
+
 
 def validate(folder: str | Path, profile: Profile | None = None) -> tuple[bool, str]:
     """Whether the folder can be used, and the report on it; ``profile``: whose models would read it."""
@@ -115,7 +117,7 @@ def settings(folder: str | Path, asked: Mapping[str, Any] | None = None, profile
         found = {"domains": {"own": {"source": "own", "path": shown}}}
     if "modes" not in asked:
         return found | {"modes": ["text_only", *_image_modes(own)[:1]]}
-    if lacking := sorted({"image_text", "hybrid"} & set(_listed_modes(asked["modes"])) - set(_image_modes(own))):
+    if lacking := sorted({*_WITH_IMAGES} & set(_listed_modes(asked["modes"])) - set(_image_modes(own))):
         without = [thing.class_id for thing in own.classes if not thing.train]
         raise ValueError(
             f"--set modes={asked['modes']}: {lacking[0]} needs a training image of every class, and {_listed(without)} "
@@ -131,7 +133,7 @@ def _found(folder: str | Path) -> Path:
 
 
 def _image_modes(own: OwnFolder) -> list[str]:
-    return ["image_text", "hybrid"] if own.trains_on_images() else []
+    return [*_WITH_IMAGES] if own.trains_on_images() else []
 
 
 def _listed_modes(value: Any) -> list[str]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -177,12 +178,28 @@ class CountingTrainer(Trainer):
             return packed_loss(model, inputs) / labels
 
 
-def trainer_arguments(settings: Training, output_dir: Path, seed: int, images: bool = False) -> TrainingArguments:
-    """The settings as the Trainer's arguments, as in notebook 03. ``images``: whether any sample has an image."""
+def steps_of(samples: Sequence[Sample], settings: Training) -> int:
+    """How many optimiser steps the settings mean: the same number in every mode of a data set.
+
+    An epoch reads each text once per direction. A sample in words and its twin with the image, which teach the same
+    answer, count as one: 100 classes in two directions and batches of 8 are 25 steps per epoch in every mode, and
+    whoever has both kinds sees each half as often.
+    """
+    kinds: dict[tuple[str, str], Counter[bool]] = {}
+    for sample in samples:
+        kinds.setdefault((sample.class_id, sample.texts[-1]), Counter())[bool(sample.images)] += 1
+    batches = math.ceil(sum(max(counted.values()) for counted in kinds.values()) / settings.batch_size)
+    return settings.max_steps or settings.epochs * math.ceil(batches / settings.gradient_accumulation)
+
+
+def trainer_arguments(
+    settings: Training, output_dir: Path, seed: int, samples: Sequence[Sample] = ()
+) -> TrainingArguments:
+    """The settings as the Trainer's arguments for these samples, as in notebook 03."""
     precision = chosen_dtype(settings.dtype)
+    images = any(sample.images for sample in samples)
     return TrainingArguments(
-        num_train_epochs=settings.epochs,
-        max_steps=settings.max_steps or -1,
+        max_steps=steps_of(samples, settings),
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
         learning_rate=settings.learning_rate,
@@ -317,8 +334,7 @@ def finetune(
     output = Path(output_dir)
     limits = Limits(processor, settings.max_length, settings.max_pixels, positions_of(model.config))
     check_samples(limits, samples, folder)
-    images = any(sample.images for sample in samples)
-    arguments = arguments or trainer_arguments(settings, output / "checkpoints", seed, images)
+    arguments = arguments or trainer_arguments(settings, output / "checkpoints", seed, samples)
     checkpoints = output / "checkpoints" / fingerprint(model, samples, settings, arguments)
     arguments = replace(arguments, output_dir=str(checkpoints))
     packed = settings.packing and family.fast.packing and not model.active_peft_config.is_prompt_learning
@@ -362,6 +378,8 @@ def finetune(
         **counts,
         **training_flops(weights_of(model, family), counts["text_tokens"], counts["image_tokens"], seen),
         "steps": outcome.global_step,
+        "different_samples": len(samples),
+        "image_percent": round(100 * sum(bool(sample.images) for sample in samples) / len(samples), 1),
         "trainable_parameters": sum(trainable_groups(model, family).values()),
         "resumed": checkpoint is not None,
         **revision_of(model),

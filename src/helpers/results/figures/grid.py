@@ -36,7 +36,7 @@ _AXES = {
     "training.epochs": "epochs of training",
     "training.max_steps": "steps of training",
     "training.learning_rate": "learning rate",
-    "build.hybrid_share": "share of the classes that come with their image",
+    "build.hybrid_share": "share of the classes that have their image besides their text",
     "build.detail_share": "share of the sentences about the appearance",
     "data.wordings_per_class": "descriptions per class",
 }

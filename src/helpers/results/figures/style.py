@@ -39,12 +39,14 @@ COLOURS = {
     "text_only": "#0072B2",
     "image_text": "#E69F00",
     "hybrid": "#009E73",
+    "joint": "#D55E00",
     "printed": "#CC79A7",
 }
-OTHER_COLOURS = ("#D55E00", "#56B4E9", "#8A7B00")  # for modes without an entry above
+OTHER_COLOURS = ("#56B4E9", "#8A7B00", "#6A3D9A")  # for modes without an entry above
 MARKERS = {
     "direct": "o",
     "describe_then_answer": "s",
+    "describe_then_answer_image_kept": "X",
     "describe_then_answer_tuned": "D",
     "one_pass_chain": "X",
 }  # a prompting strategy has the same shape in every figure
@@ -172,6 +174,7 @@ LABELS = {
     "base": "untuned",
     "text_only": "text only",
     "image_text": "image + text",
+    "joint": "joint",
     "hybrid": "hybrid",
     "printed": "printed text",
     **BASELINES,
@@ -179,6 +182,7 @@ LABELS = {
     "option_only": "option alone",
     "direct": "asked directly",
     "describe_then_answer": "describe, then answer",
+    "describe_then_answer_image_kept": "describe, then answer (image kept)",
     "describe_then_answer_tuned": "describe (tuned), then answer",
     "one_pass_chain": "one-pass chain",
     "type1": "Type 1: recognition",

@@ -37,6 +37,7 @@ MEASURES = ("type1", "type2", "overall")
 ASKED = {
     "direct": "directly",
     "describe_then_answer": "describing",
+    "describe_then_answer_image_kept": "describing, image",
     "describe_then_answer_tuned": "describing, tuned",
     "one_pass_chain": "in a chain",
 }  # short, for a narrow column

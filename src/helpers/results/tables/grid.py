@@ -37,6 +37,12 @@ DIFFERENCES = {
     "p_value": "p",
     "p_holm": "p_holm",
 }
+_TRAINING = {
+    "seconds": "train_seconds",
+    "steps": "train_steps",
+    "different_samples": "train_samples",
+    "image_percent": "train_image_percent",
+}  # fields of `resources.json`, and their columns
 NAMED = 12  # differences that the summary lists
 _RUN = ["variant", "model", "domain", "mode"]
 
@@ -133,8 +139,8 @@ def grid_table(
     Columns: `reference`, `settings` (JSON) and `x` of the variant; accuracies with Wilson's intervals and n as in Table
     1; generated `tokens` per question; `type1_difference` and so on, in points above the reference on the same
     questions, with its bootstrap interval, the smallest detectable difference, McNemar's p, and p after Holm's
-    correction over all differences of the table; `train_seconds`; one `retention_*` per old ability. What was not
-    measured is empty.
+    correction over all differences of the table; seconds and steps of training, how many different samples it had, and
+    the share of these with an image (`train_*`); one `retention_*` per old ability. What was not measured is empty.
 
     `rows` have one protocol per variant. A variant that is not in `variants` is named by its key.
     """
@@ -181,13 +187,13 @@ def _differences(rows: pd.DataFrame, by: Sequence[str], known: Mapping[str, Vari
 
 
 def _training(rows: pd.DataFrame, resources: pd.DataFrame, known: Mapping[str, Variant]) -> pd.DataFrame:
-    """Mean seconds of training by variant and mode; several variants may share one training run."""
+    """What training took and saw, by variant and mode (means over the seeds); variants may share a training run."""
     pairs = rows[["variant", "mode"]].drop_duplicates().itertuples(index=False, name=None)
     trained = [(known[key].name, mode, *_trained_as(key, mode, known[key])) for key, mode in pairs]
-    seconds = resources.groupby(["variant", "model", "domain", "mode"])["seconds"].mean().rename("train_seconds")
-    seconds = seconds.reset_index().rename(columns={"variant": "key", "mode": "trained"})
+    measured = resources.reindex(columns=[*_RUN, *_TRAINING]).groupby(_RUN).mean().rename(columns=_TRAINING)
+    measured = measured.reset_index().rename(columns={"variant": "key", "mode": "trained"})
     names = pd.DataFrame(trained, columns=["variant", "mode", "trained", "key"])
-    return names.merge(seconds, on=["key", "trained"])[[*_RUN, "train_seconds"]].drop_duplicates(_RUN)
+    return names.merge(measured, on=["key", "trained"])[[*_RUN, *_TRAINING.values()]].drop_duplicates(_RUN)
 
 
 def _trained_as(key: str, mode: str, variant: Variant) -> tuple[str, str]:

@@ -12,10 +12,18 @@ _ORDER: dict[str, tuple[str, ...]] = {
         "printed",
         "hybrid",
         "image_text",
+        "joint",
         *("options_described", "dictionary", "contrastive", "nearest_features", "nearest_pixels", "prior"),
         *("most_frequent_option", "longest_option"),
     ),
-    "answering": ("direct", "describe_then_answer", "describe_then_answer_tuned", "one_pass_chain", "option_only"),
+    "answering": (
+        "direct",
+        "describe_then_answer",
+        "describe_then_answer_image_kept",
+        "describe_then_answer_tuned",
+        "one_pass_chain",
+        "option_only",
+    ),
     "image": ("with", "guided", "described", "other", "blank", "without"),
 }
 _KEYS = ("model", "domain", "mode", "answering", "image")
