@@ -526,6 +526,7 @@ INPUTS = {
         "records": trained("training", "resources.json"),
         "answers": evaluated("answers.jsonl"),
         "timings": evaluated("timings.json"),
+        "beside": [*glob.glob("benchmarks/costs.csv"), *glob.glob("benchmarks/gpu/h200.csv")],
     },
     "paper": {
         "style": STYLE,

@@ -56,9 +56,10 @@ def test_an_adapter_takes_over_what_its_base_wrote_and_answers_the_same(
     earlier = untuned_descriptions(PATH, settings, False, tmp_path / "descriptions.jsonl")
     spared = ask(tuned, butterflies, settings, earlier)
     assert spared.rows == alone.rows
-    assert earlier.taken_seconds > 0
+    assert earlier.taken.compute_seconds > 0
     key = "describe_then_answer/option_likelihood/with"
-    assert spared.timings[key]["seconds"] > earlier.taken_seconds
+    assert spared.timings[key]["seconds"] > earlier.taken.seconds
+    assert spared.timings[key]["compute_seconds"] > earlier.taken.compute_seconds
     assert spared.timings[key]["new_tokens"] == alone.timings[key]["new_tokens"]
 
 

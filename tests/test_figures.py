@@ -33,6 +33,7 @@ from helpers.results.figures.style import (
     with_displays,
 )
 from helpers.results.stats import wilson
+from helpers.schemas import NO_METER
 
 MODES = ("base", "text_only", "image_text")
 ALL_MODES = ("base", "text_only", "printed", "hybrid", "image_text")
@@ -63,7 +64,11 @@ def costs(modes=("text_only", "image_text"), seeds=(0, 1, 2), models=("qwen2_vl"
     scale = table["mode"].map({"text_only": 1, "image_text": 2, "hybrid": 1.5, "printed": 1.9}) * (
         1 + 0.1 * (table["seed"] - len(seeds) // 2)
     )
-    return table.assign(seconds=30 * scale, peak_memory_mb=1000 * scale, energy_wh=0.2 * scale)
+    return table.assign(compute_seconds=30 * scale, memory_above_model_mb=100 * scale, energy_wh=0.2 * scale)
+
+
+def without_a_meter(table):
+    return table.assign(energy_wh=float("nan"), energy_source=NO_METER)
 
 
 def words(figure: Figure) -> str:
@@ -206,11 +211,12 @@ def test_an_ablation_that_was_not_made_says_so_in_its_figures():
 
 
 def test_describing_first_is_shown_with_its_cost():
-    table = accuracies().assign(tokens=40.0, seconds=0.25)
+    table = accuracies().assign(tokens=40.0, compute_seconds=0.25, compute_of="CPU")
     figure = figures.answering_figure(table)
     assert len(figure.axes) == 4
     assert words(figure).count("0.25") >= 6
-    assert len(figures.answering_figure(table.assign(seconds=float("nan"))).axes) == 3
+    untimed = figures.answering_figure(table.assign(compute_seconds=float("nan")))
+    assert len(untimed.axes) == 3 and "evaluate again (notebook 04)" in words(untimed)
 
 
 def test_a_type_that_was_not_asked_is_an_empty_cell():
@@ -241,8 +247,22 @@ def test_figure2_bears_a_single_seed_and_a_single_mode():
     assert "image + text" not in shown
 
 
-def test_figure2_says_how_energy_was_found_where_the_records_do():
-    assert "estimated (TDP)" in words(figures.figure2(costs().assign(energy_source="estimated (TDP)")))
+def test_figure2_says_how_energy_was_measured_where_the_records_do():
+    assert "CPU measured (RAPL)" in words(figures.figure2(costs().assign(energy_source="CPU measured (RAPL)")))
+
+
+@pytest.mark.parametrize("one_column", [False, True])
+def test_figure2_has_no_panel_for_energy_that_no_meter_measured_and_says_so(one_column):
+    drawn = figures.figure2(without_a_meter(costs()), one_column=one_column)
+    assert len(drawn.axes) == 2
+    assert f"energy: {NO_METER}" in words(drawn).replace("\n", " ")
+
+
+def test_figure2_of_records_by_an_earlier_version_says_what_they_lack():
+    old = without_a_meter(costs()).assign(memory_above_model_mb=float("nan"))
+    assert "memory above the loaded model: not recorded" in words(figures.figure2(old))
+    assert "train again" in words(figures.figure2(old.drop(columns="compute_seconds")))
+    assert "GPU time (s)" in words(figures.figure2(old.assign(compute_of="GPU")))
 
 
 def test_figure2_for_one_column_is_as_wide_as_a_column_and_a_domain_is_a_column():
@@ -255,8 +275,8 @@ def test_figure2_for_one_column_is_as_wide_as_a_column_and_a_domain_is_a_column(
 
 
 def test_figure2_keeps_the_numbers_of_neighbouring_bars_apart_even_in_one_column():
-    published = pd.read_csv(ROOT / "figures/demo/figure2_column.csv")
-    drawn = figures.figure2(published, one_column=True)
+    both = costs(models=("qwen2_vl", "llava_next"), domains=("butterfly", "culture"))
+    drawn = figures.figure2(both, one_column=True)
     for axes in drawn.axes:
         boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.x0)
         apart = [72 / drawn.dpi * (right.x0 - left.x1) for left, right in itertools.pairwise(boxes)]
@@ -323,7 +343,8 @@ def test_the_style_holds_inside_a_figure_only():
 def test_no_type_is_smaller_than_six_points():
     table = accuracies(modes=ALL_MODES, domains=("butterfly", "culture"))
     drawn = [figures.table_figure(table), figures.figure2(costs()), figures.accuracy_figure(table)]
-    drawn += [figures.answering_figure(table.assign(tokens=1.0, seconds=0.1)), figures.grid_figure(grid(), "title")]
+    asked = table.assign(tokens=1.0, compute_seconds=0.1)
+    drawn += [figures.answering_figure(asked), figures.grid_figure(grid(), "title")]
     assert min(text.get_fontsize() for figure in drawn for text in figure.findobj(mpl.text.Text)) >= 6
 
 
@@ -460,7 +481,7 @@ def every_figure() -> dict[str, Figure]:
         "table2": figures.table_figure(two),
         "accuracy": figures.accuracy_figure(one),
         "ablation": figures.ablation_figure(two),
-        "answering": figures.answering_figure(one.assign(tokens=40.1, seconds=0.0123)),
+        "answering": figures.answering_figure(one.assign(tokens=40.1, compute_seconds=0.0123)),
         "claims": figures.claims_figure(claims()),
         "figure2": figures.figure2(spent),
         "figure2_column": figures.figure2(spent, one_column=True),

@@ -394,6 +394,7 @@ def test_a_run_asks_everything_that_goes_together_and_times_it(exam):
     ]
     assert timings["describe_then_answer/letter/with"]["questions"] == len(exam.questions)
     assert timings["direct/letter/with"]["new_tokens"] == 2 * len(exam.questions)
+    assert {"seconds", "compute_seconds", "compute_of"} < set(timings["direct/letter/with"])
     assert {*ANSWER_COLUMNS, "variant", "new_tokens"} <= set(rows[0])
     assert "seconds" not in rows[0]
 

@@ -11,9 +11,7 @@ from helpers.paths import DATA, ROOT, atomic_write, resolve
 from helpers.results.tables import (
     ANSWER_COLUMNS,
     REPORTED_COLUMNS,
-    answering_costs,
     comparison,
-    cost_ratios,
     find,
     grid_reading,
     grid_table,
@@ -28,20 +26,22 @@ from helpers.results.tables import (
     read_reported,
     read_resources,
     read_retention,
-    read_timings,
     resources_table,
     rounded,
     table1,
     table2,
     write_csv,
 )
-from helpers.schemas import texts_hash
+from helpers.schemas import NO_METER, texts_hash
 
 TABLE1 = (
     "model,domain,mode,answering,protocol,seeds,n_type1,n_type2,type1,type1_low,type1_high,"
     "type2,type2_low,type2_high,overall,overall_low,overall_high"
 )
-RESOURCES = "model,domain,mode,variant,seed,seconds,peak_memory_mb,energy_wh,vision_tower_calls,tokens,samples"
+RESOURCES = (
+    "model,domain,mode,variant,seed,compute_seconds,compute_of,seconds,memory_above_model_mb,peak_memory_mb,"
+    "energy_wh,energy_source,vision_tower_calls,tokens,samples"
+)
 
 
 def row(number: int, right: bool, **different) -> dict:
@@ -70,8 +70,9 @@ def write_rows(path: Path, rows: list[dict]) -> Path:
 
 def resources_file(path: Path, **different) -> Path:
     run = {"model": "qwen2_vl", "domain": "butterfly", "mode": "text_only", "seed": 0}
-    cost = {"seconds": 30.0, "peak_memory_mb": 1000.0, "energy_wh": 0.2, "vision_tower_calls": 0}
-    record = run | cost | {"tokens": 5000, "samples": 200, "energy_source": "estimated (TDP)"} | different
+    cost = {"compute_seconds": 25.0, "compute_of": "CPU", "seconds": 30.0, "memory_above_model_mb": 90.0}
+    cost |= {"peak_memory_mb": 1000.0, "energy_wh": None, "energy_source": NO_METER, "vision_tower_calls": 0}
+    record = run | cost | {"tokens": 5000, "samples": 200} | different
     path.write_text(json.dumps(record), encoding="utf-8")
     return path
 
@@ -259,7 +260,8 @@ def test_table2_without_an_ablation_is_empty_and_still_has_its_columns():
 def test_resources_have_the_fixed_columns_one_row_a_run(tmp_path):
     files = [resources_file(tmp_path / f"{seed}.json", seed=seed, seconds=31.23456) for seed in (1, 0)]
     text = write_csv(resources_table(read_resources(files)), tmp_path / "resources.csv").read_text(encoding="utf-8")
-    assert text.splitlines()[:2] == [RESOURCES, "qwen2_vl,butterfly,text_only,main,0,31.23,1000.0,0.2,0,5000,200"]
+    row = f"qwen2_vl,butterfly,text_only,main,0,25.0,CPU,31.23,90.0,1000.0,,{NO_METER},0,5000,200"
+    assert text.splitlines()[:2] == [RESOURCES, row]
 
 
 def test_a_run_named_twice_or_a_record_without_its_numbers_is_refused(tmp_path):
@@ -275,17 +277,10 @@ def test_a_run_named_twice_or_a_record_without_its_numbers_is_refused(tmp_path):
 
 def test_what_a_record_says_beyond_the_fixed_columns_is_kept_and_an_energy_may_be_unknown(tmp_path):
     phases = {"train": {"seconds": 30.0}}
-    (read,) = read_resources([resources_file(tmp_path / "a.json", phases=phases, energy_wh=None)]).to_dict("records")
-    assert (read["energy_source"], read["phases"], read["energy_wh"]) == ("estimated (TDP)", phases, None)
+    (read,) = read_resources([resources_file(tmp_path / "a.json", phases=phases)]).to_dict("records")
+    assert (read["energy_source"], read["phases"], read["energy_wh"]) == (NO_METER, phases, None)
     with pytest.raises(ValueError, match=r"b\.json: seconds: Input should be a valid number \(it is 'long'\)"):
         read_resources([resources_file(tmp_path / "b.json", seconds="long")])
-
-
-def test_cost_ratios_compare_means_over_seeds(tmp_path):
-    text = [resources_file(tmp_path / f"t{seed}.json", seed=seed, seconds=20 + 20 * seed) for seed in (0, 1)]
-    both = resources_file(tmp_path / "b.json", mode="image_text", seconds=60)
-    assert cost_ratios(read_resources([*text, both]))["seconds"].tolist() == [0.5]
-    assert cost_ratios(read_resources(text)).empty
 
 
 def test_the_reported_numbers_are_every_cell_of_both_tables_and_only_the_six_known_ones():
@@ -382,19 +377,6 @@ def test_resources_are_of_the_profile_as_it_stands_unless_all_are_asked_for(tmp_
     assert read_resources(files, variant=None)["variant"].tolist() == ["main", "shuffled"]
     (tmp_path / "old.json").write_text((tmp_path / "main.json").read_text().replace('"variant": "main", ', ""))
     assert read_resources([tmp_path / "old.json"])["variant"].tolist() == ["main"]
-
-
-def test_an_answers_cost_is_tokens_from_its_rows_and_seconds_from_the_timings(tmp_path):
-    rows = answers("1111")  # they write 0, 1, 2 and 3 tokens
-    write_rows(tmp_path / "answers.jsonl", rows)
-    timings = {"direct/option_likelihood/with": {"seconds": 6.0, "questions": 4, "new_tokens": 6}}
-    (tmp_path / "timings.json").write_text(json.dumps(timings), encoding="utf-8")
-    read = read_timings([tmp_path / "timings.json"])
-    costs = answering_costs(table1(frame(rows)), frame(rows), read)
-    assert costs[["tokens", "seconds"]].to_numpy().tolist() == [[1.5, 1.5]]
-    assert answering_costs(table1(frame(rows)), frame(rows), read_timings([]))["seconds"].isna().all()
-    with pytest.raises(FileNotFoundError, match=r"gone/timings\.json does not exist"):
-        read_timings([tmp_path / "gone" / "timings.json"])
 
 
 def test_looks_are_indexed_as_options_name_the_classes():

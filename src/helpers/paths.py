@@ -25,6 +25,7 @@ FIGURES = ROOT / "figures"
 PROFILES = ROOT / "config" / "profiles"
 GRIDS = ROOT / "config" / "grids"
 RUNS = ROOT / "runs"
+BENCHMARKS = ROOT / "benchmarks"
 MAIN = "main"  # the variant with the unchanged profile
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?")
 _LITTER = re.compile(
@@ -107,7 +108,7 @@ STEPS = {
     "ablation": Step("05_ablation", tables=("table2", "leakage"), figures=("table2", "ablation")),
     "resources": Step(
         "06_resources",
-        tables=("resources", "phases", "operations"),
+        tables=("resources", "phases", "operations", "break_even"),
         figures=(
             *("figure2", "figure2_column", "resources_tradeoff", "resources_saving", "resources_time"),
             "answering",

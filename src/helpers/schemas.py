@@ -261,6 +261,9 @@ class AnswerRow(Row):
         return f"{run}/{self.image}/{self.answering}/{self.protocol}/{self.question_id}"
 
 
+NO_METER = "not measured (no meter: an estimate would be time told twice)"  # why a record has no energy
+
+
 class ResourceRecord(Row):
     """The cost of a training run: ``resources.json``. Further fields (phases, operations, hardware) are kept; of these,
     ``texts_hash`` (see `texts_hash`) says what was trained on."""
@@ -272,12 +275,33 @@ class ResourceRecord(Row):
     mode: _Name
     variant: _Name = MAIN  # a record without a variant belongs to the unchanged profile
     seed: NotNegative
-    seconds: float
+    compute_seconds: float | None = None  # of the CPU or the GPU: the clock that repeats
+    compute_of: str = "CPU"
+    seconds: float  # by the wall
+    memory_above_model_mb: float | None = None  # the peak above the loaded model; None: an older record
     peak_memory_mb: float
-    energy_wh: float | None  # None: it could not be measured
+    energy_wh: float | None  # None: no meter measured it
+    energy_source: str = "not recorded"  # how it was measured, or why it is empty
     vision_tower_calls: NotNegative
     tokens: NotNegative
     samples: NotNegative
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_earlier_version(cls, record: Any) -> Any:
+        """Earlier, an estimated energy was recorded like a measured one, and compute seconds were those of the CPU."""
+        if not isinstance(record, dict) or "compute_seconds" in record or "energy_wh" not in record:
+            return record
+        modes = (record.get("energy_modes") or {}).items()
+        measured = [record[f"{part}_wh"] for part, mode in modes if str(mode).startswith("measured")]
+        energy = sum(measured) if measured and None not in measured else None
+        clock = "GPU" if record.get("memory_of") == "GPU" else "CPU"
+        return {
+            **record,
+            **{"energy_wh": energy, "energy_estimate_wh": record["energy_wh"]},
+            **({} if measured else {"energy_source": NO_METER}),
+            **{"compute_of": clock, "compute_seconds": record.get("cpu_seconds") if clock == "CPU" else None},
+        }
 
 
 def questions_hash(questions: Iterable[Question]) -> str:

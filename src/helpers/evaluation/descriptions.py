@@ -8,15 +8,18 @@ and length. A description is looked up by the question and the image's pixels.
 
 import hashlib
 import json
-import time
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from helpers.evaluation.prompts import Prompt, content_key
 from helpers.evaluation.reader import Reader, Reply
 from helpers.paths import atomic_write
+from helpers.workflow.stopwatch import Spent, Stopwatch
+
+_UNKNOWN = Spent(math.nan, math.nan)  # of a description whose file of times is missing or of an earlier version
 
 
 class Description(NamedTuple):
@@ -24,19 +27,19 @@ class Description(NamedTuple):
 
     text: str
     tokens: int
-    seconds: float
+    spent: Spent
 
 
 @dataclass
 class Descriptions:
     """Descriptions by question and image. ``made_by``: plain values that say how they are made.
 
-    ``taken_seconds``: how long the descriptions that were looked up took when they were written. A run that is spared
-    this time still depends on it.
+    ``taken``: what the descriptions that were looked up took when they were written. A run that is spared this time
+    still depends on it.
     """
 
     made_by: dict[str, Any] = field(default_factory=dict)
-    taken_seconds: float = 0.0
+    taken: Spent = field(default_factory=Spent)
     _known: dict[str, Description] = field(default_factory=dict)
     _used: dict[str, Description] = field(default_factory=dict)
 
@@ -52,8 +55,10 @@ class Descriptions:
             if rows[0]["made_by"] != self.made_by:
                 return 0
             times = json.loads(times_of(path).read_text(encoding="utf-8")) if times_of(path).is_file() else {}
+            spent = {asked: Spent(*pair) for asked, pair in times.items() if isinstance(pair, list)}
             found = {
-                row["asked"]: Description(row["text"], row["tokens"], times.get(row["asked"], 0.0)) for row in rows[1:]
+                row["asked"]: Description(row["text"], row["tokens"], spent.get(row["asked"], _UNKNOWN))
+                for row in rows[1:]
             }
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise ValueError(
@@ -66,7 +71,8 @@ class Descriptions:
         """Write the descriptions used, all or nothing. Times go into a second file: this one is reproducible."""
         used = dict(sorted(self._used.items()))
         with atomic_write(times_of(path)) as temporary:
-            temporary.write_text(json.dumps({asked: d.seconds for asked, d in used.items()}) + "\n", encoding="utf-8")
+            times = {asked: astuple(d.spent) for asked, d in used.items() if not math.isnan(d.spent.compute_seconds)}
+            temporary.write_text(json.dumps(times) + "\n", encoding="utf-8")
         rows = [{"asked": asked, "text": d.text, "tokens": d.tokens} for asked, d in used.items()]
         with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             for row in [{"made_by": self.made_by}, *rows]:
@@ -78,23 +84,24 @@ class Descriptions:
         missing = {name: prompt for name, prompt in zip(names, prompts, strict=True) if name not in self._known}
         self._write_missing(reader, missing)
         used = {name: self._known[name] for name in names}
-        self.taken_seconds += sum(d.seconds for name, d in used.items() if name not in {**missing, **self._used})
+        spared = (d.spent for name, d in used.items() if name not in {**missing, **self._used})
+        self.taken = sum(spared, start=self.taken)
         self._used |= used
         return [Reply(used[name].text, used[name].tokens) for name in names]
 
     def _write_missing(self, reader: Reader, missing: dict[str, Prompt]) -> None:
         if not missing:
             return
-        begin = time.perf_counter()
+        watch = Stopwatch()
         with reader.untuned():
             replies = reader.replies(list(missing.values()), "description")
-        share = round((time.perf_counter() - begin) / len(missing), 4)
+        share = watch.read() / len(missing)
         for name, reply in zip(missing, replies, strict=True):
             self._known[name] = Description(reply.text, reply.tokens, share)
 
 
 def times_of(path: str | Path) -> Path:
-    """The file, beside a file of descriptions, with the seconds that each of them took."""
+    """The file, beside a file of descriptions, with the seconds and compute seconds that each of them took."""
     return Path(path).with_suffix(".seconds.json")
 
 

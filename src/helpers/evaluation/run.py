@@ -1,7 +1,7 @@
 """One evaluation run: a model, with or without an adapter, answers questions; every answer becomes a row."""
 
 import json
-import time
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +17,14 @@ from helpers.paths import atomic_write
 from helpers.rows import write_rows
 from helpers.schemas import AnswerRow, Question, questions_hash
 from helpers.workflow.provenance import portable
+from helpers.workflow.stopwatch import Stopwatch, clock
 
-Timing = dict[str, float | int]
+Timing = dict[str, float | int | str | None]
 
 
 class Answers(NamedTuple):
-    """Rows, and what each strategy cost: seconds, questions and new tokens by "answering/protocol/image".
+    """Rows, and what each strategy cost: seconds by the wall and of computing (`helpers.workflow.stopwatch`; None if
+    unknown), questions and new tokens, by "answering/protocol/image".
 
     Times are not in the rows, so that the same run writes the same rows. The seconds of a description count in every
     protocol that uses it, even if an earlier run wrote it: on its own, each protocol would need it.
@@ -91,20 +93,26 @@ def answer_rows(
     timings: dict[str, Timing] = {}
     for image in images:
         for answering, protocols in _asked(image, settings).items():
-            begin, taken = time.perf_counter(), untuned.taken_seconds
+            watch, taken = Stopwatch(), untuned.taken
             words = own_words(reader, exam, image, answering, untuned)
-            writing = time.perf_counter() - begin + untuned.taken_seconds - taken
+            writing = watch.read() + (untuned.taken - taken)
             for protocol in protocols:
-                begin = time.perf_counter()
+                watch = Stopwatch()
                 found = protocol_rows(reader, exam, image, answering, protocol, words)
-                seconds = writing + time.perf_counter() - begin
+                spent = writing + watch.read()
                 timings[f"{answering}/{protocol}/{image}"] = {
-                    "seconds": round(seconds, 3),
+                    "seconds": _rounded(spent.seconds),
+                    "compute_seconds": _rounded(spent.compute_seconds),
+                    "compute_of": clock(),
                     "questions": len(found),
                     "new_tokens": sum(row["new_tokens"] for row in found),
                 }
                 rows.extend({**run, **of_data, **row} for row in found)
     return Answers(rows, timings)
+
+
+def _rounded(seconds: float) -> float | None:
+    return None if math.isnan(seconds) else round(seconds, 3)
 
 
 def _asked(image: str, settings: Evaluation) -> dict[str, list[str]]:

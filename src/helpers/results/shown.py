@@ -44,19 +44,22 @@ _HEADINGS = {  # headings that are not the column's name in words
     "p_value": "p",
     "p_holm": "p (Holm)",
     "seconds": "time (s)",
+    "compute_seconds": "compute time (s)",
     "cpu_seconds": "CPU time (s)",
     "train_seconds": "training time (s)",
     "train_steps": "steps",
     "train_samples": "samples",
     "train_image_percent": "of these with image (%)",
     "peak_memory_mb": "peak memory (MB)",
+    "memory_above_model_mb": "memory above the model (MB)",
     "energy_wh": "energy (Wh)",
+    "energy_estimate_wh": "energy, estimated (Wh)",
     "cpu_wh": "CPU energy (Wh)",
     "ram_wh": "memory energy (Wh)",
     "gpu_wh": "GPU energy (Wh)",
     "carbon_g": "CO₂ (g)",
 }
-_SIGNED = ("difference", "gain", "above")  # points above or below something: shown with a sign
+_SIGNED = {"difference", "gain", "above"}  # points above or below something: shown with a sign, as bytes are not
 
 
 class Sentence(str):
@@ -155,7 +158,8 @@ def _column(name: str, values: "pd.Series[Any]") -> list[str]:
     numbers = [math.nan if pd.isna(value) else float(value) for value in values]
     if "p" in name.split("_"):
         return ["" if math.isnan(p) else f"{p:.3f}" if p >= SMALL_P else f"<\u00a0{SMALL_P}" for p in numbers]
-    decimals, sign = _decimals(numbers), "+" if set(_SIGNED) & set(name.split("_")) else ""
+    parts = set(name.split("_"))
+    decimals, sign = _decimals(numbers), "+" if parts & _SIGNED and "memory" not in parts else ""
     return ["" if math.isnan(number) else _number(number, decimals, sign) for number in numbers]
 
 

@@ -7,20 +7,22 @@
             save()
     record = meter.record(of="train")
 
-Energy comes from codecarbon (offline: no network, nothing written, the user's own settings of it not read). On most
-machines it is an estimate; its basis is recorded with it. Read `Meter` before comparing numbers from two machines.
+Energy comes from codecarbon (offline: no network, nothing written, the user's own settings of it not read). Only what a
+meter measured counts as energy; on most machines codecarbon estimates it, and the estimate is recorded apart. Read
+`Meter` before comparing numbers from two machines.
 `helpers.training.flops` counts the work that was done. `benchmarks/bench_meter.py` measures the cost of the measurement
 itself.
 """
 
+import ctypes
+import gc
 import logging
 import os
-import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +31,9 @@ from typing import Any, Self
 import psutil
 
 from helpers.paths import atomic_write
+from helpers.schemas import NO_METER
 from helpers.workflow.provenance import hardware
+from helpers.workflow.stopwatch import Stopwatch, clock, cuda_in_use
 
 MB = 1_000_000  # bytes
 MEMORY_SAMPLES = 20  # per second; each takes a few microseconds
@@ -52,6 +56,7 @@ class MeterInterval:
     ram_wh: float | None
     gpu_wh: float | None
     process_bytes: int  # peak within the interval
+    own_bytes: int  # the same, without pages of files and shared ones
     gpu_bytes: int | None  # at its end
     gpu_reserved_bytes: int | None  # at its end
 
@@ -70,8 +75,9 @@ class Reading:
 class Meter:
     """Measures the block in which it is used.
 
-    Seconds: wall clock, and processor time of this process. The energy tracker needs 1 to 5 s to detect the hardware;
-    it is started before the clock and stopped after it.
+    Seconds: wall clock; processor time of this process; and compute seconds, by the clock that repeats on a busy
+    machine (`helpers.workflow.stopwatch`: the processor's, or the GPU's if torch uses one). The energy tracker needs 1
+    to 5 s to detect the hardware; it is started before the clocks and stopped after them.
 
     Memory: the peak of physical memory (RSS) that the process held during the block, including everything loaded
     before. It is sampled, because the kernel's own peak (``ru_maxrss``) never falls: the loading of a checkpoint, or an
@@ -79,14 +85,20 @@ class Meter:
     peaks that torch allocated and reserved there; ``peak_memory_mb`` is then the allocated peak, otherwise the
     process's.
 
-    Energy: CPU + RAM + GPU, each with its mode. RAPL measures the CPU if it is readable. Otherwise codecarbon
-    multiplies the CPU's rated power (TDP) by the load from this process and its children. RAM has no meter and is
-    estimated: at demo size as a constant 10 W, more than a small CPU uses, so look at the parts. RAPL and a GPU's
-    counter measure the whole device, so nothing else should run there; a shared GPU causes a warning. The idle baseline
-    is the power during the ``idle_seconds`` before the block, with the load from other work.
+    Most of a small run's peak is Python, torch and the model, whatever is trained. ``memory_above_model_mb`` is the
+    peak above what stood when the block began: enter it with the model loaded. In a process it counts the process's own
+    pages only, because those of files (libraries, mapped weights) come in whenever they are first touched. What was
+    freed before is first given back to the system, or the block could use it again unseen.
 
-    Carbon: energy times the average carbon intensity of ``country``'s electricity (ISO code), from codecarbon's tables.
-    The country is a setting: nobody checks where a cloud's machine is.
+    Energy: only what was measured. RAPL measures the CPU if it is readable, NVML a GPU; both measure the whole device,
+    so nothing else should run there; a shared GPU causes a warning. ``energy_wh`` is their sum, or None without a
+    meter. ``energy_estimate_wh`` is codecarbon's own sum of CPU + RAM + GPU, each with its mode. Without RAPL, it
+    multiplies the CPU's rated power (TDP) by the load from this process and its children; RAM is always estimated, at
+    demo size as a constant 10 W. Such a sum is hardly more than the time, told twice. The idle baseline is the power
+    during the ``idle_seconds`` before the block, with the load from other work.
+
+    Carbon: measured energy times the average carbon intensity of ``country``'s electricity (ISO code), from
+    codecarbon's tables. The country is a setting: nobody checks where a cloud's machine is.
 
     Raises ``RuntimeError`` on entry if codecarbon cannot start: better before a training than after it.
     """
@@ -106,6 +118,7 @@ class Meter:
                 stacklevel=2,
             )
         self._idle = self._baseline()
+        _return_freed_memory()
         self._sampler = _Sampler(self._tracker)
         self._sampler.start()
         return self
@@ -114,6 +127,7 @@ class Meter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._sampler.stop()
+        self._clock = clock()
         self._modes = energy_modes(self._tracker._hardware)
         self._rated = next((d._tdp for d in self._tracker._hardware if hasattr(d, "_tdp")), None)
         self._last = read_tracker(self._tracker)
@@ -171,22 +185,25 @@ class Meter:
 
     def _costs(self, intervals: Sequence[MeterInterval], phase: str | None = None) -> dict[str, Any]:
         process = max(interval.process_bytes for interval in intervals)
+        own = max(interval.own_bytes for interval in intervals) - self._sampler.own_begin
         allocated, reserved = self._sampler.gpu_peaks(phase)
-        cpu, ram, gpu = (total(intervals, part) for part in ("cpu_wh", "ram_wh", "gpu_wh"))
-        energy = None if cpu is None or ram is None or gpu is None else cpu + ram + gpu
-        factor = self._carbon_per_wh()
+        above = own if allocated is None else allocated - self._sampler.gpu_begin
+        parts = {part: total(intervals, f"{part}_wh") for part in ("cpu", "ram", "gpu")}
+        energy, factor = measured_energy(parts, self._modes), self._carbon_per_wh()
         return {
             "seconds": round(sum(interval.seconds for interval in intervals), 3),
             "cpu_seconds": round(sum(interval.cpu_seconds for interval in intervals), 3),
+            "compute_seconds": round(self._sampler.compute_seconds(phase), 3),
+            "compute_of": self._clock,
             "peak_memory_mb": round((process if allocated is None else allocated) / MB, 1),
+            "memory_above_model_mb": round(max(0, above) / MB, 1),
             "memory_of": "process" if allocated is None else "GPU",
             "peak_process_mb": round(process / MB, 1),
             "peak_gpu_mb": None if allocated is None else round(allocated / MB, 1),
             "peak_gpu_reserved_mb": None if reserved is None else round(reserved / MB, 1),
             "energy_wh": energy,
-            "cpu_wh": cpu,
-            "ram_wh": ram,
-            "gpu_wh": gpu,
+            "energy_estimate_wh": _sum(parts.values()),
+            **{f"{part}_wh": energy for part, energy in parts.items()},
             "carbon_g": None if energy is None or factor is None else energy * factor,
         }
 
@@ -226,8 +243,18 @@ class Meter:
 
 def total(intervals: Sequence[MeterInterval], part: str) -> float | None:
     """The sum of one of the energies; None if it is unknown for any interval."""
-    values = [getattr(interval, part) for interval in intervals]
-    return None if None in values else sum(values)
+    return _sum(getattr(interval, part) for interval in intervals)
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = list(values)
+    return None if None in known else sum(value for value in known if value is not None)
+
+
+def measured_energy(parts: Mapping[str, float | None], modes: Mapping[str, str]) -> float | None:
+    """The sum of the parts (cpu, ram, gpu) that a meter measured; None if none was, or if one of them is unknown."""
+    measured = [energy for part, energy in parts.items() if modes[part].startswith("measured")]
+    return _sum(measured) if measured else None
 
 
 def _sample(interval: MeterInterval) -> dict[str, Any]:
@@ -247,11 +274,21 @@ def _sample(interval: MeterInterval) -> dict[str, Any]:
     }
 
 
-class Resident:
-    """The physical memory (RSS) of this process, read twenty times per second.
+def _return_freed_memory() -> None:
+    """Give the system back what this process has freed, where the C library can (glibc)."""
+    gc.collect()
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
-    On Linux this is one read of a file that stays open. psutil reopens it each time. Each of its system calls releases
-    the interpreter's lock, and whenever this thread takes it back, the computing thread is held up.
+
+class Resident:
+    """The physical memory (RSS) of this process, and the part of it that is its own: both in bytes.
+
+    Pages of files and shared memory are not its own.
+
+    They are read twenty times per second. On Linux this is one read of a file that stays open. psutil reopens it each
+    time. Each of its system calls releases the interpreter's lock, and whenever this thread takes it back, the
+    computing thread is held up. Elsewhere both are the RSS.
     """
 
     def __init__(self) -> None:
@@ -259,11 +296,13 @@ class Resident:
         self._file = os.open("/proc/self/statm", os.O_RDONLY) if there else None
         self._page, self._process = os.sysconf("SC_PAGE_SIZE") if there else 0, psutil.Process()
 
-    def bytes(self) -> int:
-        """The current value."""
+    def read(self) -> tuple[int, int]:
+        """The current values."""
         if self._file is None:
-            return self._process.memory_info().rss
-        return int(os.pread(self._file, 64, 0).split()[1]) * self._page
+            resident = self._process.memory_info().rss
+            return resident, resident
+        resident, of_files = map(int, os.pread(self._file, 64, 0).split()[1:3])
+        return resident * self._page, (resident - of_files) * self._page
 
     def close(self) -> None:
         """Close the file; nothing can be read afterwards."""
@@ -284,6 +323,7 @@ class _Sampler(threading.Thread):
         self.tracker, self.phase = tracker, OUTSIDE
         self.intervals: list[MeterInterval] = []
         self._gpu: dict[str, tuple[int, int]] = {}  # peaks by phase
+        self._computed: dict[str, float] = {}  # compute seconds by phase
         self._resident = Resident()
         self._pause = POWER_SECONDS
         self._lock, self._end = threading.Lock(), threading.Event()
@@ -291,7 +331,9 @@ class _Sampler(threading.Thread):
     def start(self) -> None:
         _reset_gpu_peaks()
         self._before = read_tracker(self.tracker)
-        self._peak = self._resident.bytes()
+        self._peak, self._own_peak = self._resident.read()
+        self.own_begin, self.gpu_begin = self._own_peak, _on_gpus("memory_allocated") or 0
+        self._watch = Stopwatch()
         self._begin = self._cut = time.perf_counter()
         self._cpu = time.process_time()
         super().start()
@@ -306,16 +348,14 @@ class _Sampler(threading.Thread):
     def enter(self, phase: str) -> None:
         """Close the interval, and continue in another phase."""
         with self._lock:
-            self._close()
-            self._keep_gpu_peaks()
+            self._end_phase()
             self.phase = phase
 
     def stop(self) -> None:
         self._end.set()
         self.join()
         with self._lock:
-            self._close()
-            self._keep_gpu_peaks()
+            self._end_phase()
         self._resident.close()
 
     def gpu_peaks(self, phase: str | None) -> tuple[int | None, int | None]:
@@ -323,8 +363,20 @@ class _Sampler(threading.Thread):
         peaks = [peak for name, peak in self._gpu.items() if phase in (None, name)]
         return (max(p[0] for p in peaks), max(p[1] for p in peaks)) if peaks else (None, None)
 
+    def compute_seconds(self, phase: str | None) -> float:
+        """Of one phase, or of the whole block."""
+        return sum(seconds for name, seconds in self._computed.items() if phase in (None, name))
+
+    def _end_phase(self) -> None:
+        seconds = self._watch.read().compute_seconds
+        self._close()
+        self._keep_gpu_peaks()
+        self._computed[self.phase] = self._computed.get(self.phase, 0.0) + seconds
+        self._watch = Stopwatch()
+
     def _see_memory(self) -> None:
-        self._peak = max(self._peak, self._resident.bytes())
+        resident, own = self._resident.read()
+        self._peak, self._own_peak = max(self._peak, resident), max(self._own_peak, own)
 
     def _close(self) -> None:
         now, cpu = time.perf_counter(), time.process_time()
@@ -340,12 +392,13 @@ class _Sampler(threading.Thread):
                 cpu_seconds=cpu - self._cpu,
                 **_difference(self._before, after),
                 process_bytes=self._peak,
+                own_bytes=self._own_peak,
                 gpu_bytes=_on_gpus("memory_allocated"),
                 gpu_reserved_bytes=_on_gpus("memory_reserved"),
             )
         )
         self._cut, self._cpu, self._before = now, cpu, after
-        self._peak = self._resident.bytes()
+        self._peak, self._own_peak = self._resident.read()
 
     def _keep_gpu_peaks(self) -> None:
         allocated, reserved = _on_gpus("max_memory_allocated"), _on_gpus("max_memory_reserved")
@@ -365,20 +418,14 @@ def _difference(before: Reading | None, after: Reading | None) -> dict[str, Any]
 
 def _on_gpus(question: str) -> int | None:
     """The bytes that this function of ``torch.cuda`` returns, summed over the GPUs; None if torch uses no GPU."""
-    cuda = _cuda_in_use()
+    cuda = cuda_in_use()
     return sum(getattr(cuda, question)(device) for device in range(cuda.device_count())) if cuda else None
 
 
 def _reset_gpu_peaks() -> None:
-    if cuda := _cuda_in_use():
+    if cuda := cuda_in_use():
         for device in range(cuda.device_count()):
             cuda.reset_peak_memory_stats(device)
-
-
-def _cuda_in_use() -> Any | None:
-    """``torch.cuda`` if this process has used it. Looked up, not imported: an import would take seconds."""
-    torch = sys.modules.get("torch")
-    return torch.cuda if torch and torch.cuda.is_initialized() else None
 
 
 def gpu_neighbours() -> int | None:
@@ -398,7 +445,7 @@ def gpu_neighbours() -> int | None:
     by_index, by_name = pynvml.nvmlDeviceGetHandleByIndex, pynvml.nvmlDeviceGetHandleByUUID
     handles = [by_index(int(card)) if card.strip().isdigit() else by_name(card.strip()) for card in visible]
     found = {process.pid for handle in handles for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)}
-    hidden = os.getpid() not in found and _cuda_in_use() is not None
+    hidden = os.getpid() not in found and cuda_in_use() is not None
     return max(0, len(found - {os.getpid()}) - hidden)
 
 
@@ -486,6 +533,8 @@ def _gpu_mode(devices: Sequence[Any]) -> str:
 
 
 def energy_source(modes: dict[str, str]) -> str:
-    """The modes as text for a figure's axis; RAM is always an estimate, so it is left out."""
+    """What was measured and how, for a figure's axis; without a meter, why there is no energy."""
     how = "its own counter" if "counter" in modes["gpu"] else "its power, sampled"
-    return f"{modes['cpu']}; GPU measured ({how})" if modes["gpu"] != "none" else modes["cpu"]
+    cpu = [f"CPU {modes['cpu']}"] if modes["cpu"].startswith("measured") else []
+    gpu = [f"GPU measured ({how})"] if modes["gpu"].startswith("measured") else []
+    return "; ".join([*cpu, *gpu]) or NO_METER

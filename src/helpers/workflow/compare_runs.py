@@ -24,9 +24,9 @@ import pandas as pd
 _KINDS = (".csv", ".jsonl", ".parquet", ".safetensors", ".png", ".pdf")
 RECORDS = {"notebooks", "logs", "report", "checkpoints", "features"}  # folders of scratch files and of files with dates
 MEASURED = (  # parts of the names of columns and causes
-    *("seconds", "memory", "_mb", "_wh", "_w", "carbon", "hardware", "energy", "idle", "machine"),
+    *("seconds", "memory", "_mb", "_wh", "_w", "carbon", "hardware", "energy", "idle", "machine", "compute_of"),
 )
-MEASURED_FILES = {"phases", "resources_time"}  # they hold nothing else
+MEASURED_FILES = {"phases", "resources_time", "break_even"}  # they hold nothing else
 OF_COSTS = {  # figures of measurements
     *("figure2", "figure2_column", "resources_tradeoff", "resources_saving", "resources_time", "answering"),
 }

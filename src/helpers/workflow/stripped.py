@@ -8,6 +8,7 @@ without the session's metadata. The file on disk keeps its outputs. `notebooks/e
 import sys
 
 import nbformat
+import nbformat.reader
 from nbstripout import strip_output
 
 _SESSION = [
@@ -31,9 +32,13 @@ def stripped(text: str) -> str:
 
 
 def main() -> None:
-    """From standard input to standard output. A failure is git's sign to take the file as it is."""
-    text = sys.stdin.buffer.read().decode("utf-8")
-    sys.stdout.buffer.write(stripped(text).encode("utf-8"))
+    """From standard input to standard output; a file that is no notebook, such as one in conflict, as it is."""
+    content = sys.stdin.buffer.read()
+    try:
+        content = stripped(content.decode("utf-8")).encode("utf-8")
+    except (UnicodeDecodeError, nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError, KeyError):
+        pass  # a filter that failed would print its traceback at every `git diff`
+    sys.stdout.buffer.write(content)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from helpers.results.figures.style import (
     values_of,
 )
 
-_COSTS = {"tokens": "tokens\nper answer", "seconds": "seconds\nper question"}
+_COSTS = {"tokens": "tokens\nper answer", "compute_seconds": "{of} seconds\nper question"}
 _LINE = 0.13  # inches
 BAR = 0.72  # of a line
 
@@ -32,12 +32,14 @@ BAR = 0.72  # of a line
 def answering_figure(table: pd.DataFrame) -> Figure:
     """Accuracy and cost per question, by mode and prompting strategy: one row of panels per model and domain.
 
-    `table` is Table 1 with `tokens` and `seconds` (`helpers.results.tables.answering_costs`). A cost that no row has is
-    left out.
+    `table` is Table 1 with its costs (`helpers.results.tables.answering_costs`). A cost that no row has is left out,
+    and the note says so.
     """
     if table.empty:
         return notice("No question was asked, so there is no gain and no cost to show.")
-    costs = [cost for cost in _COSTS if table[cost].notna().any()]
+    costs = [cost for cost in _COSTS if cost in table and table[cost].notna().any()]
+    clocks = " and ".join(map(str, table["compute_of"].dropna().unique())) if "compute_of" in table else ""
+    words_of = {cost: _COSTS[cost].format(of=clocks or "CPU") for cost in costs}
     groups = [group for _, group in table.groupby(["model", "domain"], sort=False)]
     heights = [line_starts(group)[-1] for group in groups]
     size = (text_width(), 0.93 + 0.13 * is_narrow() + 0.2 * len(groups) + _LINE * sum(heights))
@@ -56,9 +58,10 @@ def answering_figure(table: pd.DataFrame) -> Figure:
             each_line(axes, group, cost, _bar, group)
             axes.set_xlim(0, 1.55 * table[cost].max() or 1)
             axes.set_title("Cost" if first and cost == costs[0] else "", loc="left", pad=3)
-    for axes, words in zip(panels[-1], [*["accuracy (%)"] * len(KINDS), *map(_COSTS.get, costs)], strict=True):
+    for axes, words in zip(panels[-1], [*["accuracy (%)"] * len(KINDS), *words_of.values()], strict=True):
         axes.set_xlabel(words)
-    note_below(figure, seeds_said(table))
+    untimed = "compute_seconds" not in costs and "seconds per question: not recorded; evaluate again (notebook 04)"
+    note_below(figure, seeds_said(table), untimed or "")
     legend(figure, values_of(table, "mode"), [])
     return figure
 

@@ -1,6 +1,6 @@
 """Figure 2: the cost of the two kinds of training. Resource records in, bars out."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +22,7 @@ from helpers.results.figures.style import (
     label,
     legend_above,
     note_below,
+    notice,
     seeds_said,
     styled,
     text_width,
@@ -29,40 +30,55 @@ from helpers.results.figures.style import (
     values_of,
 )
 
-COSTS = {"seconds": "Time (s)", "peak_memory_mb": "Peak memory (MB)", "energy_wh": "Energy (Wh)"}
+_COSTS = {
+    "compute_seconds": "{of} time (s)",
+    "memory_above_model_mb": "Memory above the\nloaded model (MB)",
+    "energy_wh": "Energy (Wh)",
+}
 BARS = 0.8  # width of a model's bars, relative to the distance between two models
 _GAP = 2.5  # points between the numbers of adjacent bars: with less, they would read as one number
 CROWDED = 6  # bars per panel; with more, the numbers above them are rotated
 SEED: Any = {"marker": "o", "markersize": 2.5, "color": INK, "markerfacecolor": "white", "markeredgewidth": 0.5}
 
 
+def told_costs(resources: pd.DataFrame) -> dict[str, str]:
+    """The costs that any of the records has, with the words for an axis; time is the CPU's or the GPU's."""
+    clocks = " and ".join(values_of(resources, "compute_of")) if "compute_of" in resources else "CPU"
+    found = {cost: words for cost, words in _COSTS.items() if cost in resources and resources[cost].notna().any()}
+    return {cost: words.format(of=clocks) for cost, words in found.items()}
+
+
 @styled
 def figure2(resources: pd.DataFrame, one_column: bool = False) -> Figure:
-    """Figure 2: time, peak memory and energy of training; one group of bars per model, one row of panels per domain.
+    """Figure 2: time, memory and energy of training; one group of bars per model, one row of panels per domain.
 
-    A bar is the mean over the seeds, its whisker the sample standard deviation, and each dot one seed. The bars of
-    other modes also show their ratio to image-text, if that was trained. ``one_column`` makes the figure fit one column
-    of a two-column page, with one column of panels per domain.
+    Time is that of the processor (or GPU), memory is what comes on top of the loaded model. A cost that no record has,
+    such as energy without a meter, has no panel; the note says why. A bar is the mean over the seeds, its whisker the
+    sample standard deviation, and each dot one seed. The bars of other modes also show their ratio to image-text, if
+    that was trained. ``one_column`` makes the figure fit one column of a two-column page, with one column of panels per
+    domain.
     """
-    domains = values_of(resources, "domain")
-    size = (column_width(), 1.0 + 1.15 * len(COSTS)) if one_column else (text_width(), 0.5 + 1.75 * len(domains))
-    shape = (len(COSTS), len(domains)) if one_column else (len(domains), len(COSTS))
+    domains, costs = values_of(resources, "domain"), told_costs(resources)
+    if not costs:
+        return notice("No record has a cost that can be compared: train again (notebook 03), then draw again.")
+    size = (column_width(), 1.0 + 1.15 * len(costs)) if one_column else (text_width(), 0.5 + 1.75 * len(domains))
+    shape = (len(costs), len(domains)) if one_column else (len(domains), len(costs))
     if is_narrow():  # the next layout with fewer panels side by side
-        shape = (len(COSTS) * len(domains), 1) if one_column else (len(COSTS), len(domains))
+        shape = (len(costs) * len(domains), 1) if one_column else (len(costs), len(domains))
         size = (size[0], 1.0 + 1.3 * shape[0])
     figure = Figure(figsize=size, layout="constrained")
-    in_columns = shape == (len(COSTS), len(domains))
+    in_columns = shape == (len(costs), len(domains))
     share: Any = {"sharex": "col", "sharey": "row"} if in_columns else {}
     drawn = figure.subplots(*shape, squeeze=False, **share)
-    panels = drawn.T if in_columns else drawn.reshape(len(domains), len(COSTS))  # one row per domain
+    panels = drawn.T if in_columns else drawn.reshape(len(domains), len(costs))  # one row per domain
     said: list[list[Annotation]] = []  # the numbers above the bars of each model
     for row, domain in zip(panels, domains, strict=True):
         runs = resources[resources["domain"] == domain]
-        for axes, cost in zip(row, COSTS, strict=True):
+        for axes, cost in zip(row, costs, strict=True):
             said += _bars(axes, runs, cost)
             axes.tick_params(axis="x", labelsize=SMALL if one_column else STYLE["xtick.labelsize"])
             if not in_columns or domain == domains[0]:
-                axes.set_ylabel(COSTS[cost] + _how_measured(runs, cost))
+                axes.set_ylabel(costs[cost] + _how_measured(runs, cost))
         if len(domains) > 1:
             row[0].set_title(label(domain), loc="left", fontweight="bold")
     modes = _cost_modes(resources)
@@ -71,12 +87,22 @@ def figure2(resources: pd.DataFrame, one_column: bool = False) -> Figure:
         dots = f"one of {seeds} seeds;{chr(10) if one_column and is_narrow() else ' '}whisker: standard deviation"
         keys.append(Line2D([], [], **SEED, linestyle="", label=dots))
     legend_above(figure, keys, 1 if one_column else 3)
-    if seeds == 1:
-        note_below(figure, seeds_said(resources))
+    note_below(figure, seeds_said(resources) if seeds == 1 else "", *_without_panel(resources, costs))
     figure.draw_without_rendering()  # the numbers get their position and width here
     for numbers in said:
         _spread(numbers, figure.dpi / 72)
     return figure
+
+
+def _without_panel(resources: pd.DataFrame, costs: Container[str]) -> Iterator[str]:
+    """Why a cost is not drawn."""
+    if "compute_seconds" not in costs:
+        yield "time: not recorded by a clock that repeats"
+    if "memory_above_model_mb" not in costs:
+        yield "memory above the loaded model: not recorded"
+    if "energy_wh" not in costs:
+        sources = values_of(resources, "energy_source") if "energy_source" in resources else ["not recorded"]
+        yield f"energy: {', '.join(sources)}"
 
 
 def _cost_modes(resources: pd.DataFrame) -> list[str]:
@@ -85,10 +111,10 @@ def _cost_modes(resources: pd.DataFrame) -> list[str]:
 
 
 def _how_measured(runs: pd.DataFrame, cost: str) -> str:
-    """Whether energy was measured or estimated, for the axis label, if the records say so."""
+    """What of the energy was measured and how, for the axis label, if the records say so."""
     if cost != "energy_wh" or "energy_source" not in runs.columns:
         return ""
-    return "\n" + ", ".join(sorted(runs["energy_source"].dropna().unique()))
+    return "\n" + ", ".join(sorted(runs.loc[runs[cost].notna(), "energy_source"].dropna().unique()))
 
 
 def _bars(axes: Axes, runs: pd.DataFrame, cost: str) -> list[list[Annotation]]:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from helpers.paths import MAIN
 from helpers.results.figures.accuracies import CHANCE_LINE, DOT, legend, shape_keys
-from helpers.results.figures.costs import COSTS
+from helpers.results.figures.costs import told_costs
 from helpers.results.figures.style import (
     FAINT,
     INK,
@@ -35,6 +35,7 @@ from helpers.results.figures.style import (
     values_of,
 )
 from helpers.results.stats.accuracy import CHANCE
+from helpers.results.tables.costs import COMPARED_MODES
 from helpers.results.tables.order import in_order
 
 RUN = ["model", "domain", "mode"]
@@ -47,10 +48,11 @@ CAUSES = {  # columns of a record in words
     "flops": "FLOPs (estimated)",
 }
 EFFECTS = {
-    "peak_memory_mb": "peak memory",
-    "cpu_seconds": "CPU time",
-    "seconds": "time",
-    "energy_wh": "energy",
+    "compute_seconds": "time (CPU or GPU)",
+    "seconds": "time (wall)",
+    "memory_above_model_mb": "memory above the model",
+    "peak_memory_mb": "peak memory, all",
+    "energy_wh": "energy (measured)",
 }
 _SHARES = CAUSES | EFFECTS
 PARTS = {
@@ -59,34 +61,35 @@ PARTS = {
     "flops_image_tokens": "language model, image tokens",
     "flops_text_tokens": "language model, text tokens",
 }
-COMPARED_MODES = ("text_only", "image_text")
-TRADED = {"seconds": "training time (s)", "energy_wh": "training energy (Wh)"}
 
 
 def tradeoff_table(resources: pd.DataFrame, accuracies: pd.DataFrame) -> pd.DataFrame:
     """Mean training cost over the seeds, and Type-1 accuracy, of each trained model: one row per prompting strategy."""
-    costs = resources.groupby(RUN, sort=False)[list(COSTS)].mean().reset_index()
+    told = list(told_costs(resources))
+    kept = {"compute_of": "first"} if "compute_of" in resources else {}
+    costs = resources.groupby(RUN, sort=False).agg(dict.fromkeys(told, "mean") | kept).reset_index()
     columns = [*RUN, "answering", "seeds", "type1", "type1_low", "type1_high"]
-    return costs.merge(accuracies[columns], on=RUN).round({"seconds": 2, "peak_memory_mb": 1, "energy_wh": 5})
+    digits = {"compute_seconds": 2, "memory_above_model_mb": 1, "energy_wh": 5}
+    return costs.astype(dict.fromkeys(told, float)).merge(accuracies[columns], on=RUN).round(digits)
 
 
 @styled
 def tradeoff_figure(table: pd.DataFrame) -> Figure:
-    """Type-1 accuracy with its interval over cost (time, energy); colour: mode, shape: prompting strategy.
+    """Type-1 accuracy with its interval over each cost of Figure 2; colour: mode, shape: prompting strategy.
 
     Up and to the left is better. ``table`` is a `tradeoff_table`; one column of panels per model and domain.
     """
-    if table.empty:
-        return notice("No trained model was evaluated, so there is no accuracy to compare with a cost.")
+    if table.empty or not (costs := told_costs(table)):
+        return notice("No trained model was evaluated, or no cost recorded, so there is nothing to compare.")
     groups = list(table.groupby(["model", "domain"], sort=False))
-    figure = Figure((text_width(), 0.75 + 0.13 * is_narrow() + 1.6 * len(TRADED)), layout="constrained")
-    panels = figure.subplots(len(TRADED), len(groups), squeeze=False, sharey=True, sharex="row")
+    figure = Figure((text_width(), 0.75 + 0.13 * is_narrow() + 1.6 * len(costs)), layout="constrained")
+    panels = figure.subplots(len(costs), len(groups), squeeze=False, sharey=True, sharex="row")
     modes, answerings = values_of(table, "mode"), values_of(table, "answering")
     for column, (place, group) in zip(panels.T, groups, strict=True):
         column[0].set_title(_place(place), loc="left", linespacing=1.1)
-        for axes, cost in zip(column, TRADED, strict=True):
+        for axes, cost in zip(column, costs, strict=True):
             _points(axes, group, cost, modes, answerings)
-    for row, words in zip(panels, TRADED.values(), strict=True):
+    for row, words in zip(panels, costs.values(), strict=True):
         row[0].set_ylabel("Type-1 accuracy (%)")
         for axes in row:
             axes.set_xlabel(words)
@@ -122,7 +125,7 @@ def saving_table(resources: pd.DataFrame) -> pd.DataFrame:
     for (model, domain), group in resources.groupby(["model", "domain"], sort=False):
         seeds = group.groupby("mode")["seed"].nunique().reindex([of, to]).min()
         for cause in (column for column in _SHARES if column in resources.columns):
-            means = group.groupby("mode")[cause].mean()
+            means = group.astype({cause: float}).groupby("mode")[cause].mean()
             if {of, to} <= set(means.dropna().index) and means[to] > 0:
                 shared = {of: means[of], to: means[to], "share": means[of] / means[to], "seeds": seeds}
                 rows.append({"model": model, "domain": domain, "cause": cause, **shared})

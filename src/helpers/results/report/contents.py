@@ -23,7 +23,18 @@ _KEYS = {"seed", "question_type", "epoch", "fraction", "differs"}  # numbers tha
 _HEADINGS = ("model", "domain")  # these name a group of rows
 _LONGEST = 60  # rows of a table on the page; the file has the rest
 # Columns that are stated once, below the table, if all rows have the same value.
-CIRCUMSTANCES = {"domain", "protocol", "variant", "seeds", "seed", "n_type1", "n_type2", "image"}
+CIRCUMSTANCES = {
+    "domain",
+    "protocol",
+    "variant",
+    "seeds",
+    "seed",
+    "n_type1",
+    "n_type2",
+    "image",
+    "energy_source",
+    "compute_of",
+}
 _LAST = ("protocol", "seeds", "n", "n_type1", "n_type2")  # behind the numbers that they are about
 _IN_FILE = {"reference", "settings", "x"}  # what a grid's figure is drawn from
 WORDS = {  # title and alternative text of each figure
@@ -49,7 +60,8 @@ WORDS = {  # title and alternative text of each figure
     ),
     "figure2": (
         "Figure 2: the cost of training",
-        "Bars of time, peak memory and energy of a training run, image-text next to text-only, one group per model.",
+        "Bars of processor time and memory above the loaded model, and of energy where it was measured, image-text "
+        "next to text-only, one group per model.",
     ),
     "ablation": (
         "The image withheld",
@@ -87,6 +99,7 @@ TABLE_TITLES = {
     "protocols": "Do the ways of reading an answer agree?",
     "resources": "The cost of each training run",
     "phases": "The cost of each phase of a training run",
+    "break_even": "After how many questions describing first has used up what training saved",
     "operations": "Arithmetic of a training run, by part of the model",
     "verdicts": "The verdicts on own classes",
     "sight": "Does the model see the images? The untuned descriptions against the texts",

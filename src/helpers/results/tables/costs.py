@@ -1,6 +1,7 @@
 """The costs of training and answering: resource records and timings in, tables out."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from helpers.schemas import ResourceRecord
 
 RESOURCE_COLUMNS = tuple(ResourceRecord.model_fields)
 _RUN = ["model", "domain", "mode", "variant", "seed"]
-TIMING_COLUMNS = (*_RUN, "answering", "protocol", "image", "seconds", "questions", "new_tokens")
+_TIMES = ("seconds", "compute_seconds", "compute_of", "questions", "new_tokens")
+TIMING_COLUMNS = (*_RUN, "answering", "protocol", "image", *_TIMES)
+_MEASURES = ("compute_seconds", "seconds", "memory_above_model_mb", "peak_memory_mb", "energy_wh")
+_TEXT, _BOTH = COMPARED_MODES = ("text_only", "image_text")
+BREAK_EVEN_COLUMNS = (
+    *("model", "domain", "train_seconds_text_only", "train_seconds_image_text"),
+    *("question_seconds_text_only", "question_seconds_image_text", "break_even", "questions", "seconds_share"),
+)
 
 
 def read_resources(paths: Iterable[str | Path], variant: str | None = MAIN) -> pd.DataFrame:
@@ -55,9 +63,22 @@ def _resource_record(path: Path) -> dict[str, Any]:
     return parse_row(path.read_bytes(), ResourceRecord, str(path)).model_dump()
 
 
+def not_recorded(resources: pd.DataFrame) -> str:
+    """What the records of an earlier version lack, and how to get it; empty if they lack nothing."""
+    lacks = {
+        "the clock that repeats (compute_seconds)": resources["compute_seconds"].isna(),
+        "memory above the loaded model (memory_above_model_mb)": resources["memory_above_model_mb"].isna(),
+    }
+    said = [
+        f"{missing.sum()} of {len(resources)} records lack {what}" for what, missing in lacks.items() if missing.any()
+    ]
+    return f"{'; '.join(said)}: train these runs again (notebook 03, or --forcerun training)" if said else ""
+
+
 def resources_table(resources: pd.DataFrame) -> pd.DataFrame:
     """The cost of each training run: the fixed columns of `resources.csv`, one row per run."""
-    return resources[list(RESOURCE_COLUMNS)].round({"seconds": 2, "peak_memory_mb": 1, "energy_wh": 5})
+    digits = {"compute_seconds": 2, "seconds": 2, "memory_above_model_mb": 1, "peak_memory_mb": 1, "energy_wh": 5}
+    return resources[list(RESOURCE_COLUMNS)].astype(dict.fromkeys(_MEASURES, float)).round(digits)
 
 
 def phases_table(resources: pd.DataFrame) -> pd.DataFrame:
@@ -72,13 +93,32 @@ def phases_table(resources: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=None if found else [*names, "phase", "seconds"])
 
 
-def cost_ratios(resources: pd.DataFrame) -> pd.DataFrame:
-    """Time, memory and energy of text-only relative to image-text training, means over seeds; empty without both."""
-    costs = ["seconds", "peak_memory_mb", "energy_wh"]
-    means = resources.groupby(["mode", "model", "domain"], sort=False)[costs].mean()
-    if not {"text_only", "image_text"} <= set(means.index.get_level_values("mode")):
-        return pd.DataFrame(columns=["model", "domain", *costs])
-    return in_order((means.loc["text_only"] / means.loc["image_text"]).dropna(how="all").reset_index()).round(3)
+def cost_ratios(resources: pd.DataFrame, middle: str = "mean") -> pd.DataFrame:
+    """Each cost of text-only relative to image-text training, over the seeds that have both; empty without any.
+
+    Columns: model, domain, seeds, and for each of `_MEASURES` the ratio of the means (or of another ``middle`` that
+    pandas knows), and as `_low` and `_high` the lowest and highest ratio of one seed. A cost without values is empty.
+    """
+    rows = []
+    for (model, domain), runs in resources.groupby(["model", "domain"], sort=False):
+        both = runs[runs["mode"].isin(COMPARED_MODES)].groupby("seed")["mode"].nunique() == len(COMPARED_MODES)
+        paired = runs[runs["seed"].isin(both.index[both])]
+        if len(paired):
+            ratios = [_ratio(paired, cost, middle) for cost in _MEASURES if cost in paired]
+            rows.append(
+                {"model": model, "domain": domain, "seeds": int(both.sum())} | dict(kv for r in ratios for kv in r)
+            )
+    ends = [f"{cost}{end}" for cost in _MEASURES for end in ("", "_low", "_high")]
+    return in_order(pd.DataFrame(rows, columns=["model", "domain", "seeds", *ends]).round(3))
+
+
+def _ratio(runs: pd.DataFrame, cost: str, middle: str) -> list[tuple[str, float]]:
+    """A cost's ratio with its range, by column; empty if a seed lacks it or image-text training has none of it."""
+    by_seed = runs.astype({cost: float}).pivot_table(index="seed", columns="mode", values=cost, dropna=False)
+    if not set(COMPARED_MODES) <= set(by_seed) or not (by_seed[_BOTH] > 0).all() or by_seed[_TEXT].isna().any():
+        return []
+    each, middles = by_seed[_TEXT] / by_seed[_BOTH], by_seed[[_TEXT, _BOTH]].agg(middle)
+    return [(cost, middles[_TEXT] / middles[_BOTH]), (f"{cost}_low", each.min()), (f"{cost}_high", each.max())]
 
 
 def read_timings(paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -107,13 +147,55 @@ def _timing_records(path: Path) -> list[dict[str, Any]]:
 
 
 def answering_costs(table: pd.DataFrame, rows: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
-    """Table 1 with the cost of an answer: generated `tokens` and `seconds` per question (means over questions, seeds).
+    """Table 1 with the cost of an answer: generated `tokens`, and per question `compute_seconds` (`compute_of` CPU or
+    GPU) and `seconds` by the wall; means over questions and seeds.
 
-    `rows` are the rows that the table was made from. Seconds are empty without a timing. They hold for one machine and
-    batch size, and only serve to compare prompting strategies on it.
+    `rows` are the rows that the table was made from. Seconds are empty without a timing, compute seconds also if a
+    timing is of an earlier version. They hold for one machine and batch size, and only serve to compare on it.
     """
     by = [*GROUP, "protocol"]
     tokens = rows[rows["image"] == "with"].groupby(by)["new_tokens"].mean().rename("tokens").round(1)
-    shown = timings[timings["image"] == "with"].groupby(by)[["seconds", "questions"]].sum()
-    seconds = (shown["seconds"].astype(float) / shown["questions"].astype(float)).rename("seconds").round(4)
-    return table.merge(tokens.reset_index(), on=by, how="left").merge(seconds.reset_index(), on=by, how="left")
+    shown = timings[timings["image"] == "with"].astype(
+        dict.fromkeys(("seconds", "compute_seconds", "questions"), float)
+    )
+    grouped = shown.groupby(by)
+    # a sum that lacks a run's seconds would be too low
+    spent = grouped[["seconds", "compute_seconds"]].agg(lambda seconds: seconds.sum(skipna=False))
+    per_question = spent.div(grouped["questions"].sum(), axis="index").round(4)
+    costs = per_question.assign(compute_of=grouped["compute_of"].first()).reset_index()
+    return table.merge(tokens.reset_index(), on=by, how="left").merge(costs, on=by, how="left")
+
+
+def break_even(resources: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
+    """After how many questions describing first has used up what training on text alone saved; a row per model, domain.
+
+    Text-only training that describes first, against image-text training asked directly, in compute seconds: of a
+    training (means over the seeds), and per question (``asked``, from `answering_costs`). ``break_even``: the number of
+    questions, 0 if training saved nothing and infinite if a question costs no more. ``seconds_share``: what training
+    and this run's ``questions`` cost together, relative to image-text. Without these numbers, no row.
+    """
+    rows = []
+    for (model, domain), runs in resources.groupby(["model", "domain"], sort=False):
+        training = runs.astype({"compute_seconds": float}).groupby("mode")["compute_seconds"].mean()
+        answers = asked[(asked["model"] == model) & (asked["domain"] == domain)] if len(asked) else asked
+        pair = [_answer(answers, _TEXT, "describe_then_answer"), _answer(answers, _BOTH, "direct")]
+        spent = [float(training.get(mode, math.nan)) for mode in COMPARED_MODES]
+        each = [float(answer.get("compute_seconds", math.nan)) for answer in pair]
+        if any(map(math.isnan, (*spent, *each))):
+            continue
+        questions = int(pair[0]["n_type1"] + pair[0]["n_type2"])
+        text, both = (cost + questions * answer for cost, answer in zip(spent, each, strict=True))
+        rows.append([model, domain, *spent, *each, _equal_after(*spent, *each), questions, text / both])
+    return in_order(pd.DataFrame(rows, columns=list(BREAK_EVEN_COLUMNS)).round(4))
+
+
+def _answer(answers: pd.DataFrame, mode: str, answering: str) -> dict[str, Any]:
+    found = answers[(answers["mode"] == mode) & (answers["answering"] == answering)] if len(answers) else answers
+    return dict(found.iloc[0]) if len(found) else {}
+
+
+def _equal_after(training: float, rival_training: float, question: float, rival_question: float) -> float:
+    saved, more = rival_training - training, question - rival_question
+    if saved <= 0:
+        return 0.0
+    return round(saved / more, 1) if more > 0 else math.inf
