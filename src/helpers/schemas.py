@@ -129,6 +129,7 @@ class ClassText(Row):
     writer: Text  # "offline" in the demo
     image: RelativePath | None  # the class's training image, relative to the folder of the file
     prompt_hash: str | None = None  # identifies the prompt that a model answered; None: no model was asked
+    facts: dict[Text, Said] = Field(default_factory=dict)  # of a drawn domain: what the background says, one by one
 
     @property
     def option_names(self) -> tuple[str, str]:

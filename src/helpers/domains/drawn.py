@@ -85,6 +85,7 @@ class TableDomain(Domain):
                 wording=wording,
                 writer="offline",
                 image=self.training_image(thing),
+                facts=thing.facts,
             )
 
 

@@ -16,7 +16,7 @@ _ORDER: dict[str, tuple[str, ...]] = {
         *("most_frequent_option", "longest_option"),
     ),
     "answering": ("direct", "describe_then_answer", "describe_then_answer_tuned", "option_only"),
-    "image": ("with", "guided", "described", "other", "blank", "without"),
+    "image": ("with", "guided", "described", "other", "blank", "without", "named"),
 }
 _KEYS = ("model", "domain", "mode", "answering", "image")
 
