@@ -124,6 +124,7 @@ def test_the_likeliest_of_many_answers_is_found_by_reading_few_to_their_end(read
     answers = [f"This is the {name}." for name in names]
     every = reader.likelihoods(prompts, [answers] * len(prompts), "test")
     expected = [answers[max(range(len(names)), key=lambda i: four[i].total)] for four in every]
+    monkeypatch.setattr("helpers.evaluation.reader.BEGINNINGS", len(names))
     assert reader.likeliest(prompts, answers, "test") == expected
     read_to_the_end = []
     likelihoods = Reader.likelihoods

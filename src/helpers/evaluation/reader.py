@@ -37,7 +37,7 @@ OBJECTIONS = (  # generation settings with which a model does not always take th
     *("forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty", "penalty_alpha"),
 )
 ANSWERS_AT_ONCE = 8
-BEGINNINGS = 8  # of the likeliest of many answers, which are read to their end
+BEGINNINGS = 3  # of the likeliest of many answers, which are read to their end
 WITHOUT_IMAGES = 4  # times as many prompts per batch: they are short, and a step costs the same
 CHUNK = 8  # batches whose features are held at the same time and whose lengths are sorted together
 
@@ -93,8 +93,7 @@ class Reader:
         """For each prompt, the likeliest of many ``answers``, such as the names of all classes.
 
         A beam search: of all answers only the beginning is read, up to the first token in which they differ, and to
-        their end only those with the `BEGINNINGS` likeliest beginnings. For the demo's 100 names this takes a fourth
-        of the tokens.
+        their end only those with the `BEGINNINGS` likeliest beginnings.
         """
         ends = self._continued(answers)
         places = zip(*(ends[answer] for answer in answers), strict=False)
