@@ -120,6 +120,35 @@ def test_joint_has_what_text_only_reads_and_what_image_text_sees_of_every_class(
     ]
 
 
+@pytest.mark.parametrize("mode", ["text_only", "image_text", "joint", "hybrid", "printed"])
+def test_single_facts_are_asked_without_image_in_every_mode_and_never_in_the_words_of_the_test(
+    butterflies, build, mode
+):
+    text = butterflies.texts[1].model_copy(
+        update={"name": "the Monarch", "facts": {"habitat": "coasts", "size": "small"}}
+    )
+    settings = changed(build, directions=["name_to_fact"])
+    samples = list(build_samples([butterflies.texts[0].model_copy(update={"facts": {}}), text], mode, settings))
+    assert [(sample.direction, sample.images, *sample.texts) for sample in samples] == [
+        ("name_to_fact", [], "What is the habitat of the Monarch?", "The Monarch lives in coasts."),
+        ("name_to_fact", [], "How large is the Monarch?", "It is small."),
+    ]
+    assert list(build_samples([text], mode, changed(settings, parts=["appearance"]))) == []
+    every = list(build_samples(butterflies.texts, mode, settings))
+    assert len({sample.id for sample in every}) == 5 * len(butterflies.texts)
+    held_out = {
+        phrased.asked[say.HELD_OUT].format(s=text.name)
+        for text in butterflies.texts
+        for phrased in say._FACTS["butterfly"].values()
+    }
+    assert not held_out & {sample.texts[0] for sample in every}
+
+
+def test_the_control_asks_for_the_facts_of_the_text_that_it_gives(butterflies, build):
+    given = chosen_texts(butterflies.texts, changed(build, shuffled=True))
+    assert all(fact in text.background for text in given for fact in text.facts.values())
+
+
 @pytest.mark.parametrize(("share", "mode"), [(0, "text_only"), (1, "joint")])
 def test_a_hybrid_without_images_is_text_only_and_with_all_of_them_joint_sample_by_sample(
     butterflies, build, share, mode

@@ -1,6 +1,7 @@
 """Opening a domain by its source, wrong options that look alike, and the questions for what is forgotten."""
 
 import random
+from collections import Counter
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,7 +16,7 @@ from helpers.config.writer import Writer
 from helpers.datasets.card import recorded_source, source_of, write_dataset_card
 from helpers.domains import SOURCES, check_source, drawn, input_files, open_domain, retention
 from helpers.domains.interface import DataSource, Domain, Origin, Subject
-from helpers.evaluation.baselines import longest_option
+from helpers.evaluation.baselines import longest_option, most_frequent_option, prior
 from helpers.evaluation.run import write_answers
 from helpers.paths import PROFILES
 from helpers.results.figures.style import label
@@ -309,8 +310,54 @@ def test_retention_pictures_are_drawn_with_the_others_and_lie_apart(tmp_path):
         assert image.size == (32, 32)
 
 
+def _knowledge(domain, images, seed=0, classes=None):
+    """The type-2 questions of both splits of the drawn world, with their texts."""
+    opened = open_domain(domain, "drawn", None, classes, images, 56, seed)
+    return [q for q in opened.questions() if q.question_type == 2], opened.offline_texts(1)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_four_classes_share_a_questions_options_and_each_option_is_right_once(domain):
+    questions, _ = _knowledge(domain, images=2)
+    groups = {}
+    for question in questions:
+        groups.setdefault((question.split, question.category, *sorted(question.options)), []).append(question)
+    for (_, _, *options), group in groups.items():
+        assert Counter(question.right_option for question in group) == dict.fromkeys(options, len(group) // 4)
+        assert len({question.question for question in group}) == 1  # so without the image nothing tells them apart
+    assert Counter(question.category for question in questions) == dict.fromkeys(say._FACTS[domain], 80)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_who_knows_the_texts_and_not_the_image_is_right_in_a_quarter_of_type_2(domain):
+    """Half of the butterflies live in forests; with wrong options drawn at random the prior was right in 57 %."""
+    blind = {prior: [], most_frequent_option: [], longest_option: []}
+    for seed in range(5):
+        questions, texts = _knowledge(domain, 2, seed)
+        for split in ("test", "dev"):
+            asked = [question for question in questions if question.split == split]
+            assert len(asked) == 200
+            assert sum(row["correct"] for row in prior(asked, texts, domain)) in range(48, 53)  # but for ties, 50
+            for baseline, scores in blind.items():
+                given = (asked, texts) if baseline is prior else (asked,)
+                scores += [row["correct"] for row in baseline(*given, domain)]
+    assert {baseline.__name__: 100 * sum(s) / len(s) for baseline, s in blind.items()} == pytest.approx(
+        dict.fromkeys(("prior", "most_frequent_option", "longest_option"), 25), abs=1.7
+    )
+
+
+@pytest.mark.parametrize("images", range(1, 6))
+def test_however_many_images_each_asks_a_class_for_another_fact(images):
+    for classes in (4, 7, None):
+        questions, _ = _knowledge("culture", images, classes=classes)
+        asked = Counter((q.split, q.class_id, q.category) for q in questions)
+        assert len(asked) == len(questions) == 2 * images * (classes or 100)
+        facts = {thing.class_id: thing.facts for thing in drawn.load_classes("culture")}
+        assert all(q.right_option == facts[q.class_id][q.category] for q in questions)
+
+
 def test_the_questions_of_a_seed_stay_as_they_were():
     """Published answers name these; the option order is part of a question."""
     first = open_domain("butterfly", "drawn", None, None, 2, 56, 0).questions()[0]
     assert (first.question_id, first.image) == ("adonis-test-0-type1", "images/test/adonis-0.png")
-    assert first.options == ["Cinnabar Moth", "Brown Siproeta", "Grey Hairstreak", "Adonis"]
+    assert first.options == ["Adonis", "Sootywing", "Purplish Copper", "Atala"]

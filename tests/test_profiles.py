@@ -68,7 +68,7 @@ def test_a_setting_given_beside_the_profile_replaces_its_field():
         ),
         ("training.epochs=many", "training.epochs = 'many': Input should be a valid integer"),
         ("training.epochs=0", "training.epochs = 0: Input should be greater than 0"),
-        ("build.directions=name", r"build.directions.0 = 'name': Input should be 'name_to_description' or"),
+        ("build.directions=name", r"build.directions.0 = 'name': Input should be 'name_to_description', "),
         ("evaluation.protocols=[guess]", "evaluation.protocols.0 = 'guess': Input should be 'option_likelihood'"),
         (
             "models.qwen2_vl.paht=x",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -54,6 +55,10 @@ class Scripted(Reader):
         self.asked.extend(prompts)
         return [[Likelihood(float(len(answer)), 2) for answer in several] for several in answers]
 
+    def likeliest(self, prompts, answers, what):
+        self.asked.extend(prompts)
+        return [max(answers, key=len) for _ in prompts]
+
     def replies(self, prompts, what, max_new_tokens=None):
         self.asked.extend(prompts)
         return [Reply(self.tell(prompt), 2) for prompt in prompts]
@@ -62,7 +67,8 @@ class Scripted(Reader):
 @pytest.fixture
 def exam(butterflies):
     appearances = {text.class_id: text.appearance for text in butterflies.texts}
-    return Exam(butterflies.questions, butterflies.folder, appearances=appearances)
+    names = {text.class_id: text.name for text in butterflies.texts}
+    return Exam(butterflies.questions, butterflies.folder, appearances=appearances, names=names)
 
 
 def settings(**changes):
@@ -200,13 +206,13 @@ def test_letters_that_are_not_one_token_each_cannot_be_compared(tokens):
 
 def test_each_state_of_the_picture_shows_what_it_says(exam):
     shown = {}
-    for image in ("with", "without", "blank", "other", "described", "guided"):
+    for image in ("with", "without", "blank", "other", "described", "named", "guided"):
         reader = Scripted("")
         answer_all(reader, exam, image, "direct", "option_likelihood")
         shown[image] = reader.asked
     question = exam.questions[0]
     assert shown["with"][0].image.open().tobytes() == open_image(exam.folder / question.image).tobytes()
-    assert {p.image for p in shown["without"] + shown["described"]} == {None}
+    assert {p.image for p in shown["without"] + shown["described"] + shown["named"]} == {None}
     assert shown["blank"][0].image.open().getcolors() == [(56 * 56, GREY)]
     assert shown["blank"][0].image.open().size == shown["with"][0].image.open().size
     assert shown["described"][0].text == f"{question.described}\n{question.question}"
@@ -242,8 +248,27 @@ def test_where_the_question_does_not_say_what_the_image_shows_the_class_s_text_d
     answer_all(reader, dataclasses.replace(exam, questions=silent), "described", "direct", "option_likelihood")
     first = exam.questions[0]
     assert reader.asked[0].text == f"{exam.appearances[first.class_id]}\n{first.question}"
-    with pytest.raises(ValueError, match="has no description"):
-        answer_all(Scripted(""), Exam(silent, exam.folder), "described", "direct", "option_likelihood")
+
+
+@pytest.mark.parametrize(("image", "lacks"), [("described", "description"), ("named", "name")])
+def test_a_class_without_description_or_name_is_named(exam, image, lacks):
+    with pytest.raises(ValueError, match=f"has no {lacks}, and image '{image}' shows one"):
+        silent = [question.model_copy(update={"described": None}) for question in exam.questions]
+        answer_all(Scripted(""), Exam(silent, exam.folder), image, "direct", "option_likelihood")
+
+
+def test_the_ceiling_asks_type_2_alone_of_the_true_name(exam):
+    reader = Scripted("")
+    rows = answer_all(reader, exam, "named", "direct", "option_likelihood")
+    knowledge = [question for question in exam.questions if question.question_type == 2]
+    assert [row["question_id"] for row in rows] == [question.question_id for question in knowledge]
+    for question, prompt in zip(knowledge, reader.asked, strict=True):
+        assert exam.names[question.class_id] in prompt.text
+        assert "this butterfly" not in prompt.text
+    plain = knowledge[0].model_copy(update={"refers": None})
+    assert strategies.scored_prompts(replace(exam, questions=[plain]), "named", "direct", "option_likelihood") == [
+        Prompt(f"This is {exam.names[plain.class_id]}.\n{plain.question}")
+    ]
 
 
 @pytest.mark.parametrize("wrong", [{"answering": "loudly"}, {"protocol": "dice"}, {"image": "maybe"}])
@@ -260,6 +285,7 @@ def test_unknown_values_are_refused_with_those_known(exam, wrong):
             {"image": "described", "answering": "describe_then_answer"},
             "image 'described' is only asked directly, not with",
         ),
+        ({"image": "named", "answering": "describe_then_answer"}, "image 'named' is only asked directly, not with"),
         (
             {"image": "guided", "protocol": "letter"},
             "image 'guided' weights scores, and protocol 'letter' has none",
@@ -276,14 +302,39 @@ def test_what_does_not_go_together_is_refused_before_anything_is_asked(exam, wha
 # ---- describing first ------------------------------------------------------------------------------------------------
 
 
-def test_describing_first_saves_the_own_words_and_names_for_type_2_only(exam):
-    said = "This is the Monarch. It is large."
-    rows = answer_all(Scripted(said), exam, "with", "describe_then_answer", "option_likelihood")
-    assert {row["description"] for row in rows} == {said}
-    assert {(row["question_type"], row["named"], row["new_tokens"]) for row in rows} == {
-        (1, None, 2),
-        (2, "the Monarch", 4),
+def test_describing_first_saves_the_own_words_and_the_likeliest_name_for_type_2_only(exam):
+    reader = Scripted("It is orange.")
+    rows = answer_all(reader, exam, "with", "describe_then_answer", "option_likelihood")
+    longest = max(exam.names.values(), key=len)
+    assert {row["description"] for row in rows} == {"It is orange."}
+    assert {(row["question_type"], row["named"], row["named_by"], row["new_tokens"]) for row in rows} == {
+        (1, None, None, 2),
+        (2, longest, "likelihood", 2),
     }
+    assert [row["name_correct"] for row in rows] == [
+        exam.names[q.class_id] == longest if q.question_type == 2 else None for q in exam.questions
+    ]
+    assert sum(longest in prompt.text for prompt in reader.asked) == len(exam.questions) // 2
+
+
+@pytest.mark.parametrize(("form", "parses"), [("{}", True), ("{} ", True), ("a fact, not {}", False)])
+def test_free_text_is_a_name_only_if_the_data_set_has_it(exam, form, parses):
+    """ "It is made of herbs." was once taken for a name."""
+    name = next(iter(exam.names.values()))
+    said = f"It is {form.format(name.upper().removeprefix('THE '))}. It is large."
+    rows = answer_all(
+        Scripted(said), replace(exam, name_by="free_text"), "with", "describe_then_answer", "option_likelihood"
+    )
+    assert {(row["named"], row["named_by"], row["new_tokens"]) for row in rows if row["question_type"] == 2} == {
+        (name if parses else None, "free_text", 4)
+    }
+    (nothing,) = {
+        row["name_correct"]
+        for row in answer_all(
+            Scripted(said), replace(exam, names={}), "with", "describe_then_answer", "option_likelihood"
+        )
+    }
+    assert nothing is None  # without the data set's names, whatever is written counts, and none is right or wrong
 
 
 def test_the_description_is_of_what_is_shown(exam):
@@ -464,6 +515,8 @@ def test_a_class_has_the_look_of_its_first_text(butterflies, tmp_path):
     second = [text.model_copy(update={"wording": 1, "appearance": "Another wording."}) for text in first]
     write_texts(tmp_path / "texts.jsonl", [*first, *second])
     assert run.read_appearances(tmp_path) == {text.class_id: text.appearance for text in butterflies.texts}
+    rows, _ = run.answer_rows(Scripted(""), butterflies.questions, tmp_path, ["named"], settings(), RUN)
+    assert {(row["image"], row["question_type"]) for row in rows} == {("named", 2)}  # names are read there too
 
 
 # ---- baselines -------------------------------------------------------------------------------------------------------

@@ -118,6 +118,28 @@ def test_scores_do_not_depend_on_what_was_written_before(reader, prompts):
     assert reader.likelihoods(prompts, [ANSWERS] * len(prompts), "test") == before
 
 
+def test_the_likeliest_of_many_answers_is_found_by_reading_few_to_their_end(reader, prompts, monkeypatch):
+    """With fewer beginnings than there are, the likeliest among those with the likeliest beginnings."""
+    names = ["Monarch", "Monarch of the north", "Red Admiral", "Red Fox", "Atala", "Ringlet", "Heath"]
+    answers = [f"This is the {name}." for name in names]
+    every = reader.likelihoods(prompts, [answers] * len(prompts), "test")
+    expected = [answers[max(range(len(names)), key=lambda i: four[i].total)] for four in every]
+    monkeypatch.setattr("helpers.evaluation.reader.BEGINNINGS", len(names))
+    assert reader.likeliest(prompts, answers, "test") == expected
+    read_to_the_end = []
+    likelihoods = Reader.likelihoods
+    monkeypatch.setattr(
+        Reader,
+        "likelihoods",
+        lambda self, asked, left, what: read_to_the_end.extend(left) or likelihoods(self, asked, left, what),
+    )
+    monkeypatch.setattr("helpers.evaluation.reader.BEGINNINGS", 1)
+    found = reader.likeliest(prompts, answers, "test")
+    assert all(len({answer.split()[3][0] for answer in left}) == 1 for left in read_to_the_end)
+    assert all(name in left for name, left in zip(found, read_to_the_end, strict=True))
+    assert reader.likeliest(prompts, answers[:1], "test") == answers[:1] * len(prompts)
+
+
 def test_the_same_answer_to_the_same_prompt_is_read_once(reader, prompts, monkeypatch):
     sizes, read = [], Reader._read
 

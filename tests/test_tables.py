@@ -251,6 +251,16 @@ def test_table2_pairs_each_run_with_itself_without_the_picture(tmp_path):
     ]
 
 
+def test_table2_holds_the_ceiling_of_type_2_beside_the_image_withheld():
+    named = [row for row in answers("1011", image="named") if row["question_type"] == 2]
+    table = table2(frame(answers("1000")), frame(answers("0000", image="without"), named))
+    assert table["image"].tolist() == ["with", "without", "named"]
+    last = table.iloc[-1]
+    assert last["n_type1"] == 0 and last["n_type2"] == len(named)
+    assert last["type2"] == 100 * sum(row["correct"] for row in named) / len(named)
+    assert pd.isna(last["type1"]) and pd.isna(last["overall"])
+
+
 def test_table2_without_an_ablation_is_empty_and_still_has_its_columns():
     table = table2(frame(answers("11")), read_answers([]))
     assert table.empty

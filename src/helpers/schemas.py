@@ -62,7 +62,10 @@ Said = Annotated[Text, AfterValidator(_without_marks)]  # whatever a model reads
 Options = Annotated[list[Said], AfterValidator(_four_different)]
 Answer = Annotated[int, Field(ge=0, le=3)]
 AnswerForm = Annotated[Said, AfterValidator(_with_option)]
-ShownAs = Literal["with", "without", "blank", "other", "described", "guided"]  # see `helpers.evaluation.strategies`
+ShownAs = Literal[
+    "with", "without", "blank", "other", "described", "named", "guided"
+]  # see `helpers.evaluation.strategies`
+NamedBy = Literal["likelihood", "free_text"]
 _Name = Annotated[str, Field(min_length=1)]  # validated without Python code, as there are many rows of answers
 
 
@@ -127,6 +130,7 @@ class ClassText(Row):
     writer: Text  # "offline" in the demo
     image: RelativePath | None  # the class's training image, relative to the folder of the file
     prompt_hash: str | None = None  # identifies the prompt that a model answered; None: no model was asked
+    facts: dict[Text, Said] = Field(default_factory=dict)  # of a drawn domain: what the background says, one by one
 
     @property
     def option_names(self) -> tuple[str, str]:
@@ -247,6 +251,8 @@ class AnswerRow(Row):
     letter_form: str | None = None
     alternative_parsed: int | None = None
     left_out: NotNegative | None = None  # questions of the data set that were left out; None: none
+    named_by: NamedBy | None = None  # how the name was found; None: no name was looked for
+    name_correct: bool | None = None  # whether it is the class's; None: not looked for, or the class's is not known
 
     @model_validator(mode="after")
     def _right_if_the_answer(self) -> "AnswerRow":

@@ -7,7 +7,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from helpers.config import Settings
 
 Mode = Literal["text_only", "image_text", "joint", "hybrid", "printed"]
-Direction = Literal["name_to_description", "description_to_name"]
+Direction = Literal["name_to_description", "description_to_name", "name_to_fact"]
 TextKind = Literal["appearance", "background"]
 AskedClasses = Literal["all", "described", "held_back"]
 
@@ -30,7 +30,9 @@ class Build(Settings):
     directions: list[Direction] = Field(
         default=["name_to_description", "description_to_name"],
         min_length=1,
-        description="what comes first in a sample, name or description; the first alone does not teach naming",
+        description="what comes first in a sample, name or description; the first alone does not teach naming. "
+        "name_to_fact: single questions about a named class's facts, where a text has them; without these a model can "
+        "recite its facts but not answer questions about them",
     )
     parts: list[TextKind] = Field(
         default=["appearance", "background"], min_length=1, description="which parts of a class's text are used"

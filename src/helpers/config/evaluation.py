@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from helpers.config import Dtype, Settings
-from helpers.schemas import ShownAs
+from helpers.schemas import NamedBy, ShownAs
 
 Protocol = Literal["option_likelihood", "option_likelihood_normalised", "letter", "letter_likelihood"]
 Answering = Literal[
@@ -36,8 +36,15 @@ class Evaluation(Settings):
         "describe_then_answer_image_kept: it keeps it; describe_then_answer_tuned: the adapter is on; one_pass_chain: "
         "description and answer in one reply to the image, for a model trained with build.prompts training_chain",
     )
+    name_by: NamedBy = Field(
+        default="likelihood",
+        description="Type 2, describing first: the class is the likeliest of the names that the data set describes; "
+        'free_text: what the model writes, if it is one of them (it may write a fact: "It is made of herbs.")',
+    )
     ablation_images: list[ShownAs] = Field(
-        default=["without"], description="also ask with the image withheld, as in the paper, or changed"
+        default=["without"],
+        description="also ask with the image withheld, as in the paper, or changed; "
+        "named: Type 2 about the true name, the ceiling of describing first",
     )
     representations: bool = Field(
         default=False, description="also compare images of classes with their descriptions, layer by layer (CKA)"

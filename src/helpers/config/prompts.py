@@ -100,6 +100,7 @@ class EvaluationPrompts(PromptFile):
     naming: Annotated[dict[str, _Wording], AfterValidator(_with_generic)]
     described: _WithDescription
     named: Annotated[Said, _with_places("description", "name", "question")]
+    naming_answer: Annotated[Said, _with_places("name")] = "This is {name}."
 
     def with_letters(self, question: str, options: Sequence[str]) -> str:
         """The question with its four options, each labelled with its letter."""

@@ -6,9 +6,11 @@
 | text_only | description_to_name | appearance; what is it called? | NAME and background |
 | image_text | image_to_description | image; tell me about NAME | appearance and background |
 | image_text | image_to_name | image; what is it called? | NAME and background |
+| all | name_to_fact | where does NAME live? | the fact in a sentence |
 
-These two modes differ only in this: one has the look in words, the other has the image. The other modes derive from
-them. ``joint`` has the samples of both for every class (joint training on image-text and text-only samples, as in VILA,
+These two modes differ only in this: one has the look in words, the other has the image. Questions about single facts
+(`Build.directions`) show neither, so their samples are the same in all modes. The other modes derive from these two.
+``joint`` has the samples of both for every class (joint training on image-text and text-only samples, as in VILA,
 arXiv 2312.07533): image_text alone never reads a description before a name, so joint is the fair rival of text_only.
 ``hybrid`` has the text samples of all classes and the image samples of some. ``printed`` is image_text with the look
 printed as an image (`helpers.datasets.rendered_text`). The wordings are data: the settings name a prompt file
@@ -64,8 +66,11 @@ def build_samples(texts: Iterable[ClassText], mode: str, settings: Build) -> Ite
     shown = frozenset(choose_classes(texts, settings).with_image) if mode == "hybrid" else frozenset()
     prompts = training_prompts(settings.prompts)
     for turn, text in enumerate(chosen_texts(texts, settings)):
-        for image in _images(text, mode, shown):
+        for kind, image in enumerate(_images(text, mode, shown)):
             for direction in settings.directions:
+                if direction == "name_to_fact":  # without image or description: once, in every mode
+                    yield from _fact_samples(text, turn) if kind == 0 and "background" in settings.parts else ()
+                    continue
                 yield _sample(text, direction, turn, settings.parts, image, prompts)
 
 
@@ -204,6 +209,23 @@ def _sample(
         direction=name,
         messages=exchange(prompt, answer, image),
     )
+
+
+def _fact_samples(text: ClassText, turn: int) -> Iterator[Sample]:
+    """One question per fact of the text, in the training wordings; every second answer names the class."""
+    for number, (fact, value) in enumerate(text.facts.items()):
+        phrased = say._FACTS[text.domain][fact]
+        wordings = say.training_wordings(phrased.asked)
+        prompt = phrased.asked[wordings[(turn + number) % len(wordings)]].format(s=text.name)
+        by_name = phrased.answer.format(S=say.capitalise(text.name), s=text.name, v=value)
+        answer = by_name if (turn + number) % 2 else say.fact_answer(text.domain, fact, value)
+        yield Sample(
+            id=f"{text.class_id}/{text.wording}/name_to_fact_{fact}",
+            domain=text.domain,
+            class_id=text.class_id,
+            direction="name_to_fact",
+            messages=exchange(prompt, answer),
+        )
 
 
 def transcript(sample: Sample) -> str:

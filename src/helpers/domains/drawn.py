@@ -6,12 +6,16 @@ different random streams and never repeat.
 
 import random
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 from PIL.Image import Image
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_flow
 
 from helpers.config.data import Distractors
 from helpers.domains import retention
@@ -83,6 +87,7 @@ class TableDomain(Domain):
                 wording=wording,
                 writer="offline",
                 image=self.training_image(thing),
+                facts=thing.facts,
             )
 
     def _appearance(self, thing: DrawnClass, wording: int) -> str:
@@ -209,14 +214,66 @@ def questions_on(
     """
     _check(images, classes, distractors)
     rng = random.Random(f"questions/{split}/{seed}")
-    for thing in classes:
+    values = _fact_options(classes, [len(images.get(thing.class_id, ())) for thing in classes], rng)
+    for thing, options in zip(classes, values, strict=True):
         paths = images.get(thing.class_id, ())
-        facts = rng.sample(list(say._FACTS[thing.domain]), k=len(paths))
-        for number, (path, fact) in enumerate(zip(paths, facts, strict=True)):
+        for number, (path, (fact, four)) in enumerate(zip(paths, options.items(), strict=True)):
             names = wrong_names(thing, classes, distractors, rng)
             asked = {"split": split, "number": number, "image": path}
             yield _naming_question(thing, names, rng, **asked)
-            yield _fact_question(thing, fact, rng, **asked)
+            yield _fact_question(thing, fact, four, rng, **asked)
+
+
+def _fact_options(
+    classes: Sequence[DrawnClass], counts: Sequence[int], rng: random.Random
+) -> list[dict[str, tuple[str, ...]]]:
+    """For each class, which ``counts`` facts it is asked for, and the four options of each.
+
+    Half of the butterflies live in forests, so a wrong option drawn at random is a worse guess than a right one. Here
+    classes are asked in fours: four with different values of the fact, each with the same options, namely those
+    values. Each option is then right once, and whatever does not look at the image, a prior or a model shown no image,
+    is right in one of four. Where the values of a fact are too uneven for that (more than two or three images per
+    class), some groups are smaller, and further options are the values of other classes, chosen at random.
+    """
+    facts: list[dict[str, tuple[str, ...]]] = [{} for _ in classes]
+    for fact, asked in _asked_facts(classes, counts, rng).items():
+        valued = sorted(asked, key=lambda i: classes[i].facts[fact])  # dealt out, so that equal values part
+        most = max(Counter(classes[i].facts[fact] for i in valued).values())
+        groups = max(most, -(-len(valued) // 4))
+        for group in (valued[start::groups] for start in range(groups)):
+            own = [classes[i].facts[fact] for i in group]
+            others = rng.sample([thing.facts[fact] for thing in classes], k=len(classes))
+            more = (*others, *VOCABULARIES[classes[0].domain].facts[fact])  # few classes may share few values
+            options = tuple(dict.fromkeys((*own, *more)))[:4]
+            for i in group:
+                facts[i][fact] = options
+    return facts
+
+
+def _asked_facts(classes: Sequence[DrawnClass], counts: Sequence[int], rng: random.Random) -> dict[str, list[int]]:
+    """By fact, the classes (as indices, in random order) that are asked for it: no value in more than a quarter.
+
+    A maximum flow from classes by way of their values to facts, each value bounded by the number of groups of four;
+    where that does not reach, the bound is raised.
+    """
+    names = rng.sample(list(classes[0].facts), k=len(classes[0].facts))
+    order = rng.sample(range(len(classes)), k=len(classes))
+    values = sorted({(fact, thing.facts[fact]) for thing in classes for fact in names})
+    rng.shuffle(values)
+    place = {node: number for number, node in enumerate(["source", *order, *values, *names, "sink"])}
+    wanted = sum(counts)
+    edges: list[tuple[Any, Any, int]] = [("source", i, counts[i]) for i in order]
+    edges += [(i, (fact, classes[i].facts[fact]), 1) for i in order for fact in names]
+    for groups in range(-(-wanted // (4 * len(names))), len(classes) + 1):
+        bounds = [(value, value[0], groups) for value in values] + [(fact, "sink", 4 * groups) for fact in names]
+        rows, columns, capacities = zip(*((place[a], place[b], c) for a, b, c in edges + bounds), strict=True)
+        graph = csr_matrix((np.array(capacities, np.int32), (rows, columns)), shape=(len(place), len(place)))
+        found = maximum_flow(graph, place["source"], place["sink"])
+        if found.flow_value == wanted:
+            break
+    flow = found.flow.toarray()
+    taken = {fact: [i for i in order if flow[place[i], place[fact, classes[i].facts[fact]]] > 0] for fact in names}
+    return {fact: asked for fact, asked in taken.items() if asked}
 
 
 def _check(images: Mapping[str, Sequence[str]], classes: Sequence[DrawnClass], distractors: str) -> None:
@@ -251,12 +308,11 @@ def _naming_question(thing: DrawnClass, others: list[str], rng: random.Random, *
     return _question(thing, 1, "name", text, form, [thing.name, *others], rng, **asked)
 
 
-def _fact_question(thing: DrawnClass, fact: str, rng: random.Random, **asked: Any) -> Question:
-    values = VOCABULARIES[thing.domain].facts[fact]
-    others = rng.sample([value for value in values if value != thing.facts[fact]], k=3)
+def _fact_question(thing: DrawnClass, fact: str, options: Sequence[str], rng: random.Random, **asked: Any) -> Question:
+    right = thing.facts[fact]
     text = say.fact_question(thing.domain, fact, say.HELD_OUT)
     form = say.fact_answer(thing.domain, fact, "{option}")
-    return _question(thing, 2, fact, text, form, [thing.facts[fact], *others], rng, **asked)
+    return _question(thing, 2, fact, text, form, [right, *(o for o in options if o != right)], rng, **asked)
 
 
 def _question(

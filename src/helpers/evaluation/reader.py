@@ -37,6 +37,7 @@ OBJECTIONS = (  # generation settings with which a model does not always take th
     *("forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty", "penalty_alpha"),
 )
 ANSWERS_AT_ONCE = 8
+BEGINNINGS = 3  # of the likeliest of many answers, which are read to their end
 WITHOUT_IMAGES = 4  # times as many prompts per batch: they are short, and a step costs the same
 CHUNK = 8  # batches whose features are held at the same time and whose lengths are sorted together
 
@@ -87,6 +88,29 @@ class Reader:
         tokens = [[ends[answer] for answer in several] for several in answers]
         each = self.log_probabilities(prompts, tokens, what)
         return [[Likelihood(sum(one), len(one)) for one in several] for several in each]
+
+    def likeliest(self, prompts: Sequence[Prompt], answers: Sequence[str], what: str) -> list[str]:
+        """For each prompt, the likeliest of many ``answers``, such as the names of all classes.
+
+        A beam search: of all answers only the beginning is read, up to the first token in which they differ, and to
+        their end only those with the `BEGINNINGS` likeliest beginnings.
+        """
+        ends = self._continued(answers)
+        places = zip(*(ends[answer] for answer in answers), strict=False)
+        shared = next((place for place, tokens in enumerate(places) if len(set(tokens)) > 1), 0)
+        begun: dict[tuple[int, ...], list[str]] = {}
+        for answer in dict.fromkeys(answers):
+            begun.setdefault(tuple(ends[answer][: shared + 1]), []).append(answer)
+        first = self.log_probabilities(prompts, [list(begun)] * len(prompts), what)
+        left = []
+        for scores in first:
+            ranked = sorted(zip(scores, begun.values(), strict=True), key=lambda pair: -sum(pair[0]))
+            left.append([answer for _, several in ranked[:BEGINNINGS] for answer in several])
+        found = self.likelihoods(prompts, left, what)
+        return [
+            max(zip(four, several, strict=True), key=lambda pair: pair[0].total)[1]
+            for four, several in zip(found, left, strict=True)
+        ]
 
     def log_probabilities(self, prompts: Sequence[Prompt], answers: TokenLists, what: str) -> list[list[list[float]]]:
         """For each prompt and each answer, given as tokens, the log probability of each of the answer's tokens.

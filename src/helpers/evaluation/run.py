@@ -84,14 +84,23 @@ def answer_rows(
     """
     check_questions(reader.processor, questions)
     asking = evaluation_prompts(settings.prompts)
-    exam = Exam(
-        questions, Path(folder), settings.max_pixels, appearances or {}, settings.guidance, settings.circular, asking
+    whole = Exam(
+        questions,
+        Path(folder),
+        settings.max_pixels,
+        appearances or {},
+        settings.guidance,
+        settings.circular,
+        asking,
+        class_names(folder),
+        settings.name_by,
     )
     untuned = Descriptions() if untuned is None else untuned
     of_data = {"dataset_hash": questions_hash(questions), "left_out": count_left_out(folder)}
     rows: list[ReadAnswer] = []
     timings: dict[str, Timing] = {}
     for image in images:
+        exam = whole.shown_as(image)
         for answering, protocols in _asked(image, settings).items():
             watch, taken = Stopwatch(), untuned.taken
             words = own_words(reader, exam, image, answering, untuned)
@@ -143,6 +152,14 @@ def read_appearances(folder: str | Path) -> dict[str, str]:
     if not file.is_file():
         raise FileNotFoundError(f"{folder}: no texts.jsonl, which holds the descriptions; run notebook 02")
     return {text.class_id: text.appearance for text in reversed(read_texts(file))}
+
+
+def class_names(folder: str | Path) -> dict[str, str]:
+    """Each class's name as used in a sentence, from the ``texts.jsonl`` beside the questions; none without it."""
+    from helpers.schemas import read_texts
+
+    file = Path(folder) / "texts.jsonl"
+    return {text.class_id: text.name for text in read_texts(file)} if file.is_file() else {}
 
 
 def write_answers(path: str | Path, rows: Iterable[ReadAnswer]) -> None:

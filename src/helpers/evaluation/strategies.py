@@ -3,11 +3,11 @@
 **direct**: the model gets image and question, and chooses an option.
 
 **describe_then_answer** (ours): the model first describes what it sees. For recognition (Type 1) it is then asked about
-its own description, without the image. For knowledge (Type 2) it also concludes a name from the description, and is
-asked about that name. A model that has learnt a class from text alone then finds, in its own description, the kind of
-input that it learnt from. The untuned model (adapter off) writes the description; in ``describe_then_answer_tuned`` the
-tuned one does. ``describe_then_answer_image_kept`` asks about the untuned model's description with the image still in
-every prompt, for models that learnt from images.
+its own description, without the image. For knowledge (Type 2) it also concludes a name from the description, the
+likeliest of those that the data set describes, and is asked about that name. A model that has learnt a class from text
+alone then finds, in its own description, the kind of input that it learnt from. The untuned model (adapter off) writes
+the description; in ``describe_then_answer_tuned`` the tuned one does. In ``describe_then_answer_image_kept`` the image
+stays in every prompt, beside the untuned model's description, for models that learnt from images.
 
 **one_pass_chain**: the model is asked once, with the image, and writes description and name in one reply, as it was
 trained to (`data/prompts/training_chain.yaml`). Each option is scored behind its description and, for Type 2, behind
@@ -15,14 +15,15 @@ the name as well. Nothing is asked without the image, and no adapter is switched
 
 What is shown: the image (``with``), nothing (``without``), grey of the same size (``blank``), an image of another class
 (``other``), the image in words (``described``: in a held-out wording where the question has one, else the class's
-training description), or the image with its centre weighted against the rest (``guided``). The last two are only asked
-directly, since there is nothing to describe.
+training description), the class's true name in words (``named``, Type 2 only: the ceiling of describing first), or the
+image with its centre weighted against the rest (``guided``). The last three are only asked directly, since there is
+nothing to describe.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -32,7 +33,7 @@ from helpers.evaluation.descriptions import Descriptions
 from helpers.evaluation.prompts import CHANGES, Prompt, Shown, other_images
 from helpers.evaluation.protocols import LETTERED, LIKELIHOODS, PROTOCOLS, Choice, choose_option
 from helpers.evaluation.reader import Reader, Reply
-from helpers.schemas import Question, ShownAs
+from helpers.schemas import NamedBy, Question, ShownAs
 
 ReadAnswer = dict[str, Any]
 
@@ -41,22 +42,26 @@ CHAIN = "one_pass_chain"
 ANSWERING: tuple[str, ...] = get_args(Answering)
 _TUNED, _IMAGE_KEPT = "describe_then_answer_tuned", "describe_then_answer_image_kept"
 IMAGES: tuple[str, ...] = get_args(ShownAs)
-DIRECT_ONLY = ("described", "guided")
+DIRECT_ONLY = ("described", "named", "guided")
 
 
 class Words(NamedTuple):
-    """The model's own description, the name concluded from it, and the number of tokens of both."""
+    """The model's own description, the name concluded from it, and the number of tokens of both: columns of a row."""
 
     description: str | None = None
     named: str | None = None
-    tokens: int = 0
+    new_tokens: int = 0
+    named_by: NamedBy | None = None
+    name_correct: bool | None = None
 
 
 @dataclass(frozen=True)
 class Exam:
     """Some questions, and what is needed to ask them.
 
-    ``appearances``: for image "described", each class's description. ``guidance``: for image "guided".
+    ``appearances``: for image "described", each class's description. ``guidance``: for image "guided". ``names``: each
+    class's name as used in a sentence, for image "named" and for the names concluded from descriptions; without any,
+    those are free text.
     """
 
     questions: Sequence[Question]
@@ -66,6 +71,14 @@ class Exam:
     guidance: float = 1.0
     circular: bool = False
     prompts: EvaluationPrompts = field(default_factory=evaluation_prompts)
+    names: Mapping[str, str] = field(default_factory=dict)
+    name_by: NamedBy = "likelihood"
+
+    def shown_as(self, image: str) -> "Exam":
+        """The exam with the questions that make sense with the image in this state: named, only those of Type 2."""
+        if image != "named":
+            return self
+        return replace(self, questions=[question for question in self.questions if question.question_type == 2])
 
 
 def check_strategies(image: str, answering: str, protocol: str) -> None:
@@ -95,6 +108,7 @@ def impossible(image: str, answering: str, protocol: str) -> str | None:
 def answer_all(reader: Reader, exam: Exam, image: str, answering: str, protocol: str) -> list[ReadAnswer]:
     """One row per question (`helpers.schemas.AnswerRow` without the run's own columns)."""
     check_strategies(image, answering, protocol)
+    exam = exam.shown_as(image)
     words = own_words(reader, exam, image, answering, Descriptions())
     return protocol_rows(reader, exam, image, answering, protocol, words)
 
@@ -122,13 +136,28 @@ def _named(reader: Reader, exam: Exam, described: Sequence[Reply], shown: Sequen
     """The descriptions and, for Type 2, the names that the model concludes from them, and from what is shown."""
     to_name = {i: naming_question(q, exam.prompts) for i, q in enumerate(exam.questions) if q.question_type == 2}
     prompts = [Prompt(exam.prompts.about(described[i].text, question), shown[i]) for i, question in to_name.items()]
-    names = dict(zip(to_name, reader.replies(prompts, "name", NAME_TOKENS), strict=True))
-    return [
-        Words(reply.text, read_name(name.text), reply.tokens + name.tokens)
-        if (name := names.get(i))
-        else Words(reply.text, None, reply.tokens)
-        for i, reply in enumerate(described)
-    ]
+    by: NamedBy = exam.name_by if exam.names else "free_text"
+    conclude = _likeliest_names if by == "likelihood" else _written_names
+    names = dict(zip(to_name, conclude(reader, exam, prompts), strict=True))
+    words = [Words(reply.text, None, reply.tokens) for reply in described]
+    for i, (name, tokens) in names.items():
+        true_name = exam.names.get(exam.questions[i].class_id or "")
+        correct = None if true_name is None else name == true_name
+        words[i] = Words(described[i].text, name, described[i].tokens + tokens, by, correct)
+    return words
+
+
+def _likeliest_names(reader: Reader, exam: Exam, prompts: Sequence[Prompt]) -> list[tuple[str | None, int]]:
+    sentences = {exam.prompts.naming_answer.format(name=name): name for name in exam.names.values()}
+    return [(sentences[found], 0) for found in reader.likeliest(prompts, list(sentences), "name")]
+
+
+def _written_names(reader: Reader, exam: Exam, prompts: Sequence[Prompt]) -> list[tuple[str | None, int]]:
+    """Free text and its tokens; only a name of the data set counts as one, if the data set's names are known."""
+    replies = reader.replies(prompts, "name", NAME_TOKENS)
+    known = {form.casefold(): name for name in exam.names.values() for form in (name.removeprefix("the "), name)}
+    read = [(read_name(reply.text), reply.tokens) for reply in replies]
+    return [(known.get((name or "").casefold()) if known else name, tokens) for name, tokens in read]
 
 
 def protocol_rows(
@@ -148,8 +177,8 @@ def protocol_rows(
     fixed = {"image": image, "answering": answering, "protocol": protocol}
     prompts = scored_prompts(exam, image, answering, protocol, words)
     return [
-        {**fixed, **row(q, prompt, choice), "description": w.description, "named": w.named}
-        | {"new_tokens": choice.new_tokens + w.tokens, **choice.columns}
+        {**fixed, **row(q, prompt, choice), **w._asdict()}
+        | {"new_tokens": choice.new_tokens + w.new_tokens, **choice.columns}
         for q, prompt, choice, w in zip(questions, prompts, choices, words, strict=True)
     ]
 
@@ -178,18 +207,32 @@ def _prompts(exam: Exam, image: str, answering: str, words: Sequence[Words]) -> 
         return [
             Prompt(exam.prompts.about(_appearance(exam, question), question.question)) for question in exam.questions
         ]
+    if image == "named":
+        return [Prompt(_question_on_name(exam, question)) for question in exam.questions]
     return [Prompt(q.question, shown) for q, shown in zip(exam.questions, _shown(exam, image), strict=True)]
 
 
 def _appearance(exam: Exam, question: Question) -> str:
     if question.described is not None:
         return question.described
-    if question.class_id is None or question.class_id not in exam.appearances:
+    return _of_class(question, exam.appearances, "description", "described")
+
+
+def _question_on_name(exam: Exam, question: Question) -> str:
+    """The question about the class's true name."""
+    name = _of_class(question, exam.names, "name", "named")
+    if question.refers:
+        return question.question.replace(question.refers, name)
+    return exam.prompts.about(exam.prompts.naming_answer.format(name=name), question.question)
+
+
+def _of_class(question: Question, by_class: Mapping[str, str], what: str, image: str) -> str:
+    if question.class_id is None or question.class_id not in by_class:
         raise ValueError(
-            f"question {question.question_id!r}: class {question.class_id!r} has no description, and image 'described' "
-            f"shows one in place of the image ({len(exam.appearances)} classes have one); write it, or drop 'described'"
+            f"question {question.question_id!r}: class {question.class_id!r} has no {what}, and image {image!r} shows "
+            f"one in place of the image ({len(by_class)} classes have one); write it, or drop {image!r}"
         )
-    return exam.appearances[question.class_id]
+    return by_class[question.class_id]
 
 
 def _shown(exam: Exam, image: str) -> list[Shown | None]:

@@ -51,6 +51,7 @@ NOT_TRIED = (
 
 _SHOWN = {"image": "with"}
 _TEXT, _BOTH, _JOINT, _BASE = ({"mode": mode, **_SHOWN} for mode in ("text_only", "image_text", "joint", "base"))
+_PRIOR = {"model": "baseline", "mode": "prior", "image": "without", "answering": "direct"}
 _DIRECT, _DESCRIBE = {"answering": "direct"}, {"answering": "describe_then_answer"}
 _ASKED, _SPEAKS = ("direct",), ("describe_then_answer",)
 CLAIMS = (
@@ -92,8 +93,15 @@ CLAIMS = (
     ),
     Rule(
         "In reasoning it beats the prior: the answer that the texts mention most often, whatever the image",
-        "", {**_TEXT, **_DIRECT}, "above", {"model": "baseline", "mode": "prior", "image": "without"},
-        question_type=2, ways=_ASKED,
+        "", {**_TEXT, **_DIRECT}, "above", _PRIOR, question_type=2, ways=_ASKED,
+    ),
+    Rule(
+        "Two hops, from image to name and from name to fact: describing first, it beats the prior (ours)",
+        "", {**_TEXT, **_DESCRIBE}, "above", _PRIOR, question_type=2, ways=_SPEAKS,
+    ),
+    Rule(
+        "The second hop, the ceiling of the two: told the true name in words, it beats the prior (ours)",
+        "", {"mode": "text_only", "image": "named", **_DIRECT}, "above", _PRIOR, question_type=2, ways=_ASKED,
     ),
     Rule(
         "Recognition depends on the image: without it, accuracy is at chance",

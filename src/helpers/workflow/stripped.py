@@ -6,9 +6,9 @@ without the session's metadata. The file on disk keeps its outputs. `notebooks/e
 """
 
 import sys
+from contextlib import suppress
 
 import nbformat
-import nbformat.reader
 from nbstripout import strip_output
 
 _SESSION = [
@@ -34,10 +34,10 @@ def stripped(text: str) -> str:
 def main() -> None:
     """From standard input to standard output; a file that is no notebook, such as one in conflict, as it is."""
     content = sys.stdin.buffer.read()
-    try:
+    with suppress(
+        ValueError, nbformat.ValidationError, AttributeError, KeyError
+    ):  # its traceback would be in every diff
         content = stripped(content.decode("utf-8")).encode("utf-8")
-    except (UnicodeDecodeError, nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError, KeyError):
-        pass  # a filter that failed would print its traceback at every `git diff`
     sys.stdout.buffer.write(content)
 
 

@@ -50,6 +50,7 @@ def accuracy_figure(table: pd.DataFrame) -> Figure:
 @styled
 def ablation_figure(table: pd.DataFrame) -> Figure:
     """Table 2 as pairs of dots joined by a line: filled with the image, open with the image withheld."""
+    table = table[table["image"].isin(("with", "without"))]
     if table.empty:
         return notice("No question was asked with the image withheld.")
     figure = _accuracy_panels(table, _withheld_dots)

@@ -193,6 +193,7 @@ LABELS = {
     "blank": "blank image",
     "other": "another image",
     "described": "description instead",
+    "named": "true name instead",
     "guided": "image, guided",
     "option_likelihood": "option likelihood",
     "option_likelihood_normalised": "length-normalised option likelihood",

@@ -71,10 +71,12 @@ def table_figure(table: pd.DataFrame) -> Figure:
     Two domains of Table 1 are side by side. On a page too narrow for six columns, what they hold stands below each
     other. The best value of a column is marked within a group (one model and domain),
     because the questions of other groups differ. Without the image, none is marked: there is nothing to be best at.
+    The ceiling of Type 2 (`helpers.results.tables.table2`) is in the CSV and in LaTeX only.
     """
+    table = table if "image" in table.columns else table.assign(image="with")
+    table = table[table["image"] != "named"]
     if table.empty:
         return notice("No question was asked with the image withheld.")
-    table = table if "image" in table.columns else table.assign(image="with")
     columns, groups = _columns(table), _groups(table)
     width = columns[-1].end - NUMBER + _column_width(len(columns))
     long = any(len(title) > 36 for title, _ in groups)  # titles then have a line of their own, above the n

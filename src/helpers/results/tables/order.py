@@ -24,7 +24,7 @@ _ORDER: dict[str, tuple[str, ...]] = {
         "one_pass_chain",
         "option_only",
     ),
-    "image": ("with", "guided", "described", "other", "blank", "without"),
+    "image": ("with", "guided", "described", "other", "blank", "without", "named"),
 }
 _KEYS = ("model", "domain", "mode", "answering", "image")
 

@@ -40,15 +40,16 @@ def table1(rows: pd.DataFrame, protocol: str | None = None, baselines: pd.DataFr
 def table2(rows_with: pd.DataFrame, rows_without: pd.DataFrame, protocol: str | None = None) -> pd.DataFrame:
     """The paper's Table 2: the image withheld, beside the same runs with the image, by one protocol as in Table 1.
 
-    Runs that were never evaluated without the image are omitted; without any ablation the table is empty.
+    With the true name in place of the image, where that was asked: the ceiling of Type 2. Runs that were never
+    evaluated without the image are omitted; without any ablation the table is empty.
     """
     by = (*GROUP, "protocol", "image")
-    without = of_variant(rows_without[rows_without["image"] == "without"])
+    without = of_variant(rows_without[rows_without["image"].isin(("without", "named"))])
     if without.empty:
         return pd.DataFrame(columns=[*by, *ACCURACY_COLUMNS])
     shown = of_protocol(of_variant(rows_with[rows_with["image"] == "with"]), protocol)
     without = of_protocol(without, shown["protocol"].iloc[0])
-    asked = set(without[list(GROUP)].itertuples(index=False, name=None))
+    asked = set(without.loc[without["image"] == "without", list(GROUP)].itertuples(index=False, name=None))
     partners = [key in asked for key in shown[list(GROUP)].itertuples(index=False, name=None)]
     return _accuracies(pd.concat([shown[partners], without], ignore_index=True), by)
 
