@@ -151,7 +151,7 @@ def test_an_unpacked_archive_is_set_up_without_git_and_leaves_a_repository_aroun
 
 
 def test_a_file_that_is_no_notebook_such_as_one_in_conflict_passes_as_it_is():
-    filter_ = [sys.executable, "-P", str(ROOT / "src/helpers/workflow/stripped.py")]
+    filter_ = [sys.executable, "-P", str(paths.ROOT / "src/helpers/workflow/stripped.py")]
     for content in (b'{\n<<<<<<< HEAD\n "cells": []\n', b"[1]", b"\xff", b""):
         done = subprocess.run(filter_, input=content, capture_output=True, check=True)
         assert done.stdout == content and not done.stderr
