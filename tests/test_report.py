@@ -287,7 +287,7 @@ def test_the_abstract_says_the_claim_the_best_gain_and_the_baseline_that_beats_i
 
 def test_joint_training_is_judged_where_there_was_one_and_not_missed_elsewhere():
     fair = claims.IF_TRAINED[1]
-    files = {"contrasts": "claims.csv", "costs": ""}
+    files = {"contrasts": "claims.csv", "costs": "", "answering": ""}
     for rival, said in (
         ([], []),
         ([contrast(1, "butterfly", 88.0, 91.0, "yes") | {"claim": fair.claim}], [fair.claim]),

@@ -148,7 +148,8 @@ def test_the_test_s_forms_come_from_the_file(butterflies, changed):
     }
     asking = evaluation_prompts(changed("evaluation", **fields))
     [question, *_] = butterflies.questions
-    exam = Exam([question], butterflies.folder, appearances={question.class_id: "Red."}, prompts=asking)
+    question = question.model_copy(update={"described": "Red."})
+    exam = Exam([question], butterflies.folder, prompts=asking)
     listed = "".join(f"({letter}) {option}\n" for letter, option in zip("ABCD", question.options, strict=True))
     [with_letters] = scored_prompts(exam, "with", "direct", "letter")
     assert with_letters.text == listed + question.question

@@ -115,6 +115,7 @@ def test_whatever_comes_from_data_or_settings_is_quoted_for_the_shell():
         "params.label:q",
         "params.folders:q",
         "params.figures:q",
+        "params.places:q",
     }
 
 
@@ -168,7 +169,7 @@ def test_only_a_cleaned_notebook_goes_onto_a_page_as_markup():
         for line in file.read_text(encoding="utf-8").splitlines()
         if re.search(r"\|\s*safe\b|autoescape", line)
     }
-    assert unescaped == {("notebook.html.j2", "{{ body | safe }}")}
+    assert unescaped == {("notebook.html.j2", "{{ body | safe }}"), ("site.html.j2", "{{ body | safe }}")}
     policy = (page.TEMPLATES / "base.html.j2").read_text(encoding="utf-8")
     assert "Content-Security-Policy" in policy
     assert "default-src 'none'" in policy
