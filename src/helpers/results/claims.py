@@ -116,6 +116,7 @@ CLAIMS = (
         for category, what in (("visual", "what an image shows"), ("old_class", "the names of the classes it had met"))
     ),
 )  # fmt: skip
+HEADLINES = (*CLAIMS[:7], *(rule for rule in CLAIMS if rule.claim.startswith("Two hops")))  # those that README quotes
 # The same against the fair rival, which also reads the texts. The demo does not train it: grid `rival` does.
 IF_TRAINED = (
     Rule(
