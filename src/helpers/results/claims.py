@@ -415,9 +415,9 @@ def _warning(folder: Path, tables: Tables, found: Sequence[Claim], checked: Veri
 
 
 def verdicts_in_short(folder: Path, checked: Verified) -> list[str]:
-    """The claims with their verdicts as lines of a Markdown table, for the README; without those on costs."""
+    """The headlines with their verdicts as lines of a Markdown table, for the README."""
     tables = read_tables(folder, checked)
-    return [f"| {claim.claim} | **{claim.verdict}** |" for claim in _on_accuracy(tables)]
+    return [f"| {claim.claim} | **{claim.verdict}** |" for claim in (_of_answers(tables, rule) for rule in HEADLINES)]
 
 
 def _rows(heading: str, found: Sequence[Claim]) -> Iterator[str]:
