@@ -12,7 +12,8 @@ of a stream of our own: those at 2.5 % (or 97.5 %) plus and minus `SIGMA` standa
 share of resamples below a quantile q is q (1 - q) (1 / PUBLISHED + 1 / RESAMPLES). With 5 standard errors, a correct
 interval fails once in a million.
 
-One line per file; exit status 1 where anything differs, a column is unknown, or a group of answers has no row. Not
+One line per file; exit status 1 where anything differs, a column is unknown, or a group of answers has no row. Beside
+the published files, those of `UNPUBLISHED` in the run's `results` are checked, which the text of a report quotes. Not
 covered: `figure1.csv` (words), the names of rows and columns, what the PDF, PNG and TeX files show of their CSV file,
 and other folders than the given one. `cka` is read from `representations.csv`: the vectors behind it are not kept.
 """
@@ -55,6 +56,7 @@ OPTIONAL = {f"type{kind}_{name}" for kind in (1, 2) for name in (*GRID_NAMES.val
         "compute_seconds",
         "compute_of",
         "energy_wh",
+        "energy_estimate_wh",
         "memory_above_model_mb",
         *TRAINED,
     ),
@@ -67,6 +69,12 @@ NAMES = {
     *("layer", "stage", "phase"),
 }
 WORDLESS = {"figure1.csv": "two texts, no number"}
+UNPUBLISHED = {"break_even.csv": "resources", "retention.csv": "paper"}  # of a run's results: which notebook made it
+RAW = {"answers.jsonl", "retention_answers.jsonl", "timings.json", "resources.json"}
+CAUSES = (  # of which text-only training is shown as a share of image-text training, where both have them
+    *("vision_tower_calls", "image_tokens", "tokens", "flops", "compute_seconds", "seconds"),
+    *("memory_above_model_mb", "peak_memory_mb", "energy_wh"),
+)
 
 # What the published words for the other side of a claim mean, as values of the raw rows
 WORDS: dict[str, dict[str, str]] = {
@@ -88,6 +96,8 @@ WORDS: dict[str, dict[str, str]] = {
 # Whose answers a finding is about, where its grid has several variants, and on which old ability they are
 OWN = {"variant": "own descriptions"}
 CHAIN = {"variant": "chain in the answer"}
+EQUAL = {"variant": "equal steps"}
+REWORDED = {"variant": "in its own words"}
 OTHER_HALF = {"variant": "the other half", "trained": "the described half"}  # whose right options training mentioned
 SUBJECTS: dict[str, dict[str, str]] = {
     "The descriptions matter: with those of other classes, recognition stays at chance": {"variant": "shuffled"},
@@ -102,7 +112,6 @@ SUBJECTS: dict[str, dict[str, str]] = {
     "Describing first is no shortcut: with shuffled descriptions, it stays at chance too": {
         "variant": "shuffled descriptions"
     },
-    "Text-only training preserves what the model could see before (visual questions)": {**OWN, "category": "visual"},
     **{
         f"{kind} training preserves what the model knew before: {what}": {"category": category}
         for kind in ("Text-only", "Image-text")
@@ -111,12 +120,24 @@ SUBJECTS: dict[str, dict[str, str]] = {
     "Less visual detail in the text means less recognition": {"variant": "detail_share 0.33"},
     "Several wordings per description help, at the same number of steps": {"variant": "4 wordings"},
     "Half the epochs are enough": {"variant": "epochs 6"},
-    "Images for half of the classes help when the model is asked directly": {"variant": "hybrid_share 0.5"},
     "Besides all texts, images for half of the classes help when the model is asked directly": {
         "variant": "hybrid_share 0.5"
     },
-    "And they cost nothing when it describes first, though each text is read less often": {
+    "Images for half of the classes cost nothing when it describes first, though each text is read less often": {
         "variant": "hybrid_share 0.5"
+    },
+    "Text alone does as well as joint training, which has the images and the texts in as many steps, both asked "
+    "directly": EQUAL,
+    "Text alone does as well as joint training, both describing first": EQUAL,
+    "The same beside joint training in twice the steps, which reads and sees everything as often": EQUAL,
+    "Joint training does as well as image + text, both asked directly: in as many steps, the texts cost nothing": EQUAL,
+    "Joint training is better than image + text if both describe first": EQUAL,
+    "Image + text gains from describing first if its second prompt keeps the image": EQUAL,
+    "Text alone needs its second prompt without the image: kept, it is worse": EQUAL,
+    "Reworded by the untuned model itself, texts teach more than as they are": REWORDED,
+    "Reworded, they beat the dictionary over reworded texts, if the model describes first": REWORDED,
+    "Rewording is no shortcut: reworded descriptions of other classes leave recognition at chance": {
+        "variant": "in its own words, shuffled"
     },
     "Texts in other words than the model's own teach as well as texts in its words": {"variant": "synonyms"},
     "Noise on the words of a description, in training, helps when the model is asked directly": {"variant": "noise"},
@@ -130,12 +151,10 @@ SUBJECTS: dict[str, dict[str, str]] = {
     "Where the words differ, describing first beats a dictionary": {"variant": "synonyms"},
     "Where the words differ, it beats the dictionary over reworded texts": {"variant": "synonyms"},
     "4-bit base weights cost no accuracy": {"variant": "QLoRA"},
-    "Prompt tuning learns the classes as well as LoRA does": {"variant": "prompt tuning"},
     "Prompt tuning learns the classes as well as LoRA does, at LoRA's own settings": {"variant": "prompt tuning"},
     "The projector alone cannot learn the classes, even from images": {"variant": "projector alone"},
     "A rank of 4 is enough": {"variant": "rank 4"},
     "Look-alike distractors are harder than random ones": {"variant": "look-alikes"},
-    "Nothing carries over to classes that training never mentioned": {"variant": "the other half"},
     "Nothing carries over to classes that training never mentioned: among the names that it never mentioned, "
     "recognition is no better than chance": {**OTHER_HALF, "names": "among untrained"},
     "Asked about a class that training never mentioned, the model has no bias to the names that it did mention": {
@@ -244,7 +263,7 @@ class Sources:
         shown = rows["image"].isin(self.grid.get("images") or rows["image"])
         same = rows["model"].isin(["baseline", *rows.loc[~rows["beside"], "model"]])
         named = rows["mode"].isin(self.grid.get("baselines", [])) & same
-        return self.renamed(rows[named.where(rows["beside"], shown)])
+        return self.renamed(rows[shown & (named | ~rows["beside"])])
 
     def retention(self) -> pd.DataFrame:
         """The answers about old abilities, beside the others."""
@@ -268,16 +287,22 @@ def below(run: Path, name: str) -> Path | None:
     return next((file for at in range(len(parts)) if (file := run.joinpath(*parts[at:])).is_file()), None)
 
 
+def record_of(csv: Path, run: Path) -> dict[str, Any]:
+    """What is known of a table: its sidecar or, of one in the run's results, the manifest of the notebook behind it."""
+    if (sidecar := csv.with_suffix(".json")).is_file():
+        return dict(json.loads(sidecar.read_text(encoding="utf-8")))
+    manifest = run / "notebooks" / f"{UNPUBLISHED.get(csv.name)}.manifest.json"
+    if manifest.is_file():
+        return dict(json.loads(manifest.read_text(encoding="utf-8")))
+    raise LookupError(f"no {sidecar.name} says what it was made from")
+
+
 def sources(csv: Path, run: Path) -> Sources:
     """Raises ``LookupError`` for a table without records, or made from files that the run does not have."""
     stem = csv.stem
     if stem.startswith("baselines_"):
-        folder = run / "baselines" / stem.removeprefix("baselines_")
-        return Sources(run, ((folder / "main" if (folder / "main").is_dir() else folder) / "answers.jsonl",), {})
-    if not (sidecar := csv.with_suffix(".json")).is_file():
-        raise LookupError(f"no {sidecar.name} says what it was made from")
-    inputs = json.loads(sidecar.read_text(encoding="utf-8"))["inputs"]
-    named = [name for name in inputs if Path(name).suffix in (".json", ".jsonl")]
+        return Sources(run, (run / "baselines" / stem.removeprefix("baselines_") / "main" / "answers.jsonl",), {})
+    named = [name for name in record_of(csv, run)["inputs"] if Path(name).name in RAW]
     found = {name: below(run, name) for name in named}
     if missing := [name for name, file in found.items() if file is None]:
         raise LookupError(f"it was made from {missing[0]}, which {run} does not have")
@@ -384,7 +409,8 @@ def difference(subject: pd.DataFrame, rival: pd.DataFrame | None) -> Row:
     found |= {"low": low * 100, "high": high * 100, "p_value": p_values[0]}
     if len(p_values) > 1:  # twice the mean of dependent p-values is one
         found["p_value"] = min(1.0, 2 * float(np.mean(p_values)))
-    return found | {"detectable": 100 * detectable(found["n"], float(np.mean(discordant)) / found["n"])}
+    share = float(np.mean(discordant)) / found["n"]
+    return found | {"discordant": 100 * share, "detectable": 100 * detectable(found["n"], share)}
 
 
 def holm(rows: Sequence[Row], p_value: str, into: str) -> None:
@@ -420,7 +446,7 @@ def accuracy_table(table: pd.DataFrame, of: Sources) -> Recomputed:
     """Tables 1 and 2 and all that have their columns: one row per group of answers."""
     rows = of.answers()
     if not of.grid:
-        states = {"with", "without", *table["image"]} if "image" in table else {"with"}
+        states = {"with", "without", "named", *table["image"]} if "image" in table else {"with"}
         rows = rows[rows["beside"] | rows["image"].isin(states)]
         if "image" in table:  # Table 2: only what was also asked without the image
             withheld = (rows["image"] == "without").groupby([rows[name] for name in (*RUN, "answering")])
@@ -483,9 +509,13 @@ def grid_columns(
     if not by_image:
         reference = next((label for label, changed in settings.items() if not changed), None)
     for key, row in found:
+        known = key[0] in settings  # a data set's key that is none of an evaluation's stands for itself
         changed = settings.get(key[0], {})
-        row |= {"reference": not changed, "settings": json.dumps(changed, sort_keys=True)}
-        values = {**of.grid.get("defaults", {}), **changed}
+        row |= {
+            "reference": (known and not changed) or key[0] == "main",
+            "settings": json.dumps(changed, sort_keys=True),
+        }
+        values = {**of.grid.get("defaults", {}), **changed} if known else {}
         row["x"] = next((v for n, v in values.items() if of.grid.get("x") in (n, n.rpartition(".")[2])), math.nan)
         run = tuple(key[keys.index(column)] for column in ("variant", *RUN))
         row |= trained.get(run, {})
@@ -626,8 +656,16 @@ def names_table(table: pd.DataFrame, of: Sources) -> Recomputed:
     """Trained and untrained names among the options and the answers, where training mentioned some only."""
     rows, keys = of.answers(), [*RUN, "answering", "variant"]
     rows, found = rows[rows["question_type"] == 1], []
+    described = rows[(rows["variant"] == OTHER_HALF["trained"]) & (rows["mode"] == "text_only")]
+    mentioned = {domain: right_options(asked) for domain, asked in described.groupby("domain")}
+    published_keys = set(table[keys].itertuples(index=False, name=None))
+    problems = [
+        f"no row for {key}"
+        for key, cell in rows.groupby(keys)
+        if key not in published_keys and len(by_names(cell, "among untrained", mentioned.get(key[1], set())))
+    ]
     for _, published in table.iterrows():
-        trained = right_options(chosen(rows, {"variant": OTHER_HALF["trained"], **published[["domain"]]}))
+        trained = mentioned.get(published["domain"], set())
         cell, row = chosen(rows, published[keys].to_dict()), {}
         for what, names in {
             "trained chosen": ("questions", "options_trained", "answers_trained"),
@@ -637,7 +675,7 @@ def names_table(table: pd.DataFrame, of: Sources) -> Recomputed:
             shares = (100 * part["chance"].mean(), 100 * part["correct"].astype(float).mean())
             row |= dict(zip(names, (part["question_id"].nunique(), *shares), strict=True))
         found.append(row)
-    return found, []
+    return found, problems
 
 
 def chosen(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
@@ -649,7 +687,8 @@ def rival_of(said: str, words: Mapping[str, Mapping[str, str]]) -> dict[str, str
     found: dict[str, str] = {}
     rest = said
     while rest:
-        phrase = next((phrase for phrase in words if f"{rest}, ".startswith(f"{phrase}, ")), None)
+        longest_first = sorted(words, key=len, reverse=True)  # "in its own words, shuffled" is one phrase
+        phrase = next((phrase for phrase in longest_first if f"{rest}, ".startswith(f"{phrase}, ")), None)
         if phrase is None:
             raise LookupError(f"{rest!r} is not in WORDS: say which answers it means")
         found |= words[phrase]
@@ -684,14 +723,62 @@ def cost_table(table: pd.DataFrame, of: Sources) -> Recomputed:
 
 def saving_table(table: pd.DataFrame, of: Sources) -> Recomputed:
     """Means over the seeds of text-only training, of image-text training, and their ratio."""
-    records, found = of.resources(), []
-    for _, row in table.iterrows():
-        runs = records[(records["model"] == row["model"]) & (records["domain"] == row["domain"])]
-        sides = {mode: runs[runs["mode"] == mode] for mode in ("text_only", "image_text")}
-        means = {mode: side[row["cause"]].astype(float).mean() for mode, side in sides.items()}
-        seeds = min(side["seed"].nunique() for side in sides.values())
-        found.append({**means, "share": means["text_only"] / means["image_text"], "seeds": seeds})
-    return found, []
+    found: dict[tuple[str, ...], Row] = {}
+    for place, runs in of.resources().groupby(["model", "domain"]):
+        sides = [runs[runs["mode"] == mode] for mode in ("text_only", "image_text")]
+        for cause in CAUSES:
+            text, both = (side[cause].astype(float).mean() if cause in side else math.nan for side in sides)
+            if not math.isnan(text) and both > 0:
+                seeds = min(side["seed"].nunique() for side in sides)
+                found[*place, cause] = {"text_only": text, "image_text": both, "share": text / both, "seeds": seeds}
+    published = list(table[["model", "domain", "cause"]].itertuples(index=False, name=None))
+    problems = [f"no row for {key}" for key in found if key not in published]
+    return [found.get(key, {}) for key in published], problems + [
+        f"no records for the row {key}" for key in published if key not in found
+    ]
+
+
+def break_even_table(table: pd.DataFrame, of: Sources) -> Recomputed:
+    """Text-only training that describes first beside image-text training asked directly, both in compute seconds.
+
+    Per question, the seconds are those that `answering.csv` prints, with four decimals.
+    """
+    rows, records, found = of.answers(), of.resources(), {}
+    for place, asked in rows[rows["image"] == "with"].groupby(["model", "domain"]):
+        row: Row = {}
+        for mode, answering in {"text_only": "describe_then_answer", "image_text": "direct"}.items():
+            cell = chosen(asked, {"mode": mode, "answering": answering})
+            trained = chosen(records, dict(zip(RUN, (*place, mode), strict=True)))
+            each = per_question(of, cell).get("compute_seconds", math.nan) if len(cell) else math.nan
+            spent = trained["compute_seconds"].astype(float).mean() if "compute_seconds" in trained else math.nan
+            row |= {f"train_seconds_{mode}": spent, f"question_seconds_{mode}": round(each, 4)}
+        if any(map(math.isnan, row.values())):
+            continue
+        text, both = (
+            [row[f"{what}_seconds_{mode}"] for what in ("train", "question")] for mode in ("text_only", "image_text")
+        )
+        saved, more = both[0] - text[0], text[1] - both[1]
+        row["break_even"] = 0.0 if saved <= 0 else saved / more if more > 0 else math.inf
+        row["questions"] = n = chosen(asked, {"mode": "text_only", "answering": "describe_then_answer"})[
+            "question_id"
+        ].nunique()
+        found[place] = row | {"seconds_share": (text[0] + n * text[1]) / (both[0] + n * both[1])}
+    published = list(table[["model", "domain"]].itertuples(index=False, name=None))
+    return [found.get(key, {}) for key in published], [f"no row for {key}" for key in found if key not in published]
+
+
+def kept_table(table: pd.DataFrame, of: Sources) -> Recomputed:
+    """What each training did to the old abilities, beside the untuned model."""
+    keys, answers = ["category", *RUN], of.retention()
+    sides = dict(iter(answers[answers["variant"] == "main"].groupby(keys)))
+    published, found = list(table[keys].itertuples(index=False, name=None)), []
+    for key in published:
+        pair = [sides.get(key), sides.get((*key[:-1], "base"))]
+        row = difference(*pair) if all(side is not None for side in pair) else {}
+        found.append(row | ({"before": row["against_accuracy"], "after": row["accuracy"]} if row else {}))
+    holm(found, "p_value", "p_holm")
+    could = [key for key in sides if key[-1] != "base" and (*key[:-1], "base") in sides]
+    return found, [f"no row for {key}" for key in could if key not in published]
 
 
 def time_table(table: pd.DataFrame, of: Sources) -> Recomputed:
@@ -722,6 +809,7 @@ def recomputes(table: pd.DataFrame) -> Callable[[pd.DataFrame, Sources], Recompu
     """The way to recompute a table, by a column that only its kind has."""
     for column, way in {
         **{"claim": contrasts, "cause": saving_table, "phase": time_table, "layer": layer_table},
+        **{"break_even": break_even_table, "before": kept_table},
         **{"untrained_questions": names_table, "type1": accuracy_table, "vision_tower_calls": cost_table},
     }.items():
         if column in table:
@@ -791,8 +879,11 @@ def check(csv: Path, run: Path) -> Result:
     table = pd.read_csv(csv)
     try:
         way = recomputes(table)
+        recomputed = way(table, sources(csv, run))
         if len(table):
-            compare(printed, way(table, sources(csv, run)), result)
+            compare(printed, recomputed, result)
+        else:  # an empty table has no cells, but may lack rows
+            result.problems += recomputed[1]
     except (LookupError, ValueError, FileNotFoundError) as error:
         result.problems.append(f"nothing is called {error}" if isinstance(error, KeyError) else str(error))
     return result
@@ -801,12 +892,13 @@ def check(csv: Path, run: Path) -> Result:
 def main(run: Path, figures: Path) -> int:
     """Print one line per file and what differs; return 1 if anything does."""
     files = sorted(figures.rglob("*.csv"))
+    beside = [file for name in UNPUBLISHED if (file := run / "results" / name).is_file()]
     if not files:
         print(f"{figures} has no published tables (*.csv)")
         return 1
     results = []
-    for file in files:
-        name = str(file.relative_to(figures))
+    for file in [*files, *beside]:
+        name = str(file.relative_to(figures if file in files else run))
         if name in WORDLESS:
             print(f"{name}: not covered ({WORDLESS[name]})")
             continue

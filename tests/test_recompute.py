@@ -11,16 +11,21 @@ import pandas as pd
 import pytest
 
 from helpers.paths import ROOT
-from helpers.results.claims import claims_table
+from helpers.results.claims import CLAIMS, claims_table
 from helpers.results.figures.resources_detail import saving_table
+from helpers.results.figures.style import BASELINES, LABELS
 from helpers.results.findings import RULES
 from helpers.results.rules import contrast_table
+from helpers.results.stats import difference_table
 from helpers.results.tables import (
+    answering_costs,
+    break_even,
     grid_table,
     name_variants,
     read_answers,
     read_resources,
     read_retention,
+    read_timings,
     renamed,
     resources_table,
     rounded,
@@ -28,14 +33,15 @@ from helpers.results.tables import (
     table2,
     write_csv,
 )
+from helpers.schemas import NO_METER
 from helpers.workflow.provenance import write_sidecar
 
 sys.path.insert(0, str(Path(__file__).parent))
 import recompute
 
-CLASSES, CHANCE_OF_RIGHT = 12, {"base": 0.25, "text_only": 0.7, "image_text": 0.85, "prior": 0.5}
+CLASSES, CHANCE_OF_RIGHT = 12, {"base": 0.25, "text_only": 0.7, "image_text": 0.85, "prior": 0.5, "dictionary": 0.5}
 EPOCHS = {"main": {}, "training.epochs=6": {"training.epochs": 6}}
-LABELS = {"main": "epochs 12", "training.epochs=6": "epochs 6"}
+NAMED = {"main": "epochs 12", "training.epochs=6": "epochs 6"}
 RUNS = [("base", 0, "main"), ("text_only", 0, "main"), ("text_only", 1, "main"), ("image_text", 0, "main")]
 RUNS += [("image_text", 1, "main"), ("text_only", 0, "training.epochs=6")]
 
@@ -63,38 +69,62 @@ def write_raw(run):
         share = CHANCE_OF_RIGHT[mode] - 0.2 * (variant != "main")
         dice = random.Random(f"{mode} {seed} {variant}")
         asked = [(kind, number, image) for image in ("with", "without") for kind in (1, 2) for number in range(36)]
+        asked += [(2, number, "named") for number in range(36)]
         rows = [answer(*one, dice.random() < (share if one[2] == "with" else 0.25), **of_run) for one in asked]
+        spoken = {**of_run, "answering": "describe_then_answer"}
+        rows += [answer(*one, dice.random() < share, **spoken) for one in asked if one[2] == "with"]
         old = [answer(1, number, "with", dice.random() < 0.9, **of_run) | {"class_id": None} for number in range(20)]
         write_rows(run / "evaluation" / place / "answers.jsonl", rows)
         kept = [row | {"category": "visual", "question_id": f"old-{row['question_id']}"} for row in old]
-        write_rows(run / "evaluation" / place / "retention_answers.jsonl", kept if mode == "text_only" else [])
+        write_rows(run / "evaluation" / place / "retention_answers.jsonl", kept if mode != "image_text" else [])
+        spent = {"compute_of": "CPU", "questions": 72, "new_tokens": 0}
+        ways = {"direct": 0.3, "describe_then_answer": 0.9}
+        timings = {
+            f"{way}/option_likelihood/{image}": {"seconds": 2 * cost, "compute_seconds": cost + dice.random(), **spent}
+            for way, cost in ways.items()
+            for image in ("with", "without")
+        }
+        write_rows(run / "evaluation" / place / "timings.json", [timings])
         adapter = None if mode == "base" else f"runs/elsewhere/training/{place}/adapter"
         of_adapter = {"parameters": {"adapter_dir": adapter}}
         (run / "evaluation" / place / "manifest.json").write_text(json.dumps(of_adapter), encoding="utf-8")
         if mode != "base":
-            costs = {"seconds": 10 + dice.random(), "peak_memory_mb": 700.0, "energy_wh": dice.random(), "samples": 9}
+            dear = mode == "image_text"
+            costs = {
+                "seconds": 10 + dice.random(),
+                "compute_seconds": 9 + 9 * dear + dice.random(),
+                "compute_of": "CPU",
+            }
+            costs |= {"peak_memory_mb": 700.0, "memory_above_model_mb": 50 + 9 * dice.random(), "samples": 9}
+            costs |= {"energy_wh": None, "energy_estimate_wh": dice.random(), "energy_source": NO_METER}
             record = {"model": "qwen2_vl", "domain": "butterfly", **of_run, **costs, "tokens": 99}
-            record["vision_tower_calls"] = 3 * (mode == "image_text")
+            record |= {"vision_tower_calls": 3 * dear, "image_percent": 100.0 * dear, "steps": 30 + seed}
+            record["different_samples"] = 200
             write_rows(run / "training" / place / "resources.json", [record])
     of_prior = {"model": "baseline", "mode": "prior", "protocol": "option_score"}
     dice = random.Random(0)
     rows = [answer(kind, number, "without", dice.random() < 0.5, **of_prior) for kind in (1, 2) for number in range(36)]
-    write_rows(run / "baselines" / "butterfly" / "answers.jsonl", rows)
-    grid = {"labels": LABELS, "variants": EPOCHS, "defaults": {"training.epochs": 12}, "x": "training.epochs"}
-    parameters = {"parameters": {**grid, "images": ["with"]}}
+    of_words = {"mode": "dictionary", "protocol": "option_score"}
+    rows += [answer(1, number, "with", dice.random() < 0.5, **of_words) for number in range(36)]
+    write_rows(run / "baselines" / "butterfly" / "main" / "answers.jsonl", rows)
+    grid = {"labels": NAMED, "variants": EPOCHS, "defaults": {"training.epochs": 12}, "x": "training.epochs"}
+    parameters = {"parameters": {**grid, "images": ["with"], "baselines": ["dictionary"]}}
     write_rows(run / "grids" / "epochs" / "manifest.json", [parameters])
 
 
 def publish(run, figures):
     """The package's own tables of these rows."""
     files = sorted(run.glob("evaluation/*/*/*/main/*/answers.jsonl"))
-    beside, costs = [run / "baselines/butterfly/answers.jsonl"], sorted(run.rglob("resources.json"))
+    beside, costs = [run / "baselines/butterfly/main/answers.jsonl"], sorted(run.rglob("resources.json"))
     answers, baselines, resources = read_answers(files), read_answers(beside), read_resources(costs)
-    shown, withheld = answers[answers["image"] == "with"], answers[answers["image"] == "without"]
+    shown, withheld = answers[answers["image"] == "with"], answers[answers["image"] != "with"]
+    timings = [file.with_name("timings.json") for file in files]
+    asked = answering_costs(table1(shown), shown, read_timings(timings))
+    remembered = read_retention(file.with_name("retention_answers.jsonl") for file in files)
     of_grid = sorted(run.glob("evaluation/*/*/text_only/*/seed0/answers.jsonl"))
-    rows = read_answers(of_grid)
+    rows = pd.concat([read_answers(of_grid), baselines[baselines["mode"] == "dictionary"]], ignore_index=True)
     rows = rows[rows["image"] == "with"]
-    named = name_variants(EPOCHS, {"training.epochs": 12}, "training.epochs", LABELS)
+    named = name_variants(EPOCHS, {"training.epochs": 12}, "training.epochs", NAMED)
     old = read_retention(file.with_name("retention_answers.jsonl") for file in of_grid)
     rules = [rule for rule in RULES if rule.grid == "epochs"]
     found = contrast_table(rules, renamed(rows, named), renamed(old, named))
@@ -103,14 +133,24 @@ def publish(run, figures):
     for name, table, inputs in (
         ("table1", table1(shown, baselines=baselines), [*files, *beside]),
         ("table2", table2(shown, withheld), files),
-        ("claims", rounded(claims_table(answers, baselines)), [*files, *beside]),
+        ("claims", rounded(claims_table(answers, baselines, remembered)), [*files, *beside]),
         ("figure2", resources_table(resources), costs),
         ("resources_saving", saving_table(resources), costs),
-        ("ablations/epochs", epochs, of_grid),
-        ("ablations/epochs_findings", rounded(found), of_grid),
+        ("answering", asked, [*files, *timings]),
+        ("ablations/epochs", epochs, [*of_grid, *beside]),
+        ("ablations/epochs_findings", rounded(found), [*of_grid, *beside]),
     ):
         write_csv(table, figures / f"{name}.csv")
         write_sidecar((figures / name).parent, Path(name).name, inputs)
+    kept = rounded(difference_table(remembered, ["category", "model", "domain"], [("base", "text_only")]))
+    kept = kept.rename(columns={"second": "mode", "accuracy_first": "before", "accuracy_second": "after"})
+    for step, name, table, inputs in (
+        ("resources", "break_even", break_even(resources, asked), [*files, *costs, *timings]),
+        ("paper", "retention", kept.drop(columns=["question_type", "first"]), files),
+    ):
+        write_csv(table, run / "results" / f"{name}.csv")
+        manifest = {"inputs": dict.fromkeys(map(str, inputs))}
+        write_rows(run / "notebooks" / f"{step}.manifest.json", [manifest])
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +186,12 @@ def test_it_uses_no_code_of_the_package():
 def test_every_published_number_follows_from_the_raw_rows(original, capsys):
     assert recompute.main(original / "run", original / "figures") == 0
     *files, total, names = capsys.readouterr().out.splitlines()
-    assert len(files) == 7
+    assert len(files) == 10
     assert all(line.endswith(": ok") for line in files)
     claims = len(pd.read_csv(original / "figures/claims.csv"))
     assert claims >= 5  # beside the untuned model, image + text, the prior, and chance
-    assert f"{2 * claims + 4 + 2} bootstrap bounds in 7 files; 0 files differ" in total
+    of_grid, findings, kept = 8, 4, 2  # two ways of answering, of two types and of one; one old ability
+    assert f"{2 * claims + of_grid + findings + kept} bootstrap bounds in 10 files; 0 files differ" in total
     assert "against" in names
     assert "type1" not in names
 
@@ -168,11 +209,26 @@ def test_every_published_number_follows_from_the_raw_rows(original, capsys):
         ("claims", "p_holm", 0.01),
         ("figure2", "seconds", 0.01),
         ("figure2", "tokens", 1),
+        ("figure2", "compute_seconds", 0.01),
+        ("figure2", "memory_above_model_mb", 0.1),
+        ("figure2", "energy_source", "measured"),
+        ("figure2", "compute_of", "GPU"),
         ("resources_saving", "share", 0.0001),
+        ("answering", "compute_seconds", 0.0001),
+        ("answering", "seconds", 0.0001),
+        ("answering", "tokens", 0.1),
+        ("../run/results/break_even", "break_even", 0.1),
+        ("../run/results/break_even", "seconds_share", 0.0001),
+        ("../run/results/break_even", "questions", 1),
+        ("../run/results/retention", "before", 0.1),
+        ("../run/results/retention", "discordant", 0.1),
         ("ablations/epochs", "type1_difference_low", -9),
         ("ablations/epochs", "type2_detectable", 0.1),
         ("ablations/epochs", "type2_p_holm", -0.01),
         ("ablations/epochs", "train_seconds", 0.1),
+        ("ablations/epochs", "train_steps", 1),
+        ("ablations/epochs", "train_samples", 1),
+        ("ablations/epochs", "train_image_percent", 0.1),
         ("ablations/epochs", "retention_visual_low", 0.1),
         ("ablations/epochs_findings", "against_accuracy", 0.1),
     ],
@@ -181,7 +237,8 @@ def test_a_number_that_the_rows_do_not_give_is_named(published, file, column, ch
     run, figures = published
     table = pd.read_csv(figures / f"{file}.csv")
     place = table[column].first_valid_index()
-    table.loc[place, column] = round(table.loc[place, column] + change, 6)
+    said = table.loc[place, column]
+    table.loc[place, column] = change if isinstance(change, str) else round(said + change, 6)
     write_csv(table, figures / f"{file}.csv")
     problems = recompute.check(figures / f"{file}.csv", run).problems
     assert problems
@@ -197,7 +254,10 @@ def test_an_outcome_that_its_numbers_do_not_give_is_named(published):
     assert "its numbers give" in problem
 
 
-@pytest.mark.parametrize("file", ["table1", "table2", "claims", "figure2", "ablations/epochs"])
+ROWS_MATTER = ["table1", "table2", "claims", "figure2", "resources_saving", "answering", "ablations/epochs"]
+
+
+@pytest.mark.parametrize("file", [*ROWS_MATTER, "../run/results/break_even", "../run/results/retention"])
 def test_a_row_that_is_left_out_is_missed(published, file):
     run, figures = published
     table = pd.read_csv(figures / f"{file}.csv")
@@ -210,6 +270,36 @@ def test_a_column_that_nothing_recomputes_is_a_difference(published):
     run, figures = published
     write_csv(pd.read_csv(figures / "table1.csv").assign(joy=1.0), figures / "table1.csv")
     assert recompute.check(figures / "table1.csv", run).problems == ["column 'joy' is not recomputed"]
+
+
+def test_an_energy_that_no_meter_measured_is_a_difference(published):
+    run, figures = published
+    table = pd.read_csv(figures / "figure2.csv").assign(energy_wh=0.5)
+    write_csv(table, figures / "figure2.csv")
+    assert all(
+        "energy_wh: 0.5, recomputed none" in said for said in recompute.check(figures / "figure2.csv", run).problems
+    )
+
+
+def test_the_baselines_that_a_grid_names_have_rows_in_its_table(published):
+    run, figures = published
+    table = pd.read_csv(figures / "ablations/epochs.csv")
+    assert "dictionary" in set(table["mode"])
+    write_csv(table[table["mode"] != "dictionary"], figures / "ablations/epochs.csv")
+    [problem] = recompute.check(figures / "ablations/epochs.csv", run).problems
+    assert "no row for" in problem and "'dictionary'" in problem
+
+
+def test_it_knows_the_subject_of_every_rule_and_of_no_other():
+    of_grids = {rule.claim for rule in RULES if "image" not in rule.subject}  # a grid of images has one variant
+    assert set(recompute.SUBJECTS) == of_grids | {rule.claim for rule in CLAIMS if rule.category}
+
+
+def test_it_means_by_the_words_of_a_rival_what_the_package_means():
+    meant = {words: value for words, named in recompute.WORDS.items() for value in named.values()}
+    assert meant == {LABELS[key]: key for key in meant.values()}
+    assert set(BASELINES) <= set(meant.values())
+    assert {"joint", "one_pass_chain", "describe_then_answer_image_kept", "named"} <= set(meant.values())
 
 
 def test_words_that_it_does_not_know_are_a_difference(published):
