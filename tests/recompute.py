@@ -751,7 +751,7 @@ def break_even_table(table: pd.DataFrame, of: Sources) -> Recomputed:
             trained = chosen(records, dict(zip(RUN, (*place, mode), strict=True)))
             each = per_question(of, cell).get("compute_seconds", math.nan) if len(cell) else math.nan
             spent = trained["compute_seconds"].astype(float).mean() if "compute_seconds" in trained else math.nan
-            row |= {f"train_seconds_{mode}": spent, f"question_seconds_{mode}": round(each, 4)}
+            row |= {f"train_seconds_{mode}": spent, f"question_seconds_{mode}": round(each, 6)}
         if any(map(math.isnan, row.values())):
             continue
         text, both = (

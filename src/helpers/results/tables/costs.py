@@ -161,7 +161,7 @@ def answering_costs(table: pd.DataFrame, rows: pd.DataFrame, timings: pd.DataFra
     grouped = shown.groupby(by)
     # a sum that lacks a run's seconds would be too low
     spent = grouped[["seconds", "compute_seconds"]].agg(lambda seconds: seconds.sum(skipna=False))
-    per_question = spent.div(grouped["questions"].sum(), axis="index").round(4)
+    per_question = spent.div(grouped["questions"].sum(), axis="index").round(6)
     costs = per_question.assign(compute_of=grouped["compute_of"].first()).reset_index()
     return table.merge(tokens.reset_index(), on=by, how="left").merge(costs, on=by, how="left")
 
