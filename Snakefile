@@ -133,7 +133,7 @@ def beside():
 def of_grid(name, step, made):
     """A file of one step of all runs of a grid, each once; the untuned model has no training."""
     cells = [run for run in GRID_RUNS[name] if step != "training" or run.mode != "base"]
-    rests = "dataset" if step == "baselines" else step
+    rests = "data" if step == "baselines" else step  # on the texts alone
     places = [{**vars(run), "mode": run.at(rests)[0], "variant": run.key(rests)} for run in cells]
     return list(dict.fromkeys(file(step, made).format(**place) for place in places))
 
