@@ -892,7 +892,8 @@ def check(csv: Path, run: Path) -> Result:
 def main(run: Path, figures: Path) -> int:
     """Print one line per file and what differs; return 1 if anything does."""
     files = sorted(figures.rglob("*.csv"))
-    beside = [file for name in UNPUBLISHED if (file := run / "results" / name).is_file()]
+    recorded = (run / "notebooks").is_dir()  # else the run is not the workflow's, and no manifest says what was read
+    beside = [file for name in UNPUBLISHED if recorded and (file := run / "results" / name).is_file()]
     if not files:
         print(f"{figures} has no published tables (*.csv)")
         return 1

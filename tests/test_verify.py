@@ -317,7 +317,7 @@ def test_what_the_workflow_takes_for_done_and_is_stale_is_made_again_by_the_reme
     assert quick.returncode == 1 and f"result changed: {answers.relative_to(tree)}" in quick.stdout
     copies = verified("--stale").stdout.split()
     evaluated = "evaluation/qwen2_vl/butterfly/base/main/seed0"
-    names = ("ablation", "baselines/butterfly", evaluated, "paper", "resources")  # it, and what was made from it
+    names = ("ablation", "baselines/butterfly/main", evaluated, "paper", "resources")  # it, and what was made from it
     assert copies == [f"runs/small/notebooks/{name}.ipynb" for name in names]
     assert stub_tree.snakemake(tree, "--forcerun", *copies, *given)[0] == 0
     assert answers.read_text() == made
