@@ -151,7 +151,7 @@ def test_profiles_that_download_choose_the_precision_and_ask_in_both_ways(name):
     if any(is_hub_id(model.path) for model in profile.models.values()):
         assert name in LARGE
         assert profile.training.dtype == profile.evaluation.dtype == "auto"
-    if not profile.rehearsal and name not in ("demo", "best"):  # the demo's grid `answering` asks in both
+    if not profile.rehearsal and name != "demo":  # the demo's grid `answering` asks in both
         assert {"describe_then_answer", "describe_then_answer_tuned"} <= set(profile.evaluation.answering)
 
 

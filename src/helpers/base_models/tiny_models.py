@@ -105,7 +105,8 @@ def add_words(model: Any, tokenizer: Any) -> None:
     """Give a checkpoint of captions alone the dialects' words; each begins as the mean of its pieces' embeddings."""
     words = cut_up_words(tokenizer)
     pieces = [tokenizer(word).input_ids for word in words]
-    first = tokenizer.add_tokens(words) and len(tokenizer) - len(words)
+    first = len(tokenizer)
+    tokenizer.add_tokens(words)
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
         with torch.no_grad():
@@ -117,8 +118,7 @@ def go_on_from(folder: Path) -> tuple[Any, Any]:
     """A taught model, in float32, with today's words and chat template, ready for another lesson, and its processor."""
     (model, _), processor = load_model(folder, four_bit=False), load_processor(folder)
     model.requires_grad_(True)
-    if processor.tokenizer.encode(" crimson", add_special_tokens=False)[1:]:
-        add_words(model, processor.tokenizer)
+    add_words(model, processor.tokenizer)  # none, if it has them all
     template = LLAVA_TEMPLATE if isinstance(model, LlavaNextForConditionalGeneration) else QWEN2_VL_TEMPLATE
     processor.chat_template = processor.tokenizer.chat_template = template
     return model, processor
