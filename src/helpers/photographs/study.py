@@ -83,7 +83,7 @@ class Split:
 
     def compared(self, texts: np.ndarray) -> np.ndarray:
         """The same for encoders with a single space, such as CLIP's, without any map."""
-        return compare(self.features.images, self.features.labels, texts, self.unseen)
+        return by_cosine(self.features.images, self.features.labels, texts, self.unseen)
 
     def among(self, texts: np.ndarray, options: np.ndarray, shared_space: bool) -> np.ndarray:
         """The same among the set's own options (distinct options x width), with a map or directly."""
@@ -134,7 +134,7 @@ def elsewhere(count: int, rng: np.random.Generator) -> np.ndarray:
     return np.roll(order, 1)[np.argsort(order)]
 
 
-def compare(images: np.ndarray, labels: np.ndarray, vectors: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def by_cosine(images: np.ndarray, labels: np.ndarray, vectors: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """The chance to be right for each photograph of ``classes``, by the cosine to the vectors of these classes.
 
     ``images``: photographs x width, of the classes ``labels``; ``vectors``: all classes x width.

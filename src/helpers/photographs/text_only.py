@@ -34,7 +34,7 @@ from helpers.evaluation.clip import Comparer
 from helpers.photographs.embedding import DESCRIPTIONS
 from helpers.photographs.encoders import torch_threads
 from helpers.photographs.mapping import share_right, unit
-from helpers.photographs.study import DIRECT, SHUFFLED, Split, compare, elsewhere, rows_of
+from helpers.photographs.study import DIRECT, SHUFFLED, Split, by_cosine, elsewhere, rows_of
 from helpers.photographs.towers import invert, look_inward, read_names
 from helpers.workflow.progress import watched
 
@@ -206,7 +206,7 @@ def tower_rows(
                 learned["inversion"].append((encode(look_inward(comparer, names, images[order], rate)), before[1]))
         for name, some in learned.items():
             for split in splits if some else []:
-                of = lambda one, classes: compare(one[0], features.labels, one[1], classes)  # noqa: E731
+                of = lambda one, classes: by_cosine(one[0], features.labels, one[1], classes)  # noqa: E731
                 best = max(some, key=lambda one: of(one, split.seen).mean())
                 found.append(rows_of(split, f"{TRAINED}{name}{control}{DIRECT}", of(best, split.unseen)))
     return pd.concat(found, ignore_index=True)

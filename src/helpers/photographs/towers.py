@@ -8,7 +8,7 @@ There are two roads, and no image is on either of them.
   tower is inverted on a description: from noise, pixels climb to its vector. Then the tower is tuned to match what was
   found with the class's name.
 
-Any model with the four members of `Towers` will do. What is trained is a copy.
+Any model with the four members of `Towers` will do. What is trained is a copy, in float32.
 """
 
 import copy
@@ -52,6 +52,7 @@ def read_names(towers: T, names: Sequence[str], targets: Tensor, rate: float, se
 
     The targets are the vectors of the descriptions, by the tower before training.
     """
+    targets = targets.float()
 
     def loss(tuned: T, classes: Tensor) -> Tensor:
         return tuned.pairing_loss(targets[classes], tuned.text_vectors([names[place] for place in classes]))
@@ -64,9 +65,9 @@ def invert(towers: Towers, targets: Tensor, side: int, steps: int, each: int = 1
 
     Turned, moved and scaled at random at each step, and kept smooth (total variation), as in the paper.
     """
-    generator = torch.Generator().manual_seed(seed)
+    towers, generator = _copied(towers), torch.Generator().manual_seed(seed)
     found, ticker = [], Ticker("inversion", len(targets))
-    for some in targets.split(max(1, _BATCH // each)):
+    for some in targets.float().split(max(1, _BATCH // each)):
         wanted = some.repeat_interleave(each, 0)
         pixels = torch.randn(len(wanted), 3, side, side, generator=generator).requires_grad_()
         optimiser = torch.optim.Adam([pixels], _PIXEL_RATE)
@@ -85,7 +86,7 @@ def look_inward(towers: T, names: Sequence[str], images: Tensor, rate: float, se
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode():
         vectors = torch.cat([towers.text_vectors(names[i : i + _BATCH]) for i in range(0, len(names), _BATCH)])
-    vectors = vectors.clone()  # one that takes part in a gradient
+    vectors = vectors.float().clone()  # outside of inference mode, so that it can stand in a loss
 
     def loss(tuned: T, classes: Tensor) -> Tensor:
         drawn = torch.randint(images.shape[1], (len(classes),), generator=generator)
@@ -98,7 +99,7 @@ def _tuned(
     towers: T, tower: tuple[str, ...], classes: int, rate: float, seed: int, loss: Callable[[T, Tensor], Tensor]
 ) -> T:
     """A copy of which one tower was trained by the loss of a batch of classes, given by their numbers."""
-    tuned = copy.deepcopy(towers)
+    tuned = _copied(towers)
     for name, parameter in tuned.model.named_parameters():
         parameter.requires_grad_(name.startswith(tower))
     learning: list[nn.Parameter] = [p for p in tuned.model.parameters() if p.requires_grad]
@@ -116,6 +117,12 @@ def _tuned(
         if found.item() < _ENOUGH:
             break
     return tuned
+
+
+def _copied(towers: T) -> T:
+    found = copy.deepcopy(towers)
+    found.model.float()
+    return found
 
 
 def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
