@@ -21,8 +21,8 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from helpers.workflow.progress import Ticker
 
-_BATCH = 64  # classes per step
-_STEPS, _ENOUGH = 200, 0.01  # of training; it ends earlier once the loss is that low
+_BATCH = 32  # classes per step
+_STEPS = 120
 _PIXEL_RATE, _SMOOTH = 0.05, 0.02  # of inversion; the weight of total variation
 _TURN, _ZOOM, _SHIFT = 0.15, 0.1, 0.1  # the most: radians, share of the size, share of the side
 _TEXT_TOWER = ("text_model.", "text_projection.")
@@ -114,8 +114,6 @@ def _tuned(
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
         ticker.tick(step + 1, f", loss {found.item():.2f}")
-        if found.item() < _ENOUGH:
-            break
     return tuned
 
 
