@@ -75,10 +75,8 @@ def test_inversion_finds_images_and_the_image_tower_learns_them_under_the_name(c
     assert new < old
 
 
-@pytest.fixture(scope="module")
-def features():
+def drawn_together(model):
     """Photographs that lie where the descriptions are, so that names which are drawn there are recognised."""
-    model = load_comparer(DATA / "models" / "tiny-clip")
     colours = ("red", "blue", "white", "green", "black", "yellow", "pink", "purple", "brown", "grey", "orange", "cream")
     made_up = [a + b for a in ("Vel", "Dor", "Kam") for b in ("ta", "no", "lu", "mi")]
     names = [f"a photo of a {name}, a type of butterfly." for name in made_up]
@@ -89,19 +87,43 @@ def features():
     return model, names, SetFeatures(images, labels, list(colours), kinds)
 
 
+@pytest.fixture(scope="module")
+def features():
+    return drawn_together(load_comparer(DATA / "models" / "tiny-clip"))
+
+
+METHODS = ("text tower", "inversion", "text tower, shuffled", "inversion, shuffled")
+
+
 def test_towers_are_rows_of_the_table_with_their_controls(features):
     model, names, found = features
     splits = [Split(found, seed) for seed in range(3)]
     rows = tower_rows(splits, model, names, lambda _: found.images, (1e-3, 1e-5), inversion_steps=2)
     means = rows.groupby("text", sort=False)["right"].mean()
-    tower, control = (f"trained on text: text tower{what}, compared directly" for what in ("", ", shuffled"))
-    assert list(means.index) == [
-        tower,
-        "trained on text: inversion, compared directly",
-        control,
-        "trained on text: inversion, shuffled, compared directly",
-    ]
-    assert means[tower] > 0.8 > 0.5 > means[control]
+    assert list(means.index) == [f"trained on text: {method}, compared directly" for method in METHODS]
+    assert means.iloc[0] > 0.8 > 0.5 > means.iloc[2]
+
+
+def test_a_siglip_gives_the_same_rows(siglip_folder, monkeypatch):
+    monkeypatch.setattr(towers, "_STEPS", 2)
+    model, names, found = drawn_together(load_comparer(siglip_folder))
+
+    def encode(tuned):
+        with torch.inference_mode():
+            return tuned.image_vectors(torch.zeros(48, 3, 56, 56)).numpy()
+
+    rows = tower_rows([Split(found, 0)], model, names, encode, (1e-3,), inversion_steps=2)
+    assert set(rows["text"]) == {f"trained on text: {method}, compared directly" for method in METHODS}
+    assert rows["right"].between(0, 1).all()
+
+
+@pytest.mark.parametrize(
+    ("rates", "steps", "rule"), [((), 0, "above 0"), ((-1.0,), 0, "above 0"), ((1.0,), -1, "0 or more")]
+)
+def test_rates_and_steps_that_make_no_sense_are_refused(features, rates, steps, rule):
+    model, names, found = features
+    with pytest.raises(ValueError, match=rule):
+        tower_rows([Split(found, 0)], model, names, lambda _: found.images, rates, steps)
 
 
 def test_with_one_space_the_methods_need_no_map(features):

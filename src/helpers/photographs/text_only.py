@@ -189,8 +189,13 @@ def tower_rows(
 
     A tower is trained once per rate, on the texts of all classes; the control gives every class the text of another
     one. In each split the rate is the one with which the *seen* classes are recognised best, so no photograph that is
-    asked about chooses anything. ``names``: a sentence per class; ``encode``: the set's photographs x width.
+    asked about chooses anything. ``names``: a sentence per class; ``encode``: the set's photographs x width. Raises
+    ``ValueError`` for rates and steps that make no sense.
     """
+    if not rates or min(rates) <= 0:
+        raise ValueError(f"rates is {list(rates)}; give one or more above 0, such as 0.001")
+    if inversion_steps < 0:
+        raise ValueError(f"inversion_steps is {inversion_steps}; it must be 0 or more, such as 100")
     features = splits[0].features
     targets = _tensor(features.texts[DESCRIPTIONS])
     before = (features.images, comparer.sentences(names).numpy())

@@ -84,9 +84,8 @@ def invert(towers: Towers, targets: Tensor, side: int, steps: int, each: int = 1
 def look_inward(towers: T, names: Sequence[str], images: Tensor, rate: float, seed: int = 0) -> T:
     """A copy whose image tower has learned to match ``images``, of `invert`, with ``names``, a sentence per class."""
     generator = torch.Generator().manual_seed(seed)
-    with torch.inference_mode():
-        vectors = torch.cat([towers.text_vectors(names[i : i + _BATCH]) for i in range(0, len(names), _BATCH)])
-    vectors = vectors.float().clone()  # outside of inference mode, so that it can stand in a loss
+    with torch.no_grad():
+        vectors = torch.cat([towers.text_vectors(names[i : i + _BATCH]) for i in range(0, len(names), _BATCH)]).float()
 
     def loss(tuned: T, classes: Tensor) -> Tensor:
         drawn = torch.randint(images.shape[1], (len(classes),), generator=generator)
