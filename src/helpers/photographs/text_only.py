@@ -198,7 +198,7 @@ def tower_rows(
         raise ValueError(f"inversion_steps is {inversion_steps}; it must be 0 or more, such as 100")
     features = splits[0].features
     targets = _tensor(features.texts[DESCRIPTIONS])
-    before = (features.images, comparer.sentences(names).numpy())
+    before = (features.images, comparer.sentences(names).float().numpy())
     side = comparer.model.config.vision_config.image_size
     images = invert(comparer, targets, side, inversion_steps) if inversion_steps else None
     found = []
