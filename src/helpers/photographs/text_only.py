@@ -22,6 +22,7 @@ Two more train a tower of the model for both (`helpers.photographs.towers`):
 `moved_names`, `sentence_classifier` and `prompted_names` need vectors only, so they serve any encoder.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -188,9 +189,9 @@ def tower_rows(
     """The same for ``text tower`` and, with steps of inversion, for ``inversion``.
 
     A tower is trained once per rate, on the texts of all classes; the control gives every class the text of another
-    one. In each split the rate is the one with which the *seen* classes are recognised best, so no photograph that is
-    asked about chooses anything. ``names``: a sentence per class; ``encode``: the set's photographs x width. Raises
-    ``ValueError`` for rates and steps that make no sense.
+    one. In each split the rate is the one with which right texts make the *seen* classes recognised best, also for the
+    control, so no photograph that is asked about chooses anything. ``names``: a sentence per class; ``encode``: the
+    set's photographs x width. Raises ``ValueError`` for rates and steps that make no sense.
     """
     if not rates or min(rates) <= 0:
         raise ValueError(f"rates is {list(rates)}; give one or more above 0, such as 0.001")
@@ -201,19 +202,23 @@ def tower_rows(
     before = (features.images, comparer.sentences(names).float().numpy())
     side = comparer.model.config.vision_config.image_size
     images = invert(comparer, targets, side, inversion_steps) if inversion_steps else None
-    found = []
-    for control, order in (("", np.arange(len(names))), (SHUFFLED, elsewhere(len(names), np.random.default_rng(0)))):
-        learned: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"text tower": [], "inversion": []}
+    moved = elsewhere(len(names), np.random.default_rng(0))
+    learned: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)  # by method: one per rate
+    for control, order in (("", np.arange(len(names))), (SHUFFLED, moved)):
         for rate in rates:
             read = read_names(comparer, names, targets[order], rate)
-            learned["text tower"].append((before[0], read.sentences(names).numpy()))
+            learned[f"text tower{control}"].append((before[0], read.sentences(names).float().numpy()))
             if images is not None:
-                learned["inversion"].append((encode(look_inward(comparer, names, images[order], rate)), before[1]))
-        for name, some in learned.items():
-            for split in splits if some else []:
-                of = lambda one, classes: by_cosine(one[0], features.labels, one[1], classes)  # noqa: E731
-                best = max(some, key=lambda one: of(one, split.seen).mean())
-                found.append(rows_of(split, f"{TRAINED}{name}{control}{DIRECT}", of(best, split.unseen)))
+                tuned = look_inward(comparer, names, images[order], rate)
+                learned[f"inversion{control}"].append((encode(tuned), before[1]))
+    found = []
+    for method, some in learned.items():
+        right = learned[method.removesuffix(SHUFFLED)]
+        for split in splits:
+            seen = [by_cosine(shown, features.labels, named, split.seen).mean() for shown, named in right]
+            shown, named = some[int(np.argmax(seen))]
+            chances = by_cosine(shown, features.labels, named, split.unseen)
+            found.append(rows_of(split, f"{TRAINED}{method}{DIRECT}", chances))
     return pd.concat(found, ignore_index=True)
 
 
