@@ -45,8 +45,7 @@ class Training(Settings):
     )
     optimizer: Optimizer | None = Field(
         default=None,
-        description="null: paged_adamw_8bit on a GPU, as its states save memory; adamw_torch_fused on a CPU, for which "
-        "bitsandbytes has no optimizer",
+        description="null: adamw_torch_fused, one operation per step; adamw_8bit on a GPU where its states do not fit",
     )
     warmup_share: float = Field(default=0.05, ge=0, le=1, description="share of all steps")
     weight_decay: NonNegativeFloat = Field(default=0.0, description="none: the adapter is small and the run is short")
@@ -94,6 +93,10 @@ class Training(Settings):
     checkpoint_steps: PositiveInt = Field(
         default=100, description="steps that a killed run loses at most; in the demo about ten seconds of work"
     )
+    logging_steps: PositiveInt | None = Field(
+        default=None,
+        description="steps per line of losses.csv; null: 1 on a CPU, 10 on a GPU, which has to be waited for",
+    )
     packing: bool = Field(
         default=True,
         description="put a batch's samples in one row without padding: same loss and gradients, in less time",
@@ -109,6 +112,11 @@ class Training(Settings):
     gradient_checkpointing: bool | Literal["with_images"] = Field(
         default=False,
         description="less memory for a third more time; with_images: only for samples with images, which are longer",
+    )
+    cuda_graphs: bool | Literal["auto"] = Field(
+        default="auto",
+        description="the language model's pass as CUDA graphs, one per length: the host starts one operation, not "
+        "thousands; auto: on a GPU, where a replay gives the same numbers; true: on a CPU the same shapes, no graph",
     )
     report_to: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(
         default=[], description="trackers of the losses; see helpers.training.trackers"
