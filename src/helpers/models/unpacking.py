@@ -62,8 +62,8 @@ class LowRankLinear(torch.autograd.Function):
 class ThinProducts(torch.autograd.Function):
     """``x W^T + bias + s (d A^T) B^T`` with gradients for x, d, A and B only; d: x after dropout, None without.
 
-    The last product is accumulated into the first. A and B are kept in float32 and multiplied in the precision of x. A
-    W in 4 bit is unpacked in either pass.
+    The first product is accumulated into the last, which is small and thus little rounded. A and B are kept in float32
+    and multiplied in the precision of x. A W in 4 bit is unpacked in either pass.
     """
 
     @staticmethod
@@ -73,8 +73,11 @@ class ThinProducts(torch.autograd.Function):
         thin = linear(rows, thin_a)  # tokens x r
         ctx.save_for_backward(rows, thin, thin_a, thin_b)
         ctx.weight, ctx.scaling, ctx.dtype, ctx.shape, ctx.dropped = weight, scaling, a.dtype, x.shape, d is not None
-        found = linear(x.flatten(0, -2), unpacked(weight), bias)
-        return found.addmm_(thin, thin_b.t(), alpha=scaling).view(*x.shape[:-1], -1)
+        if bias is None:
+            found, beta = thin @ thin_b.t(), scaling
+        else:
+            found, beta = torch.addmm(bias, thin, thin_b.t(), alpha=scaling), 1.0
+        return found.addmm_(x.flatten(0, -2), unpacked(weight).t(), beta=beta).view(*x.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable

@@ -114,7 +114,7 @@ class BucketedSteps:
         self.static = [parameter for parameter in trained if id(parameter) in inside]
         for parameter in self.static:
             parameter.grad = torch.zeros_like(parameter)
-        self.dtype, self.capture = dtype, capture
+        self.dtype, self.capture, self.kind = dtype, capture, trained[0].device.type
         self.buckets: dict[tuple[Any, ...], _Bucket] = {}
         self.replays, self.why = 0, "" if capture else "training.cuda_graphs is off"
 
@@ -144,8 +144,7 @@ class BucketedSteps:
         return bucket.loss.clone()
 
     def _autocast(self) -> Any:
-        kind = self.whole.device.type
-        return torch.autocast(kind, self.dtype, cache_enabled=False) if self.dtype else nullcontext()
+        return torch.autocast(self.kind, self.dtype, cache_enabled=False) if self.dtype else nullcontext()
 
     def _embedded(self, batch: dict[str, Any]) -> tuple[torch.Tensor, bool]:
         """What the language model would be given, and whether that and the batch's positions are all."""
@@ -211,7 +210,7 @@ class BucketedSteps:
 
     def _random(self, state: torch.Tensor | None = None) -> torch.Tensor:
         """The state of the generator that dropout draws from; if one is given, it is set."""
-        of: Any = torch.cuda if self.whole.device.type == "cuda" else torch
+        of: Any = torch.cuda if self.kind == "cuda" else torch
         if state is not None:
             of.set_rng_state(state)
         return of.get_rng_state()  # type: ignore[no-any-return]

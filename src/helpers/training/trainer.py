@@ -6,12 +6,16 @@ model skips its tower. With ``packing`` (the default) a step spends nothing on p
 there is a label (`helpers.training.packing`). Without it, the step is the library's own, and the tests compare the two.
 """
 
+import copy
 import hashlib
 import json
 import math
+import os
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +43,14 @@ from helpers.schemas import Sample
 from helpers.training import trackers
 from helpers.training.bridge import TextBridge, described_in, description_marks
 from helpers.training.flops import Traffic, training_flops, weights_of
+from helpers.training.layers import (
+    MainMemory,
+    compiled_layers,
+    fused_layers,
+    least_recomputed,
+    liger_kernels,
+    recomputed,
+)
 from helpers.training.meter import Meter
 from helpers.training.packing import attention_by_sample, packed_loss
 from helpers.training.step_graphs import BucketedSteps, bucketed, cuda_capture
@@ -117,7 +129,8 @@ class PackedCollator:
         self.plain = Collator(processor, max_pixels, max_length)
         self.model, self.family, self.bucket_samples = plain_model(model), family, bucket_samples
         self.kept: dict[int, Tensors] = {}
-        self.room = KEPT_BYTES
+        self.ahead: dict[int, Future[Tensors | None]] = {}
+        self.room, self.lock = KEPT_BYTES, threading.Lock()
 
     def __call__(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
         samples = [self.encoded(conversation) for conversation in conversations]
@@ -132,19 +145,47 @@ class PackedCollator:
     def _marks(sample: Tensors) -> torch.Tensor:
         return sample.get("described", torch.zeros_like(sample["input_ids"], dtype=torch.bool))
 
+    @contextmanager
+    def encoding(self, conversations: Sequence[Conversation], threads: int) -> Iterator[None]:
+        """Within the block, threads encode all conversations, as far as there is room to keep them."""
+        local = threading.local()  # a tokenizer must not be used by two threads at once
+
+        def encode(conversation: Conversation) -> Tensors | None:
+            if self.room <= 0:
+                return None
+            if not hasattr(local, "plain"):
+                local.plain = copy.deepcopy(self.plain)
+            return self._encoded(conversation, local.plain)
+
+        if not threads:
+            yield
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            self.ahead = {id(conversation): pool.submit(encode, conversation) for conversation in conversations}
+            try:
+                yield
+            finally:
+                pool.shutdown(cancel_futures=True)
+
     def encoded(self, conversation: Conversation) -> Tensors:
         """A conversation's tensors, kept by the identity of the object: the data set holds each exactly once."""
         if (kept := self.kept.get(id(conversation))) is not None:
             return kept
-        sample = self.plain([conversation])
+        if (future := self.ahead.pop(id(conversation), None)) is not None and (found := future.result()) is not None:
+            return found
+        return self._encoded(conversation, self.plain)
+
+    def _encoded(self, conversation: Conversation, plain: Collator) -> Tensors:
+        sample = plain([conversation])
         tensors = {"input_ids": sample["input_ids"], "labels": sample["labels"], **image_tensors(sample)}
         if "described" in sample:
             tensors["described"] = sample["described"]
         tensors["positions"] = self.family.positions(self.model, sample)
         size = sum(tensor.nbytes for tensor in tensors.values())
-        if size <= self.room:
-            self.room -= size
-            self.kept[id(conversation)] = tensors
+        with self.lock:
+            if size <= self.room:
+                self.room -= size
+                self.kept[id(conversation)] = tensors
         return tensors
 
 
@@ -213,14 +254,26 @@ def half_precision(arguments: TrainingArguments) -> torch.dtype | None:
     return torch.float16 if arguments.fp16 else torch.bfloat16 if arguments.bf16 else None
 
 
-def takes_buckets(settings: Training, arguments: TrainingArguments) -> bool:
+def computed_twice(settings: Training, model: Any, limits: Limits, samples: Sequence[Sample], folder: Path) -> str:
+    """What of the activations is computed twice beside what the Trainer is asked for: "none", "selective" or "full"."""
+    if settings.gradient_checkpointing == "selective":
+        return "selective"
+    if settings.gradient_checkpointing != "auto" or not torch.cuda.is_available():
+        return "none"
+    tokens = settings.batch_size * max(limits.length(sample, folder) for sample in samples)
+    width = 4 if chosen_dtype(settings.dtype) == "float32" else 2
+    return least_recomputed(model.config.get_text_config(), tokens, width, torch.cuda.mem_get_info()[0])
+
+
+def takes_buckets(settings: Training, arguments: TrainingArguments, twice: str = "none") -> bool:
     """Whether steps have the fixed shapes of `helpers.training.step_graphs`.
 
     Not with loss scaling, whose factor the host has to know, nor where a recomputed layer would have to drop the same
     values again.
     """
     wanted = torch.cuda.is_available() if settings.cuda_graphs == "auto" else settings.cuda_graphs
-    return wanted and not arguments.fp16 and not (arguments.activation_checkpointing and settings.lora_dropout)
+    again = arguments.activation_checkpointing or twice != "none"
+    return wanted and not arguments.fp16 and not (again and settings.lora_dropout)
 
 
 def steps_of(samples: Sequence[Sample], settings: Training) -> int:
@@ -411,6 +464,8 @@ def finetune(
     memory runs out or the loss is not finite.
     """
     output = Path(output_dir)
+    if settings.main_memory and (shown := sum(bool(sample.images) for sample in samples)):
+        raise ValueError(f"training.main_memory is for text alone, but {shown} samples have images; set it to false")
     limits = Limits(processor, settings.max_length, settings.max_pixels, positions_of(model.config))
     check_samples(limits, samples, folder)
     arguments = arguments or trainer_arguments(settings, output / "checkpoints", seed, samples, model)
@@ -418,17 +473,19 @@ def finetune(
     arguments = replace(arguments, output_dir=str(checkpoints))
     packed = settings.packing and family.fast.packing and not model.active_peft_config.is_prompt_learning
     plain = Collator(processor, settings.max_pixels, settings.max_length, apart=not family.fast.packing)
-    in_buckets = packed and takes_buckets(settings, arguments)
+    twice = computed_twice(settings, model, limits, samples, Path(folder))
+    in_buckets = packed and takes_buckets(settings, arguments, twice)
     rows = PackedCollator(
         *(processor, settings.max_pixels, model, family, settings.max_length),
         bucket_samples=settings.batch_size if in_buckets else 0,
     )
+    memory = MainMemory(model, family) if settings.main_memory else None
     trainer = CountingTrainer(
         model=model,
         args=arguments,
         train_dataset=Conversations(samples, folder, described=bridge is not None),
         data_collator=rows if packed else plain,
-        callbacks=[FiniteLoss(), ProgressLine()],
+        callbacks=[FiniteLoss(), ProgressLine(), *([memory] if memory else [])],
     )
     trainer.counter, trainer.family, trainer.bridge = Traffic(model.config), family, bridge
     trainer.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -440,7 +497,13 @@ def finetune(
     cached = TowerFeatures(model, family, features_dir) if settings.tower_cache and family.fast.tower_cache else None
     with ExitStack() as stack:
         stack.enter_context(still_training(model, trainer.trained, trainer.buckets.static if trainer.buckets else ()))
+        decoder = plain_model(model).get_submodule(family.language_model)
         stack.enter_context(never_waiting(arguments.optim))
+        stack.enter_context(recomputed(plain_model(model), twice, settings.lora_dropout > 0))
+        stack.enter_context(fused_layers(decoder, liger_kernels() if packed else None))
+        stack.enter_context(compiled_layers(getattr(decoder, "layers", ()), settings.compile_layers))
+        if memory is not None:
+            stack.callback(memory.back)
         if packed:
             stack.enter_context(attention_by_sample(model, family))
         once = stack.enter_context(unpacked_weights(model, settings.unpack_weights if packed else False))
@@ -450,6 +513,8 @@ def finetune(
         if bridge is not None:
             stack.enter_context(bridge.over(model))
         meter = stack.enter_context(Meter())
+        ahead = ahead_threads() if settings.encode_threads is None else settings.encode_threads
+        stack.enter_context(rows.encoding(trainer.train_dataset, ahead if packed else 0))
         with meter.phase("train"):
             outcome = _trained(trainer, checkpoint, settings)
         with meter.phase("save"):
@@ -477,6 +542,11 @@ def finetune(
     write_adapter_card(output / "adapter", model, settings, resources, prompt_hashes(processor))
     losses = pandas.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     return Result(resources=resources, losses=losses[["step", "loss", "grad_norm", "learning_rate"]])
+
+
+def ahead_threads() -> int:
+    """How many threads encode samples ahead: beside a GPU some, on a CPU none, where they would take the cores."""
+    return min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
 
 
 @contextmanager
