@@ -5,11 +5,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers.config.profiles import load_profile
-from helpers.models.loading import load_processor
+from helpers.models.adapters import add_adapter
+from helpers.models.loading import load_model, load_processor
 from helpers.models.unpacking import unpacked_weights
-from helpers.training.packing import attention_by_sample, packed_loss
-from helpers.training.step_graphs import BucketedSteps
-from helpers.training.trainer import Conversations, PackedCollator
+from helpers.training import trainer
+from helpers.training.packing import attend_sample_by_sample, attention_by_sample, packed_loss
+from helpers.training.step_graphs import LONGEST, TOKENS, BucketedSteps, bucketed, cuda_capture
+from helpers.training.trainer import Conversations, PackedCollator, finetune
 
 pytestmark = pytest.mark.usefixtures("no_meter")
 SETTINGS = load_profile("smoke").training
@@ -57,11 +59,9 @@ def record(run):
 def batches(tuned, model_path, butterflies, mode, sizes=(4, 4, 3, 4)):
     model, family = tuned
     collator = PackedCollator(load_processor(model_path), None, model, family, bucket_samples=4)
-    conversations, made, start = Conversations(butterflies.samples[mode], butterflies.folder), [], 0
-    for size in sizes:
-        made.append(collator([conversations[(start + i) % len(conversations)] for i in range(size)]))
-        start += 1
-    return made
+    conversations = Conversations(butterflies.samples[mode], butterflies.folder)
+    chosen = [[conversations[(start + i) % len(conversations)] for i in range(n)] for start, n in enumerate(sizes)]
+    return [collator(some) for some in chosen]
 
 
 def trained(model):
@@ -99,6 +99,155 @@ def test_a_step_in_a_bucket_is_the_packed_step(tuned, model_path, butterflies, m
             for name, gradient in right.items():
                 assert (found[name] - gradient).abs().max() <= 1e-4 * gradient.abs().max() + 1e-8, name
             forget(model)
-    assert steps.why == ("" if capture else "training.cuda_graphs is off")
+    assert steps.why == ("" if capture else "there is nothing to capture them with")
     assert (steps.replays > 0) == bool(capture)
     assert len(steps.buckets) < len(made)
+
+
+def test_a_bucket_by_hand():
+    packed = {
+        "input_ids": torch.arange(5).unsqueeze(0),
+        "labels": torch.tensor([[-100, -100, 7, -100, 8]]),
+        "position_ids": torch.tensor([[0, 1, 2, 0, 1]]),
+        "supervised": torch.tensor([1, 3]),
+        "lengths": (3, 2),
+    }
+    found = bucketed(packed, 3)
+    assert found["rows"].shape == (3, LONGEST)
+    assert found["rows"][:2, :3].tolist() == [[0, 1, 2], [3, 4, TOKENS - 1]]
+    assert (found["rows"][2] == TOKENS - 1).all()  # no sample
+    assert found["places"][:6].tolist() == [0, 1, 2, LONGEST, LONGEST + 1, 3 * LONGEST - 1]
+    assert found["supervised"][:3].tolist() == [1, 3, TOKENS - 1]
+    assert found["targets"][:3].tolist() == [7, 8, -100]
+    assert {found[name].shape[-1] for name in ("positions", "places", "supervised", "targets")} == {TOKENS}
+    found = bucketed(packed | {"lengths": (TOKENS,)}, 1)  # one place and one token are always free
+    assert (found["rows"].shape[1], len(found["places"])) == (TOKENS + LONGEST, 2 * TOKENS)
+
+
+@pytest.mark.parametrize("heads", [4, 2], ids=["as many keys", "grouped keys"])
+def test_samples_attended_at_once_are_attended_one_by_one(heads):
+    lengths = (3, 5)
+    packed = {"position_ids": torch.zeros(1, 8), "labels": torch.zeros(1, 9), "supervised": torch.tensor([0])}
+    given = bucketed(packed | {"lengths": lengths}, 2)
+    torch.manual_seed(0)
+    tensors = [torch.randn(1, n, 8, 16) for n in (4, heads, heads)]
+    found = []
+    for how in ({"lengths": lengths}, {"rows": given["rows"], "places": given["places"]}):
+        inputs = [tensor.clone().requires_grad_() for tensor in tensors]
+        padded = inputs if "lengths" in how else [torch.nn.functional.pad(t, (0, 0, 0, TOKENS - 8)) for t in inputs]
+        attended, _ = attend_sample_by_sample(None, *padded, None, 0.25, **how)
+        (attended[:, :8] * torch.linspace(-1, 1, 16)).sum().backward()
+        found.append([attended[:, :8], *(tensor.grad for tensor in inputs)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one, atol=1e-6, rtol=1e-5)
+
+
+def test_a_step_that_needs_a_number_is_computed_without_a_graph(tuned, model_path, butterflies, monkeypatch):
+    """On a card the capture fails there; the training goes on."""
+    model, family = tuned
+    made = batches(tuned, model_path, butterflies, "text_only")
+    with attention_by_sample(model, family), unpacked_weights(model):
+        steps = BucketedSteps(model, family, trained(model), capture=record)
+        decoder = steps.decoder.norm
+        forward = decoder.forward
+        monkeypatch.setattr(decoder, "forward", lambda x: forward(x) * (1 + 0 * x.sum().item()))
+        losses = [steps.step(made[0], 1.0).item() for _ in range(3)]
+    assert losses == pytest.approx([packed_loss_of(tuned, made[0])] * 3, rel=1e-5)
+    assert "operation not permitted" in steps.why
+    assert steps.replays == 0
+
+
+def packed_loss_of(tuned, batch):
+    with attention_by_sample(*tuned), torch.no_grad():
+        return packed_loss(tuned[0], batch).item()
+
+
+def test_a_replay_with_other_numbers_is_not_used(tuned, model_path, butterflies):
+    model, family = tuned
+    batch = batches(tuned, model_path, butterflies, "text_only")[0]
+
+    def wrong(run):
+        replay = record(run)
+        return lambda: (replay(), trained(model)[-1].grad.add_(1e-4))
+
+    with attention_by_sample(model, family), unpacked_weights(model):
+        steps = BucketedSteps(model, family, trained(model), capture=wrong)
+        for _ in range(3):
+            steps.step(batch, 1.0)
+            right = gradients(model)
+            forget(model)
+        again = BucketedSteps(model, family, trained(model))
+        again.step(batch, 1.0)
+    assert steps.why == "a replayed step is not the step that was captured"
+    assert all(torch.equal(right[name], gradient) for name, gradient in gradients(model).items())
+
+
+def run(model_path, butterflies, output, mode="text_only", **changes):
+    settings = SETTINGS.model_copy(update={"max_steps": 6, **changes})
+    model, family = load_model(model_path)
+    tuned = add_adapter(model, family, settings, seed=0)
+    samples, processor = butterflies.samples[mode], load_processor(model_path)
+    return finetune(tuned, family, processor, samples, butterflies.folder, output, settings, seed=0)
+
+
+@MODES
+def test_a_training_in_graphs_is_the_training_without(model_path, butterflies, tmp_path, monkeypatch, mode):
+    plain = run(model_path, butterflies, tmp_path / "plain", mode)
+    monkeypatch.setattr(trainer, "capture_here", lambda: record)
+    graphs = run(model_path, butterflies, tmp_path / "graphs", mode, cuda_graphs=True)
+    assert graphs.losses.loss.tolist() == pytest.approx(plain.losses.loss.tolist(), rel=2e-3)
+    assert graphs.losses.grad_norm.tolist() == pytest.approx(plain.losses.grad_norm.tolist(), rel=2e-2)
+    assert graphs.losses.loss[0] == pytest.approx(plain.losses.loss[0], rel=1e-5)
+    assert graphs.resources["graph_replays"] > 0
+    assert graphs.resources["no_graphs_because"] == ""
+    assert "graph_replays" not in plain.resources
+    counted = ("tokens", "image_tokens", "samples", "supervised_tokens", "vision_tower_calls")
+    assert [graphs.resources[name] for name in counted] == [plain.resources[name] for name in counted]
+
+
+def test_passes_before_a_step_add_up_in_graphs_too(model_path, butterflies, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "capture_here", lambda: record)
+    halves = {"batch_size": 2, "gradient_accumulation": 2, "max_steps": 4}
+    plain = run(model_path, butterflies, tmp_path / "plain", **halves)
+    graphs = run(model_path, butterflies, tmp_path / "graphs", cuda_graphs=True, **halves)
+    assert graphs.losses.loss.tolist() == pytest.approx(plain.losses.loss.tolist(), rel=2e-3)
+    assert graphs.resources["graph_replays"] > 0
+
+
+def test_dropout_in_a_graph_draws_as_without(model_path, butterflies, tmp_path, monkeypatch):
+    plain = run(model_path, butterflies, tmp_path / "plain", cuda_graphs=True, lora_dropout=0.2)
+    monkeypatch.setattr(trainer, "capture_here", lambda: record)
+    graphs = run(model_path, butterflies, tmp_path / "graphs", cuda_graphs=True, lora_dropout=0.2)
+    assert graphs.resources["graph_replays"] > 0
+    assert graphs.losses.loss.tolist() == plain.losses.loss.tolist()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@MODES
+def test_a_captured_graph_gives_the_same_bits_on_three_batches_of_each_bucket(model_path, butterflies, mode):
+    model, family = load_model(model_path, "bfloat16")
+    tuned = add_adapter(model, family, SETTINGS, seed=0)
+    made = [moved(batch) for batch in batches((tuned, family), model_path, butterflies, mode, (4,) * 8)]
+    with attention_by_sample(tuned, family), unpacked_weights(tuned):
+        steps = {}
+        for name, capture in {"plain": None, "graph": cuda_capture()}.items():
+            bucketed_steps = BucketedSteps(tuned, family, trained(tuned), torch.bfloat16, capture)
+            steps[name] = []
+            for batch in made:
+                loss = bucketed_steps.step(batch, 0.1)
+                steps[name].append((loss, gradients(tuned)))
+                forget(tuned)
+    assert bucketed_steps.why == ""
+    assert bucketed_steps.replays >= 3
+    for (loss, right), (other, found) in zip(steps["plain"], steps["graph"], strict=True):
+        assert torch.equal(loss, other)
+        assert all(torch.equal(right[name], found[name]) for name in right)
+
+
+def moved(batch):
+    def move(value):
+        if isinstance(value, dict):
+            return {name: move(one) for name, one in value.items()}
+        return value.cuda() if isinstance(value, torch.Tensor) else value
+
+    return move(batch)

@@ -119,7 +119,7 @@ class Training(Settings):
     )
     main_memory: bool = Field(
         default=False,
-        description="text alone: tower and embeddings stay in main memory, 2.4 GB less on the GPU at 7B; a little slower",
+        description="text alone: tower and embeddings stay in main memory, 2.4 GB less on the GPU at 7B, and slower",
     )
     encode_threads: NonNegativeInt | None = Field(
         default=None,

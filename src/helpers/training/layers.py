@@ -134,7 +134,7 @@ class MainMemory(TrainerCallback):
     """Keeps the frozen tower and the embeddings in main memory while a text-only training runs.
 
     Embeddings are looked up there, so each step waits for the GPU: the least memory, not the best speed. A table that
-    the head shares stays where it is. Moved when the training begins, since the Trainer puts the whole model on the GPU.
+    the head shares stays where it is. Moved when the training begins: before, the Trainer puts all on the GPU.
     """
 
     def __init__(self, model: Any, family: Family) -> None:

@@ -116,7 +116,7 @@ class BucketedSteps:
             parameter.grad = torch.zeros_like(parameter)
         self.dtype, self.capture, self.kind = dtype, capture, trained[0].device.type
         self.buckets: dict[tuple[Any, ...], _Bucket] = {}
-        self.replays, self.why = 0, "" if capture else "training.cuda_graphs is off"
+        self.replays, self.why = 0, "" if capture else "there is nothing to capture them with"
 
     def step(self, batch: dict[str, Any], share: Any) -> torch.Tensor | None:
         """The batch's summed loss times ``share``, its gradients added to those that are there.

@@ -53,7 +53,7 @@ from helpers.training.layers import (
 )
 from helpers.training.meter import Meter
 from helpers.training.packing import attention_by_sample, packed_loss
-from helpers.training.step_graphs import BucketedSteps, bucketed, cuda_capture
+from helpers.training.step_graphs import BucketedSteps, Capture, bucketed, cuda_capture
 from helpers.workflow.progress import LiveCurve, Ticker, is_watched
 
 STATES_ROOM = 8_000_000_000  # bytes that stay free beside the optimiser's states in 32 bit
@@ -490,8 +490,7 @@ def finetune(
     trainer.counter, trainer.family, trainer.bridge = Traffic(model.config), family, bridge
     trainer.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if in_buckets:
-        capture = cuda_capture() if settings.cuda_graphs and torch.cuda.is_available() else None
-        trainer.buckets = BucketedSteps(model, family, trainer.trained, half_precision(arguments), capture)
+        trainer.buckets = BucketedSteps(model, family, trainer.trained, half_precision(arguments), capture_here())
     trainer.remove_callback(PrinterCallback)  # it prints every step; ProgressLine prints every few seconds
     checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
     cached = TowerFeatures(model, family, features_dir) if settings.tower_cache and family.fast.tower_cache else None
@@ -542,6 +541,11 @@ def finetune(
     write_adapter_card(output / "adapter", model, settings, resources, prompt_hashes(processor))
     losses = pandas.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     return Result(resources=resources, losses=losses[["step", "loss", "grad_norm", "learning_rate"]])
+
+
+def capture_here() -> Capture | None:
+    """What captures a step's graph: CUDA on a GPU, nothing on a CPU."""
+    return cuda_capture() if torch.cuda.is_available() else None
 
 
 def ahead_threads() -> int:
