@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy, silu
 
 from helpers.config.profiles import load_profile
-from helpers.models import unpacking
+from helpers.models import unpacking, vision_cache
 from helpers.models.adapters import add_adapter, add_lora
 from helpers.models.loading import load_model, load_processor
 from helpers.models.rehearsal import activation_bytes
@@ -293,3 +293,27 @@ def test_liger_s_loss_gets_few_chunks_or_is_refused(monkeypatch):
     home.LigerFusedLinearCrossEntropyFunction = Other
     with pytest.raises(RuntimeError, match="takes no chunk_mem_const; install liger-kernel"):
         packing.liger_cross_entropy(hidden, head, targets)
+
+
+# ---- the tower's features --------------------------------------------------------------------------------------------
+
+
+def test_images_of_a_batch_are_looked_up_by_names_without_their_pixels(model_path, butterflies, tmp_path, monkeypatch):
+    plain, adapter = run(model_path, butterflies, tmp_path / "plain", "image_text", tower_cache=True)
+    monkeypatch.setattr(vision_cache, "_digest", counted := Counted(vision_cache._digest))
+    found, same = run(model_path, butterflies, tmp_path / "found", "image_text", tower_cache=True)
+    assert same == adapter
+    assert found.resources["vision_tower_calls"] == plain.resources["vision_tower_calls"]
+    assert counted.calls == len(set(counted.seen))  # each tensor once, when its sample was encoded
+
+
+class Counted:
+    """A function that counts its calls, by the tensors that it was given."""
+
+    def __init__(self, function):
+        self.function, self.calls, self.seen = function, 0, []
+
+    def __call__(self, tensor):
+        self.calls += 1
+        self.seen.append((tensor.data_ptr(), tensor.shape))
+        return self.function(tensor)

@@ -37,7 +37,7 @@ from helpers.models.family import Family, plain_model
 from helpers.models.limits import Limits, check_samples, positions_of
 from helpers.models.loading import chosen_dtype, counted_tower
 from helpers.models.unpacking import unpacked_weights
-from helpers.models.vision_cache import TowerFeatures
+from helpers.models.vision_cache import TowerFeatures, pixel_names
 from helpers.paths import atomic_write
 from helpers.schemas import Sample
 from helpers.training import trackers
@@ -114,8 +114,11 @@ class Collator:
 class PackedCollator:
     """Makes packed batches (one row each) from conversations; each conversation is encoded once and then kept.
 
-    ``bucket_samples``: batches of so many samples also have the fixed shapes of `bucketed`; 0: none have.
+    ``bucket_samples``: batches of so many samples also have the fixed shapes of `bucketed`; 0: none have. ``named``:
+    batches also have the ``names`` of their images (`pixel_names`), for `TowerFeatures`.
     """
+
+    named = False
 
     def __init__(
         self,
@@ -129,6 +132,7 @@ class PackedCollator:
         self.plain = Collator(processor, max_pixels, max_length)
         self.model, self.family, self.bucket_samples = plain_model(model), family, bucket_samples
         self.kept: dict[int, Tensors] = {}
+        self.names: dict[int, tuple[str, ...]] = {}
         self.ahead: dict[int, Future[Tensors | None]] = {}
         self.room, self.lock = KEPT_BYTES, threading.Lock()
 
@@ -137,6 +141,8 @@ class PackedCollator:
         packed = packed_batch(samples, self.family.tiles_axis)
         if self.bucket_samples:
             packed["bucket"] = bucketed(packed, self.bucket_samples)
+        if self.named:
+            packed["names"] = tuple(name for one in conversations for name in self._names(one))
         if any(conversation.description for conversation in conversations):
             packed["described"] = torch.cat([self._marks(sample) for sample in samples], dim=1)
         return packed
@@ -144,6 +150,12 @@ class PackedCollator:
     @staticmethod
     def _marks(sample: Tensors) -> torch.Tensor:
         return sample.get("described", torch.zeros_like(sample["input_ids"], dtype=torch.bool))
+
+    def _names(self, conversation: Conversation) -> tuple[str, ...]:
+        """Of the conversation's images, hashed when they are first asked for."""
+        if (found := self.names.get(id(conversation))) is None:
+            found = self.names[id(conversation)] = pixel_names(self.encoded(conversation))
+        return found
 
     @contextmanager
     def encoding(self, conversations: Sequence[Conversation], threads: int) -> Iterator[None]:
@@ -201,6 +213,7 @@ class CountingTrainer(Trainer):
     family: Family
     bridge: TextBridge | None = None
     buckets: BucketedSteps | None = None
+    features: TowerFeatures | None = None
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted: the library's estimate ignores adapters and frozen towers."""
@@ -211,6 +224,9 @@ class CountingTrainer(Trainer):
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """The step's loss, its gradients added: in a bucket if there are any, else as in the library."""
+        names = inputs.pop("names", ())
+        if self.features is not None:
+            self.features.names = names
         if self.buckets is not None and "bucket" in inputs:
             inputs = self._prepare_inputs(inputs)
             if self.bridge is not None:
@@ -494,6 +510,7 @@ def finetune(
     trainer.remove_callback(PrinterCallback)  # it prints every step; ProgressLine prints every few seconds
     checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
     cached = TowerFeatures(model, family, features_dir) if settings.tower_cache and family.fast.tower_cache else None
+    trainer.features, rows.named = cached, cached is not None
     with ExitStack() as stack:
         stack.enter_context(still_training(model, trainer.trained, trainer.buckets.static if trainer.buckets else ()))
         decoder = plain_model(model).get_submodule(family.language_model)
