@@ -1,5 +1,6 @@
 """What computes less or keeps less in a training gives the same loss and the same gradients."""
 
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -13,6 +14,8 @@ from helpers.models.adapters import add_adapter, add_lora
 from helpers.models.loading import load_model, load_processor
 from helpers.models.rehearsal import activation_bytes
 from helpers.models.unpacking import unpacked, unpacked_weights
+from helpers.paths import DATA
+from helpers.schemas import write_samples
 from helpers.training import packing, trainer
 from helpers.training.layers import (
     Kernels,
@@ -37,9 +40,9 @@ def packed(tuned, model_path, butterflies, mode="text_only", count=4):
 
 def step(tuned, batch):
     """Loss and gradients of a packed step."""
-    with attention_by_sample(*tuned):
+    with attention_by_sample(*tuned):  # what is computed twice attends twice
         loss = packed_loss(tuned[0], batch)
-    loss.backward()
+        loss.backward()
     found = {name: p.grad for name, p in tuned[0].named_parameters() if p.grad is not None}
     for parameter in tuned[0].parameters():
         parameter.grad = None
@@ -317,3 +320,37 @@ class Counted:
         self.calls += 1
         self.seen.append((tensor.data_ptr(), tensor.shape))
         return self.function(tensor)
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+from helpers.config.profiles import load_profile
+from helpers.models.adapters import add_adapter
+from helpers.models.loading import load_model, load_processor
+from helpers.schemas import read_samples
+from helpers.training.trainer import finetune
+path, data, output = map(Path, sys.argv[1:4])
+settings = load_profile("smoke", {"training.max_steps": 2}).training
+model, family = load_model(path)
+tuned = add_adapter(model, family, settings, seed=int(sys.argv[4]))
+samples = read_samples(data / "samples.jsonl")
+finetune(tuned, family, load_processor(path), samples, data, output, settings, seed=int(sys.argv[4]))
+"""
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_train_what_they_train_alone(butterflies, tmp_path):
+    """As with `--resources gpu=4`: jobs that share a machine share no number."""
+    write_samples(tmp_path / "samples.jsonl", butterflies.samples["text_only"])
+    path = DATA / "models" / "tiny-qwen2-vl"
+
+    def start(name, seed):
+        command = [sys.executable, "-c", TRAIN, path, tmp_path, tmp_path / name, str(seed)]
+        return subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL)
+
+    assert [start(f"alone{seed}", seed).wait() for seed in range(2)] == [0, 0]
+    assert [job.wait() for job in [start(f"beside{seed}", seed) for seed in range(2)]] == [0, 0]
+    for seed in range(2):
+        alone, beside = (tmp_path / f"{name}{seed}/adapter/adapter_model.safetensors" for name in ("alone", "beside"))
+        assert alone.read_bytes() == beside.read_bytes()
