@@ -235,20 +235,22 @@ class _Layer:
         module, adapters, bias = self.module, self.adapters, self.base.bias
         if x.dtype != self.dtype or (adapters and (module.merged or module.active_adapters != adapters)):
             return self.plain(x, *arguments, **keywords)
-        off = not adapters or module.disable_adapters
-        if self.weight is None and (off or not torch.is_grad_enabled()):
-            return self.plain(x, *arguments, **keywords)  # without a backward pass bitsandbytes has a quicker way
+        off, weight = not adapters or module.disable_adapters, self.weight
+        if weight is None:
+            if off or not torch.is_grad_enabled():
+                return self.plain(x, *arguments, **keywords)  # bitsandbytes is quicker where no pass comes back
+            weight = self.base.weight
         if off:
-            return linear(x, self.weight, bias)
+            return linear(x, weight, bias)
         (name,) = adapters
         a, b, scaling = module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name]
         if self.weight is None or not self.is_summed:
-            dropout, weight = module.lora_dropout[name], self.base.weight if self.weight is None else self.weight
+            dropout = module.lora_dropout[name]
             return ThinProducts.apply(x, dropout(x) if _drops(dropout) else None, weight, bias, a, b, scaling)
         if torch.is_grad_enabled():
-            return LowRankLinear.apply(x, self.weight, bias, a, b, scaling)
+            return LowRankLinear.apply(x, weight, bias, a, b, scaling)
         if (state := (a._version, b._version, scaling)) != self.state:
-            self.state, self.adapted = state, torch.addmm(self.weight, b, a, alpha=scaling)
+            self.state, self.adapted = state, torch.addmm(weight, b, a, alpha=scaling)
         return linear(x, self.adapted, bias)
 
 

@@ -119,7 +119,7 @@ def summed_cross_entropy(hidden: torch.Tensor, head: Any, targets: torch.Tensor,
     if len(hidden) <= LOGIT_ROWS:
         return _cross_entropy(hidden, head, targets)
     parts = zip(hidden.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
-    once_more = {"use_reentrant": False, "preserve_rng_state": False}  # nothing is drawn
+    once_more: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}  # nothing is drawn
     sums = [checkpoint(_cross_entropy, rows, head, labels, **once_more) for rows, labels in parts]
     return torch.stack(sums).sum()
 

@@ -34,7 +34,7 @@ def cuda_capture() -> Capture:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):  # threads may encode meanwhile
             run()
-        return graph.replay  # type: ignore[no-any-return]
+        return graph.replay
 
     return capture
 
@@ -213,7 +213,7 @@ class BucketedSteps:
         of: Any = torch.cuda if self.kind == "cuda" else torch
         if state is not None:
             of.set_rng_state(state)
-        return of.get_rng_state()  # type: ignore[no-any-return]
+        return of.get_rng_state()
 
 
 def _apart(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> float:

@@ -16,10 +16,11 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import pandas
 import torch
@@ -351,22 +352,14 @@ def default_optimizer(model: Any = None) -> str:
     return "adamw_torch_fused" if states + STATES_ROOM <= free else "adamw_8bit"
 
 
-@contextmanager
-def never_waiting(optimizer: str) -> Iterator[None]:
+def never_waiting(optimizer: str) -> AbstractContextManager[Any]:
     """Within the block, bitsandbytes' optimisers do not wait for the GPU after each parameter.
 
     They need to only where states are paged; elsewhere all is computed in the order in which it was asked for.
     """
     if "8bit" not in optimizer or "paged" in optimizer:
-        yield
-        return
-    from bitsandbytes.optim import optimizer as home
-
-    before, home.sync_gpu = home.sync_gpu, lambda tensor: None
-    try:
-        yield
-    finally:
-        home.sync_gpu = before
+        return nullcontext()
+    return patch("bitsandbytes.optim.optimizer.sync_gpu", lambda tensor: None)
 
 
 def bookkeeping(settings: Training, output_dir: Path, images: bool = False) -> dict[str, Any]:
@@ -495,11 +488,12 @@ def finetune(
         *(processor, settings.max_pixels, model, family, settings.max_length),
         bucket_samples=settings.batch_size if in_buckets else 0,
     )
+    conversations = Conversations(samples, folder, described=bridge is not None)
     memory = MainMemory(model, family) if settings.main_memory else None
     trainer = CountingTrainer(
         model=model,
         args=arguments,
-        train_dataset=Conversations(samples, folder, described=bridge is not None),
+        train_dataset=conversations,
         data_collator=rows if packed else plain,
         callbacks=[FiniteLoss(), ProgressLine(), *([memory] if memory else [])],
     )
@@ -530,7 +524,7 @@ def finetune(
             stack.enter_context(bridge.over(model))
         meter = stack.enter_context(Meter())
         ahead = ahead_threads() if settings.encode_threads is None else settings.encode_threads
-        stack.enter_context(rows.encoding(trainer.train_dataset, ahead if packed else 0))
+        stack.enter_context(rows.encoding(conversations, ahead if packed else 0))
         with meter.phase("train"):
             outcome = _trained(trainer, checkpoint, settings)
         with meter.phase("save"):
