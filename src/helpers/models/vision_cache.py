@@ -118,9 +118,8 @@ class TowerFeatures:
 
 
 def pixel_names(sample: Tensors) -> tuple[str, ...]:
-    """A name for each image that the tower will see of a sample, or for each tile, by its pixels; none if they cannot be told.
-
-    Patches of an image are told from those of the next by ``image_grid_thw``.
+    """A name for each image, or tile, that the tower will see of a sample, by its pixels; none if they are patches
+    without an ``image_grid_thw`` that tells one image from the next.
     """
     if (pixels := sample.get("pixel_values")) is None:
         return ()

@@ -286,11 +286,11 @@ def takes_buckets(settings: Training, arguments: TrainingArguments, twice: str =
     """Whether steps have the fixed shapes of `helpers.training.step_graphs`.
 
     Not with loss scaling, whose factor the host has to know, nor where a recomputed layer would have to drop the same
-    values again.
+    values again, nor where nothing in the language model is trained.
     """
     wanted = torch.cuda.is_available() if settings.cuda_graphs == "auto" else settings.cuda_graphs
     again = arguments.activation_checkpointing or twice != "none"
-    return wanted and not arguments.fp16 and not (again and settings.lora_dropout)
+    return wanted and settings.method != "projector" and not arguments.fp16 and not (again and settings.lora_dropout)
 
 
 def steps_of(samples: Sequence[Sample], settings: Training) -> int:
@@ -499,14 +499,11 @@ def finetune(
     )
     trainer.counter, trainer.family, trainer.bridge = Traffic(model.config), family, bridge
     trainer.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if in_buckets:
-        trainer.buckets = BucketedSteps(model, family, trainer.trained, half_precision(arguments), capture_here())
     trainer.remove_callback(PrinterCallback)  # it prints every step; ProgressLine prints every few seconds
     checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
     cached = TowerFeatures(model, family, features_dir) if settings.tower_cache and family.fast.tower_cache else None
     trainer.features, rows.named = cached, cached is not None
     with ExitStack() as stack:
-        stack.enter_context(still_training(model, trainer.trained, trainer.buckets.static if trainer.buckets else ()))
         decoder = plain_model(model).get_submodule(family.language_model)
         stack.enter_context(never_waiting(arguments.optim))
         stack.enter_context(recomputed(plain_model(model), twice, settings.lora_dropout > 0))
@@ -523,6 +520,9 @@ def finetune(
         if bridge is not None:
             stack.enter_context(bridge.over(model))
         meter = stack.enter_context(Meter())
+        if in_buckets:  # their gradients are of the training, not of the loaded model
+            trainer.buckets = BucketedSteps(model, family, trainer.trained, half_precision(arguments), capture_here())
+        stack.enter_context(still_training(model, trainer.trained, trainer.buckets.static if trainer.buckets else ()))
         ahead = ahead_threads() if settings.encode_threads is None else settings.encode_threads
         stack.enter_context(rows.encoding(conversations, ahead if packed else 0))
         with meter.phase("train"):
