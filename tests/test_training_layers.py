@@ -87,6 +87,7 @@ def test_a_kernel_that_computes_something_else_is_not_used(tuned):
         assert replaced == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # how torch traces bitsandbytes
 def test_compiled_layers_give_the_same_step(tuned, model_path, butterflies):
     """Traced and not translated, which takes a compiler and minutes."""
     batch, decoder = packed(tuned, model_path, butterflies), decoder_of(tuned)

@@ -93,9 +93,8 @@ def shapes_only(path: str | Path) -> tuple[Any, Family]:
 
 
 def estimate(path: str | Path, load: Load) -> dict[str, float]:
-    """GB by purpose, for a training with the 8-bit optimiser states that are taken where those in 32 bit do not fit (the
-    latter in full precision); also the counts, under
-    their own names.
+    """GB by purpose, with the 8-bit optimiser states that are taken where those in 32 bit do not fit (32-bit ones in
+    full precision); also the counts, under their own names.
     """
     found = counts(str(path))
     trained = found.trained(load.rank)
