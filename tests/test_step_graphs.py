@@ -1,15 +1,20 @@
 """A step in a bucket of fixed shapes, and its replay, is the packed step: same loss, same gradients."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers.config.profiles import load_profile
 from helpers.models.adapters import add_adapter
+from helpers.models.batches import image_tensors, packed_batch
+from helpers.models.family import plain_model
 from helpers.models.loading import load_model, load_processor
 from helpers.models.unpacking import unpacked_weights
 from helpers.training import trainer
 from helpers.training.packing import attend_sample_by_sample, attention_by_sample, packed_loss
+from helpers.training.probe import _tuned, trial_of_type
 from helpers.training.step_graphs import LONGEST, TOKENS, BucketedSteps, bucketed, cuda_capture
 from helpers.training.trainer import Conversations, PackedCollator, finetune
 
@@ -251,3 +256,57 @@ def moved(batch):
         return value.cuda() if isinstance(value, torch.Tensor) else value
 
     return move(batch)
+
+
+@pytest.mark.parametrize(("model_type", "images_too"), [("idefics3", True), ("internvl", True), ("qwen3_vl", False)])
+def test_of_other_architectures_a_step_is_the_packed_one_or_left_to_it(model_type, images_too):
+    """Qwen3-VL hands its layers features of the image, which a graph behind the embeddings would leave out."""
+    trial = trial_of_type(model_type)
+    trial = replace(trial, model=_tuned(trial))
+    rows = []
+    for sample in trial.encoded():
+        positions = trial.family.positions(plain_model(trial.model), sample)
+        tokens = {"input_ids": sample["input_ids"], "labels": sample["labels"], "positions": positions}
+        rows.append({**tokens, **image_tensors(sample)})
+    steps = BucketedSteps(trial.model, trial.family, trained(trial.model))
+    for some, taken in ((rows, images_too), (rows[2:], True)):  # the last two have no image
+        batch = packed_batch(some, trial.family.tiles_axis)
+        forget(trial.model)
+        with attention_by_sample(trial.model, trial.family):
+            loss = packed_loss(trial.model, batch)
+            loss.backward()
+            expected = gradients(trial.model)
+            forget(trial.model)
+            found = steps.step(batch | {"bucket": bucketed(batch, len(some))}, 1.0)
+        assert (found is not None) == taken
+        if taken:
+            assert found.item() == pytest.approx(loss.item(), rel=1e-5)
+            for name, gradient in gradients(trial.model).items():
+                torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-3 * float(gradient.abs().max()))
+
+
+class Reads(TorchDispatchMode):
+    """Counts the numbers that the host reads; each would wait for a GPU."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*arguments, **(keywords or {}))
+
+
+def test_between_two_logs_no_step_reads_a_number(model_path, butterflies, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "capture_here", lambda: record)
+    reads, seen = Reads(), []
+    whole = trainer.CountingTrainer.training_step
+
+    def counted(*given, **named):
+        seen.append(reads.count)
+        return whole(*given, **named)
+
+    monkeypatch.setattr(trainer.CountingTrainer, "training_step", counted)
+    with reads:
+        result = run(model_path, butterflies, tmp_path, cuda_graphs=True, logging_steps=10, checkpoint_steps=100)
+    assert result.resources["graph_replays"] > 2
+    assert seen[-1] == seen[-2]  # from one step to the next: passes, clipping and the optimiser
+    assert reads.count > seen[-1]  # the log at the end
