@@ -78,9 +78,8 @@ class _Bucket:
         self.embedded = embedded.new_zeros(shape).requires_grad_(embedded.requires_grad)
         self.to_embedded = embedded.new_zeros(shape if embedded.requires_grad else ())
         self.loss, self.share = (torch.zeros((), device=embedded.device) for _ in range(2))
-        self.seen, self.replay = 0, None
-
-    replay: Callable[[], None] | None
+        self.seen = 0
+        self.replay: Callable[[], None] | None = None
 
     @torch.no_grad()
     def fill(self, given: Tensors, embedded: torch.Tensor, share: Any) -> None:
