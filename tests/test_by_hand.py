@@ -246,7 +246,7 @@ def test_an_edit_in_the_data_set_reaches_the_training(chain):
 @pytest.mark.parametrize(
     ("change", "effect"),
     [
-        (("optim=check_optimizer(training.optimizer or default_optimizer()),", 'optim="sgd",'), "losses"),
+        (("optim=check_optimizer(training.optimizer or default_optimizer(tuned)),", 'optim="sgd",'), "losses"),
         (("*training.lora_targets),", '"q_proj"),'), "targets"),
     ],
     ids=["optimizer", "targets"],

@@ -47,7 +47,7 @@ def train(load, butterflies, tmp_path):
     """Trains an adapter for three steps on the GPU."""
 
     def train(mode, name="out", **changes):
-        settings = SETTINGS.model_copy(update={"max_steps": 3, **changes})
+        settings = SETTINGS.model_copy(update={"max_steps": 3, "logging_steps": 1, **changes})
         model, family, processor = load("cuda", settings.dtype)
         tuned = add_lora(model, family, rank=4, alpha=8, dropout=0.0, projector=True, seed=0)
         samples, folder = butterflies.samples[mode], butterflies.folder
@@ -149,10 +149,42 @@ def test_checkpointing_and_remembered_features_change_no_loss(train):
 @pytest.mark.usefixtures("no_meter")
 @pytest.mark.skipif(not find_spec("liger_kernel"), reason="needs the package liger-kernel")
 def test_the_fused_loss_is_the_plain_one(train, monkeypatch):
-    fused = train("text_only")
+    monkeypatch.setattr(packed, "FUSED_ROWS", 0)
+    fused = train("text_only", cuda_graphs=False)
     monkeypatch.setattr(packed, "find_spec", lambda name: None)
-    plain = train("text_only", "plain")
+    plain = train("text_only", "plain", cuda_graphs=False)
     assert list(fused.losses.loss) == pytest.approx(list(plain.losses.loss), rel=5e-3)
+
+
+@pytest.mark.skipif(not find_spec("liger_kernel"), reason="needs the package liger-kernel")
+def test_the_fused_loss_reads_the_head_few_times():
+    head = torch.nn.Linear(64, 152_064, bias=False, device="cuda", dtype=torch.bfloat16).requires_grad_(False)
+    hidden = torch.randn(1200, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    targets = torch.randint(152_064, (1200,), device="cuda")
+    with torch.profiler.profile() as trace:
+        packed.summed_cross_entropy(hidden, head, targets)
+    products = sum(row.count for row in trace.key_averages() if row.key == "aten::mm")
+    assert 0 < products <= 200  # two for each 16 labels; without chunk_mem_const two for each label
+
+
+@pytest.mark.usefixtures("no_meter")
+@pytest.mark.parametrize("mode", ["text_only", "image_text"])
+def test_steps_in_graphs_have_the_loss_of_steps_without(train, mode):
+    graphs = train(mode, dtype="bfloat16", max_steps=6)
+    plain = train(mode, "plain", dtype="bfloat16", max_steps=6, cuda_graphs=False)
+    assert (graphs.resources["no_graphs_because"], graphs.resources["graph_replays"] > 0) == ("", True)
+    assert list(graphs.losses.loss) == pytest.approx(list(plain.losses.loss), rel=2e-2)
+
+
+@pytest.mark.usefixtures("no_meter")
+@pytest.mark.parametrize(
+    "changes",
+    [{"main_memory": True}, {"gradient_checkpointing": "selective"}, {"unpack_weights": False}, {"encode_threads": 0}],
+    ids=["main memory", "selective", "never unpacked", "encoded in turn"],
+)
+def test_modes_of_less_memory_or_time_change_no_loss(train, changes):
+    plain, found = train("text_only", "plain"), train("text_only", **changes)
+    assert list(found.losses.loss) == pytest.approx(list(plain.losses.loss), rel=5e-3)
 
 
 @pytest.mark.usefixtures("no_meter")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from helpers.config import Dtype, Settings
 
@@ -45,8 +45,7 @@ class Training(Settings):
     )
     optimizer: Optimizer | None = Field(
         default=None,
-        description="null: paged_adamw_8bit on a GPU, as its states save memory; adamw_torch_fused on a CPU, for which "
-        "bitsandbytes has no optimizer",
+        description="null: adamw_torch_fused, one operation per step; adamw_8bit on a GPU where its states do not fit",
     )
     warmup_share: float = Field(default=0.05, ge=0, le=1, description="share of all steps")
     weight_decay: NonNegativeFloat = Field(default=0.0, description="none: the adapter is small and the run is short")
@@ -94,6 +93,10 @@ class Training(Settings):
     checkpoint_steps: PositiveInt = Field(
         default=100, description="steps that a killed run loses at most; in the demo about ten seconds of work"
     )
+    logging_steps: PositiveInt | None = Field(
+        default=None,
+        description="steps per line of losses.csv; null: 1 on a CPU, 10 on a GPU, which has to be waited for",
+    )
     packing: bool = Field(
         default=True,
         description="put a batch's samples in one row without padding: same loss and gradients, in less time",
@@ -106,17 +109,34 @@ class Training(Settings):
         default=False,
         description="compute an image's tower features once; off when comparing costs as the paper does",
     )
-    gradient_checkpointing: bool | Literal["with_images"] = Field(
+    gradient_checkpointing: bool | Literal["with_images", "selective", "auto"] = Field(
         default=False,
-        description="less memory for a third more time; with_images: only for samples with images, which are longer",
+        description="less memory for a third more time; with_images: only for samples with images, which are longer; "
+        "selective: norms and activations alone; auto: on a GPU, what an estimate finds necessary",
+    )
+    compile_layers: bool = Field(
+        default=False, description="compile each layer for each length: minutes first, so for long runs"
+    )
+    main_memory: bool = Field(
+        default=False,
+        description="text alone: tower and embeddings stay in main memory, 2.4 GB less on the GPU at 7B, and slower",
+    )
+    encode_threads: NonNegativeInt | None = Field(
+        default=None,
+        description="threads that encode all samples ahead; null: none on a CPU, 8 beside a GPU; 0: each batch in turn",
+    )
+    cuda_graphs: bool | Literal["auto"] = Field(
+        default="auto",
+        description="the language model's pass as CUDA graphs, one per length: the host starts one operation, not "
+        "thousands; auto: on a GPU, where a replay gives the same numbers; true: on a CPU the same shapes, no graph",
     )
     report_to: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(
         default=[], description="trackers of the losses; see helpers.training.trackers"
     )
 
     def checkpointed(self, images: bool) -> bool:
-        """Whether training on samples with or without images recomputes activations."""
-        return images if self.gradient_checkpointing == "with_images" else self.gradient_checkpointing
+        """Whether training on samples with or without images computes all activations twice."""
+        return images if self.gradient_checkpointing == "with_images" else self.gradient_checkpointing is True
 
     @property
     def four_bit(self) -> bool:

@@ -93,20 +93,21 @@ def shapes_only(path: str | Path) -> tuple[Any, Family]:
 
 
 def estimate(path: str | Path, load: Load) -> dict[str, float]:
-    """GB by purpose, for a training with 8-bit optimiser states (32-bit ones in full precision); also the counts, under
-    their own names.
+    """GB by purpose, with the 8-bit optimiser states that are taken where those in 32 bit do not fit (32-bit ones in
+    full precision); also the counts, under their own names.
     """
     found = counts(str(path))
     trained = found.trained(load.rank)
     linear = found.in_four_bit * (NF4_BYTES if load.four_bit else load.width)
     unpacked = unpacked_bytes(found.in_four_bit, torch.bfloat16) if load.unpacked else 0
+    tokens, recomputed = load.batch * (load.tokens + load.image_tokens), "full" if load.checkpointing else "none"
     parts = {
         "base": (linear + (found.parameters - found.in_four_bit) * load.width) / GB,
         "unpacked": unpacked / GB,
         "adapter": trained * 4 / GB,
         "gradients": trained * 4 / GB,
         "optimiser": trained * (2 if load.width == 2 else 8) / GB,
-        "activations": _activations(found.text, load) / GB,
+        "activations": activation_bytes(found.text, tokens, load.width, recomputed) / GB,
         "logits": 2 * min(load.batch * load.tokens, LOGIT_ROWS) * found.text.vocab_size * 4 / GB,
         "cuda": ROOM,
     }
@@ -117,17 +118,17 @@ def estimate(path: str | Path, load: Load) -> dict[str, float]:
 _COUNTED = ("parameters", "in_four_bit", "linear4bit", "trained")
 
 
-def _activations(text: Any, load: Load) -> float:
+def activation_bytes(text: Any, tokens: int, width: int, recomputed: str = "none") -> float:
     """Bytes kept for the backward pass: per layer, the inputs of norms, products and LoRA, and the MLP's three tensors.
 
-    That is about 16 hidden widths and 4 feed-forward widths per token. With checkpointing it is only each layer's
-    input, and one whole layer that is being recomputed.
+    That is about 16 hidden widths and 4 feed-forward widths per token, ``width`` bytes each. ``recomputed``:
+    "selective" keeps what products and attention give, "full" each layer's input; either also holds one whole layer.
     """
-    tokens = load.batch * (load.tokens + load.image_tokens)
     wide = getattr(text, "intermediate_size", None) or text.ffn_dim
-    whole = tokens * load.width * (16 * text.hidden_size + 4 * wide)
-    kept = tokens * load.width * text.hidden_size if load.checkpointing else whole
-    return text.num_hidden_layers * kept + (whole if load.checkpointing else 0)
+    whole = tokens * width * (16 * text.hidden_size + 4 * wide)
+    products = tokens * width * (7 * text.hidden_size + 2 * wide)
+    kept = {"none": whole, "selective": products, "full": tokens * width * text.hidden_size}[recomputed]
+    return text.num_hidden_layers * kept + (whole if recomputed != "none" else 0)
 
 
 def smallest_card(total: float) -> str:

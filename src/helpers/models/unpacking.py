@@ -7,6 +7,9 @@ products, a scaling, a copy and an addition. Within `unpacked_weights` the froze
 - Otherwise, as in bfloat16, that sum would lose the adapter's small numbers. Instead the adapter's second thin product
   is accumulated into the product with the frozen weight: nothing is copied, and there is less rounding than in peft.
 
+Where there is no room for the weights, their scales alone are unpacked once (double quantisation packs them too), and a
+training step unpacks each weight in either pass for the second of these ways.
+
 The same code serves the demo's models on a CPU and 7B models on a GPU (QLoRA: arXiv 2305.14314). What is saved,
 quantised or counted does not change: modules and parameters stay as they were.
 """
@@ -28,7 +31,7 @@ GPU_MARGIN = 24_000_000_000  # bytes kept free for activations, gradients and th
 
 
 class Unpacked(NamedTuple):
-    """How many layers compute with unpacked weights, and the bytes that these take."""
+    """How many layers compute with unpacked weights, and the bytes that these, or unpacked scales alone, take."""
 
     layers: int
     bytes: int
@@ -59,7 +62,8 @@ class LowRankLinear(torch.autograd.Function):
 class ThinProducts(torch.autograd.Function):
     """``x W^T + bias + s (d A^T) B^T`` with gradients for x, d, A and B only; d: x after dropout, None without.
 
-    The last product is accumulated into the first. A and B are kept in float32 and multiplied in the precision of x.
+    The first product is accumulated into the last, which is small and thus little rounded. A and B are kept in float32
+    and multiplied in the precision of x. A W in 4 bit is unpacked in either pass.
     """
 
     @staticmethod
@@ -67,20 +71,23 @@ class ThinProducts(torch.autograd.Function):
         rows = (x if d is None else d).flatten(0, -2)  # tokens x in
         thin_a, thin_b = a.to(x.dtype), b.to(x.dtype)
         thin = linear(rows, thin_a)  # tokens x r
-        ctx.save_for_backward(rows, thin, weight, thin_a, thin_b)
-        ctx.scaling, ctx.dtype, ctx.shape, ctx.dropped = scaling, a.dtype, x.shape, d is not None
-        found = linear(x.flatten(0, -2), weight, bias)
-        return found.addmm_(thin, thin_b.t(), alpha=scaling).view(*x.shape[:-1], -1)
+        ctx.save_for_backward(rows, thin, thin_a, thin_b)
+        ctx.weight, ctx.scaling, ctx.dtype, ctx.shape, ctx.dropped = weight, scaling, a.dtype, x.shape, d is not None
+        if bias is None:
+            found, beta = thin @ thin_b.t(), scaling
+        else:
+            found, beta = torch.addmm(bias, thin, thin_b.t(), alpha=scaling), 1.0
+        return found.addmm_(x.flatten(0, -2), unpacked(weight).t(), beta=beta).view(*x.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        rows, thin, weight, a, b = ctx.saved_tensors
+        rows, thin, a, b = ctx.saved_tensors
         g = gradients[0].flatten(0, -2)  # tokens x out
         to_thin = g @ b
         to_x = to_d = None
         if ctx.needs_input_grad[0]:
-            to_x = g @ weight
+            to_x = g @ unpacked(ctx.weight)
             if ctx.dropped:
                 to_d = (to_thin @ a).mul_(ctx.scaling).view(ctx.shape)
             else:
@@ -99,14 +106,23 @@ def unpacked_weights(model: Any, unpack: Unpack = "auto") -> Iterator[Unpacked]:
     whose adapter has been merged. Within another such block there is nothing left to do.
     """
     layers = _chosen(_layers(model), unpack)
+    each_pass = [] if layers or unpack != "auto" else [layer for layer in _layers(model) if layer.is_plain]
+    packed = [layer.base.weight.quant_state for layer in each_pass if layer.four_bit]
+    scales = [(state, state.absmax) for state in packed if state.nested]
     try:
+        for state, _ in scales:
+            state.absmax, state.nested = unpacked_scales(state), False
         for layer in layers:
             layer.weight = unpacked(layer.base.weight)
+        for layer in (*layers, *each_pass):
             layer.module.forward = layer
-        yield Unpacked(len(layers), sum(layer.bytes for layer in layers))
+        grown = sum(state.absmax.nbytes - before.nbytes for state, before in scales)
+        yield Unpacked(len(layers), sum(layer.bytes for layer in layers) + grown)
     finally:
-        for layer in layers:
+        for layer in (*layers, *each_pass):
             vars(layer.module).pop("forward", None)
+        for state, before in scales:
+            state.absmax, state.nested = before, True
 
 
 def unpacked_bytes(weights: int, dtype: torch.dtype, four_bit: bool = True) -> int:
@@ -121,7 +137,8 @@ def products(model: Any, unpack: Unpack = "auto") -> dict[str, int]:
     """
     layers = _layers(model)
     chosen = _chosen(layers, unpack)
-    return dict(Counter(layer.in_words(layer in chosen) for layer in layers))
+    each_pass = unpack == "auto" and not chosen
+    return dict(Counter(layer.in_words(layer in chosen, each_pass and layer.is_plain) for layer in layers))
 
 
 def unpacked(weight: Any) -> torch.Tensor:
@@ -130,6 +147,13 @@ def unpacked(weight: Any) -> torch.Tensor:
 
     state = getattr(weight, "quant_state", None)
     return weight.detach() if state is None else bitsandbytes.functional.dequantize_4bit(weight.data, state)
+
+
+def unpacked_scales(state: Any) -> torch.Tensor:
+    """The scales of a 4-bit weight, one per block, that double quantisation keeps in 8 bit."""
+    from bitsandbytes.functional import dequantize_blockwise
+
+    return (dequantize_blockwise(state.absmax, state.state2) + state.offset).float()
 
 
 def _layers(model: Any) -> "list[_Layer]":
@@ -163,7 +187,7 @@ def _room(device: torch.device) -> int:
 class _Layer:
     """A linear layer's alternative forward pass; it falls back on the layer's own if the layer is not plain."""
 
-    weight: torch.Tensor  # out x in
+    weight: torch.Tensor | None = None  # out x in; None: the base's, unpacked in each pass
 
     def __init__(self, module: Any, adapters: list[str]) -> None:
         self.module, self.plain, self.adapters = module, module.forward, adapters
@@ -196,29 +220,37 @@ class _Layer:
             return False
         return self.dtype == self.module.lora_A[name].weight.dtype == torch.float32
 
-    def in_words(self, once: bool) -> str:
-        """The layer's products in words."""
-        frozen = "frozen NF4 weight unpacked once" if self.four_bit else "frozen weight"
+    def in_words(self, once: bool, each_pass: bool = False) -> str:
+        """The layer's products in words, with weights unpacked once, or in each pass of a training step, or as ever."""
+        frozen = (
+            f"frozen NF4 weight unpacked {'once' if once else 'in each pass'}" if self.four_bit else "frozen weight"
+        )
         if once and self.adapters and self.is_summed:
             return f"{frozen}, adapter added, one product"
-        product = f"{frozen}, one product" if once or not self.four_bit else "bitsandbytes' 4-bit product"
+        unpacks = once or (each_pass and self.adapters) or not self.four_bit
+        product = f"{frozen}, one product" if unpacks else "bitsandbytes' 4-bit product"
         return f"{product}, two thin LoRA products" if self.adapters else product
 
     def __call__(self, x: torch.Tensor, *arguments: Any, **keywords: Any) -> torch.Tensor:
         module, adapters, bias = self.module, self.adapters, self.base.bias
         if x.dtype != self.dtype or (adapters and (module.merged or module.active_adapters != adapters)):
             return self.plain(x, *arguments, **keywords)
-        if not adapters or module.disable_adapters:
-            return linear(x, self.weight, bias)
+        off, weight = not adapters or module.disable_adapters, self.weight
+        if weight is None:
+            if off or not torch.is_grad_enabled():
+                return self.plain(x, *arguments, **keywords)  # bitsandbytes is quicker where no pass comes back
+            weight = self.base.weight
+        if off:
+            return linear(x, weight, bias)
         (name,) = adapters
         a, b, scaling = module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name]
-        if not self.is_summed:
+        if self.weight is None or not self.is_summed:
             dropout = module.lora_dropout[name]
-            return ThinProducts.apply(x, dropout(x) if _drops(dropout) else None, self.weight, bias, a, b, scaling)
+            return ThinProducts.apply(x, dropout(x) if _drops(dropout) else None, weight, bias, a, b, scaling)
         if torch.is_grad_enabled():
-            return LowRankLinear.apply(x, self.weight, bias, a, b, scaling)
+            return LowRankLinear.apply(x, weight, bias, a, b, scaling)
         if (state := (a._version, b._version, scaling)) != self.state:
-            self.state, self.adapted = state, torch.addmm(self.weight, b, a, alpha=scaling)
+            self.state, self.adapted = state, torch.addmm(weight, b, a, alpha=scaling)
         return linear(x, self.adapted, bias)
 
 

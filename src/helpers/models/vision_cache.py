@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 
 import torch
 
-from helpers.models.batches import IMAGE_SHAPES, encode, image_tensors, shapes_on_device
+from helpers.models.batches import IMAGE_SHAPES, Tensors, encode, image_tensors, shapes_on_device
 from helpers.models.family import Family, plain_model
 from helpers.models.registry import family_of_model
 from helpers.models.rule import image_token_of
@@ -34,7 +34,12 @@ class TowerFeatures:
     the hash of its pixels as the processor produced them, and the folder by the tower's weights and precision. So
     features of a different size, normalisation or model are never found. ``computed`` and ``remembered`` count images
     (for LLaVA: tiles). Not for a tower that is trained: its features are computed without gradients.
+
+    ``names``: hashes of the next pass's images (`pixel_names`), if they are known. On a GPU, hashing them would have
+    to wait for it.
     """
+
+    names: Sequence[str] = ()
 
     def __init__(self, model: Any, family: Family, folder: str | Path | None = None) -> None:
         self.family, self.tower = family, plain_model(model).get_submodule(family.vision_tower)
@@ -68,7 +73,8 @@ class TowerFeatures:
         compute: Callable[[list[int]], list[torch.Tensor]],
     ) -> list[torch.Tensor]:
         """The features of each image, on the images' device; ``compute`` gets the indices of unknown images."""
-        keys = [_key(image, shape) for image, shape in zip(images, shapes, strict=True)]
+        names = self.names if len(self.names) == len(images) else [_digest(image) for image in images]
+        keys = [_key(*one) for one in zip(names, images, shapes, strict=True)]
         found = {key: self._read(key) for key in set(keys)}
         missing = [place for key, place in {key: i for i, key in enumerate(keys)}.items() if found[key] is None]
         if missing:
@@ -111,8 +117,25 @@ class TowerFeatures:
         return digest.hexdigest()[:16]
 
 
-def _key(image: torch.Tensor, shape: tuple[int, ...]) -> str:
-    return hashlib.sha256(f"{shape} {tuple(image.shape)} {image.dtype}".encode() + _bytes(image)).hexdigest()[:32]
+def pixel_names(sample: Tensors) -> tuple[str, ...]:
+    """A name for each image, or tile, that the tower will see of a sample, by its pixels; none if they are patches
+    without an ``image_grid_thw`` that tells one image from the next.
+    """
+    if (pixels := sample.get("pixel_values")) is None:
+        return ()
+    grid = sample.get("image_grid_thw")
+    if grid is None and pixels.ndim < 4:
+        return ()
+    images = pixels.flatten(0, -4) if grid is None else pixels.split(grid.prod(dim=1).tolist())
+    return tuple(_digest(image) for image in images)
+
+
+def _digest(image: torch.Tensor) -> str:
+    return hashlib.sha256(_bytes(image)).hexdigest()
+
+
+def _key(name: str, image: torch.Tensor, shape: tuple[int, ...]) -> str:
+    return hashlib.sha256(f"{shape} {tuple(image.shape)} {image.dtype} {name}".encode()).hexdigest()[:32]
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:
