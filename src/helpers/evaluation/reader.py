@@ -283,12 +283,12 @@ class Reader:
         trees: Sequence[Tree],
         seen: dict[str, Features],
         cache: DynamicCache | None = None,
-        start: int | None = None,
+        most: float = math.inf,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Hidden states and positions of whole trees, and what their tokens from ``start`` on see (None: as trunks end).
+        """Hidden states of whole trees, what the tokens after their trunks (of ``most`` tokens) see, and positions.
 
-        On a GPU the trunk that all trees have goes first, into a cache: it needs no mask, so torch takes its fastest
-        kernel, and a mask of all against all is never made.
+        On a GPU the trunks go first, into a cache: they need no mask, so torch takes its fastest kernel, and a mask of
+        all tokens against all is never made.
         """
         size, device = max(len(tree.tokens) for tree in trees), plain_model(self.model).device
         start = int(min(most, size - 1, *(tree.trunk for tree in trees)))
