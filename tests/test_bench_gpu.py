@@ -121,7 +121,7 @@ def test_after_the_deadline_nothing_starts(bench, tmp_path, capsys):
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == lines
     assert lines[0]["small"] and lines[-1]["what"] == "end"
     assert {line["skipped"] for line in lines[1:-1]} == {"0 s had passed"}
-    assert len(lines) - 2 == sum(len(row.ways) * row.repeats for row in bench.PLAN if row.part == "second")
+    assert len(lines) - 2 == sum(len(row.ways) * min(row.repeats, 2) for row in bench.PLAN if row.part == "second")
 
 
 @pytest.mark.slow

@@ -378,8 +378,19 @@ def as_on_a_gpu(monkeypatch):
         return through(self, embedded, images, visible, *more)
 
     monkeypatch.setattr(Reader, "_on_gpu", True)
+    monkeypatch.setattr(Reader, "_splits", lambda self, trees, start, size: start > 0)
     monkeypatch.setattr(Reader, "_pass", noting)
     return unmasked
+
+
+def test_trunks_are_read_first_on_a_gpu_where_they_are_half_of_a_tree(reader, monkeypatch):
+    assert not reader._splits(1, 60, 100)
+    monkeypatch.setattr(Reader, "_on_gpu", True)
+    assert reader._splits(1, 50, 100)
+    assert not reader._splits(1, 49, 100)
+    config = reader._text_config
+    monkeypatch.setattr(config, "layer_types", ["sliding_attention"] * config.num_hidden_layers, raising=False)
+    assert not reader._splits(1, 60, 100)
 
 
 def test_a_gpus_ways_choose_and_write_the_same(loaded, reader, prompts, request):
@@ -412,19 +423,17 @@ def test_images_that_are_encoded_ahead_give_the_same_features(reader, prompts, m
 def test_rotated_options_are_branches_of_one_picture(reader, butterflies, monkeypatch):
     grown, planted = [], reader_module.plant
 
-    def noting(*given):
-        grown.append(planted(*given))
+    def noting(prompts, answers, keys, hidden_size):
+        grown.append(planted(prompts, answers, keys, 3584))  # as at 7B, where sharing saves more
         return grown[-1]
 
     monkeypatch.setattr(reader_module, "plant", noting)
-    questions = butterflies.questions[:2]
-    shown = [Prompt(q.question, Shown(butterflies.folder / q.image)) for q in questions]
-    asked = [reader, shown, [q.options for q in questions], [q.answer for q in questions]]
+    question = butterflies.questions[0]
+    prompt = Prompt(question.question, Shown(butterflies.folder / question.image))
     for protocol in ("letter_likelihood", "letter"):
         grown.clear()
-        choose_option(protocol, *asked, circular=True)
-        assert sum(len(trees) for trees, _ in grown) == len({q.image for q in questions})
-        assert sum(len(branches) for _, branches in grown) == 4 * len(questions)
+        choose_option(protocol, reader, [prompt], [question.options], [question.answer], circular=True)
+        assert [(len(trees), len(branches)) for trees, branches in grown] == [(1, 4)]
 
 
 def test_a_model_that_is_not_plainly_greedy_is_left_to_the_library(reader, prompts, monkeypatch):

@@ -2,8 +2,9 @@
 
     python benchmarks/gpu/wheels.py FOLDER [--python 3.12] [--cuda 130] [--tree 40]
 
-They are downloaded with pip. Of bitsandbytes' libraries one for CUDA and the CPU's are kept, of lm-evaluation-harness no
-tasks. Fails if they and the tracked files (``--tree``, in MiB; default: counted) are more than `MOST`.
+They are downloaded with pip. What is not needed is cut out: of bitsandbytes all libraries but one for CUDA and the
+CPU's, of lm-evaluation-harness its tasks, of transformers scripts that convert and generate models. Fails if the rest
+and the tracked files (``--tree``, in MiB; default: counted) are more than `MOST`.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST = 64  # MiB
+UNUSED = re.compile(r"/models/.*/(modular|convert)_[^/]*\.py$")  # of transformers: what others are generated from
 PINNED = (  # as in requirements.txt
     *("transformers", "peft", "bitsandbytes", "pydantic", "pydantic-core", "annotated-types", "charset-normalizer"),
     *("codecarbon", "rapidfuzz"),
@@ -78,6 +80,7 @@ def main(given: argparse.Namespace) -> None:
     libraries = (f"libbitsandbytes_cuda{given.cuda}.so", "libbitsandbytes_cpu.so")
     cut(given.folder, "bitsandbytes", lambda name: ".so" not in name or name.endswith(libraries))
     cut(given.folder, "lm_eval", lambda name: not name.startswith("lm_eval/tasks/") or name.endswith(".py"))
+    cut(given.folder, "transformers", lambda name: not UNUSED.search(name))
     wheels = sum(file.stat().st_size for file in given.folder.iterdir()) / 2**20
     tree = tracked() / 2**20 if given.tree is None else given.tree
     print(f"{wheels:.1f} MiB of wheels, {tree:.1f} MiB of tracked files")
