@@ -460,12 +460,12 @@ class Bench:
 
         torch.backends.cuda.enable_cudnn_sdp(False)
         if (tuned := self.__dict__.pop("tuned", None)) is not None:
-            tuned.get_base_model().gradient_checkpointing_disable()
+            tuned.get_base_model().activation_checkpointing_disable()
             tuned.get_base_model().disable_input_require_grads()
             remove_adapter(tuned, self.family)
 
     def _weights(self) -> dict[str, tuple[Any, ...]]:
-        return {name: (p.dtype, p.data_ptr(), p._version) for name, p in self.model.named_parameters()}
+        return {name: (p.dtype, p.device, p.shape, p._version) for name, p in self.model.named_parameters()}
 
 
 # ---- all of them -----------------------------------------------------------------------------------------------------
