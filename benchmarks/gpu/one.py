@@ -266,6 +266,8 @@ class Bench:
         self.processor = load_processor(self.path)
         self.loaded_in = synchronised() - begin
         self.watch = Watch()
+        self.tuned: Any = None
+        self.replies: dict[str, dict[str, str]] = {}  # of the first way that was scored in a mode
         self.base = self._weights()
 
     def settings(self, batch: int, changes: dict[str, Any]) -> Any:
@@ -293,11 +295,10 @@ class Bench:
 
     def data(self, row: Row) -> str:
         """The name of the row's file of samples, which is made from those of 100 classes."""
-        samples = min(row.samples, 2 * row.batch) if self.given.small else row.samples
-        name = f"{row.mode}-{samples}"
+        name = f"{row.mode}-{row.samples}"
         if not (file := self.folder / f"{name}.jsonl").is_file():
             lines = (self.folder / f"{row.mode}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-            file.write_text("".join((lines * -(-samples // len(lines)))[:samples]), encoding="utf-8")
+            file.write_text("".join((lines * -(-row.samples // len(lines)))[: row.samples]), encoding="utf-8")
         return name
 
     def run(self, row: Row, way: str) -> dict[str, Any]:
@@ -400,11 +401,10 @@ class Bench:
 
         from helpers.schemas import read_questions
 
-        number = SMALL_QUESTIONS if self.given.small else row.samples
         folder = self.folder / "questions"
         if not folder.is_dir():
             folder.mkdir()
-            exported(number, folder, "large")
+            exported(row.samples, folder, "large")
         questions = read_questions(folder / "questions.jsonl")
         if way == "scoring":
             from helpers.evaluation.reader import Reader
@@ -415,10 +415,10 @@ class Bench:
         else:
             runner, evaluate = self._harness(row.batch, folder / "letter")
             begin, cpu = synchronised(), time.process_time()
-            found = evaluate(runner, number)
+            found = evaluate(runner, row.samples)
         seconds = runner.seconds if way != "scoring" else synchronised() - begin
         replies = {name: reply.strip() for name, reply in found.items()}
-        others = self.__dict__.setdefault("replies", {}).setdefault((row.model, row.mode), replies)
+        others = self.replies.setdefault(row.mode, replies)
         return {
             "seconds": seconds,
             "cpu_seconds": time.process_time() - cpu,
@@ -459,10 +459,11 @@ class Bench:
         from helpers.models.adapters import remove_adapter
 
         torch.backends.cuda.enable_cudnn_sdp(False)
-        if (tuned := self.__dict__.pop("tuned", None)) is not None:
-            tuned.get_base_model().activation_checkpointing_disable()
-            tuned.get_base_model().disable_input_require_grads()
-            remove_adapter(tuned, self.family)
+        if self.tuned is not None:
+            self.tuned.get_base_model().activation_checkpointing_disable()
+            self.tuned.get_base_model().disable_input_require_grads()
+            remove_adapter(self.tuned, self.family)
+            self.tuned = None
 
     def _weights(self) -> dict[str, tuple[Any, ...]]:
         return {name: (p.dtype, p.device, p.shape, p._version) for name, p in self.model.named_parameters()}
@@ -475,6 +476,13 @@ def order(row: Row) -> Iterator[str]:
     """The ways in turn, and every second time in reverse."""
     for repeat in range(row.repeats):
         yield from reversed(row.ways) if repeat % 2 else row.ways
+
+
+def smaller(row: Row) -> Row:
+    """The row as it is rehearsed: two steps per epoch of at most eight samples, twice at most."""
+    batch = min(row.batch, 8)
+    samples = SMALL_QUESTIONS if row.what == "scoring" else min(row.samples, 2 * batch)
+    return row._replace(samples=samples, batch=batch, repeats=min(row.repeats, 2))
 
 
 def void(found: dict[str, Any], peer: dict[str, Any] | None) -> str | None:
@@ -509,7 +517,7 @@ def main(given: argparse.Namespace) -> None:
     tell(given.out, about)
     rows = [row for row in PLAN if row.part in given.parts and row.what in given.what]
     if given.small:
-        rows = [row._replace(repeats=min(row.repeats, 2)) for row in rows]
+        rows = [smaller(row) for row in rows]
     with tempfile.TemporaryDirectory() as scratch:
         make_data(Path(scratch), 8 if given.small else 100, 448, ("name_to_description",))
         bench: Bench | None = None
