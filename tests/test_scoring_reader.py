@@ -1,13 +1,18 @@
 """One pass over a tree of tokens gives what one pass a question and option gives; features are computed once."""
 
+import random
+
 import pytest
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from helpers.evaluation.prefix_trees import LARGEST, plant
+import helpers.evaluation.reader as reader_module
+from helpers.evaluation.prefix_trees import LARGEST, Tree, plant, sees
 from helpers.evaluation.prompts import Prompt, Shown
+from helpers.evaluation.protocols import choose_option
 from helpers.evaluation.reader import LONG, WITHOUT_IMAGES, Reader
 from helpers.images import open_image
+from helpers.models import vision_cache
 from helpers.models.batches import IGNORED, assistant, training_batch
 from helpers.models.loading import load_model, load_processor
 from helpers.models.vision_cache import FeatureCache, image_features
@@ -272,8 +277,28 @@ def test_a_tree_holds_a_common_beginning_once():
         ([1, 2, 3, 7, 8, 9, 4, 7], [-1, 0, 1, 2, 3, 3, 1, 6], [0, 1, 2, 3, 4, 4, 2, 3])
     ]
     assert [[branch.nodes for branch in several] for several in branches] == [[[3, 4], [3, 5]], [[7]]]
-    assert trees[0].sees(9)[5].tolist() == [True, True, True, True, False, True, False, False, False]
-    assert trees[0].sees(9)[8].tolist() == [False] * 8 + [True]
+    assert trees[0].trunk == 2
+    sixth = [True, True, True, True, False, True, False, False, False]
+    assert sees(trees, 0, 9)[0, 5].tolist() == sees(trees, 2, 9)[0, 3].tolist() == sixth
+    assert sees(trees, 0, 9)[0, 8].tolist() == [False] * 8 + [True]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_mask_shows_each_token_its_own_branch_alone(seed):
+    draw = random.Random(seed)
+    trees = [Tree() for _ in range(3)]
+    for tree in trees:
+        trunk = [100 + draw.randrange(50) for _ in range(draw.randint(1, 6))]
+        for _ in range(draw.randint(1, 5)):
+            tree.grow([*trunk, *(draw.randrange(3) for _ in range(draw.randint(0, 6)))])
+    size, start = max(len(tree.tokens) for tree in trees) + 1, min(tree.trunk for tree in trees)
+    for begin in {0, start}:
+        for tree, seen in zip(trees, sees(trees, begin, size), strict=True):
+            for node in range(begin, len(tree.tokens)):
+                own, at = {node}, node
+                while (at := tree.parents[at]) >= 0:
+                    own.add(at)
+                assert set(seen[node - begin].nonzero().flatten().tolist()) == own
 
 
 def test_trees_do_not_grow_without_end():
@@ -341,6 +366,74 @@ def test_a_picture_that_is_asked_about_several_times_is_read_once(reader, prompt
     alone = sum(map(len, reader._tokens(prompts, reader._seen(prompts))))
     assert len(sizes) == 5  # three pictures, and two prompts without
     assert sum(sizes) < alone - images
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """A reader takes the ways that it takes on a GPU; how many passes needed no mask is counted."""
+    unmasked, through = [], Reader._pass
+
+    def noting(self, embedded, images, visible, *more):
+        unmasked.extend([embedded.shape[1]] * (visible is None))
+        return through(self, embedded, images, visible, *more)
+
+    monkeypatch.setattr(Reader, "_on_gpu", True)
+    monkeypatch.setattr(Reader, "_splits", lambda self, trees, start, size: start > 0)
+    monkeypatch.setattr(Reader, "_pass", noting)
+    return unmasked
+
+
+def test_trunks_are_read_first_on_a_gpu_where_they_are_half_of_a_tree(reader, monkeypatch):
+    assert not reader._splits(1, 60, 100)
+    monkeypatch.setattr(Reader, "_on_gpu", True)
+    assert reader._splits(1, 50, 100)
+    assert not reader._splits(1, 49, 100)
+    config = reader._text_config
+    monkeypatch.setattr(config, "layer_types", ["sliding_attention"] * config.num_hidden_layers, raising=False)
+    assert not reader._splits(1, 60, 100)
+
+
+def test_a_gpus_ways_choose_and_write_the_same(loaded, reader, prompts, request):
+    answers = [ANSWERS] * len(prompts)
+    plain, replies = reader.likelihoods(prompts, answers, "test"), reader.write(prompts, "test", 12)
+    unmasked = request.getfixturevalue("as_on_a_gpu")
+    other = Reader(*loaded, batch_size=1, max_new_tokens=8)  # several chunks, so that images are encoded ahead
+    found = other.likelihoods(prompts, answers, "test")
+    for one, two in zip(plain, found, strict=True):
+        assert [a.total for a in one] == pytest.approx([a.total for a in two], abs=1e-4)
+        assert max(range(len(one)), key=one.__getitem__) == max(range(len(two)), key=two.__getitem__)
+    assert len(unmasked) >= 3  # a picture's trunk each
+    assert other.write(prompts, "test", 12) == replies
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 32])
+def test_images_that_are_encoded_ahead_give_the_same_features(reader, prompts, monkeypatch, at_once):
+    monkeypatch.setattr(vision_cache, "IMAGES_AT_ONCE", at_once)
+    sources = [prompt.source for prompt in prompts if prompt.source]
+    plain, ahead, given = FeatureCache(), FeatureCache(), (reader.model, reader.processor)
+    for start in range(0, len(sources), 2):
+        some, coming = sources[start : start + 2], sources[start + 2 : start + 4]
+        one, two = plain.of(*given, some, "base"), ahead.of(*given, some, "base", coming)
+        assert all(torch.equal(one[key].embeddings, two[key].embeddings) for key in one)
+        assert len(ahead._begun) == len({source.key for source in coming} - {*two}) > 0 or not coming or at_once > 1
+    assert plain.computed == ahead.computed == 3
+    assert not ahead._begun
+
+
+def test_rotated_options_are_branches_of_one_picture(reader, butterflies, monkeypatch):
+    grown, planted = [], reader_module.plant
+
+    def noting(prompts, answers, keys, hidden_size):
+        grown.append(planted(prompts, answers, keys, 3584))  # as at 7B, where sharing saves more
+        return grown[-1]
+
+    monkeypatch.setattr(reader_module, "plant", noting)
+    question = butterflies.questions[0]
+    prompt = Prompt(question.question, Shown(butterflies.folder / question.image))
+    for protocol in ("letter_likelihood", "letter"):
+        grown.clear()
+        choose_option(protocol, reader, [prompt], [question.options], [question.answer], circular=True)
+        assert [(len(trees), len(branches)) for trees, branches in grown] == [(1, 4)]
 
 
 def test_a_model_that_is_not_plainly_greedy_is_left_to_the_library(reader, prompts, monkeypatch):

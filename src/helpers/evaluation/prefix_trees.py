@@ -8,7 +8,7 @@ the model once. Each branch sees exactly what it would have seen alone (tree att
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
+import torch
 
 LARGEST = 4  # times the first prompt: a tree's mask grows with the square of its size
 
@@ -60,13 +60,31 @@ class Tree:
         pairs = 2 * (own - shared) * (size - shared) - shared**2  # more than alone
         return pairs <= hidden_size * shared and size + own - shared <= LARGEST * self.first
 
-    def sees(self, size: int) -> np.ndarray:
-        """size x size, true where a token (row) sees another; padding sees only itself."""
-        seen = np.eye(size, dtype=bool)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                seen[node] |= seen[parent]
-        return seen
+    @property
+    def trunk(self) -> int:
+        """How many tokens, from the first on, all that follows sees: up to where the tree first forks."""
+        forks = (parent for node, parent in enumerate(self.parents) if parent != node - 1)
+        return min(forks, default=len(self.parents) - 1) + 1
+
+
+def sees(trees: Sequence[Tree], start: int, size: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """trees x (size - start) x size, true where a token (row, from ``start`` on) sees another.
+
+    ``start``: at most the shortest `Tree.trunk`, which all see, padding too; else that sees only itself. The mask is
+    made on ``device``: from each token to its parent, as often as the deepest branch is long.
+    """
+    itself = torch.arange(size - start)
+    parents = itself.repeat(len(trees), 1)
+    for row, tree in enumerate(trees):
+        rest = torch.tensor(tree.parents[start:], dtype=torch.long) - start
+        parents[row, : len(rest)] = torch.where(rest < 0, itself[: len(rest)], rest)
+    parents, at = parents.to(device), itself.to(device).repeat(len(trees), 1)
+    seen = torch.zeros(len(trees), size - start, size, dtype=torch.bool, device=device)
+    seen[..., :start] = True
+    for _ in range(max(max(tree.depths, default=0) for tree in trees) - start + 1):
+        seen.scatter_(2, (at + start).unsqueeze(2), True)
+        at = parents.gather(1, at)
+    return seen
 
 
 @dataclass(frozen=True)

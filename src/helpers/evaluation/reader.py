@@ -17,7 +17,7 @@ import torch
 from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from helpers.evaluation.prefix_trees import Branch, Tree, plant
+from helpers.evaluation.prefix_trees import Branch, Tree, plant, sees
 from helpers.evaluation.prompts import Prompt
 from helpers.models.attention import attention
 from helpers.models.batches import Tensors, assistant, beginning, chat_texts, continued, encode, prompt_texts, user
@@ -79,6 +79,7 @@ class Reader:
     unpack: Unpack = "auto"
     _continuations: dict[str, list[int]] = field(default_factory=dict)
     _begun: dict[tuple[Any, ...], torch.Tensor] = field(default_factory=dict)
+    _coming: Sequence[Prompt] | None = None  # the next chunk; None: it is not prepared ahead
 
     def likelihoods(
         self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], what: str
@@ -192,12 +193,18 @@ class Reader:
         """The prompts in chunks of a few batches, sorted by beginning: memory does not grow with their number."""
         order = sorted(range(len(prompts)), key=lambda i: _identity(prompts[i]))
         step = CHUNK * self.batch_size
-        yield from (order[start : start + step] for start in range(0, len(order), step))
+        for start in range(0, len(order), step):
+            coming = order[start + step : start + 2 * step]
+            self._coming = [prompts[i] for i in coming] if self._on_gpu else None
+            yield order[start : start + step]
 
     def _seen(self, prompts: Sequence[Prompt]) -> dict[str, Features]:
-        sources = [source for prompt in prompts if (source := prompt.source)]
+        sources, coming = (
+            [source for prompt in some if (source := prompt.source)] for some in (prompts, self._coming or ())
+        )
         state = self.state if adapts_images(self.model) else "base"
-        return self.features.of(self.model, self.processor, sources, state)
+        ahead = None if self._coming is None else coming
+        return self.features.of(self.model, self.processor, sources, state, ahead)
 
     def _tokens(self, prompts: Sequence[Prompt], seen: dict[str, Features]) -> list[list[int]]:
         """Each prompt's tokens, as the processor makes them: an image token for each of the image's features."""
@@ -227,21 +234,24 @@ class Reader:
         return not self.family.fast.prompt_trees or (learns and not self.family.takes_features)
 
     @property
+    def _on_gpu(self) -> bool:
+        return plain_model(self.model).device.type == "cuda"
+
+    @property
     def image_token(self) -> int:
         """The token that an image's features replace."""
         return image_token_of(plain_model(self.model).config)
 
     @property
-    def _hidden_size(self) -> int:
-        size: int = plain_model(self.model).config.get_text_config().hidden_size
-        return size
+    def _text_config(self) -> Any:
+        return plain_model(self.model).config.get_text_config()
 
     # ---- likelihoods -------------------------------------------------------------------------------------------------
 
     def _by_trees(self, prompts: Sequence[Prompt], answers: TokenLists) -> list[list[list[float]]]:
         seen = self._seen(prompts)
         keys = [prompt.source.key if prompt.source else "" for prompt in prompts]
-        trees, branches = plant(self._tokens(prompts, seen), answers, keys, self._hidden_size)
+        trees, branches = plant(self._tokens(prompts, seen), answers, keys, self._text_config.hidden_size)
         values: list[dict[int, float]] = [{} for _ in trees]
         for rows in self._passes([len(tree.tokens) for tree in trees]):
             for row, found in zip(rows, self._read([trees[row] for row in rows], seen), strict=True):
@@ -253,7 +263,7 @@ class Reader:
 
         On a CPU also at most `TOKENS_AT_ONCE` tokens; a larger tree goes alone.
         """
-        most = TOKENS_AT_ONCE if plain_model(self.model).device.type == "cpu" else math.inf
+        most = math.inf if self._on_gpu else TOKENS_AT_ONCE
         rows: list[int] = []
         for row in sorted(range(len(sizes)), key=sizes.__getitem__):
             if rows and (len(rows) == self.batch_size or (len(rows) + 1) * sizes[row] > most):
@@ -266,26 +276,66 @@ class Reader:
     @torch.inference_mode()
     def _read(self, trees: Sequence[Tree], seen: dict[str, Features]) -> list[dict[int, float]]:
         """One pass: for each tree, the log probability of each node of an answer, given the branch before it."""
-        size = max(len(tree.tokens) for tree in trees)
-        visible = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).to(plain_model(self.model).device)
-        hidden = self._pass(*self._embedded(trees, size, seen), visible, self._positions(trees, size, seen))
-        return self._scored(trees, hidden)
+        return self._scored(trees, self._through(trees, seen)[0])
+
+    def _through(
+        self,
+        trees: Sequence[Tree],
+        seen: dict[str, Features],
+        cache: DynamicCache | None = None,
+        most: float = math.inf,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Hidden states of whole trees, what the tokens after their trunks (of ``most`` tokens) see, and positions.
+
+        On a GPU the trunks go first, into a cache: they need no mask, so torch takes its fastest kernel, and a mask of
+        all tokens against all is never made.
+        """
+        size, device = max(len(tree.tokens) for tree in trees), plain_model(self.model).device
+        start = int(min(most, size - 1, *(tree.trunk for tree in trees)))
+        branches, positions = sees(trees, start, size, device), self._positions(trees, size, seen)
+        embedded, images = self._embedded(trees, size, seen)
+        if not self._splits(len(trees), start, size):
+            trunk = torch.ones(start, size, dtype=torch.bool, device=device).tril().expand(len(trees), -1, -1)
+            hidden = self._pass(embedded, images, torch.cat([trunk, branches], dim=1), positions, cache)
+            return hidden, branches, positions
+        cache = DynamicCache(config=self._text_config) if cache is None else cache
+        first = self._pass(embedded[:, :start], images, None, positions[..., :start], cache)
+        then = self._pass(embedded[:, start:], {}, branches, positions[..., start:], cache)
+        return torch.cat([first, then], dim=1), branches, positions
+
+    def _splits(self, trees: int, start: int, size: int) -> bool:
+        """Whether trunks are read first: on a GPU, if they are half of a tree and memory has room for their cache.
+
+        Not in models with layers that see less than everything before them.
+        """
+        config = self._text_config
+        if not self._on_gpu or 2 * start < size or {*(getattr(config, "layer_types", None) or ())} - {"full_attention"}:
+            return False
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        needed = trees * size * 2 * config.num_hidden_layers * heads * width * 2  # bytes of keys and values
+        return needed <= (torch.cuda.mem_get_info()[0] / 2 if torch.cuda.is_available() else math.inf)
 
     def _pass(
         self,
         embedded: torch.Tensor,
         images: dict[str, Any],
-        visible: torch.Tensor,
+        visible: torch.Tensor | None,
         positions: torch.Tensor,
         cache: DynamicCache | None = None,
     ) -> torch.Tensor:
-        """Hidden states, trees x tokens x hidden. ``visible``: trees x tokens x (tokens in the cache and these)."""
-        mask = torch.zeros(visible.shape, dtype=embedded.dtype, device=embedded.device)
-        mask.masked_fill_(~visible, torch.finfo(embedded.dtype).min)
+        """Hidden states, trees x tokens x hidden.
+
+        ``visible``: trees x tokens x (tokens in the cache and these); None: each token sees those before it.
+        """
+        mask = None
+        if visible is not None:  # one for all heads, added to the scores
+            mask = torch.zeros(visible.shape, dtype=embedded.dtype, device=embedded.device).unsqueeze(1)
+            mask.masked_fill_(~visible.unsqueeze(1), torch.finfo(embedded.dtype).min)
         with self._attention(embedded.shape[1]):
             found = plain_model(self.model).model(
                 inputs_embeds=embedded,
-                attention_mask=mask.unsqueeze(1),  # one for all heads, added to the scores
+                attention_mask=mask,
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=cache is not None,
@@ -297,7 +347,7 @@ class Reader:
         """Within the block, rows of at least `LONG` tokens use torch's fused kernel, as they always do on a GPU."""
         if size < LONG:
             return nullcontext()
-        return attention(plain_model(self.model).config.get_text_config(), "sdpa")
+        return attention(self._text_config, "sdpa")
 
     def _embedded(
         self, trees: Sequence[Tree], size: int, seen: dict[str, Features]
@@ -464,7 +514,7 @@ class Reader:
         rows, passes = self._tokens(prompts, seen), learns_a_prompt(self.model, self.state)
         if not passes and self._is_plainly_greedy():
             keys = [prompt.source.key if prompt.source else None for prompt in prompts]
-            trees, branches = plant(rows, [[[]]] * len(rows), keys, self._hidden_size)
+            trees, branches = plant(rows, [[[]]] * len(rows), keys, self._text_config.hidden_size)
             if len(trees) < len(prompts) or not self.family.takes_features:
                 yield from self._written_by_trees(trees, [branch for (branch,) in branches], most, seen)
                 return
@@ -503,15 +553,13 @@ class Reader:
         All branches of a tree grow by one token per pass; each sees its own branch and what it has written.
         """
         base = plain_model(self.model)
-        size, width = max(len(tree.tokens) for tree in trees), max(map(len, ends))
+        width = max(map(len, ends))
         at = torch.tensor([[*nodes, *[nodes[0]] * (width - len(nodes))] for nodes in ends], device=base.device)
-        sees = torch.stack([torch.from_numpy(tree.sees(size)) for tree in trees]).to(base.device)
-        positions = self._positions(trees, size, seen)
-        embedded, images = self._embedded(trees, size, seen)
-        cache = DynamicCache(config=base.config.get_text_config())
-        hidden = self._pass(embedded, images, sees, positions, cache)
+        cache = DynamicCache(config=self._text_config)
+        hidden, visible, positions = self._through(trees, seen, cache, min(map(min, ends)))
+        start = hidden.shape[1] - visible.shape[1]
         hidden = torch.stack([states[nodes] for states, nodes in zip(hidden, at, strict=True)])
-        sees = torch.stack([visible[nodes] for visible, nodes in zip(sees, at, strict=True)])
+        visible = torch.stack([several[nodes - start] for several, nodes in zip(visible, at, strict=True)])
         positions = positions.gather(-1, at.expand(*positions.shape[:-1], -1))
         itself = torch.eye(width, dtype=torch.bool, device=base.device).expand(len(trees), -1, -1)
         last = torch.tensor(sorted(self._end_tokens()), device=base.device)
@@ -522,8 +570,8 @@ class Reader:
             ended |= torch.isin(written[-1], last)
             if not left or bool(ended.all()):
                 break
-            sees, positions = torch.cat([sees, itself], dim=-1), positions + 1
-            hidden = self._pass(base.get_input_embeddings()(written[-1]), {}, sees, positions, cache)
+            visible, positions = torch.cat([visible, itself], dim=-1), positions + 1
+            hidden = self._pass(base.get_input_embeddings()(written[-1]), {}, visible, positions, cache)
         new = torch.stack(written, dim=-1).tolist()
         return [several[: len(nodes)] for several, nodes in zip(new, ends, strict=True)]
 

@@ -7,7 +7,8 @@ projector are kept, keyed by the image's name, so that a known image is not even
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from helpers.models.rule import image_token_of
 from helpers.paths import atomic_write
 
 IMAGES_AT_ONCE = 32
+BATCHES_AHEAD = 3  # encoded before they are needed: of 448 pixels, 150 MB each in Qwen2-VL
 
 
 class TowerFeatures:
@@ -183,42 +185,83 @@ class FeatureCache:
     limit_mb: float = 512
     computed: int = 0  # images that went through the tower
     _held: OrderedDict[tuple[str, str], Features] = field(default_factory=OrderedDict)
+    _begun: dict[tuple[str, ...], Future[Tensors]] = field(default_factory=dict)  # by the images' keys
+    _thread: ThreadPoolExecutor | None = None
 
-    def of(self, model: Any, processor: Any, images: Iterable[_Image], state: str) -> dict[str, Features]:
-        """Features of the images, by their key."""
+    def of(
+        self, model: Any, processor: Any, images: Iterable[_Image], state: str, coming: Iterable[_Image] | None = None
+    ) -> dict[str, Features]:
+        """Features of the images, by their key.
+
+        ``coming``: those of the next call. If they are given, a thread opens and encodes images before they are
+        needed, while a GPU computes: the same features, as the batches are the same.
+        """
         wanted = {image.key: image for image in images}
         found = {key: self._held[key, state] for key in wanted if (key, state) in self._held}
-        missing = [key for key in wanted if key not in found]
-        for start in range(0, len(missing), IMAGES_AT_ONCE):
-            some = missing[start : start + IMAGES_AT_ONCE]
-            seen = image_features(model, processor, [wanted[key].open() for key in some])
-            found.update(zip(some, seen, strict=True))
-        self.computed += len(missing)
+        batches = list(self._missing(wanted, state))
+        for place, some in enumerate(batches):
+            if coming is not None:
+                self._begin(processor, batches[place : place + BATCHES_AHEAD])
+            begun = self._begun.pop(tuple(some), None)
+            encoded = begun.result() if begun else _encoded(processor, some.values())
+            found.update(zip(some, _features(model, encoded), strict=True))
+            self.computed += len(some)
         for key, features in found.items():
             self._held[key, state] = features
             self._held.move_to_end((key, state))
         size = sum(features.nbytes for features in self._held.values())
         while size > self.limit_mb * 1e6 and len(self._held) > len(found):
             size -= self._held.popitem(last=False)[1].nbytes
+        if coming is not None:
+            self._begun.clear()
+            self._begin(processor, list(self._missing({image.key: image for image in coming}, state))[:BATCHES_AHEAD])
         return found
+
+    def _missing(self, wanted: dict[str, _Image], state: str) -> Iterator[dict[str, _Image]]:
+        """The images without features, in batches."""
+        keys = [key for key in wanted if (key, state) not in self._held]
+        for start in range(0, len(keys), IMAGES_AT_ONCE):
+            yield {key: wanted[key] for key in keys[start : start + IMAGES_AT_ONCE]}
+
+    def _begin(self, processor: Any, batches: Iterable[dict[str, _Image]]) -> None:
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="images-ahead")
+        for some in batches:
+            if tuple(some) not in self._begun:
+                self._begun[tuple(some)] = self._thread.submit(_encoded, processor, list(some.values()))
+
+
+def image_features(model: Any, processor: Any, images: list[Any]) -> list[Features]:
+    """The features of some images, in one pass through processor, tower and projector."""
+    return _features(model, _made(processor, images))
+
+
+def _encoded(processor: Any, images: Iterable[_Image]) -> Tensors:
+    return _made(processor, [image.open() for image in images])
+
+
+def _made(processor: Any, images: list[Any]) -> Tensors:
+    """What the processor makes of images; with a GPU, where it can be copied from while that computes."""
+    made = encode(processor, [str(processor.image_token)] * len(images), images, add_special_tokens=False)
+    if torch.cuda.is_available():
+        made.update({name: tensor.pin_memory() for name, tensor in image_tensors(made).items()})
+    return made
 
 
 @torch.inference_mode()
-def image_features(model: Any, processor: Any, images: list[Any]) -> list[Features]:
-    """The features of some images, in one pass through processor, tower and projector."""
+def _features(model: Any, made: Tensors) -> list[Features]:
     base = plain_model(model)
-    made = encode(processor, [str(processor.image_token)] * len(images), images, add_special_tokens=False)
     tensors = image_tensors(made)
     shapes = {name: tensors.pop(name).tolist() for name in IMAGE_SHAPES if name in tensors}
-    given = shapes_on_device(base, {**{name: t.to(base.device) for name, t in tensors.items()}, **shapes})
+    moved = {name: tensor.to(base.device, non_blocking=True) for name, tensor in tensors.items()}
+    given = shapes_on_device(base, {**moved, **shapes})
     found = base.model.get_image_features(**given)
     kept = zip(made["input_ids"], made["attention_mask"].bool(), strict=True)
     rows = [tuple(ids[mask].tolist()) for ids, mask in kept]
     counts = [row.count(image_token_of(base.config)) for row in rows]
     embeddings = _by_image(found.pooler_output, counts)
     layers = [_by_image(layer, counts) for layer in getattr(found, "deepstack_features", None) or ()]
-    inner = list(zip(*layers, strict=True)) or [()] * len(images)
-    grids = given["image_grid_thw"].split(1) if "image_grid_thw" in given else [None] * len(images)
+    inner = list(zip(*layers, strict=True)) or [()] * len(rows)
+    grids = given["image_grid_thw"].split(1) if "image_grid_thw" in given else [None] * len(rows)
     return [Features(*parts) for parts in zip(embeddings, rows, grids, inner, strict=True)]
 
 

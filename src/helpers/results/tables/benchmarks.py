@@ -9,7 +9,7 @@ from helpers.paths import BENCHMARKS
 from helpers.results.tables.costs import COMPARED_MODES, cost_ratios
 
 IN_TURNS = BENCHMARKS / "costs.csv"  # `benchmarks/bench_costs.py`
-ON_A_GPU = BENCHMARKS / "gpu" / "h200.csv"  # `benchmarks/gpu/bench_gpu.py`
+ON_A_GPU = BENCHMARKS / "gpu" / "h200.csv"  # measured by hand; `benchmarks/gpu/one.py` takes its place
 _CHANGED = ["model", "way", "attention", "lora"]  # text-only and image-text are compared within one way
 _NAMES = {"time": "compute_seconds", "memory": "memory_above_model_mb"}
 _BESIDE = (
