@@ -189,8 +189,9 @@ def adapter(wildcards):
 
 
 def descriptions(wildcards):
-    """The untuned model's words, where a run describes pictures with it: from its own evaluation as the profile has it."""
-    if not all("describe_then_answer" in s.answering for s in (VARIANTS[wildcards.variant].evaluation, PROFILE.evaluation)):
+    """The untuned model's words, where a run describes pictures with it: from its own evaluation as the profile has it.
+    That is of the test, so a run that is asked the dev questions writes its own."""
+    if VARIANTS[wildcards.variant].evaluation.split == "dev" or not all("describe_then_answer" in s.answering for s in (VARIANTS[wildcards.variant].evaluation, PROFILE.evaluation)):
         return []
     made_by = {**wildcards, "mode": "base", "variant": MAIN, "seed": "0"}
     return [] if made_by == dict(wildcards) else file("evaluation", "descriptions.jsonl").format(**made_by)
