@@ -36,8 +36,8 @@ Overrides = dict[str, Any]
 DEPENDS_ON = {
     "data": ("data.", "writer."),
     "dataset": ("data.", "writer.", "build."),
-    "training": ("data.", "writer.", "build.", "training."),
-    "evaluation": ("data.", "writer.", "build.", "training.", "evaluation."),
+    "training": ("data.", "writer.", "build.", "models.", "training."),
+    "evaluation": ("data.", "writer.", "build.", "models.", "training.", "evaluation."),
 }
 Collection = Literal["ablations", "findings", "searches"]
 Baseline = Literal[
@@ -171,7 +171,7 @@ def _check_split(grid: Grid) -> None:
     """Answers to dev questions must not reach a published table, nor settings be chosen on the test."""
     if _SPLIT in _named(grid):
         raise SettingsError(
-            f"grid {grid.name} sets {_SPLIT}; a grid of `collection: searches` asks the dev questions, every other the test"
+            f"grid {grid.name} sets {_SPLIT}; a grid of `collection: searches` asks the dev questions, others the test"
         )
     if grid.collection == "searches" and grid.baselines:
         raise SettingsError(
@@ -196,6 +196,8 @@ def _cells(grid: Grid, profile: Profile) -> Iterator[Run]:
         for seed in [0] if mode == "base" else grid.seeds or profile.seeds:
             for label, overrides in _variants(grid):
                 different = differing_settings(grid, profile, shared | overrides)
+                of_others = tuple(f"models.{other}." for other in profile.models if other != model)
+                different = {field: value for field, value in different.items() if not field.startswith(of_others)}
                 yield Run(model, domain, mode, seed, label, of_step(different, "evaluation", mode))
 
 
@@ -217,6 +219,12 @@ def differing_settings(grid: Grid, profile: Profile, overrides: Mapping[str, Any
     changed = replaced(profile, overrides, f"grid {grid.name}")
     values = {field: value_of(changed, field) for field in overrides}
     return {field: value for field, value in values.items() if value != value_of(profile, field)}
+
+
+def _models_not_here(grid: Grid) -> list[str]:
+    """Folders of models that the grid's variants name, and that are not in this clone: they are made on demand."""
+    named = [value for variant in grid.variants.values() for field, value in variant.items() if field.endswith(".path")]
+    return [path for path in named if not paths.is_hub_id(path) and not paths.resolve(path).is_dir()]
 
 
 def value_of(profile: Profile, field: str) -> Any:
@@ -326,8 +334,13 @@ def main(arguments: list[str] | None = None) -> int:
         overrides = parse_overrides(given.set)
         if given.what == "list":
             every = [load_grid(file) for file in sorted(paths.GRIDS.glob("*.yaml"))]
-            of_collection = [grid for grid in every if grid.collection == given.collection]
-            print(*[grid.name for grid in of_collection if grid.profile in given.names])
+            listed = [grid for grid in every if grid.collection == given.collection and grid.profile in given.names]
+            lacking = {grid.name: gone for grid in listed if (gone := _models_not_here(grid))}
+            for name, gone in lacking.items():
+                print(
+                    f"grid {name} is left out: no {', '.join(gone)}; config/grids/{name}.yaml says how", file=sys.stderr
+                )
+            print(*[grid.name for grid in listed if grid.name not in lacking])
         if given.what == "profile":
             print(load_grid(given.names[0]).profile)
         if given.what == "run":

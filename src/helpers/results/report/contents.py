@@ -242,8 +242,9 @@ def _figure(image: Path, shelf: Shelf) -> Exhibit:
 
 
 def grids(run: Path, shelf: Shelf) -> dict[str, tuple[str, list[Exhibit]]]:
-    """By grid: the question that it answers, and its figures, then its tables except the data of these figures. Searches
-    are left out: their answers are to the dev questions.
+    """By grid: the question that it answers, and its figures, then its tables except the data of these figures.
+
+    Searches are left out: their answers are to the dev questions.
     """
     found: dict[str, tuple[str, list[Exhibit]]] = {}
     for folder in sorted(path for path in (run / "grids").glob("*") if path.is_dir() and not _searches(path.name)):
