@@ -233,11 +233,11 @@ def test_bases_of_one_architecture_are_compared_each_with_trainings_of_its_own(t
         assert run.key("data") == "main"
     assert keys["qwen2_vl", "text_only"] == keys["qwen2_vl", "base"] == ["main", other]
     assert keys["llava_next", "text_only"] == ["main"]  # it is the same one
-    (tmp_path / "theirs.yaml").write_text(f"title: T\nprofile: demo\nvariants: {{a: {{{field}: models/mine}}}}\n")
+    (tmp_path / "theirs.yaml").write_text(f"title: T\nprofile: demo\nvariants: {{a: {{{field}: models/not/here}}}}\n")
     monkeypatch.setattr(paths, "GRIDS", tmp_path)
     assert grids.main(["list", "demo"]) == 0
     listed = capsys.readouterr()
-    assert listed.out == "\n" and listed.err.startswith("grid theirs is left out: no models/mine;")
+    assert listed.out == "\n" and listed.err.startswith("grid theirs is left out: no models/not/here;")
 
 
 def test_a_part_of_a_grid_is_chosen_by_its_runs_names_and_no_run_is_an_error():

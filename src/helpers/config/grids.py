@@ -337,9 +337,8 @@ def main(arguments: list[str] | None = None) -> int:
             listed = [grid for grid in every if grid.collection == given.collection and grid.profile in given.names]
             lacking = {grid.name: gone for grid in listed if (gone := _models_not_here(grid))}
             for name, gone in lacking.items():
-                print(
-                    f"grid {name} is left out: no {', '.join(gone)}; config/grids/{name}.yaml says how", file=sys.stderr
-                )
+                text = f"grid {name} is left out: no {', '.join(gone)}; its file says how to make it"
+                print(text, file=sys.stderr)
             print(*[grid.name for grid in listed if grid.name not in lacking])
         if given.what == "profile":
             print(load_grid(given.names[0]).profile)
