@@ -117,7 +117,7 @@ def load_profile(name: str, overrides: Mapping[str, Any] | None = None, folder: 
     if profile.evaluation.split == "dev":
         raise SettingsError(
             f"{where}: evaluation.split is dev, but the tables report the test; to choose settings on dev, write a "
-            "grid of `collection: searches` (docs/scaling.md), or set split in notebook 04"
+            "grid of `collection: searches` (docs/notebooks.md), or set split in notebook 04"
         )
     return profile
 
