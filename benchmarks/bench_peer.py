@@ -39,13 +39,14 @@ process that did nothing else; it is not looked at on a GPU.
 
 CPU seconds are the process's own and say more than wall seconds where others use the cores.
 
-Writes benchmarks/peer_agreement.csv (a row a question) and benchmarks/peer.csv (a row a model, its weights, kind of
+Writes benchmarks/peer_agreement.csv.gz (a row a question) and benchmarks/peer.csv (a row a model, its weights, kind of
 questions and protocol); those of others stay.
 """
 
 import argparse
 import contextlib
 import csv
+import gzip
 import json
 import os
 import resource
@@ -65,7 +66,7 @@ from bench_scoring import BATCH, ROOT, _processor, drawn_questions
 
 REQUIREMENTS = ROOT / "benchmarks" / "peer_requirements.txt"
 WORKER = ROOT / "benchmarks" / "peer_worker.py"
-AGREEMENT, SUMMARY = "peer_agreement.csv", "peer.csv"
+AGREEMENT, SUMMARY = "peer_agreement.csv.gz", "peer.csv"
 PROTOCOLS = ("letter", "written", "option_likelihood")
 KINDS = {"demo": (56, 2), "photographs": (224, 3), "large": (448, 3)}  # pixels, questions a picture
 WEIGHTS = ("untuned", "tuned")
@@ -404,13 +405,14 @@ def written_into(file: Path, rows: Sequence[dict[str, Any]]) -> None:
     """The table with these rows; others, by `KEY`, stay."""
     from helpers.paths import atomic_write
 
+    opened = gzip.open if file.suffix == ".gz" else open
     new = {tuple(row[name] for name in KEY) for row in rows}
     kept: list[dict[str, Any]] = []
     if file.is_file():
-        with file.open(encoding="utf-8", newline="") as lines:
+        with opened(file, "rt", encoding="utf-8", newline="") as lines:
             kept = [row for row in csv.DictReader(lines) if tuple(map(row.get, KEY)) not in new]
     columns = dict.fromkeys([*rows[0], *(kept[0] if kept else ())])  # memory is missing in rows of a GPU
-    with atomic_write(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as lines:
+    with atomic_write(file) as temporary, opened(temporary, "wt", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows([*kept, *rows])

@@ -69,6 +69,29 @@ def build():
 
 
 @pytest.fixture(scope="session")
+def siglip_folder(tmp_path_factory):
+    """A checkpoint of a random tiny SigLIP in the published form."""
+    import torch
+    from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipModel, SiglipProcessor
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    from helpers.evaluation.clip import TOKENIZER_FROM
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(TOKENIZER_FROM, model_max_length=64)
+    shared = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+    none = dict(bos_token_id=None, eos_token_id=None)  # the defaults lie outside this vocabulary
+    config = SiglipConfig(
+        text_config=dict(**shared, **none, vocab_size=len(tokenizer), max_position_embeddings=64, projection_size=32),
+        vision_config=dict(**shared, image_size=56, patch_size=14),
+    )
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("siglip")
+    SiglipModel(config).save_pretrained(folder)
+    SiglipProcessor(SiglipImageProcessorPil(size={"height": 56, "width": 56}), tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def butterflies(tmp_path_factory, build):
     """Texts, questions and pictures of eight drawn butterflies, as notebooks 01 and 02 make them."""
     from types import SimpleNamespace

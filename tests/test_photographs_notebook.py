@@ -37,6 +37,16 @@ def test_descriptions_recognise_drawn_classes_that_were_never_seen(executed):
 
 
 @pytest.mark.slow
+def test_the_text_tower_reads_and_the_control_does_not(executed):
+    folder, notebook = executed
+    table = pd.read_csv(folder / "runs/lab/photographs/accuracy.csv").set_index("text")["accuracy"]
+    right, shuffled = (f"trained on text: text tower{what}, compared directly" for what in ("", ", shuffled"))
+    assert table[right] > max(table[shuffled], table["names, compared directly"]) + 15
+    assert "trained on text: inversion, shuffled, compared directly" in table
+    assert "after reading: " in outputs(notebook, "towers")[0]
+
+
+@pytest.mark.slow
 def test_the_map_in_sight_is_the_helpers_map(executed):
     folder, notebook = executed
     said = float(outputs(notebook, "map")[0].split(": ")[1].split(" %")[0])

@@ -12,7 +12,7 @@ from PIL import Image
 from helpers.domains.butterfly_photos import main as fetch_main
 from helpers.domains.butterfly_photos import searched
 from helpers.domains.spreadsheets import Findings
-from helpers.paths import DATA
+from helpers.paths import DATA, ROOT
 from helpers.photographs import photo_sets
 from helpers.photographs.class_texts import is_short, masked, photo_sentences, plain_name, read_class_texts
 from helpers.photographs.command import main
@@ -20,7 +20,9 @@ from helpers.photographs.embedding import embed, spoken, without_each
 from helpers.photographs.encoders import Encoder, image_encoder, lite_pixels, sentence_encoder
 from helpers.photographs.features import FeatureStore
 from helpers.photographs.photo_sets import Photographs, check_photographs, read_and_check, read_photographs
+from helpers.photographs.study import Split, photograph_rows
 
+SAMPLE = ROOT.parent / "shared" / "data" / "kviscuit_sample"
 CLASSES = [f"kind {letter}" for letter in "abcdefgh"]
 
 
@@ -279,6 +281,54 @@ def test_a_data_set_of_the_hub_is_named_in_place_of_a_folder_and_its_size_is_sai
     found, problems, _ = problems_of("imageomics/VLM4Bio:Butterfly")
     assert (problems, len(found.classes)) == ([], 8)
     assert "imageomics/VLM4Bio: 1.5 GB" in capsys.readouterr().out
+
+
+def kviscuit(folder):
+    """The layout of K-VISCUIT's repository: twelve photographs, each with a question of type 1 and one of type 2."""
+    names = [f"dish {letter}" for letter in "abcdefghijkl"]
+    rows = []
+    for number, name in enumerate(names):
+        others = [names[(number + step) % 12] for step in (1, 2)] + ["stew"]
+        about = {"category": "Food", "image_url": "", "image_path": f"{number}.jpg", "id_": f"Food.{number}"}
+        rows.append(about | {"question": "What is it?", "options": [*others, name], "answer": 3, "question_type": 1})
+        rows.append(about | {"question": "Where?", "options": list("abcd"), "answer": 0, "question_type": 2})
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        (folder / "images" / f"{number}.jpg").write_bytes(jpeg(number))
+    (folder / "annotations.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return folder
+
+
+def test_kviscuits_type_1_is_asked_with_its_own_options(tmp_path, monkeypatch):
+    monkeypatch.setattr(photo_sets, "RUNS", tmp_path / "runs")
+    found, problems, _ = problems_of(kviscuit(tmp_path / "k"))
+    assert problems == [] and found.licences == {}
+    assert len(found.classes) == 12
+    assert found.options[found.files["dish a"][0]] == ("dish a", "dish b", "dish c", "stew")
+    places = {name: place for place, name in enumerate([*found.classes, "stew"])}
+
+    def encode(some):  # each name is an axis, and each photograph lies on that of its name
+        return np.stack([np.eye(13)[next(p for n, p in places.items() if n in sentence)] for sentence in some])
+
+    shown = iter(np.eye(13)[:12])
+    images = FeatureStore(tmp_path / "i", Encoder("i", "1", lambda some: np.stack([next(shown) for _ in some])))
+    embedded = embed(found, None, images, FeatureStore(tmp_path / "w", Encoder("w", "1", encode)), "dish")
+    assert embedded.names[0] == "a photo of a dish a, a type of dish."
+    rows = photograph_rows(embedded.features, [Split(embedded.features, 0)], (), shared_space=True)
+    means = rows.groupby("text")["right"].mean()
+    assert means["names, own options, compared directly"] == 1
+    assert means["names, own options, shuffled, compared directly"] < 0.5
+    assert "names, own options" in means
+
+
+def test_the_sample_of_kviscuit_goes_through_as_it_is(tmp_path, monkeypatch):
+    if not SAMPLE.is_dir():
+        pytest.skip("the sample of K-VISCUIT is not beside the repository (../shared/data/kviscuit_sample)")
+    monkeypatch.setattr(photo_sets, "RUNS", tmp_path / "runs")
+    found, _ = read_and_check(str(SAMPLE), say=lambda _: None)
+    assert (len(found.all_files()), len(found.classes)) == (40, 39)
+    assert {len(some) for some in found.options.values()} == {4}
+    assert all(name in found.options[file] for name, files in found.files.items() for file in files)
+    assert found.licences == {}  # so that none is ever shown
 
 
 # ---- features ------------------------------------------------------------------------------------------------------

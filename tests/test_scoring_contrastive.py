@@ -58,22 +58,9 @@ def test_the_option_whose_description_fits_is_taken(comparer, butterflies, monke
     assert {(row["model"], row["mode"], row["image"]) for row in rows} == {("baseline", "contrastive", "with")}
 
 
-def test_a_siglip_checkpoint_loads_and_answers_as_a_clip_does(butterflies, tmp_path):
+def test_a_siglip_checkpoint_loads_and_answers_as_a_clip_does(butterflies, siglip_folder):
     """A random tiny one: its answers are chance, its path is that of a real one."""
-    from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipModel, SiglipProcessor
-    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
-
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(clip.TOKENIZER_FROM, model_max_length=64)
-    shared = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
-    none = dict(bos_token_id=None, eos_token_id=None)  # the defaults lie outside this vocabulary
-    config = SiglipConfig(
-        text_config=dict(**shared, **none, vocab_size=len(tokenizer), max_position_embeddings=64, projection_size=32),
-        vision_config=dict(**shared, image_size=56, patch_size=14),
-    )
-    torch.manual_seed(0)
-    SiglipModel(config).save_pretrained(tmp_path)
-    SiglipProcessor(SiglipImageProcessorPil(size={"height": 56, "width": 56}), tokenizer).save_pretrained(tmp_path)
-    loaded = clip.load_comparer(tmp_path)
+    loaded = clip.load_comparer(siglip_folder)
     sentences = ["It is orange.", "It has white spots on the border of its wings."]
     together, alone = loaded.sentences(sentences), loaded.sentences(sentences[:1])
     torch.testing.assert_close(together[:1], alone, atol=1e-5, rtol=1e-4)

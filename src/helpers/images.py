@@ -212,6 +212,11 @@ def _grey(image: Image.Image, file: ImageFile.ImageFile) -> Image.Image:
     return Image.fromarray(255 - grey if tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO else grey)
 
 
+def in_few_colours(image: Image.Image) -> Image.Image:
+    """The image in 256 colours of its own: of a figure, a third of the bytes and no loss to see."""
+    return image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+
+
 def contact_sheet(files: Sequence[str | Path], columns: int, side: int) -> Image.Image:
     """The images in a grid of cells on white, each ``side`` x ``side`` pixels; proportions are kept."""
     rows = -(-len(files) // columns)

@@ -43,21 +43,41 @@ class Comparer:
             shown = self.processor.image_processor(
                 images=list(images[start : start + self.batch_size]), return_tensors="pt"
             )
-            found.append(_unit(self.model.get_image_features(pixel_values=shown["pixel_values"])))
+            found.append(self.image_vectors(shown["pixel_values"]))
         return torch.cat(found)
 
     @torch.inference_mode()
     def sentences(self, sentences: Sequence[str]) -> torch.Tensor:
-        """sentences x width, of length 1. SigLIP needs what it was trained with: padding to full length, unmasked."""
-        siglip = self.model.config.model_type.startswith("siglip")
-        found = []
-        for start in range(0, len(sentences), self.batch_size):
-            some = list(sentences[start : start + self.batch_size])
-            padding = "max_length" if siglip else True
-            tokens = self.processor.tokenizer(some, padding=padding, truncation=True, return_tensors="pt")
-            given = {"input_ids": tokens["input_ids"]} if siglip else _text_inputs(tokens)
-            found.append(_unit(self.model.get_text_features(**given)))
-        return torch.cat(found)
+        """sentences x width, of length 1."""
+        starts = range(0, len(sentences), self.batch_size)
+        return torch.cat([self.text_vectors(sentences[start : start + self.batch_size]) for start in starts])
+
+    def image_vectors(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The same for one batch of images x 3 x side x side, as the processor makes them; gradients pass."""
+        return _unit(self.model.get_image_features(pixel_values=pixels))
+
+    def text_vectors(self, sentences: Sequence[str]) -> torch.Tensor:
+        """The same for one batch; gradients pass. SigLIP needs what it was trained with: full length, unmasked."""
+        padding = "max_length" if self._siglip else True
+        tokens = self.processor.tokenizer(list(sentences), padding=padding, truncation=True, return_tensors="pt")
+        given = {"input_ids": tokens["input_ids"]} if self._siglip else _text_inputs(tokens)
+        return _unit(self.model.get_text_features(**given))
+
+    def pairing_loss(self, ones: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """How badly each of ``ones`` is told to belong to the one of ``others`` in its place: the model's own loss.
+
+        CLIP: a choice among the batch, in both directions. SigLIP: yes or no for each pair (arXiv 2303.15343).
+        """
+        fits = ones @ others.T * self.model.logit_scale.exp()
+        if self._siglip:
+            right = 2 * torch.eye(len(fits)) - 1
+            return -torch.nn.functional.logsigmoid(right * (fits + self.model.logit_bias)).sum(1).mean()
+        places = torch.arange(len(fits))
+        return torch.stack([torch.nn.functional.cross_entropy(each, places) for each in (fits, fits.T)]).mean()
+
+    @property
+    def _siglip(self) -> bool:
+        return self.model.config.model_type.startswith("siglip")
 
 
 def _unit(output: Any) -> torch.Tensor:

@@ -45,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "output_dir": str(output),
         "feature_dir": str(store),
     }
+    if given.towers == "none":
+        parameters["tower_rates"] = []
+    if given.towers == "text":
+        parameters["inversion_steps"] = 0
     copy = str(output / NOTEBOOK.name)
     return execute.main([str(NOTEBOOK), copy, "--parameters", json.dumps(parameters)])
 
@@ -59,6 +63,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sentence-encoder", default=MINILM, help=f"{MINILM}, or the same checkpoint")
     parser.add_argument("--per-class", type=int, help="photographs per class at most")
     parser.add_argument("--splits", type=int, default=5, help="random splits of the classes")
+    towers = "with a CLIP or SigLIP checkpoint, train its text tower, or both towers, on text; hours with a large one"
+    parser.add_argument("--towers", choices=("none", "text", "both"), default="none", help=towers)
     parser.add_argument("--name", help="of the folder below runs/photographs; default: the set's")
     parser.add_argument("--dry-run", action="store_true", help="check everything, compute nothing")
     return parser.parse_args(arguments)

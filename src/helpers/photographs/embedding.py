@@ -15,7 +15,7 @@ from helpers.photographs.class_texts import Attributes, ClassTexts, is_short, ma
 from helpers.photographs.features import FeatureStore
 from helpers.photographs.mapping import unit
 from helpers.photographs.photo_sets import Photographs
-from helpers.photographs.study import SetFeatures, WithoutPart
+from helpers.photographs.study import Offered, SetFeatures, WithoutPart
 
 NAMES, DESCRIPTIONS, MASKED = "names", "descriptions", "name masked"
 _NAME = (
@@ -25,9 +25,13 @@ _NAME = (
 
 @dataclass(frozen=True)
 class Embedded:
-    """``features`` of the set; ``sentences`` x width with the class of each, ``owners``, for training on text alone."""
+    """``features`` of the set; ``sentences`` x width with the class of each, ``owners``, for training on text alone.
+
+    ``names``: the sentence that names each class.
+    """
 
     features: SetFeatures
+    names: list[str]
     sentences: np.ndarray
     owners: np.ndarray
 
@@ -38,21 +42,41 @@ def embed(
     """Encode what is not in the stores yet. Classes keep the order of ``photographs``."""
     classes, said = photographs.classes, attributes_of(photographs, texts)
     nouns = [texts.noun_of(name, noun) if texts else noun for name in classes]
-    hidden = [_masked(each, name) for each, name in zip(said, classes, strict=True)]
-    kinds = {
-        NAMES: words.sentences([_NAME.format(name=name, noun=what) for name, what in zip(classes, nouns, strict=True)])
-    }
-    if any(said):
-        kinds |= {DESCRIPTIONS: _rows(said, words, nouns), MASKED: _rows(hidden, words, nouns)}
+    files = photographs.all_files()
+    options = [photographs.options[file] for file in files if file in photographs.options]  # of all files, or of none
+    distinct = list(dict.fromkeys(option for some in options for option in some))
+    also = [texts.of(option) if texts else {} for option in distinct]
     sentences = [
         (sentence, owner)
         for owner, each in enumerate(said)
         for group in spoken(each, nouns[owner])
         for sentence in group
     ]
-    features = SetFeatures(images.images(photographs.all_files()), photographs.labels(), classes, kinds)
+    offered = None
+    if options:
+        places = {option: place for place, option in enumerate(distinct)}
+        rows = np.array([[places[option] for option in some] for some in options])
+        offered = Offered(_kinds(distinct, also, words, [noun] * len(distinct), all(also)), rows)
+    kinds = _kinds(classes, said, words, nouns, any(said))
+    features = SetFeatures(images.images(files), photographs.labels(), classes, kinds, offered)
     owners = np.array([owner for _, owner in sentences], dtype=int)
-    return Embedded(features, words.sentences([sentence for sentence, _ in sentences]), owners)
+    names = _named(classes, nouns)
+    return Embedded(features, names, words.sentences([sentence for sentence, _ in sentences]), owners)
+
+
+def _named(names: Sequence[str], nouns: Sequence[str]) -> list[str]:
+    return [_NAME.format(name=name, noun=noun) for name, noun in zip(names, nouns, strict=True)]
+
+
+def _kinds(
+    names: Sequence[str], said: Sequence[Attributes], words: FeatureStore, nouns: Sequence[str], described: bool
+) -> dict[str, np.ndarray]:
+    """names x width, by kind of text; without descriptions, names only."""
+    found = {NAMES: words.sentences(_named(names, nouns))}
+    if described:
+        hidden = [_masked(each, name) for each, name in zip(said, names, strict=True)]
+        found |= {DESCRIPTIONS: _rows(said, words, nouns), MASKED: _rows(hidden, words, nouns)}
+    return found
 
 
 def without_each(

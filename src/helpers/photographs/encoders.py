@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from helpers.evaluation.clip import load_comparer
+from helpers.evaluation.clip import Comparer, load_comparer
 from helpers.paths import RUNS, atomic_write, is_hub_id, resolve
 from helpers.photographs.mapping import unit
 
@@ -173,7 +173,8 @@ def _unpacked(archive: Path, folder: Path) -> Path:
 
 
 @cache
-def _contrastive(name: str) -> tuple[Encoder, Encoder]:
+def contrastive_model(name: str) -> Comparer:
+    """The checkpoint, a folder or a hub id. Raises ``ValueError`` if there is none."""
     source = name if is_hub_id(name) else str(resolve(name))
     if not is_hub_id(name) and not Path(source).is_dir():
         known = f"{EFFICIENTNET} (photographs), {MINILM} (sentences)"
@@ -181,8 +182,17 @@ def _contrastive(name: str) -> tuple[Encoder, Encoder]:
             f"encoder {name!r} is neither {known} nor a folder; give a CLIP or SigLIP checkpoint as a folder, or as a "
             "hub id such as openai/clip-vit-base-patch32 (with a network: HF_HUB_OFFLINE=0)"
         )
-    comparer = load_comparer(source)
-    identity = f"{name if is_hub_id(name) else Path(source).name} {_weights_hash(comparer.model)}"
+    return load_comparer(source)
+
+
+@cache
+def _contrastive(name: str) -> tuple[Encoder, Encoder]:
+    return both_encoders(name, contrastive_model(name))
+
+
+def both_encoders(name: str, comparer: Comparer) -> tuple[Encoder, Encoder]:
+    """The encoders of photographs and of sentences that the model is, under this name; its weights identify it."""
+    identity = f"{name if is_hub_id(name) else Path(name).name} {_weights_hash(comparer.model)}"
     images = Encoder(name, identity, lambda some: comparer.images(some).float().numpy(), _smaller)
     words = Encoder(
         name, identity, lambda some: comparer.sentences(some).float().numpy(), batch_size=_SENTENCES_AT_ONCE

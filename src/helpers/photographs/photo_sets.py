@@ -5,6 +5,7 @@
   Flowers-102's ``cat_to_name.json``, renames folders; ``attribution.csv`` (`helpers.domains.commons`) gives licences.
 - ``ceyda/smithsonian_butterflies`` (CC0): parquet with the picture, its names and its taxonomy.
 - ``imageomics/VLM4Bio`` (CC BY 4.0), or ``imageomics/VLM4Bio:Fish``: pictures in folders, tables of species and traits.
+- ``ddehun/k-viscuit``, or a clone of its repository: the questions of type 1, with their own four options.
 
 A hub id is fetched once; a folder that holds the same files in the published form is read in the same way.
 """
@@ -23,6 +24,7 @@ import numpy as np
 from helpers.domains import parquet_source
 from helpers.domains.commons import ATTRIBUTION, read_attribution
 from helpers.domains.findings import Findings
+from helpers.domains.kviscuit import ANNOTATIONS, load_kviscuit
 from helpers.images import NEAR, SUFFIXES, check_image_file, perceptual_hash
 from helpers.paths import RUNS, atomic_write, file_name, is_hub_id, resolve, visible
 from helpers.photographs.class_texts import Attributes, ClassTexts, plain_name, read_class_texts
@@ -39,12 +41,16 @@ VLM4BIO_GROUPS = ("Fish", "Bird", "Butterfly")
 
 @dataclass
 class Photographs:
-    """Photographs by class. ``licences`` by file; a photograph without one is never shown in anything published."""
+    """Photographs by class. ``licences`` by file; a photograph without one is never shown in anything published.
+
+    ``options`` by file, where the set asks questions of its own: the names to choose from, the right one first.
+    """
 
     name: str
     files: dict[str, list[Path]]  # by the class's name
     texts: dict[str, Attributes] = field(default_factory=dict)  # what the set itself says about a class
     licences: dict[Path, str] = field(default_factory=dict)
+    options: dict[Path, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:
@@ -67,7 +73,12 @@ def read_photographs(source: str, findings: Findings, licence: str | None = None
         return Photographs(str(source), {})
     if any((folder / "datasets" / known).is_dir() for known in VLM4BIO_GROUPS):
         return _vlm4bio(folder, group or None, findings)
-    if next(folder.rglob("*.parquet"), None):
+    tables = parquet_source.parquet_files(name, "train") or parquet_source.parquet_files(name, "test")
+    if any((folder / place / ANNOTATIONS).is_file() for place in (".", "dataset")) or (
+        tables and "question_type" in parquet_source.columns(tables)
+    ):
+        return _kviscuit(name, findings)
+    if tables:
         return _smithsonian(name, findings)
     return _from_folders(folder, findings, licence)
 
@@ -167,6 +178,25 @@ def _smithsonian(source: str, findings: Findings) -> Photographs:
         texts.setdefault(name, _of_taxonomy(row))
     licences = {file: "CC0" for some in found.values() for file in some}
     return Photographs(Path(str(source)).name, dict(sorted(found.items())), texts, licences)
+
+
+def _kviscuit(source: str, findings: Findings) -> Photographs:
+    """The class is the right option of a photograph's question of type 1. No licence covers all photographs."""
+    try:
+        data = load_kviscuit(source)
+    except (ValueError, FileNotFoundError) as error:
+        findings.problem(source, None, str(error), "fetch the data set again")
+        return Photographs(source, {})
+    target = RUNS / "photographs" / "hub" / "k-viscuit"
+    files: dict[str, list[Path]] = defaultdict(list)
+    options = {}
+    for question in data.questions:
+        if question.question_type == 1:
+            file = target / str(question.image)
+            files[question.right_option].append(file)
+            options[file] = tuple(sorted(question.options, key=lambda option: option != question.right_option))
+    data.bring([file.relative_to(target).as_posix() for file in options], target)
+    return Photographs("k-viscuit", dict(sorted(files.items())), options=options)
 
 
 def _first(*values: Any) -> str:
@@ -299,7 +329,7 @@ def check_photographs(
     if len(kept) < FEWEST_CLASSES and not findings.problems:
         rule = f"has {len(kept)} classes with photographs and texts; at least {FEWEST_CLASSES} are needed"
         findings.problem(found.name, None, rule, "half of them are learned from, the others are recognised")
-    return Photographs(found.name, kept, found.texts, found.licences)
+    return replace(found, files=kept)
 
 
 _Hash = tuple[str, int | None]  # of the content, and of the appearance (None: too flat)

@@ -17,18 +17,30 @@ from helpers.photographs.mapping import InnerSplit, SeenClasses, share_right, un
 SEEN_SHARE = 0.65  # of the classes, as 60 of 92 British butterflies
 DRAWS = 10  # choices of the example photographs per split
 SHUFFLED = ", shuffled"  # ends the name of a text that was given to other classes
+OWN_OPTIONS = ", own options"  # in the name of a text that competes with the options of the set's own questions
+DIRECT = ", compared directly"  # ends the name of a text that is compared without a map
 _COLUMNS = ("split", "text", "photographs", "photograph", "class", "right")
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What a set's own questions offer. ``texts``: distinct options x width, by kind of text; ``rows``: photographs x
+    options, the place of each option in them, the right one first."""
+
+    texts: Mapping[str, np.ndarray]
+    rows: np.ndarray
 
 
 @dataclass(frozen=True)
 class SetFeatures:
     """What the encoders made of a set. ``images``: photographs x width; ``labels``: the class of each, an index into
-    ``classes``; ``texts``: classes x width, by kind of text."""
+    ``classes``; ``texts``: classes x width, by kind of text; ``offered``: where the set asks questions of its own."""
 
     images: np.ndarray
     labels: np.ndarray
     classes: Sequence[str]
     texts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    offered: Offered | None = None
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
@@ -71,13 +83,23 @@ class Split:
 
     def compared(self, texts: np.ndarray) -> np.ndarray:
         """The same for encoders with a single space, such as CLIP's, without any map."""
-        return share_right(unit(self.features.images[self.asked]) @ unit(texts[self.unseen]).T, self.right)
+        return by_cosine(self.features.images, self.features.labels, texts, self.unseen)
+
+    def among(self, texts: np.ndarray, options: np.ndarray, shared_space: bool) -> np.ndarray:
+        """The same among the set's own options (distinct options x width), with a map or directly."""
+        if shared_space:
+            scores = unit(self.features.images[self.asked]) @ unit(options).T
+        else:
+            both, offered = np.concatenate([texts, options]), len(texts) + np.arange(len(options))
+            scores = self.learned.scores(self.projected, both, offered, self.inner.ridges(texts))
+        rows = self.features.offered.rows[self.asked]  # type: ignore[union-attr]
+        return share_right(np.take_along_axis(scores, rows, 1), np.zeros(len(rows), dtype=int), rows.shape[1])
 
     def shuffled(self, texts: np.ndarray) -> np.ndarray:
         """Every class with the text of another class, of the seen and of the unseen ones: no text is right."""
         found = texts.copy()
         for some in (self.seen, self.unseen):
-            found[some] = texts[np.roll(some[order := self.rng.permutation(len(some))], 1)[np.argsort(order)]]
+            found[some] = texts[some[elsewhere(len(some), self.rng)]]
         return found
 
     def by_examples(self, count: int, draws: int = DRAWS) -> pd.DataFrame:
@@ -106,13 +128,29 @@ class Split:
         return examples, np.concatenate(tested)
 
 
+def elsewhere(count: int, rng: np.random.Generator) -> np.ndarray:
+    """For each place another one, so that every place is taken once."""
+    order = rng.permutation(count)
+    return np.roll(order, 1)[np.argsort(order)]
+
+
+def by_cosine(images: np.ndarray, labels: np.ndarray, vectors: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The chance to be right for each photograph of ``classes``, by the cosine to the vectors of these classes.
+
+    ``images``: photographs x width, of the classes ``labels``; ``vectors``: all classes x width.
+    """
+    mine = np.isin(labels, classes)
+    return share_right(unit(images[mine]) @ unit(vectors[classes]).T, np.searchsorted(classes, labels[mine]))
+
+
 def photograph_rows(
     features: SetFeatures, splits: Iterable[Split], examples: Sequence[int] = (1,), shared_space: bool = False
 ) -> pd.DataFrame:
     """One row per split, text and photograph of an unseen class: split, text, photographs, photograph, class, right.
 
     ``right``: the chance to be right. ``photographs``: the number of example photographs, 0 for a text. Each text is
-    followed by its control, `SHUFFLED`. With a ``shared_space`` there are rows of the direct comparison as well.
+    followed by its control, `SHUFFLED`. With a ``shared_space`` there are rows of the direct comparison as well. If the
+    set asks questions of its own, their options are compared too, `OWN_OPTIONS`.
     """
     return pd.concat([pd.concat(_of_split(features, split, examples, shared_space)) for split in splits])
 
@@ -125,7 +163,13 @@ def _of_split(
         for name, rows in given.items():
             yield rows_of(split, name, split.by_text(rows))
             if shared_space:
-                yield rows_of(split, f"{name}, compared directly", split.compared(rows))
+                yield rows_of(split, f"{name}{DIRECT}", split.compared(rows))
+    for kind, options in (features.offered.texts if features.offered else {}).items():
+        moved = options[elsewhere(len(options), split.rng)]
+        for name, rows in ((f"{kind}{OWN_OPTIONS}", options), (f"{kind}{OWN_OPTIONS}{SHUFFLED}", moved)):
+            yield rows_of(split, name, split.among(features.texts[kind], rows, False))
+            if shared_space:
+                yield rows_of(split, f"{name}{DIRECT}", split.among(features.texts[kind], rows, True))
     for count in examples:
         found = split.by_examples(count)
         if len(found):

@@ -16,6 +16,7 @@ from typing import Any
 
 from PIL import Image
 
+from helpers.images import in_few_colours
 from helpers.paths import MAIN, NOTEBOOKS, STEPS, Layout, atomic_write, resolve
 from helpers.workflow.notebooks import TAG
 
@@ -62,7 +63,7 @@ def _smaller(png: str) -> str:
         shown = image.convert("RGB")
     shown = shown.resize(size, Image.Resampling.LANCZOS) if shown.width > WIDTH else shown
     memory = io.BytesIO()
-    shown.quantize(256, dither=Image.Dither.NONE).save(memory, "PNG", optimize=True)
+    in_few_colours(shown).save(memory, "PNG", optimize=True)
     return base64.b64encode(memory.getvalue()).decode("ascii")
 
 

@@ -24,11 +24,14 @@ from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.textpath import TextPath
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from helpers.config import SettingsError
 from helpers.config.figure_style import STYLE_FILE, FigureStyle, load_style
 from helpers.config.profiles import profile_of
 from helpers.domains import domain_labels
+from helpers.images import in_few_colours
 from helpers.paths import ROOT, atomic_write
 from helpers.results.tables.files import write_csv
 from helpers.workflow.provenance import manifest_in_progress, write_sidecar
@@ -360,11 +363,19 @@ def save(
         _write_pdf(figure, temporary, about)
     figure.set_layout_engine("none")  # already laid out; doing it again would take as long as drawing
     with atomic_write(folder / f"{name}.png") as temporary:
-        figure.savefig(
-            temporary, dpi=300 * magnification(), metadata={"Title": name, "Description": made_by, "Source": sources}
-        )
+        _write_png(figure, temporary, {"Title": name, "Description": made_by, "Source": sources})
     write_sidecar(folder, name, [*inputs, *(file for file in [_in_use["file"]] if file.is_file())])
     return folder / f"{name}.png"
+
+
+def _write_png(figure: Figure, path: Path, about: Mapping[str, str]) -> None:
+    """As `Figure.savefig` writes it, in few colours."""
+    drawn, resolution, described = BytesIO(), 300 * magnification(), PngInfo()
+    figure.savefig(drawn, format="png", dpi=resolution, pil_kwargs={"compress_level": 1})  # only read again, once
+    for name, value in about.items():
+        described.add_text(name, value)
+    with Image.open(drawn) as image:
+        in_few_colours(image).save(path, dpi=(resolution, resolution), pnginfo=described)
 
 
 def _write_pdf(figure: Figure, path: Path, about: Mapping[str, Any]) -> None:
