@@ -177,6 +177,11 @@ def model_files(path):
         raise
 
 
+def model_of(wildcards):
+    """Where a run's base model is: a grid may compare several of one architecture."""
+    return VARIANTS[wildcards.variant].models[wildcards.model].path
+
+
 def prompts(group, wildcards):
     """The file of prompts that a run's training or evaluation names."""
     return os.path.relpath(prompt_path(getattr(VARIANTS[wildcards.variant], group).prompts))
@@ -189,8 +194,11 @@ def adapter(wildcards):
 
 
 def descriptions(wildcards):
-    """The untuned model's words, where a run describes pictures with it: from its own evaluation as the profile has it."""
-    if not all("describe_then_answer" in s.answering for s in (VARIANTS[wildcards.variant].evaluation, PROFILE.evaluation)):
+    """The untuned model's words, where a run describes pictures with it: from its own evaluation as the profile has it.
+    A run of another model, or asked the dev questions, writes its own."""
+    given = VARIANTS[wildcards.variant]
+    alike = given.models == PROFILE.models and given.evaluation.split == PROFILE.evaluation.split
+    if not alike or not all("describe_then_answer" in s.answering for s in (given.evaluation, PROFILE.evaluation)):
         return []
     made_by = {**wildcards, "mode": "base", "variant": MAIN, "seed": "0"}
     return [] if made_by == dict(wildcards) else file("evaluation", "descriptions.jsonl").format(**made_by)
@@ -239,7 +247,7 @@ def one_run(step, wildcards):
     """What training and evaluation have in common."""
     return {
         "model": wildcards.model,
-        "model_path": PROFILE.models[wildcards.model].path,
+        "model_path": model_of(wildcards),
         "domain": wildcards.domain,
         "mode": wildcards.mode,
         "variant": wildcards.variant,
@@ -367,7 +375,8 @@ try:
     for settings in VARIANTS.values():
         trackers.check_trackers(settings.training.report_to)
     HELPERS = notebooks.helper_files(NOTEBOOK.values())
-    MODELS = {name: model_files(model.path) for name, model in PROFILE.models.items()}
+    PATHS = {model.path for settings in VARIANTS.values() for model in settings.models.values()}
+    MODELS = {path: model_files(path) for path in sorted(PATHS)}
     ORIGINS = {name: input_files(name, domain.source, domain.path, domain.missing_images) for name, domain in PROFILE.domains.items()}
 except (notebooks.NotebookError, preflight.PreflightError) as error:
     raise WorkflowError(str(error))
@@ -508,12 +517,12 @@ INPUTS = {
         "prompts": lambda wildcards: prompts("build", wildcards),
     },
     "training": {
-        "model": lambda wildcards: MODELS[wildcards.model],
+        "model": lambda wildcards: MODELS[model_of(wildcards)],
         "samples": of_run("dataset", f"{LAYOUT.folder('dataset')}/{{mode}}.jsonl"),
         "images": lambda wildcards: [] if wildcards.mode == "text_only" else earlier("dataset", IMAGES, wildcards),
     },
     "evaluation": {
-        "model": lambda wildcards: MODELS[wildcards.model],
+        "model": lambda wildcards: MODELS[model_of(wildcards)],
         "adapter": adapter,
         "questions": of_run("dataset", file("dataset", "questions.jsonl")),
         "images": of_run("dataset", IMAGES),
@@ -540,7 +549,7 @@ INPUTS = {
         "words": own_words,
         "questions": of_run("dataset", file("dataset", "questions.jsonl")),
         "images": of_run("dataset", IMAGES),
-        "models": [name for files in MODELS.values() for name in files],
+        "models": [name for model in PROFILE.models.values() for name in MODELS[model.path]],
         "contrastive": model_files(PROFILE.contrastive_model) if PROFILE.contrastive_model else [],
     },
     "report": {

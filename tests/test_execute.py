@@ -13,7 +13,7 @@ import pytest
 from nbformat import v4
 
 from helpers import paths
-from helpers.workflow import execute, failures, notebooks, preflight, progress, redact
+from helpers.workflow import execute, failures, manifest, notebooks, preflight, progress, redact
 
 REPORT_THREADS = "import os\nprint('seed', seed, 'threads', os.environ['OMP_NUM_THREADS'], 'in', os.getcwd())"
 
@@ -53,6 +53,19 @@ def test_two_notebooks_at_once_keep_their_parameters_threads_and_outputs_apart(t
         assert sorted(file.name for file in (tmp_path / str(seed)).iterdir()) == [
             *("out.ipynb", "out.log", "out.manifest.json")
         ]
+
+
+def test_notebooks_that_share_a_folder_at_the_same_time_list_their_own_files_alone(tmp_path):
+    run = {"run_dir": str(tmp_path / "run")}
+    made = {"05_ablation": "results/table2.csv", "07_paper": "results/table1.csv"}
+    books = [write_notebook(tmp_path / f"{name}.ipynb", parameters="run_dir: str = ''") for name in made]
+    records = [manifest.RunRecord(book, book.with_suffix(".out.ipynb"), run) for book in books]
+    for name in [*made.values(), "results/by_hand.csv"]:
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_text("a")
+    for record, file in zip(records, made.values(), strict=True):
+        listed = {Path(name).name for name in json.loads(record.finish(0).read_text())["outputs"]}
+        assert listed == {Path(file).name, "by_hand.csv"}
 
 
 WRITE = """from pathlib import Path

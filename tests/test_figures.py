@@ -13,7 +13,8 @@ from PIL import Image
 from helpers import paths
 from helpers.config import SettingsError
 from helpers.config.figure_style import FigureStyle, load_style
-from helpers.paths import ROOT
+from helpers.config.grids import load_grid
+from helpers.paths import GRIDS, ROOT
 from helpers.results import figures
 from helpers.results.figures import resources_detail
 from helpers.results.figures.costs import _number
@@ -79,6 +80,12 @@ def words(figure: Figure) -> str:
 def bold(figure: Figure) -> list[str]:
     texts = figure.findobj(mpl.text.Text)
     return [text.get_text() for text in texts if text.get_fontweight() == "bold" and text.get_text()[:1].isdigit()]
+
+
+def test_no_two_modes_of_a_grid_share_a_colour():
+    for grid in (load_grid(file) for file in sorted(GRIDS.glob("*.yaml"))):
+        modes = [*(grid.modes or MODES), *grid.baselines]
+        assert len({colour(mode, modes) for mode in modes}) == len(modes), grid.name
 
 
 def test_a_mode_has_one_colour_and_unknown_modes_have_others():

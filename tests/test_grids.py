@@ -198,12 +198,46 @@ def test_list_run_and_plan_from_the_command_line(capsys):
     assert grids.main(["list", "demo", "--collection", "findings"]) == 0
     ablations, findings = (line.split() for line in capsys.readouterr().out.splitlines())
     assert {"bridge", "chain"} <= set(findings)
+    assert not {"bridge_on_dev", "chain_on_dev"} & {*ablations, *findings}
     of_demo = [grid for grid in map(load_grid, SHIPPED) if grid.profile == "demo"]
     for collection, names in (("ablations", ablations), ("findings", findings)):
-        assert names == [grid.name for grid in of_demo if grid.collection == collection]
+        shipped = [grid.name for grid in of_demo if grid.collection == collection]
+        assert [name for name in shipped if name in names] == names
+        assert {*shipped} - {*names} <= {"practice"}  # whose base models are made on demand
     assert grids.main(["plan", "epochs"]) == 0
     assert "4 runs: 4 trainings, 4 evaluations" in capsys.readouterr().out
     assert grids.main(["plan", "nothing"]) == 1
+
+
+def test_a_search_asks_the_dev_questions_and_no_other_grid_or_study_does():
+    search = grid(collection="searches", axes={"training.epochs": [1, 12]})
+    assert [run.key("training") for run in grids.runs(search, DEMO)] == ["training.epochs=1", "main"]
+    assert {run.overrides["evaluation.split"] for run in grids.runs(search, DEMO)} == {"dev"}
+    for wrong, rule in (
+        (grid(set={"evaluation.split": "dev"}), "sets evaluation.split; a grid of `collection: searches`"),
+        (grid(collection="searches", baselines=["prior"]), "names baselines, which answer the test"),
+    ):
+        with pytest.raises(SettingsError, match=rule):
+            grids.runs(wrong, DEMO)
+    with pytest.raises(SettingsError, match=r"evaluation\.split is dev, but the tables report the test"):
+        load_profile("demo", {"evaluation.split": "dev"})
+
+
+def test_bases_of_one_architecture_are_compared_each_with_trainings_of_its_own(tmp_path, monkeypatch, capsys):
+    field = "models.qwen2_vl.path"
+    found = grid(models=None, modes=["base", "text_only"], variants={"shipped": {}, "mine": {field: "models/mine"}})
+    other = grids.key({field: "models/mine"})
+    keys = {(run.model, run.mode): [] for run in grids.runs(found, DEMO)}
+    for run in grids.runs(found, DEMO):
+        keys[run.model, run.mode].append(run.key("training"))
+        assert run.key("data") == "main"
+    assert keys["qwen2_vl", "text_only"] == keys["qwen2_vl", "base"] == ["main", other]
+    assert keys["llava_next", "text_only"] == ["main"]  # it is the same one
+    (tmp_path / "theirs.yaml").write_text(f"title: T\nprofile: demo\nvariants: {{a: {{{field}: models/not/here}}}}\n")
+    monkeypatch.setattr(paths, "GRIDS", tmp_path)
+    assert grids.main(["list", "demo"]) == 0
+    listed = capsys.readouterr()
+    assert listed.out == "\n" and listed.err.startswith("grid theirs is left out: no models/not/here;")
 
 
 def test_a_part_of_a_grid_is_chosen_by_its_runs_names_and_no_run_is_an_error():

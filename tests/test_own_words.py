@@ -64,6 +64,14 @@ def test_an_image_stays_and_an_empty_reply_keeps_the_text(texts, tmp_path, monke
     assert any("sooty above" in answer for _, answer in said(after))
 
 
+def test_each_description_is_reworded_in_the_terms_of_its_own_domain(texts, tmp_path, monkeypatch):
+    two = [text.model_copy(update={"domain": of}) for text, of in zip(texts, ("butterfly", "culture"), strict=True)]
+    write_texts(tmp_path / "texts.jsonl", two)
+    monkeypatch.setattr(own_words, "translated", lambda reader, all_, domain, asking: [f"A {domain}." for _ in all_])
+    reworded = in_own_words(None, None, list(build_samples(two, "text_only", Build())), tmp_path, Evaluation())
+    assert reworded.words == {LOOKS["a"]: "A butterfly.", LOOKS["b"]: "A culture."}
+
+
 def test_samples_without_a_whole_description_are_refused(texts, tmp_path):
     background = list(build_samples(texts, "text_only", Build(parts=["background"])))
     with pytest.raises(ValueError, match=r"training.own_words: none of 4 samples holds a whole description"):

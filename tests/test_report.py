@@ -122,6 +122,7 @@ def _figure(folder, name, data):
 def _grid(run):
     folder = run / "grids/ranks"
     _figure(folder / "figures", "ranks", pd.DataFrame({"variant": ["main", EVIL], "type1": [50.0, 60.0]}))
+    _figure(run / "grids/best_on_dev/figures", "best_on_dev", pd.DataFrame({"variant": ["main"], "type1": [50.0]}))
 
 
 def _notebook(run):
@@ -395,6 +396,7 @@ def test_failed_notebooks_are_not_shown(report):
 def test_grids_are_shown_where_there_are_some(report):
     text = (report / "index.html").read_text(encoding="utf-8")
     assert 'id="grid-ranks"' in text and 'id="figure-ranks"' in text
+    assert 'id="grid-best_on_dev"' not in text  # answers to the dev questions
 
 
 def test_nothing_private_is_in_the_report(report):

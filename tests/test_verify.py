@@ -228,6 +228,7 @@ def test_the_executed_copies_of_what_is_stale_are_listed_those_outside_of_the_ru
         ("runs/demo", True, "`./run_all.sh demo -- --forcerun $(python -m helpers.workflow.verify runs/demo --stale)`"),
         ("runs/smoke", True, "`./run_all.sh demo --profile smoke -- --forcerun $("),
         ("runs/demo", False, "`, then `./run_all.sh ablations -- --forcerun $("),
+        ("runs/demo", False, "`, then `./run_all.sh findings -- --forcerun $("),
         ("figures/demo", True, "`./run_all.sh publish -- --forcerun publish`"),
         ("runs/of_no_profile", True, "the command that made it"),
     ],
@@ -237,6 +238,13 @@ def test_the_remedy_names_the_command(folder, main, said):
     (told,) = verify.remedy(verify.Verified([stale], by_hand=False), folder)
     assert said in told
     assert verify.remedy(verify.Verified([], by_hand=False), folder) == []
+
+
+@pytest.mark.parametrize("word", ["ablations", "findings"])
+def test_a_published_grid_is_made_by_the_word_of_its_collection(word):
+    stale = verify.Finding(f"figures/demo/{word}/own_words.json", "own_words", "stale", ("a",))
+    (told,) = verify.remedy(verify.Verified([stale], by_hand=False), "figures/demo")
+    assert f": `./run_all.sh {word} -- --forcerun publish_grids`, with the same settings" in told
 
 
 # ---- the quick way ---------------------------------------------------------------------------------------------------

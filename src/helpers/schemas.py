@@ -58,6 +58,7 @@ def _with_option(form: str) -> str:
 OPTION_LETTERS = "ABCD"  # label a question's four options where they are listed
 LETTER_TOKENS = 3  # generated for a reply that should be a letter
 QuestionType = Literal[1, 2]
+QuestionSplit = Literal["test", "dev"]
 Said = Annotated[Text, AfterValidator(_without_marks)]  # whatever a model reads: every source's words pass this check
 Options = Annotated[list[Said], AfterValidator(_four_different)]
 Answer = Annotated[int, Field(ge=0, le=3)]
@@ -81,7 +82,7 @@ class Question(Row):
     options: Options
     answer: Answer
     image: RelativePath | None  # relative to the folder of the questions file; None: asked without an image
-    split: Literal["test", "dev"]  # settings are chosen on "dev"; the tables report "test"
+    split: QuestionSplit  # settings are chosen on "dev"; the tables report "test"
     answer_form: AnswerForm = "{option}"  # the sentence in which an option is scored, e.g. "It lives in {option}."
     refers: Text | None = None  # how it refers to the thing in the image ("this butterfly"), if known
     described: Said | None = None  # the image in words that no training text has, for image "described"; None: unknown

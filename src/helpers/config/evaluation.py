@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from helpers.config import Dtype, Settings
-from helpers.schemas import NamedBy, ShownAs
+from helpers.schemas import NamedBy, QuestionSplit, ShownAs
 
 Protocol = Literal["option_likelihood", "option_likelihood_normalised", "letter", "letter_likelihood"]
 Answering = Literal[
@@ -20,6 +20,11 @@ Answering = Literal[
 class Evaluation(Settings):
     """One evaluation run: every prompting strategy with every protocol, for each way to show the image."""
 
+    split: QuestionSplit = Field(
+        default="test",
+        description="which questions: those that the tables report, or dev, on which settings are chosen "
+        "(grids of the collection searches)",
+    )
     protocols: list[Protocol] = Field(
         default=["option_likelihood"],
         min_length=1,

@@ -1,7 +1,8 @@
 """Grids: many runs of one profile, as a readable file in `config/grids/`.
 
 A grid names the models, domains, modes and seeds of a profile that it covers, and the settings that vary: named
-`variants`, or `axes`, of which every combination is run. A variant is named after the settings that differ from the
+`variants`, or `axes`, of which every combination is run. A grid of the collection `searches` asks the dev questions, to
+choose settings; it is published nowhere. A variant is named after the settings that differ from the
 profile, so two grids that need the same run share it: `main` if nothing differs, else for example
 ``training.lora_rank=4``.
 """
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, NonNegativeInt
 
@@ -35,9 +36,10 @@ Overrides = dict[str, Any]
 DEPENDS_ON = {
     "data": ("data.", "writer."),
     "dataset": ("data.", "writer.", "build."),
-    "training": ("data.", "writer.", "build.", "training."),
-    "evaluation": ("data.", "writer.", "build.", "training.", "evaluation."),
+    "training": ("data.", "writer.", "build.", "models.", "training."),
+    "evaluation": ("data.", "writer.", "build.", "models.", "training.", "evaluation."),
 }
+Collection = Literal["ablations", "findings", "searches"]
 Baseline = Literal[
     "options_described",
     "dictionary",
@@ -55,6 +57,7 @@ QUESTION_SETTINGS = (  # irrelevant to training
     "build.asked",
 )
 HYBRID_SHARE = "build.hybrid_share"
+_SPLIT = "evaluation.split"
 # What may change within a run's folder: it only adds runs with their own subfolders, or no result depends on it.
 IN_PLACE = ("seeds", "modes", "jobs.", "disk_gb", "description")
 
@@ -65,7 +68,7 @@ class Grid(Settings):
     name: str  # the file's name
     title: str  # the question that the grid answers, for its table and figure
     profile: str
-    collection: Literal["ablations", "findings"] = "ablations"  # the word of run_all.sh that runs it, and its folder
+    collection: Collection = "ablations"  # the word of run_all.sh that runs it, and its folder; searches: neither
     models: list[str] | None = Field(default=None, min_length=1)  # null, here and below: all in the profile
     domains: list[str] | None = Field(default=None, min_length=1)
     modes: list[Mode | Literal["base"]] | None = Field(default=None, min_length=1)
@@ -132,6 +135,7 @@ def runs(grid: Grid, profile: Profile, only: str = "") -> list[Run]:
         if unknown := set(getattr(grid, field) or []) - set(getattr(profile, field)):
             raise SettingsError(f"grid {grid.name}: {field} {sorted(unknown)} are not in profile {profile.name}")
     _check_exclude(grid)
+    _check_split(grid)
     found: dict[tuple[str, ...], Run] = {}
     for run in _cells(grid, profile):
         cell = {**run.overrides, "model": run.model, "domain": run.domain, "mode": run.mode, "seed": run.seed}
@@ -158,9 +162,26 @@ def _check_methods(grid: Grid, profile: Profile, cells: Iterable[Run]) -> None:
             )
 
 
+def _named(grid: Grid) -> set[str]:
+    """Every setting that the grid names."""
+    return {*grid.set, *grid.axes, *(field for variant in grid.variants.values() for field in variant)}
+
+
+def _check_split(grid: Grid) -> None:
+    """Answers to dev questions must not reach a published table, nor settings be chosen on the test."""
+    if _SPLIT in _named(grid):
+        raise SettingsError(
+            f"grid {grid.name} sets {_SPLIT}; a grid of `collection: searches` asks the dev questions, others the test"
+        )
+    if grid.collection == "searches" and grid.baselines:
+        raise SettingsError(
+            f"grid {grid.name} searches on the dev questions and names baselines, which answer the test; leave them out"
+        )
+
+
 def _check_exclude(grid: Grid) -> None:
     """A misspelt field would silently exclude nothing."""
-    known = {"model", "domain", "mode", "seed", *grid.set, *grid.axes, *(f for v in grid.variants.values() for f in v)}
+    known = {"model", "domain", "mode", "seed", *_named(grid)}
     if unknown := sorted({field for out in grid.exclude for field in out} - known):
         raise SettingsError(
             f"grid {grid.name}: exclude names {', '.join(unknown)}, which no run here has; the fields are "
@@ -169,11 +190,14 @@ def _check_exclude(grid: Grid) -> None:
 
 
 def _cells(grid: Grid, profile: Profile) -> Iterator[Run]:
+    shared = grid.set | ({_SPLIT: "dev"} if grid.collection == "searches" else {})
     axes = [grid.models or profile.models, grid.domains or profile.domains, grid.modes or profile.modes]
     for model, domain, mode in itertools.product(*axes):
         for seed in [0] if mode == "base" else grid.seeds or profile.seeds:
             for label, overrides in _variants(grid):
-                different = differing_settings(grid, profile, grid.set | overrides)
+                different = differing_settings(grid, profile, shared | overrides)
+                of_others = tuple(f"models.{other}." for other in profile.models if other != model)
+                different = {field: value for field, value in different.items() if not field.startswith(of_others)}
                 yield Run(model, domain, mode, seed, label, of_step(different, "evaluation", mode))
 
 
@@ -195,6 +219,12 @@ def differing_settings(grid: Grid, profile: Profile, overrides: Mapping[str, Any
     changed = replaced(profile, overrides, f"grid {grid.name}")
     values = {field: value_of(changed, field) for field in overrides}
     return {field: value for field, value in values.items() if value != value_of(profile, field)}
+
+
+def _models_not_here(grid: Grid) -> list[str]:
+    """Folders of models that the grid's variants name, and that are not in this clone: they are made on demand."""
+    named = [value for variant in grid.variants.values() for field, value in variant.items() if field.endswith(".path")]
+    return [path for path in named if not paths.is_hub_id(path) and not paths.resolve(path).is_dir()]
 
 
 def value_of(profile: Profile, field: str) -> Any:
@@ -298,14 +328,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="only runs with this in their names")
     parser.add_argument("--set", default="", help="settings that differ from the profile's, as KEY=VALUE KEY=VALUE")
     parser.add_argument("--name", help="the run's name, instead of what differs")
-    parser.add_argument("--collection", default="ablations", choices=["ablations", "findings"])
+    parser.add_argument("--collection", default="ablations", choices=get_args(Collection))
     given = parser.parse_args(arguments)
     try:
         overrides = parse_overrides(given.set)
         if given.what == "list":
             every = [load_grid(file) for file in sorted(paths.GRIDS.glob("*.yaml"))]
-            of_collection = [grid for grid in every if grid.collection == given.collection]
-            print(*[grid.name for grid in of_collection if grid.profile in given.names])
+            listed = [grid for grid in every if grid.collection == given.collection and grid.profile in given.names]
+            lacking = {grid.name: gone for grid in listed if (gone := _models_not_here(grid))}
+            for name, gone in lacking.items():
+                text = f"grid {name} is left out: no {', '.join(gone)}; its file says how to make it"
+                print(text, file=sys.stderr)
+            print(*[grid.name for grid in listed if grid.name not in lacking])
         if given.what == "profile":
             print(load_grid(given.names[0]).profile)
         if given.what == "run":

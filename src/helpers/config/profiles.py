@@ -107,12 +107,19 @@ class Profile(Settings):
 def load_profile(name: str, overrides: Mapping[str, Any] | None = None, folder: Path = paths.PROFILES) -> Profile:
     """Read `config/profiles/<name>.yaml`, replace fields as in ``{"training.epochs": 3}``, and validate the result.
 
-    Raises `SettingsError` for an unknown profile, unreadable YAML, an unknown field or an invalid value.
+    Raises `SettingsError` for an unknown profile, unreadable YAML, an unknown field or an invalid value, and for a
+    study of the dev questions: only a grid asks those.
     """
     where = f"{_shown(folder)}/{name}.yaml" + (" or the settings given beside it" if overrides else "")
     values = {**_read(name, folder), "name": name}
     set_fields(Profile, values, overrides or {}, where)
-    return validated(Profile, values, f"profile {name}", where)
+    profile = validated(Profile, values, f"profile {name}", where)
+    if profile.evaluation.split == "dev":
+        raise SettingsError(
+            f"{where}: evaluation.split is dev, but the tables report the test; to choose settings on dev, write a "
+            "grid of `collection: searches` (docs/notebooks.md), or set split in notebook 04"
+        )
+    return profile
 
 
 def profile_of(run: str | Path) -> Profile | None:

@@ -168,6 +168,15 @@ RULES = (
         "images", {**TEXT, "image": "other"}, "not above", {**TEXT, "image": "without"},
     ),
     Rule(
+        "Text in words that the base model never practised reading leaves recognition at chance",
+        "practice", {**TEXT, "image": "with", "variant": "two lessons"}, "at chance",
+    ),
+    Rule(
+        "After the lesson in which it reads such words, the same text teaches more",
+        "practice", {**TEXT, "image": "with", "variant": "three lessons"},
+        "above", {**TEXT, "image": "with", "variant": "two lessons"},
+    ),
+    Rule(
         "Noise on the words of a description, in training, helps when the model is asked directly",
         "bridge", {"variant": "noise"}, "above", _WORDS_ALONE, ways=("direct",),
     ),

@@ -22,7 +22,6 @@ from helpers.synthetic import language as say
 from helpers.synthetic.appearances import NONE, VOCABULARIES, Appearance
 
 DIALECTS: tuple[str, ...] = get_args(Dialect)
-COMPOSED = DIALECTS[1:]  # those made here
 _OMITS = 0.5  # probability that a text of synonyms or similes leaves one part out
 
 _Lexicon = Mapping[str, tuple[str, ...]]

@@ -41,10 +41,11 @@ def in_own_words(
     begin = time.perf_counter()
     texts = list(RowFile(Path(folder) / "texts.jsonl", ClassText))
     reader = Reader(model, processor, asking.batch_size, asking.max_new_tokens)
-    descriptions = list(dict.fromkeys(text.appearance for text in texts))
-    (domain,) = {text.domain for text in texts} or {""}
-    found = translated(reader, descriptions, domain, evaluation_prompts(asking.prompts))
-    words = {old: new or old for old, new in zip(descriptions, found, strict=True)}
+    words: dict[str, str] = {}
+    for domain in dict.fromkeys(text.domain for text in texts):  # each is asked about in its own terms
+        descriptions = list(dict.fromkeys(text.appearance for text in texts if text.domain == domain))
+        found = translated(reader, descriptions, domain, evaluation_prompts(asking.prompts))
+        words |= {old: new or old for old, new in zip(descriptions, found, strict=True)}
     names = {text.class_id: text for text in texts}
     changed = [_reworded(sample, names, words) for sample in samples]
     if samples and list(samples) == changed:

@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from helpers.paths import resolve
+from helpers.paths import STEPS, Layout, resolve
 from helpers.workflow import notebooks, provenance
 
 OUTPUT_FOLDERS = {"output_dir": ("",), "run_dir": ("results", "figures", "report")}  # the parameters that name them
@@ -105,7 +106,15 @@ class RunRecord:
             for part in parts if self.parameters.get(name) else ():
                 folder = resolve(self.parameters[name]) / part
                 files = (file for file in folder.rglob("*") if not NO_RESULTS & set(file.relative_to(folder).parts))
-                yield from (file for file in files if file.is_file() and not provenance.is_bookkeeping(file))
+                ours = (file for file in files if file not in self._of_others)
+                yield from (file for file in ours if file.is_file() and not provenance.is_bookkeeping(file))
+
+    @cached_property
+    def _of_others(self) -> set[Path]:
+        """What other notebooks, which may run at the same time, write to the folders that a run's notebooks share."""
+        run = Layout(resolve(self.parameters["run_dir"])) if self.parameters.get("run_dir") else None
+        others = [name for name, step in STEPS.items() if step.notebook != self.notebook.stem]
+        return {path for name in others for path in run.made(name)} if run else set()
 
 
 def _state(file: Path) -> tuple[int, int, int]:

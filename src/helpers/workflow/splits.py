@@ -12,11 +12,12 @@ no manifest, and so no record.
 
 import json
 from pathlib import Path
+from typing import get_args
 
-from helpers.schemas import Question, read_questions
+from helpers.schemas import Question, QuestionSplit, read_questions
 from helpers.workflow.provenance import manifest_in_progress, opened_beside, portable, sha256
 
-QUESTION_SPLITS = ("test", "dev")
+QUESTION_SPLITS = get_args(QuestionSplit)
 
 
 def open_questions(path: str | Path, *splits: str, use: str) -> list[Question]:

@@ -26,6 +26,7 @@ DEFAULT = ("runs/demo", "figures/demo")
 HASHES = ".hashes.json"  # in a run's folder: the hashes that `--quick` knows
 _RESULTS = {".csv", ".json", ".jsonl", ".parquet", ".safetensors"}  # images are too many, and tables name each
 _UNWATCHED = {"notebooks", "logs", "report", "features", "playground", "checkpoints"}  # records, caches, scratch files
+_COLLECTIONS = ("ablations", "findings")  # of grids: folders of published figures, and words of run_all.sh
 _FAULTS: tuple[Status, ...] = ("stale", "unrecorded")
 
 
@@ -297,12 +298,15 @@ def _rebuild_command(folder: Path, stale: Iterable[Finding]) -> str:
     if not (PROFILES / f"{folder.name}.yaml").is_file():
         return "the command that made it"
     profile = "" if folder.name == "demo" else f" --profile {folder.name}"
-    beyond = any(not finding.main or "12_baselines" in finding.what for finding in stale)
+    stale = list(stale)
     if folder.is_relative_to(ROOT / "figures"):
-        words = {"publish": "publish", **({"ablations": "publish_grids"} if beyond else {})}
+        places = {Path(finding.source).parent.name for finding in stale}
+        words = {word: "publish_grids" for word in _COLLECTIONS if word in places}
+        words = ({} if places <= {*_COLLECTIONS} else {"publish": "publish"}) | words
     else:
+        beyond = any(not finding.main or "12_baselines" in finding.what for finding in stale)
         copies = f"$(python -m helpers.workflow.verify {_name(folder)} --stale)"
-        words = dict.fromkeys(["demo", *(["ablations"] if beyond else [])], copies)
+        words = dict.fromkeys(["demo", *(_COLLECTIONS if beyond else [])], copies)  # a run may be of either
     commands = (f"`./run_all.sh {word}{profile} -- --forcerun {forced}`" for word, forced in words.items())
     return ", then ".join(commands) + ", with the same settings (--set) as before"
 

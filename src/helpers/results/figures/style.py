@@ -45,7 +45,7 @@ COLOURS = {
     "joint": "#D55E00",
     "printed": "#CC79A7",
 }
-OTHER_COLOURS = ("#56B4E9", "#8A7B00", "#6A3D9A")  # for modes without an entry above
+OTHER_COLOURS = ("#56B4E9", "#8A7B00", "#6A3D9A", "#882255", "#000000")  # for modes without an entry above
 MARKERS = {
     "direct": "o",
     "describe_then_answer": "s",

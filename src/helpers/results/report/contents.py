@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.config.grids import load_grid
+from helpers.config.grids import Grid, load_grid
 from helpers.paths import GRIDS
 from helpers.results.examples import data_address
 from helpers.results.figures.style import label
@@ -242,9 +242,12 @@ def _figure(image: Path, shelf: Shelf) -> Exhibit:
 
 
 def grids(run: Path, shelf: Shelf) -> dict[str, tuple[str, list[Exhibit]]]:
-    """By grid: the question that it answers, and its figures, then its tables except the data of these figures."""
+    """By grid: the question that it answers, and its figures, then its tables except the data of these figures.
+
+    Searches are left out: their answers are to the dev questions.
+    """
     found: dict[str, tuple[str, list[Exhibit]]] = {}
-    for folder in sorted(path for path in (run / "grids").glob("*") if path.is_dir()):
+    for folder in sorted(path for path in (run / "grids").glob("*") if path.is_dir() and not _searches(path.name)):
         images = {file.stem: file for file in sorted(folder.rglob("*.png"))}
         files = [file for file in sorted(folder.rglob("*.csv")) if file.stem not in images]
         tables = [_table(file, shelf, folder) for file in files if file.stem != f"{folder.name}_findings"]
@@ -255,8 +258,18 @@ def grids(run: Path, shelf: Shelf) -> dict[str, tuple[str, list[Exhibit]]]:
 
 def _question(name: str) -> str:
     """What a grid asks: its title in ``config/grids``, or its name if it has no file there."""
+    return grid.title if (grid := _shipped(name)) else _words(name)
+
+
+def _searches(name: str) -> bool:
+    grid = _shipped(name)
+    return grid is not None and grid.collection == "searches"
+
+
+def _shipped(name: str) -> Grid | None:
+    """The grid of ``config/grids`` of this name, if there is one."""
     file = GRIDS / f"{name}.yaml"
-    return load_grid(file).title if file.is_file() else _words(name)
+    return load_grid(file) if file.is_file() else None
 
 
 def as_grid(file: Path) -> GridOnPage:
