@@ -1,0 +1,74 @@
+"""What the members with an image tower and a text tower have in common.
+
+On text alone, only the text tower learns: the vector of a class's name is drawn to where the untrained tower puts its
+description. Nothing moves the image tower, so the name arrives where images that fit the description already are.
+"""
+
+import random
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from helpers.families.interface import Course, Member, Pair
+from helpers.families.scenes import Scenes
+
+
+class TwoTowers(Member):
+    """A member that compares vectors; a subclass says how its towers make them and what its loss over a batch is."""
+
+    family = "contrastive"
+
+    @abstractmethod
+    def image_vectors(self, shown: Tensor) -> Tensor:
+        """Images x width, of length 1."""
+
+    @abstractmethod
+    def text_vectors(self, texts: Sequence[str]) -> Tensor:
+        """Texts x width, of length 1."""
+
+    @abstractmethod
+    def pairing_loss(self, ones: Tensor, others: Tensor) -> Tensor:
+        """How badly each of ``ones`` is told to belong to the one of ``others`` in its place."""
+
+    def lesson_loss(self, scenes: Scenes) -> Tensor:
+        # Half of the texts are a single sentence, since classification by description compares single sentences
+        texts = [t if scenes.rng.random() < 0.5 else scenes.rng.choice(sentences(t)) for t in scenes.told()]
+        return self.pairing_loss(self.image_vectors(scenes.shown), self.text_vectors(texts))
+
+    def read(self, pairs: Sequence[Pair], seed: int = 0, course: Course | None = None) -> list[float]:
+        with torch.no_grad():
+            where = self.text_vectors([pair.description for pair in pairs])
+        self._anchors = dict(zip((pair.description for pair in pairs), where, strict=True))
+        return super().read(pairs, seed, course)
+
+    def reading_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
+        anchors = torch.stack([self._anchors[pair.description] for pair in pairs])
+        return self.pairing_loss(anchors, self.text_vectors([pair.naming for pair in pairs]))
+
+    def looking_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
+        shown = torch.stack([pair.shown for pair in pairs if pair.shown is not None])
+        return self.pairing_loss(self.image_vectors(shown), self.text_vectors([pair.naming for pair in pairs]))
+
+    @torch.inference_mode()
+    def score(
+        self, options: Sequence[Sequence[str]], shown: Tensor | None = None, words: Sequence[str] | None = None
+    ) -> Tensor:
+        seen = self.text_vectors(words or []) if shown is None else self.image_vectors(shown)
+        vectors = self.text_vectors([sentence for four in options for sentence in four])
+        return (vectors.view(len(options), -1, vectors.shape[-1]) @ seen[:, :, None])[..., 0]
+
+    @torch.inference_mode()
+    def by_description(self, options: Sequence[Sequence[str]], shown: Tensor) -> Tensor:
+        """Each option's sentences are compared one by one, and their similarities averaged (arXiv 2210.07183)."""
+        seen, distinct = self.image_vectors(shown), list(dict.fromkeys(d for four in options for d in four))
+        apart = {description: sentences(description) for description in distinct}
+        mean = {d: self.text_vectors(several).mean(dim=0) for d, several in apart.items()}
+        return torch.stack([torch.stack([mean[d] for d in four]) @ vector for four, vector in zip(options, seen)])
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a description."""
+    return [f"{part.rstrip('.')}." for part in text.split(". ")]
