@@ -30,7 +30,7 @@ class Clip(TwoTowers):
         self.tokenizer = comparer.processor.tokenizer
         mean, std = (torch.tensor(getattr(comparer.processor.image_processor, f"image_{x}")) for x in ("mean", "std"))
         self._mean, self._std = mean.view(3, 1, 1), std.view(3, 1, 1)
-        return comparer.model
+        return comparer.model.float()
 
     def load(self) -> "Clip":
         """Its checkpoint is there from the start."""
