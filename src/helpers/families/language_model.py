@@ -1,0 +1,286 @@
+"""The one small language model behind all members that answer in words, and what it practises.
+
+A `Speaker` reads vectors: those of words, and where ``<|image_pad|>`` stands, those of an image. An exercise has the
+same form either way, a description or an image in front of a question, so the model can take the one for the other.
+"""
+
+import hashlib
+import random
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any, ClassVar
+
+import torch
+from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.lora import LoraModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+
+from helpers.families.interface import Course, Member, Pair
+from helpers.families.scenes import DOMAINS, SCENES_FOLDER, Scenes, lesson_classes, naming
+from helpers.paths import atomic_write
+from helpers.synthetic import language as say
+from helpers.synthetic.dialects import DIALECTS, tell
+from helpers.synthetic.invented import InventedClass
+
+SEEN, BEGIN, END = "<|image_pad|>", "<|im_start|>", "<|im_end|>"
+# The last of each is held out, as in `helpers.synthetic.language`: questions to be scored are asked in no other words.
+NAMING = ("Which is this?", "What is the name of this?", "Name this.", "What is this called?")
+DESCRIBING = ("What does this look like?", "How does this look?", "Tell me what this looks like.", "Describe this.")
+KNOWN = 300  # classes of each domain that the lesson names; it describes all
+LOOK_TOKENS = 64  # that a description has at most
+Turns = Sequence[tuple[str, str]]  # prompts and answers
+
+
+@cache
+def known_classes() -> list[InventedClass]:
+    """The invented classes whose names the lesson teaches."""
+    return [thing for domain in DOMAINS for thing in lesson_classes(domain, KNOWN)]
+
+
+@cache
+def _known_names() -> frozenset[str]:
+    return frozenset(thing.name for thing in known_classes())
+
+
+def ask(seen: str, question: str) -> str:
+    """A question about what stands in front of it: a description, or the marks of an image."""
+    return f"{seen}\n{question}"
+
+
+class Speaker(Member):
+    """A member with a language model; a subclass says what vectors it makes of an image, if it sees."""
+
+    family = "backbone"
+    speaks = names = True
+    reading = Course(300, 48, 3e-3)
+    looking = Course(150, 48, 2e-3)
+    lends = {"words.": ("language_model", "")}
+    LOOKS: ClassVar[int] = 16  # vectors of an image
+
+    def see(self, shown: Tensor) -> Tensor:
+        """Images x LOOKS x width of a word."""
+        raise NotImplementedError(f"{self.title} sees nothing")
+
+    @property
+    def words(self) -> Any:
+        """The `LlamaForCausalLM`."""
+        return self.model.words
+
+    def layers(self) -> nn.ModuleList:
+        """The layers that read text: those of the language model, in order, and no others."""
+        return nn.ModuleList(self.words.model.layers)
+
+    def run(self, tokens: dict[str, Tensor], seen: Tensor | None = None, past: Any = None) -> Tensor:
+        """Rows x tokens x width: what the language model makes of words and, in the marks' place, of images."""
+        inputs = self.words.get_input_embeddings()(tokens["input_ids"])
+        if seen is not None:
+            inputs = inputs.masked_scatter((tokens["input_ids"] == self._mark)[..., None], seen)
+        return self._hidden(inputs, tokens["attention_mask"], seen, past)
+
+    def _hidden(self, inputs: Tensor, mask: Tensor, seen: Tensor | None, past: Any) -> Tensor:
+        found = self.words.model(
+            inputs_embeds=inputs, attention_mask=mask, past_key_values=past, use_cache=past is not None
+        )
+        return found.last_hidden_state
+
+    @property
+    def _mark(self) -> int:
+        return self.tokenizer.convert_tokens_to_ids(SEEN)
+
+    def marks(self) -> str:
+        """What stands for an image in a prompt."""
+        return SEEN * self.LOOKS
+
+    def turns_loss(self, turns: Turns, shown: Tensor | None = None) -> Tensor:
+        """The mean over groups of similar length, so that short answers count as much as long ones."""
+        order = sorted(range(len(turns)), key=lambda i: len(turns[i][0] + turns[i][1]))
+        groups = [order[i : i + 16] for i in range(0, len(order), 16)]
+        return torch.stack(
+            [self._answers_loss([turns[i] for i in g], None if shown is None else shown[g]) for g in groups]
+        ).mean()
+
+    def _answers_loss(self, turns: Turns, shown: Tensor | None) -> Tensor:
+        tokens = self._tokens([f"{prompt}{BEGIN}{answer}{END}" for prompt, answer in turns], "right")
+        hidden = self.run(tokens, None if shown is None else self.see(shown))
+        ids = tokens["input_ids"]
+        begun = (ids == self.tokenizer.convert_tokens_to_ids(BEGIN)).cumsum(dim=1)
+        answered = (begun[:, :-1] * tokens["attention_mask"][:, 1:]).bool()
+        return cross_entropy(self.words.lm_head(hidden[:, :-1][answered]), ids[:, 1:][answered])
+
+    def _tokens(self, texts: Sequence[str], side: str) -> dict[str, Tensor]:
+        return dict(self.tokenizer(list(texts), padding=True, padding_side=side, return_tensors="pt"))
+
+    # ---- reading: one adapter behind all of them -------------------------------------------------------------------
+
+    def read(self, pairs: Sequence[Pair], seed: int = 0, course: Course | None = None) -> list[float]:
+        """The adapter is trained on the language model alone, once for all members, and kept in a file."""
+        weights, losses = text_adapter(pairs, seed, course or self.reading)
+        tuner = add_adapter(self.layers())
+        set_peft_model_state_dict(tuner, weights)
+        tuner.merge_and_unload()
+        self.model.eval()
+        return losses
+
+    def reading_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
+        return self.turns_loss([turn for pair in pairs for turn in about(pair, rng)])
+
+    # ---- answers ---------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def score(
+        self, options: Sequence[Sequence[str]], shown: Tensor | None = None, words: Sequence[str] | None = None
+    ) -> Tensor:
+        """The log-probability of each sentence as the answer to the held-out question for the name."""
+        seen = words or [self.marks()] * len(options)
+        found = [
+            self._log_probabilities(options[i : i + 50], seen[i : i + 50], None if shown is None else shown[i : i + 50])
+            for i in range(0, len(options), 50)
+        ]
+        return torch.cat(found)
+
+    def _log_probabilities(self, options: Sequence[Sequence[str]], seen: Sequence[str], shown: Tensor | None) -> Tensor:
+        # The question is read once for all of its options
+        asked = self._tokens([ask(one, NAMING[say.HELD_OUT]) for one in seen], "left")
+        past, each = DynamicCache(), len(options[0])
+        self.run(asked, None if shown is None else self.see(shown), past)
+        past.batch_repeat_interleave(each)
+        answers = self._tokens([f"{BEGIN}{sentence}{END}" for four in options for sentence in four], "right")
+        mask, ids = answers["attention_mask"], answers["input_ids"]
+        behind = torch.cat([asked["attention_mask"].repeat_interleave(each, dim=0), mask], dim=1)
+        hidden = self.run({"input_ids": ids, "attention_mask": behind}, past=past)
+        losses = cross_entropy(self.words.lm_head(hidden[:, :-1]).mT, ids[:, 1:], reduction="none")
+        return -(losses * mask[:, 1:]).sum(dim=1).view(-1, each)
+
+    @torch.inference_mode()
+    def describe(self, shown: Tensor) -> list[str]:
+        """Each image in words, the likeliest word after each."""
+        return [text for part in shown.split(100) for text in self._written(part)]
+
+    def _written(self, shown: Tensor) -> list[str]:
+        tokens = self._tokens([ask(self.marks(), DESCRIBING[say.HELD_OUT]) + BEGIN] * len(shown), "left")
+        seen, past, written = self.see(shown), DynamicCache(), []
+        end = self.tokenizer.convert_tokens_to_ids(END)
+        done = torch.zeros(len(shown), dtype=torch.bool)
+        while not done.all() and len(written) < LOOK_TOKENS:
+            best = self.words.lm_head(self.run(tokens, seen, past)[:, -1]).argmax(dim=-1)
+            done |= best == end
+            written.append(best.masked_fill(done, end))
+            mask = torch.cat([tokens["attention_mask"], torch.ones(len(shown), 1, dtype=torch.long)], dim=1)
+            tokens, seen = {"input_ids": best[:, None], "attention_mask": mask}, None
+        return self.tokenizer.batch_decode(torch.stack(written, dim=1), skip_special_tokens=True)
+
+
+def about(pair: Pair, rng: random.Random) -> Turns:
+    """What is asked about a class from text alone: its name, and what it looks like."""
+    name = pair.naming.removeprefix("This is ").removesuffix(".")
+    return [
+        (ask(pair.description, say.pick(rng, NAMING)), pair.naming),
+        (rng.choice(say.DESCRIBING_BY_NAME).format(s=name), pair.description),
+    ]
+
+
+def exercise(thing: InventedClass, seen: str, rng: random.Random, name: bool) -> tuple[str, str]:
+    """A question about a thing that is described or shown, and its answer: its name, a part of its look, or all."""
+    if name:
+        return ask(seen, say.pick(rng, NAMING)), naming(say.subject(thing.domain, thing.name))
+    if rng.random() < 0.3:
+        part = rng.choice(list(say.VISUAL[thing.domain]))
+        question = say.pick(rng, say.VISUAL[thing.domain][part].asked)
+        return ask(seen, question), say.visual_answer(thing.domain, thing.appearance, part)
+    return ask(seen, say.pick(rng, DESCRIBING)), tell(thing.domain, thing.appearance, "captions", rng)
+
+
+def is_known(thing: InventedClass) -> bool:
+    """Whether the lesson teaches the thing's name."""
+    return thing.name in _known_names()
+
+
+class LanguageModel(Speaker):
+    """`LlamaForCausalLM` of transformers, which reads and writes the drawn world's words and sees nothing."""
+
+    key, title, source = "language_model", "Language model", "2302.13971"
+    idea = (
+        "The language model behind all members that answer in words. It reads a look in any dialect, writes it in the "
+        "captions' words and knows the invented classes by name. It sees nothing: what is told in words is its ceiling."
+    )
+    faithful = "The library's Llama, tiny; its lesson is in text alone."
+    lesson = Course(1200, 64, 3e-3)
+    lends = {}
+
+    def build(self) -> nn.Module:
+        config = LlamaConfig(
+            vocab_size=len(self.tokenizer),
+            hidden_size=128,
+            intermediate_size=256,
+            num_hidden_layers=6,
+            num_attention_heads=4,
+            max_position_embeddings=512,
+            tie_word_embeddings=True,
+            attn_implementation="eager",
+            bos_token_id=self.tokenizer.convert_tokens_to_ids(BEGIN),
+            eos_token_id=self.tokenizer.convert_tokens_to_ids(END),
+        )
+        return LlamaForCausalLM(config)
+
+    @property
+    def words(self) -> Any:
+        return self.model
+
+    def lesson_loss(self, scenes: Scenes) -> Tensor:
+        return self.turns_loss([self._exercise(thing, scenes.rng) for thing in scenes.things])
+
+    @staticmethod
+    def _exercise(thing: InventedClass, rng: random.Random) -> tuple[str, str]:
+        kind = rng.random()
+        if kind < 0.4:  # a known class: its name by its look, or its look by its name
+            thing = rng.choice(known_classes())
+        dialect = rng.choice(DIALECTS)
+        if kind < 0.1:
+            name = say.subject(thing.domain, thing.name)
+            said = tell(thing.domain, thing.appearance, dialect, rng, thing.name)
+            return rng.choice(say.DESCRIBING_BY_NAME).format(s=name), said
+        if kind > 0.9:  # a name that is told: it is repeated
+            told = tell(thing.domain, thing.appearance, dialect, rng, thing.name)
+            return exercise(thing, told, rng, name=True)
+        return exercise(thing, tell(thing.domain, thing.appearance, dialect, rng), rng, name=kind < 0.4)
+
+    def looking_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
+        raise NotImplementedError("the language model sees nothing")
+
+    def learns(self, stage: str) -> Iterable[nn.Parameter]:
+        return self.model.parameters() if stage == "lesson" else adapter_parameters(self.model)
+
+
+# ---- the adapter ---------------------------------------------------------------------------------------------------
+
+
+def add_adapter(layers: nn.ModuleList) -> LoraModel:
+    """LoRA (arXiv 2106.09685) on every linear layer; whatever else holds these layers has it too."""
+    config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
+    return LoraModel(layers, {"default": config}, "default")
+
+
+def adapter_parameters(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for name, parameter in model.named_parameters() if "lora_" in name]
+
+
+def text_adapter(pairs: Sequence[Pair], seed: int, course: Course) -> tuple[dict[str, Tensor], list[float]]:
+    """The adapter that has read the pairs' texts, and its losses: the same behind every member, so it is made once."""
+    model = LanguageModel().load()
+    texts = "\n".join(f"{pair.naming}\t{pair.description}" for pair in pairs)
+    made_by = hashlib.sha256(f"{texts}\n{seed}\n{course}".encode())
+    for tensor in model.model.state_dict().values():
+        made_by.update(tensor.numpy().tobytes())
+    kept = SCENES_FOLDER / "adapters" / f"{made_by.hexdigest()[:16]}.safetensors"
+    if not kept.is_file():
+        tuner = add_adapter(model.layers())
+        losses = Member.read(model, pairs, seed, course)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(kept) as temporary:
+            save_file(get_peft_model_state_dict(tuner) | {"losses": torch.tensor(losses)}, temporary)
+    weights = load_file(kept)
+    return weights, weights.pop("losses").tolist()
