@@ -60,6 +60,7 @@ class Member(ABC):
     looking: ClassVar[Course]  # image and text
     speaks: ClassVar[bool] = False  # whether it describes an image in words, and can so answer in two steps
     names: ClassVar[bool] = False  # whether its lesson names things, so that a known class can be asked for
+    draws: ClassVar[bool] = False  # whether it draws what a sentence names
     lends: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     def __init__(self, seed: int = 0) -> None:
@@ -102,6 +103,10 @@ class Member(ABC):
     def describe(self, shown: Tensor) -> list[str]:
         """Each image in the member's own words, if it ``speaks``."""
         raise NotImplementedError(f"{self.title} writes no descriptions")
+
+    def draw(self, sentences: Sequence[str], seed: int = 0) -> Tensor:
+        """Sentences x 3 x 56 x 56, from -1 to 1: what each names, if the member ``draws``."""
+        raise NotImplementedError(f"{self.title} draws nothing")
 
     def learns(self, stage: str) -> Iterable[nn.Parameter]:
         """What is trained in a stage (lesson, reading, looking): everything that is not lent, unless overridden."""

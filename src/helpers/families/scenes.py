@@ -21,6 +21,7 @@ SIDE = 56  # of an image, in pixels
 DOMAINS = ("butterfly", "culture")
 POOL_SEED = 29  # other classes than those of the lessons of the demo's base models
 SCENES_FOLDER = RUNS / "families"
+CLASSES = 1000  # of each domain, in the lessons
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,17 @@ def _normal(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
+def lesson_classes(domain: str, classes: int = CLASSES) -> list[InventedClass]:
+    """The invented classes of one domain that lessons show."""
+    return invent_classes(domain, classes, POOL_SEED)
+
+
 class Pool:
     """Scenes of invented classes of both domains, drawn once and kept: ``images`` is scenes x 3 x 56 x 56, in bytes."""
 
-    def __init__(self, classes: int = 1000, images_per_class: int = 5, folder: Path = SCENES_FOLDER) -> None:
-        invented = [thing for domain in DOMAINS for thing in invent_classes(domain, classes, POOL_SEED)]
-        self.things = [thing for thing in invented for _ in range(images_per_class)]
+    def __init__(self, classes: int = CLASSES, images_per_class: int = 5, folder: Path = SCENES_FOLDER) -> None:
+        invented = [lesson_classes(domain, classes) for domain in DOMAINS]
+        self.things = [thing for some in invented for thing in some for _ in range(images_per_class)]
         kept = folder / f"scenes-{classes}-{images_per_class}-{POOL_SEED}.npy"
         if not kept.is_file():
             rng = random.Random(kept.stem)

@@ -1,0 +1,51 @@
+"""The members, by family in the survey's order. A new member is a line here; nothing else lists them.
+
+Torch is not imported before a member is asked for, as the workflow reads this list too.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from helpers.families.interface import Member
+
+FAMILIES: dict[str, dict[str, str]] = {  # key: module and class
+    "contrastive": {
+        "clip": "clip:Clip",
+    },
+    "masked": {},
+    "generative": {},
+    "backbone": {},
+}
+PROJECTS_OWN = {"llava_next": "LLaVA-NeXT", "qwen2_vl": "Qwen2-VL"}  # backbones with rows of their own, in Table 1
+
+
+def members() -> list[str]:
+    """The keys of all members, in order."""
+    return [key for family in FAMILIES.values() for key in family]
+
+
+def family_of(key: str) -> str:
+    """The family of a member, or of one of the project's own models."""
+    return "backbone" if key in PROJECTS_OWN else next(family for family, some in FAMILIES.items() if key in some)
+
+
+def one_per_family() -> list[str]:
+    """The first member of each family that has any."""
+    return [next(iter(some)) for some in FAMILIES.values() if some]
+
+
+def place_of(key: str) -> tuple[str, str]:
+    """The module and the class of a member. Raises ``ValueError`` for an unknown key."""
+    for some in FAMILIES.values():
+        if key in some:
+            module, _, name = some[key].partition(":")
+            return f"helpers.families.{module}", name
+    raise ValueError(f"member is {key!r}; known: {', '.join(members())}")
+
+
+def member_class(key: str) -> "type[Member]":
+    """The class of a member. Raises as `place_of` does."""
+    module, name = place_of(key)
+    found: type[Member] = getattr(import_module(module), name)
+    return found
