@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from helpers.families.interface import Course, Member, Pair
 from helpers.families.scenes import Scenes
@@ -66,7 +65,9 @@ class TwoTowers(Member):
         seen, distinct = self.image_vectors(shown), list(dict.fromkeys(d for four in options for d in four))
         apart = {description: sentences(description) for description in distinct}
         mean = {d: self.text_vectors(several).mean(dim=0) for d, several in apart.items()}
-        return torch.stack([torch.stack([mean[d] for d in four]) @ vector for four, vector in zip(options, seen)])
+        return torch.stack(
+            [torch.stack([mean[d] for d in four]) @ vector for four, vector in zip(options, seen, strict=True)]
+        )
 
 
 def sentences(text: str) -> list[str]:
