@@ -52,13 +52,11 @@ def known_classes(count: int, seed: int = 0) -> Asked:
 def told_of_unseen(member: Member, count: int, course: Course | None = None) -> list[bool]:
     """Whether it knows in words what it has read about classes that no lesson has. The member is changed by reading."""
     scenes, rng = unseen(count), random.Random("told")
-    said = {
-        thing.name: [say.describe(thing.domain, thing.appearance, w) for w in (0, say.HELD_OUT)]
-        for thing in scenes.things
-    }
-    member.read([Pair(naming(say.subject(t.domain, t.name)), said[t.name][0]) for t in scenes.things], course=course)
+    read, heard = ([say.describe(t.domain, t.appearance, w) for t in scenes.things] for w in (0, say.HELD_OUT))
+    names = [naming(say.subject(thing.domain, thing.name)) for thing in scenes.things]
+    member.read([Pair(name, text) for name, text in zip(names, read, strict=True)], course=course)
     questions = [_which(t, [o for o in scenes.things if o.domain == t.domain], rng) for t in scenes.things]
-    return _right(member.score([q.sentences() for q in questions], words=[w for _, w in said.values()]), questions)
+    return _right(member.score([q.sentences() for q in questions], words=heard), questions)
 
 
 def _which(thing: InventedClass, among: Sequence[InventedClass], rng: random.Random) -> Question:
@@ -121,6 +119,4 @@ def said_parts(domain: str, text: str) -> dict[str, str]:
 
 
 def _right(scores: Tensor, questions: Sequence[Question]) -> list[bool]:
-    return [
-        chosen == question.answer for chosen, question in zip(scores.argmax(dim=1).tolist(), questions, strict=True)
-    ]
+    return [chosen == q.answer for chosen, q in zip(scores.argmax(dim=1).tolist(), questions, strict=True)]

@@ -66,7 +66,7 @@ class Member(ABC):
     def __init__(self, seed: int = 0) -> None:
         torch.manual_seed(seed)
         self.tokenizer = shared_tokenizer()
-        self.model = self.build()
+        self.model: Any = self.build()
         self.borrow()
 
     # ---- what a member defines -------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class Scenes:
 
 
 def naming(name: str) -> str:
-    """The sentence that a member learns to say, or to compare, for a class: ``name`` as in `helpers.schemas.ClassText`."""
+    """The sentence that a member learns to say, or to compare, for a class; ``name`` as in a `ClassText`."""
     return f"This is {name}."
 
 

@@ -4,9 +4,9 @@
 |---|---|---|
 | base | main | after its lesson alone |
 | by_description | level | the same, comparing the image with the options' descriptions instead of their names |
-| dictionary | level | no member reads: whose description has the words that the untuned member says of the image (TF-IDF) |
+| dictionary | level | nobody learns: whose description has the words that the untuned member says of the image |
 | text_only | level | trained on names and descriptions |
-| text_only | level, shuffled | the control: every name has another class's description, and all else is the same |
+| text_only | level, shuffled | the control: every name has another class's description, all else is the same |
 | image_text | main | trained on names and images, as its published objective has it |
 
 A *level* says in which words classes are described: `CAPTIONS`, the images' own as lessons have them, or `TEXTS`, those
@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from helpers.datasets.build import choose_questions
@@ -131,10 +130,8 @@ def untrained(
     for level in levels:
         told = at_level(texts, level)
         of = {option: text.appearance for text in reversed(told) for option in text.option_names}
-        options = [
-            [of.get(option, sentence) for option, sentence in zip(q.options, q.sentences())] for q in asked.questions
-        ]
-        scores = member.by_description(options, asked.shown)
+        described = [[of.get(option, option) for option in question.options] for question in asked.questions]
+        scores = member.by_description(described, asked.shown)
         if scores is not None:
             found += _rows(asked, scores, asked.run("by_description", level, model=member.key), "with")
         if said is not None:
@@ -145,15 +142,11 @@ def untrained(
 
 def nearest(asked: Asked, texts: Sequence[ClassText], folder: Path) -> list[ReadAnswer]:
     """No member: the class whose one training image has the nearest pixels."""
-    run = asked.run("nearest_pixels")
-    return [
-        {**row, **run} for row in nearest_image("nearest_pixels", pixels, asked.questions, folder, texts, asked.domain)
-    ]
+    mode, run = "nearest_pixels", asked.run("nearest_pixels")
+    return [{**row, **run} for row in nearest_image(mode, pixels, asked.questions, folder, texts, asked.domain)]
 
 
 def _rows(asked: Asked, scores: Tensor, run: Mapping[str, Any], image: str) -> list[ReadAnswer]:
     if scores.shape != (len(asked.questions), 4):
-        raise ValueError(
-            f"{run['model']} gave scores of shape {tuple(scores.shape)} for {len(asked.questions)} questions"
-        )
-    return [scored_row(q, four, run, image) for q, four in zip(asked.questions, torch.as_tensor(scores).tolist())]
+        raise ValueError(f"{run['model']}: scores are {tuple(scores.shape)}, not {len(asked.questions)} questions x 4")
+    return [scored_row(q, four, run, image) for q, four in zip(asked.questions, scores.tolist(), strict=True)]
