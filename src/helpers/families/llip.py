@@ -22,7 +22,9 @@ class Mixer(nn.Module):
 
     def forward(self, found: Tensor, texts: Tensor) -> Tensor:
         """``found``: images x tokens x width, ``texts``: texts x width; returns images x texts x width, of length 1."""
-        query, key, value = (x.unflatten(-1, (HEADS, -1)) for x in (self.query(texts), self.key(found), self.value(found)))
+        query, key, value = (
+            x.unflatten(-1, (HEADS, -1)) for x in (self.query(texts), self.key(found), self.value(found))
+        )
         weights = torch.einsum("thd,ikhd->ithk", query, key).mul(SHARPNESS).softmax(dim=-1)
         return normalize(self.out(torch.einsum("ithk,ikhd->ithd", weights, value).flatten(-2)), dim=-1)
 
