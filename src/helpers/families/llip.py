@@ -1,6 +1,7 @@
 """Llip (arXiv 2405.00740): what an image's vector says depends on the text that it is compared with."""
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,15 +35,15 @@ class Llip(Siglip):
 
     key, title, source = "llip", "Llip", "2405.00740"
     idea = (
-        "One image fits many texts, so one vector is not enough for it. The tower makes several tokens of an image, and "
-        "each text weighs them by cross-attention before it is compared. The loss is SigLIP's."
+        "One image fits many texts, so one vector is not enough for it. The tower makes several tokens of an image, "
+        "and each text weighs them by cross-attention before it is compared. The loss is SigLIP's."
     )
     faithful = (
-        f"The {MIXTURE} tokens pass through the tower beside the patches and a text weighs them, as published. The towers "
-        "are SigLIP's, where the paper trains them too: only tokens and mixer learn in the lesson."
+        f"The {MIXTURE} tokens pass through the tower beside the patches and a text weighs them, as published. The "
+        "towers are SigLIP's, where the paper trains them too: only tokens and mixer learn in the lesson."
     )
     lesson, reading, looking = Course(300, 48), Course(240, rate=5e-4), Course(60, rate=2e-4)
-    lends = {part: ("siglip", part) for part in ("text_model.", "vision_model.", "logit_")}
+    lends: ClassVar = {part: ("siglip", part) for part in ("text_model.", "vision_model.", "logit_")}
 
     def build(self) -> nn.Module:
         model = super().build()
