@@ -37,9 +37,11 @@ class TwoTowers(Member):
         return seen @ texts.T
 
     def lesson_loss(self, scenes: Scenes) -> Tensor:
-        # Half of the texts are a single sentence, since classification by description compares single sentences
-        texts = [t if scenes.rng.random() < 0.5 else scenes.rng.choice(sentences(t)) for t in scenes.told()]
-        return self.pairing_loss(self.image_vectors(scenes.shown), self.text_vectors(texts))
+        return self.pairing_loss(self.image_vectors(scenes.shown), self.text_vectors(self.texts_of(scenes)))
+
+    def texts_of(self, scenes: Scenes) -> list[str]:
+        """What the lesson says of its images. Half is a single sentence, as classification by description compares."""
+        return [t if scenes.rng.random() < 0.5 else scenes.rng.choice(sentences(t)) for t in scenes.told()]
 
     def read(self, pairs: Sequence[Pair], seed: int = 0, course: Course | None = None) -> list[float]:
         with torch.no_grad():
