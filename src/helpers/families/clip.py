@@ -1,6 +1,7 @@
 """CLIP (arXiv 2103.00020): a softmax over the batch says which text belongs to which image."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,8 @@ class Clip(TwoTowers):
 
     key, title, source = "clip", "CLIP", "2103.00020"
     idea = (
-        "One tower makes a vector of an image, another of a text. In a batch, each image has to find its text among all "
-        "texts, and each text its image. A class is recognised by comparing the image with a sentence per class."
+        "One tower makes a vector of an image, another of a text. In a batch, each image has to find its text among "
+        "all texts, and each text its image. A class is recognised by comparing the image with a sentence per class."
     )
     faithful = "The library's class, tiny; its loss and its learned temperature as published."
     lesson, reading, looking = Course(1500), Course(240, rate=5e-4), Course(60, rate=2e-4)
@@ -35,6 +36,10 @@ class Clip(TwoTowers):
     def load(self) -> "Clip":
         """Its checkpoint is there from the start."""
         return self
+
+    def save(self, folder: Path = CHECKPOINT) -> Path:
+        """Raises ``ValueError``: notebook 12 shares its checkpoint, which another command makes."""
+        raise ValueError(f"CLIP's checkpoint is made by: python -m helpers.evaluation.clip train {CHECKPOINT}")
 
     def learns(self, stage: str) -> Iterable[nn.Parameter]:
         model = self.model

@@ -59,14 +59,14 @@ class Member(ABC):
     reading: ClassVar[Course]  # text alone
     looking: ClassVar[Course]  # image and text
     speaks: ClassVar[bool] = False  # whether it describes an image in words, and can so answer in two steps
-    names: ClassVar[bool] = False  # whether its lesson names things, so that a known class can be asked for
+    names: ClassVar[int] = 0  # how many classes of each domain its lesson names, so that they can be asked for
     draws: ClassVar[bool] = False  # whether it draws what a sentence names
     lends: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     def __init__(self, seed: int = 0) -> None:
         torch.manual_seed(seed)
         self.tokenizer = shared_tokenizer()
-        self.model = self.build()
+        self.model: Any = self.build()
         self.borrow()
 
     # ---- what a member defines -------------------------------------------------------------------------------------
@@ -158,14 +158,17 @@ class Member(ABC):
         for prefix, (lender, theirs) in self.lends.items():
             lent = read_checkpoint(lender)
             self.model.load_state_dict(
-                {name: lent[theirs + name.removeprefix(prefix)] for name in state if name.startswith(prefix)}, strict=False
+                {name: lent[theirs + name.removeprefix(prefix)] for name in state if name.startswith(prefix)},
+                strict=False,
             )
 
     def save(self, folder: Path = SHIPPED) -> Path:
         """Writes what is its own, in float16."""
         from safetensors.torch import save_file
 
-        own = {n: t.half().contiguous() for n, t in self.model.state_dict().items() if not n.startswith(tuple(self.lends))}
+        own = {
+            n: t.half().contiguous() for n, t in self.model.state_dict().items() if not n.startswith(tuple(self.lends))
+        }
         with atomic_write(folder / f"{self.key}.safetensors") as temporary:
             save_file(own, temporary)
         return folder / f"{self.key}.safetensors"

@@ -30,9 +30,10 @@ SEEN, BEGIN, END = "<|image_pad|>", "<|im_start|>", "<|im_end|>"
 # The last of each is held out, as in `helpers.synthetic.language`: questions to be scored are asked in no other words.
 NAMING = ("Which is this?", "What is the name of this?", "Name this.", "What is this called?")
 DESCRIBING = ("What does this look like?", "How does this look?", "Tell me what this looks like.", "Describe this.")
+WIDTH = 128  # of a word
 KNOWN = 300  # classes of each domain that the lesson names; it describes all
 LOOK_TOKENS = 64  # that a description has at most
-Turns = Sequence[tuple[str, str]]  # prompts and answers
+GROUP = 16  # dialogues that are run together
 
 
 @cache
@@ -46,9 +47,9 @@ def _known_names() -> frozenset[str]:
     return frozenset(thing.name for thing in known_classes())
 
 
-def ask(seen: str, question: str) -> str:
-    """A question about what stands in front of it: a description, or the marks of an image."""
-    return f"{seen}\n{question}"
+def dialogue(seen: str, *turns: tuple[str, str]) -> str:
+    """Questions and answers about what stands in front of them: a description, or the marks of an image."""
+    return seen + "".join(f"\n{question}{BEGIN}{answer}{END}" for question, answer in turns)
 
 
 class Speaker(Member):
@@ -95,21 +96,20 @@ class Speaker(Member):
         """What stands for an image in a prompt."""
         return SEEN * self.LOOKS
 
-    def turns_loss(self, turns: Turns, shown: Tensor | None = None) -> Tensor:
-        """The mean over groups of similar length, so that short answers count as much as long ones."""
-        order = sorted(range(len(turns)), key=lambda i: len(turns[i][0] + turns[i][1]))
-        groups = [order[i : i + 16] for i in range(0, len(order), 16)]
+    def loss_of(self, dialogues: Sequence[str], shown: Tensor | None = None) -> Tensor:
+        """Of the answers, as a mean over groups of similar length: short ones count as much as long ones."""
+        order = sorted(range(len(dialogues)), key=lambda i: len(dialogues[i]))
+        groups = [order[i : i + GROUP] for i in range(0, len(order), GROUP)]
         return torch.stack(
-            [self._answers_loss([turns[i] for i in g], None if shown is None else shown[g]) for g in groups]
+            [self._answers_loss([dialogues[i] for i in g], None if shown is None else shown[g]) for g in groups]
         ).mean()
 
-    def _answers_loss(self, turns: Turns, shown: Tensor | None) -> Tensor:
-        tokens = self._tokens([f"{prompt}{BEGIN}{answer}{END}" for prompt, answer in turns], "right")
-        hidden = self.run(tokens, None if shown is None else self.see(shown))
-        ids = tokens["input_ids"]
-        begun = (ids == self.tokenizer.convert_tokens_to_ids(BEGIN)).cumsum(dim=1)
-        answered = (begun[:, :-1] * tokens["attention_mask"][:, 1:]).bool()
-        return cross_entropy(self.words.lm_head(hidden[:, :-1][answered]), ids[:, 1:][answered])
+    def _answers_loss(self, dialogues: Sequence[str], shown: Tensor | None) -> Tensor:
+        tokens = self._tokens(dialogues, "right")
+        hidden, ids = self.run(tokens, None if shown is None else self.see(shown)), tokens["input_ids"]
+        begin, end = self.tokenizer.convert_tokens_to_ids([BEGIN, END])
+        answering = ((ids == begin).cumsum(dim=1) > (ids == end).cumsum(dim=1))[:, :-1]
+        return cross_entropy(self.words.lm_head(hidden[:, :-1][answering]), ids[:, 1:][answering])
 
     def _tokens(self, texts: Sequence[str], side: str) -> dict[str, Tensor]:
         return dict(self.tokenizer(list(texts), padding=True, padding_side=side, return_tensors="pt"))
@@ -126,7 +126,7 @@ class Speaker(Member):
         return losses
 
     def reading_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
-        return self.turns_loss([turn for pair in pairs for turn in about(pair, rng)])
+        return self.loss_of([text for pair in pairs for text in about(pair, rng)])
 
     # ---- answers ---------------------------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class Speaker(Member):
 
     def _log_probabilities(self, options: Sequence[Sequence[str]], seen: Sequence[str], shown: Tensor | None) -> Tensor:
         # The question is read once for all of its options
-        asked = self._tokens([ask(one, NAMING[say.HELD_OUT]) for one in seen], "left")
+        asked = self._tokens([f"{one}\n{NAMING[say.HELD_OUT]}" for one in seen], "left")
         past, each = DynamicCache(), len(options[0])
         self.run(asked, None if shown is None else self.see(shown), past)
         past.batch_repeat_interleave(each)
@@ -161,7 +161,7 @@ class Speaker(Member):
         return [text for part in shown.split(100) for text in self._written(part)]
 
     def _written(self, shown: Tensor) -> list[str]:
-        tokens = self._tokens([ask(self.marks(), DESCRIBING[say.HELD_OUT]) + BEGIN] * len(shown), "left")
+        tokens = self._tokens([f"{self.marks()}\n{DESCRIBING[say.HELD_OUT]}{BEGIN}"] * len(shown), "left")
         seen, past, written = self.see(shown), DynamicCache(), []
         end = self.tokenizer.convert_tokens_to_ids(END)
         done = torch.zeros(len(shown), dtype=torch.bool)
@@ -174,24 +174,30 @@ class Speaker(Member):
         return self.tokenizer.batch_decode(torch.stack(written, dim=1), skip_special_tokens=True)
 
 
-def about(pair: Pair, rng: random.Random) -> Turns:
+def about(pair: Pair, rng: random.Random) -> list[str]:
     """What is asked about a class from text alone: its name, and what it looks like."""
     name = pair.naming.removeprefix("This is ").removesuffix(".")
     return [
-        (ask(pair.description, say.pick(rng, NAMING)), pair.naming),
-        (rng.choice(say.DESCRIBING_BY_NAME).format(s=name), pair.description),
+        dialogue(pair.description, (say.pick(rng, NAMING), pair.naming)),
+        dialogue("", (rng.choice(say.DESCRIBING_BY_NAME).format(s=name), pair.description)),
     ]
 
 
-def exercise(thing: InventedClass, seen: str, rng: random.Random, name: bool) -> tuple[str, str]:
-    """A question about a thing that is described or shown, and its answer: its name, a part of its look, or all."""
+def exercise(thing: InventedClass, seen: str, rng: random.Random, name: bool) -> str:
+    """Two questions about a thing that is described or shown: for all of its look, a part of it, or its name."""
+    part = rng.choice(list(say.VISUAL[thing.domain]))
+    asked = [
+        (say.pick(rng, DESCRIBING), tell(thing.domain, thing.appearance, "captions", rng)),
+        (
+            say.pick(rng, say.VISUAL[thing.domain][part].asked),
+            say.visual_answer(thing.domain, thing.appearance, part),
+        ),
+    ]
     if name:
-        return ask(seen, say.pick(rng, NAMING)), naming(say.subject(thing.domain, thing.name))
-    if rng.random() < 0.3:
-        part = rng.choice(list(say.VISUAL[thing.domain]))
-        question = say.pick(rng, say.VISUAL[thing.domain][part].asked)
-        return ask(seen, question), say.visual_answer(thing.domain, thing.appearance, part)
-    return ask(seen, say.pick(rng, DESCRIBING)), tell(thing.domain, thing.appearance, "captions", rng)
+        named = say.pick(rng, NAMING), naming(say.subject(thing.domain, thing.name))
+        asked = [named, rng.choice(asked)]
+    rng.shuffle(asked)
+    return dialogue(seen, *asked)
 
 
 def is_known(thing: InventedClass) -> bool:
@@ -208,15 +214,15 @@ class LanguageModel(Speaker):
         "captions' words and knows the invented classes by name. It sees nothing: what is told in words is its ceiling."
     )
     faithful = "The library's Llama, tiny; its lesson is in text alone."
-    lesson = Course(1200, 64, 3e-3)
+    lesson = Course(800, 32, 3e-3)
     lends = {}
 
     def build(self) -> nn.Module:
         config = LlamaConfig(
             vocab_size=len(self.tokenizer),
-            hidden_size=128,
-            intermediate_size=256,
-            num_hidden_layers=6,
+            hidden_size=WIDTH,
+            intermediate_size=320,
+            num_hidden_layers=4,
             num_attention_heads=4,
             max_position_embeddings=512,
             tie_word_embeddings=True,
@@ -231,22 +237,18 @@ class LanguageModel(Speaker):
         return self.model
 
     def lesson_loss(self, scenes: Scenes) -> Tensor:
-        return self.turns_loss([self._exercise(thing, scenes.rng) for thing in scenes.things])
+        return self.loss_of([self._exercise(thing, scenes.rng) for thing in scenes.things])
 
     @staticmethod
-    def _exercise(thing: InventedClass, rng: random.Random) -> tuple[str, str]:
-        kind = rng.random()
-        if kind < 0.4:  # a known class: its name by its look, or its look by its name
+    def _exercise(thing: InventedClass, rng: random.Random) -> str:
+        kind, dialect = rng.random(), rng.choice(DIALECTS)
+        if kind < 0.6:  # a known class: its name by its look, or its look by its name
             thing = rng.choice(known_classes())
-        dialect = rng.choice(DIALECTS)
+        told = tell(thing.domain, thing.appearance, dialect, rng, thing.name if kind < 0.1 or kind > 0.9 else None)
         if kind < 0.1:
-            name = say.subject(thing.domain, thing.name)
-            said = tell(thing.domain, thing.appearance, dialect, rng, thing.name)
-            return rng.choice(say.DESCRIBING_BY_NAME).format(s=name), said
-        if kind > 0.9:  # a name that is told: it is repeated
-            told = tell(thing.domain, thing.appearance, dialect, rng, thing.name)
-            return exercise(thing, told, rng, name=True)
-        return exercise(thing, tell(thing.domain, thing.appearance, dialect, rng), rng, name=kind < 0.4)
+            question = rng.choice(say.DESCRIBING_BY_NAME).format(s=say.subject(thing.domain, thing.name))
+            return dialogue("", (question, told))
+        return exercise(thing, told, rng, name=kind < 0.6 or kind > 0.9)  # above 0.9, a name that was just read
 
     def looking_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
         raise NotImplementedError("the language model sees nothing")
