@@ -56,7 +56,7 @@ class Speaker(Member):
     """A member with a language model; a subclass says what vectors it makes of an image, if it sees."""
 
     family = "backbone"
-    speaks = names = True
+    speaks, names = True, KNOWN
     reading = Course(300, 48, 3e-3)
     looking = Course(150, 48, 2e-3)
     lends = {"words.": ("language_model", "")}
@@ -158,18 +158,23 @@ class Speaker(Member):
     @torch.inference_mode()
     def describe(self, shown: Tensor) -> list[str]:
         """Each image in words, the likeliest word after each."""
-        return [text for part in shown.split(100) for text in self._written(part)]
+        return [text for part in shown.split(100) for text in self._say([self.marks()] * len(part), part)]
 
-    def _written(self, shown: Tensor) -> list[str]:
-        tokens = self._tokens([f"{self.marks()}\n{DESCRIBING[say.HELD_OUT]}{BEGIN}"] * len(shown), "left")
-        seen, past, written = self.see(shown), DynamicCache(), []
-        end = self.tokenizer.convert_tokens_to_ids(END)
-        done = torch.zeros(len(shown), dtype=torch.bool)
+    @torch.inference_mode()
+    def retell(self, told: Sequence[str]) -> list[str]:
+        """Each description in the captions' words."""
+        return self._say(told)
+
+    def _say(self, about: Sequence[str], shown: Tensor | None = None) -> list[str]:
+        tokens = self._tokens([f"{one}\n{DESCRIBING[say.HELD_OUT]}{BEGIN}" for one in about], "left")
+        seen, past, written = None if shown is None else self.see(shown), DynamicCache(), []
+        end, mask = self.tokenizer.convert_tokens_to_ids(END), tokens["attention_mask"]
+        done = torch.zeros(len(about), dtype=torch.bool)
         while not done.all() and len(written) < LOOK_TOKENS:
             best = self.words.lm_head(self.run(tokens, seen, past)[:, -1]).argmax(dim=-1)
             done |= best == end
             written.append(best.masked_fill(done, end))
-            mask = torch.cat([tokens["attention_mask"], torch.ones(len(shown), 1, dtype=torch.long)], dim=1)
+            mask = torch.cat([mask, mask[:, -1:]], dim=1)
             tokens, seen = {"input_ids": best[:, None], "attention_mask": mask}, None
         return self.tokenizer.batch_decode(torch.stack(written, dim=1), skip_special_tokens=True)
 

@@ -12,11 +12,8 @@ if TYPE_CHECKING:
 FAMILIES: dict[str, dict[str, str]] = {  # key: module and class
     "contrastive": {
         "clip": "clip:Clip",
-<<<<<<< HEAD
-=======
         "siglip": "siglip:Siglip",
         "llip": "llip:Llip",
->>>>>>> families-towers
     },
     "masked": {},
     "generative": {},
