@@ -6,7 +6,6 @@ same form either way, a description or an image in front of a question, so the m
 
 import hashlib
 import random
-from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, ClassVar
@@ -30,9 +29,10 @@ SEEN, BEGIN, END = "<|image_pad|>", "<|im_start|>", "<|im_end|>"
 # The last of each is held out, as in `helpers.synthetic.language`: questions to be scored are asked in no other words.
 NAMING = ("Which is this?", "What is the name of this?", "Name this.", "What is this called?")
 DESCRIBING = ("What does this look like?", "How does this look?", "Tell me what this looks like.", "Describe this.")
-WIDTH = 128  # of a word
+WIDTH, FEED_FORWARD, LAYERS, HEADS = 128, 320, 4, 4
 KNOWN = 300  # classes of each domain that the lesson names; it describes all
 LOOK_TOKENS = 64  # that a description has at most
+ADAPTERS = SCENES_FOLDER / "adapters"
 GROUP = 16  # dialogues that are run together
 
 
@@ -59,11 +59,11 @@ class Speaker(Member):
     speaks, names = True, KNOWN
     reading = Course(300, 48, 3e-3)
     looking = Course(150, 48, 2e-3)
-    lends = {"words.": ("language_model", "")}
+    lends: ClassVar = {"words.": ("language_model", "")}
     LOOKS: ClassVar[int] = 16  # vectors of an image
 
     def see(self, shown: Tensor) -> Tensor:
-        """Images x LOOKS x width of a word."""
+        """Images x LOOKS x `WIDTH`."""
         raise NotImplementedError(f"{self.title} sees nothing")
 
     @property
@@ -71,26 +71,39 @@ class Speaker(Member):
         """The `LlamaForCausalLM`."""
         return self.model.words
 
-    def layers(self) -> nn.ModuleList:
-        """The layers that read text: those of the language model, in order, and no others."""
-        return nn.ModuleList(self.words.model.layers)
-
-    def run(self, tokens: dict[str, Tensor], seen: Tensor | None = None, past: Any = None) -> Tensor:
-        """Rows x tokens x width: what the language model makes of words and, in the marks' place, of images."""
-        inputs = self.words.get_input_embeddings()(tokens["input_ids"])
-        if seen is not None:
-            inputs = inputs.masked_scatter((tokens["input_ids"] == self._mark)[..., None], seen)
-        return self._hidden(inputs, tokens["attention_mask"], seen, past)
-
-    def _hidden(self, inputs: Tensor, mask: Tensor, seen: Tensor | None, past: Any) -> Tensor:
-        found = self.words.model(
-            inputs_embeds=inputs, attention_mask=mask, past_key_values=past, use_cache=past is not None
-        )
-        return found.last_hidden_state
+    @property
+    def decoder(self) -> Any:
+        """It without its head."""
+        return self.words.model
 
     @property
-    def _mark(self) -> int:
-        return self.tokenizer.convert_tokens_to_ids(SEEN)
+    def head(self) -> Any:
+        """From vectors to words."""
+        return self.words.lm_head
+
+    def layers(self) -> nn.ModuleList:
+        """The layers of the language model, in order, and no others."""
+        return nn.ModuleList(self.decoder.layers)
+
+    def run(self, tokens: dict[str, Tensor], seen: Tensor | None = None, past: Any = None) -> Tensor:
+        """Rows x tokens x `WIDTH`: what the language model makes of words and, in the marks' place, of images."""
+        inputs = self.decoder.embed_tokens(tokens["input_ids"])
+        if seen is not None:
+            inputs = inputs.masked_scatter((tokens["input_ids"] == self.mark)[..., None], seen)
+        return self.decode(inputs, tokens["attention_mask"], past)
+
+    def decode(self, inputs: Tensor, mask: Tensor, past: Any, **more: Any) -> Tensor:
+        """The same for vectors; ``past``: a cache, to which they are added."""
+        found: Tensor = self.decoder(
+            inputs_embeds=inputs, attention_mask=mask, past_key_values=past, use_cache=past is not None, **more
+        ).last_hidden_state
+        return found
+
+    @property
+    def mark(self) -> int:
+        """The token in whose place a vector of an image stands."""
+        found: int = self.tokenizer.convert_tokens_to_ids(SEEN)
+        return found
 
     def marks(self) -> str:
         """What stands for an image in a prompt."""
@@ -109,7 +122,7 @@ class Speaker(Member):
         hidden, ids = self.run(tokens, None if shown is None else self.see(shown)), tokens["input_ids"]
         begin, end = self.tokenizer.convert_tokens_to_ids([BEGIN, END])
         answering = ((ids == begin).cumsum(dim=1) > (ids == end).cumsum(dim=1))[:, :-1]
-        return cross_entropy(self.words.lm_head(hidden[:, :-1][answering]), ids[:, 1:][answering])
+        return cross_entropy(self.head(hidden[:, :-1][answering]), ids[:, 1:][answering])
 
     def _tokens(self, texts: Sequence[str], side: str) -> dict[str, Tensor]:
         return dict(self.tokenizer(list(texts), padding=True, padding_side=side, return_tensors="pt"))
@@ -117,16 +130,32 @@ class Speaker(Member):
     # ---- reading: one adapter behind all of them -------------------------------------------------------------------
 
     def read(self, pairs: Sequence[Pair], seed: int = 0, course: Course | None = None) -> list[float]:
-        """The adapter is trained on the language model alone, once for all members, and kept in a file."""
-        weights, losses = text_adapter(pairs, seed, course or self.reading)
-        tuner = add_adapter(self.layers())
-        set_peft_model_state_dict(tuner, weights)
+        """Trains an adapter of the language model. Behind every member it is the same, so it is made once and kept."""
+        torch.manual_seed(seed)
+        course = course or self.reading
+        texts = [(pair.naming, pair.description) for pair in pairs]
+        tuner, made_by = add_adapter(self.layers()), hashlib.sha256(f"{texts} {seed} {course}".encode())
+        for weights in (self.decoder.embed_tokens.weight, *self.layers().parameters()):
+            made_by.update(weights.detach().numpy().tobytes())
+        kept = ADAPTERS / f"{made_by.hexdigest()[:16]}.safetensors"
+        if not kept.is_file():
+            losses = torch.tensor(super().read(pairs, seed, course))
+            with atomic_write(kept) as temporary:
+                save_file(get_peft_model_state_dict(tuner) | {"losses": losses}, temporary)
+        found = load_file(kept)
+        losses = found.pop("losses")
+        set_peft_model_state_dict(tuner, found)
         tuner.merge_and_unload()
         self.model.eval()
-        return losses
+        return losses.tolist()
 
     def reading_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
-        return self.loss_of([text for pair in pairs for text in about(pair, rng)])
+        return self.loss_of([text for pair in pairs for text in about(pair, pair.description, rng)])
+
+    def learns(self, stage: str) -> Iterable[nn.Parameter]:
+        """The adapter; and what is not lent, unless it reads."""
+        named, lent = self.model.named_parameters(), tuple(self.lends)
+        return [p for name, p in named if "lora_" in name or (stage != "reading" and not name.startswith(lent))]
 
     # ---- answers ---------------------------------------------------------------------------------------------------
 
@@ -152,26 +181,27 @@ class Speaker(Member):
         mask, ids = answers["attention_mask"], answers["input_ids"]
         behind = torch.cat([asked["attention_mask"].repeat_interleave(each, dim=0), mask], dim=1)
         hidden = self.run({"input_ids": ids, "attention_mask": behind}, past=past)
-        losses = cross_entropy(self.words.lm_head(hidden[:, :-1]).mT, ids[:, 1:], reduction="none")
+        losses = cross_entropy(self.head(hidden[:, :-1]).mT, ids[:, 1:], reduction="none")
         return -(losses * mask[:, 1:]).sum(dim=1).view(-1, each)
 
-    @torch.inference_mode()
     def describe(self, shown: Tensor) -> list[str]:
-        """Each image in words, the likeliest word after each."""
-        return [text for part in shown.split(100) for text in self._say([self.marks()] * len(part), part)]
+        """Each image in the captions' words."""
+        return self.say([f"{self.marks()}\n{DESCRIBING[say.HELD_OUT]}"] * len(shown), shown)
 
-    @torch.inference_mode()
     def retell(self, told: Sequence[str]) -> list[str]:
         """Each description in the captions' words."""
-        return self._say(told)
+        return self.say([f"{one}\n{DESCRIBING[say.HELD_OUT]}" for one in told])
 
-    def _say(self, about: Sequence[str], shown: Tensor | None = None) -> list[str]:
-        tokens = self._tokens([f"{one}\n{DESCRIBING[say.HELD_OUT]}{BEGIN}" for one in about], "left")
-        seen, past, written = None if shown is None else self.see(shown), DynamicCache(), []
+    @torch.inference_mode()
+    def say(self, prompts: Sequence[str], shown: Tensor | None = None) -> list[str]:
+        """What follows each prompt, the likeliest word at a time; ``shown``: what the prompts' marks stand for."""
+        tokens = self._tokens([f"{prompt}{BEGIN}" for prompt in prompts], "left")
+        seen, past = None if shown is None else self.see(shown), DynamicCache()
+        written: list[Tensor] = []
         end, mask = self.tokenizer.convert_tokens_to_ids(END), tokens["attention_mask"]
-        done = torch.zeros(len(about), dtype=torch.bool)
+        done = torch.zeros(len(prompts), dtype=torch.bool)
         while not done.all() and len(written) < LOOK_TOKENS:
-            best = self.words.lm_head(self.run(tokens, seen, past)[:, -1]).argmax(dim=-1)
+            best = self.head(self.run(tokens, seen, past)[:, -1]).argmax(dim=-1)
             done |= best == end
             written.append(best.masked_fill(done, end))
             mask = torch.cat([mask, mask[:, -1:]], dim=1)
@@ -179,11 +209,11 @@ class Speaker(Member):
         return self.tokenizer.batch_decode(torch.stack(written, dim=1), skip_special_tokens=True)
 
 
-def about(pair: Pair, rng: random.Random) -> list[str]:
-    """What is asked about a class from text alone: its name, and what it looks like."""
+def about(pair: Pair, seen: str, rng: random.Random) -> list[str]:
+    """What is asked about a class: its name, from its description or an image, and what it looks like."""
     name = pair.naming.removeprefix("This is ").removesuffix(".")
     return [
-        dialogue(pair.description, (say.pick(rng, NAMING), pair.naming)),
+        dialogue(seen, (say.pick(rng, NAMING), pair.naming)),
         dialogue("", (rng.choice(say.DESCRIBING_BY_NAME).format(s=name), pair.description)),
     ]
 
@@ -210,32 +240,38 @@ def is_known(thing: InventedClass) -> bool:
     return thing.name in _known_names()
 
 
+def llama(tokenizer: Any) -> LlamaForCausalLM:
+    """The language model, with random weights."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=FEED_FORWARD,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.convert_tokens_to_ids(BEGIN),
+        eos_token_id=tokenizer.convert_tokens_to_ids(END),
+    )
+    config._attn_implementation = "eager"  # faster than the fused kernel on a CPU, at such lengths
+    return LlamaForCausalLM(config)
+
+
 class LanguageModel(Speaker):
     """`LlamaForCausalLM` of transformers, which reads and writes the drawn world's words and sees nothing."""
 
     key, title, source = "language_model", "Language model", "2302.13971"
+    speaks, names = False, 0
     idea = (
         "The language model behind all members that answer in words. It reads a look in any dialect, writes it in the "
         "captions' words and knows the invented classes by name. It sees nothing: what is told in words is its ceiling."
     )
     faithful = "The library's Llama, tiny; its lesson is in text alone."
     lesson = Course(800, 32, 3e-3)
-    lends = {}
+    lends: ClassVar = {}
 
     def build(self) -> nn.Module:
-        config = LlamaConfig(
-            vocab_size=len(self.tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=320,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            max_position_embeddings=512,
-            tie_word_embeddings=True,
-            attn_implementation="eager",
-            bos_token_id=self.tokenizer.convert_tokens_to_ids(BEGIN),
-            eos_token_id=self.tokenizer.convert_tokens_to_ids(END),
-        )
-        return LlamaForCausalLM(config)
+        return llama(self.tokenizer)
 
     @property
     def words(self) -> Any:
@@ -258,36 +294,8 @@ class LanguageModel(Speaker):
     def looking_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
         raise NotImplementedError("the language model sees nothing")
 
-    def learns(self, stage: str) -> Iterable[nn.Parameter]:
-        return self.model.parameters() if stage == "lesson" else adapter_parameters(self.model)
-
-
-# ---- the adapter ---------------------------------------------------------------------------------------------------
-
 
 def add_adapter(layers: nn.ModuleList) -> LoraModel:
     """LoRA (arXiv 2106.09685) on every linear layer; whatever else holds these layers has it too."""
     config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
     return LoraModel(layers, {"default": config}, "default")
-
-
-def adapter_parameters(model: nn.Module) -> list[nn.Parameter]:
-    return [parameter for name, parameter in model.named_parameters() if "lora_" in name]
-
-
-def text_adapter(pairs: Sequence[Pair], seed: int, course: Course) -> tuple[dict[str, Tensor], list[float]]:
-    """The adapter that has read the pairs' texts, and its losses: the same behind every member, so it is made once."""
-    model = LanguageModel().load()
-    texts = "\n".join(f"{pair.naming}\t{pair.description}" for pair in pairs)
-    made_by = hashlib.sha256(f"{texts}\n{seed}\n{course}".encode())
-    for tensor in model.model.state_dict().values():
-        made_by.update(tensor.numpy().tobytes())
-    kept = SCENES_FOLDER / "adapters" / f"{made_by.hexdigest()[:16]}.safetensors"
-    if not kept.is_file():
-        tuner = add_adapter(model.layers())
-        losses = Member.read(model, pairs, seed, course)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(kept) as temporary:
-            save_file(get_peft_model_state_dict(tuner) | {"losses": torch.tensor(losses)}, temporary)
-    weights = load_file(kept)
-    return weights, weights.pop("losses").tolist()
