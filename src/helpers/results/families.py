@@ -42,7 +42,7 @@ RULES_OF_FAMILIES = (
     Rule(
         "Trained on text alone, a model that is asked by name does as well as one that compares the image with the "
         "descriptions and is not trained",
-        "families", _READ, "not below", {"mode": "by_description"}, ways=_ASKED,
+        "families", _READ, "not below", {"mode": "by_description", "variant": CAPTIONS}, ways=_ASKED,
     ),
     Rule(
         "Text alone teaches to draw: the tiny CLIP finds the class in the drawing better than after shuffled texts",
