@@ -38,7 +38,7 @@ class Flava(TwoTowers):
     )
     faithful = (
         "The library's class and all its losses (contrast, matching, masked words and patches, of pairs, and in one "
-        "step of four of texts and of images alone), tiny. Codes of patches are k-means over pixels in place of DALL-E's."
+        "step of four of texts and of images alone), tiny. Codes of patches are k-means over pixels, not DALL-E's."
     )
     lesson, reading, looking = Course(700, 48), Course(240, rate=5e-4), Course(60, rate=2e-4)
 
