@@ -32,10 +32,16 @@ class TwoTowers(Member):
     def pairing_loss(self, ones: Tensor, others: Tensor) -> Tensor:
         """How badly each of ``ones`` is told to belong to the one of ``others`` in its place."""
 
+    def similarity(self, seen: Tensor, texts: Tensor) -> Tensor:
+        """Images (or whatever is compared) x texts: of the vectors, unless a member looks at an image text by text."""
+        return seen @ texts.T
+
     def lesson_loss(self, scenes: Scenes) -> Tensor:
-        # Half of the texts are a single sentence, since classification by description compares single sentences
-        texts = [t if scenes.rng.random() < 0.5 else scenes.rng.choice(sentences(t)) for t in scenes.told()]
-        return self.pairing_loss(self.image_vectors(scenes.shown), self.text_vectors(texts))
+        return self.pairing_loss(self.image_vectors(scenes.shown), self.text_vectors(self.texts_of(scenes)))
+
+    def texts_of(self, scenes: Scenes) -> list[str]:
+        """What the lesson says of its images. Half is a single sentence, as classification by description compares."""
+        return [t if scenes.rng.random() < 0.5 else scenes.rng.choice(sentences(t)) for t in scenes.told()]
 
     def read(self, pairs: Sequence[Pair], seed: int = 0, course: Course | None = None) -> list[float]:
         with torch.no_grad():
@@ -57,16 +63,19 @@ class TwoTowers(Member):
     ) -> Tensor:
         seen = self.text_vectors(words or []) if shown is None else self.image_vectors(shown)
         vectors = self.text_vectors([sentence for four in options for sentence in four])
-        return (vectors.view(len(options), -1, vectors.shape[-1]) @ seen[:, :, None])[..., 0]
+        several = vectors.view(len(options), -1, vectors.shape[-1])
+        return torch.cat([self.similarity(one[None], four) for one, four in zip(seen, several, strict=True)])
 
     @torch.inference_mode()
     def by_description(self, options: Sequence[Sequence[str]], shown: Tensor) -> Tensor:
         """Each option's sentences are compared one by one, and their similarities averaged (arXiv 2210.07183)."""
-        seen, distinct = self.image_vectors(shown), list(dict.fromkeys(d for four in options for d in four))
-        apart = {description: sentences(description) for description in distinct}
-        mean = {d: self.text_vectors(several).mean(dim=0) for d, several in apart.items()}
+        distinct = dict.fromkeys(description for four in options for description in four)
+        parts = {description: self.text_vectors(sentences(description)) for description in distinct}
         return torch.stack(
-            [torch.stack([mean[d] for d in four]) @ vector for four, vector in zip(options, seen, strict=True)]
+            [
+                torch.stack([self.similarity(one[None], parts[description]).mean() for description in four])
+                for one, four in zip(self.image_vectors(shown), options, strict=True)
+            ]
         )
 
 

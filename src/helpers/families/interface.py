@@ -59,7 +59,7 @@ class Member(ABC):
     reading: ClassVar[Course]  # text alone
     looking: ClassVar[Course]  # image and text
     speaks: ClassVar[bool] = False  # whether it describes an image in words, and can so answer in two steps
-    names: ClassVar[int] = 0  # how many classes of each domain its lesson names: those can be asked for
+    names: ClassVar[int] = 0  # how many classes of each domain its lesson names, so that they can be asked for
     draws: ClassVar[bool] = False  # whether it draws what a sentence names
     lends: ClassVar[Mapping[str, tuple[str, str]]] = {}
 

@@ -71,6 +71,7 @@ class Pool:
     def __init__(self, classes: int = CLASSES, images_per_class: int = 5, folder: Path = SCENES_FOLDER) -> None:
         invented = [lesson_classes(domain, classes) for domain in DOMAINS]
         self.things = [thing for some in invented for thing in some for _ in range(images_per_class)]
+        self.images_per_class = images_per_class
         kept = folder / f"scenes-{classes}-{images_per_class}-{POOL_SEED}.npy"
         if not kept.is_file():
             rng = random.Random(kept.stem)
@@ -79,11 +80,14 @@ class Pool:
                 np.save(temporary, np.stack(drawn).transpose(0, 3, 1, 2))
         self.images = np.load(kept, mmap_mode="r")
 
-    def batches(self, size: int, seed: int) -> Iterator[Scenes]:
-        """Endless batches; the same seed gives the same ones."""
+    def batches(self, size: int, seed: int, classes: int | None = None) -> Iterator[Scenes]:
+        """Endless batches, of the first ``classes`` of each domain; the same seed gives the same ones."""
         rng = random.Random(f"lesson-{seed}")
+        each = len(self.things) // len(DOMAINS)
+        of_domain = each if classes is None else classes * self.images_per_class
+        known = [i for domain in range(len(DOMAINS)) for i in range(domain * each, domain * each + of_domain)]
         while True:
-            chosen = rng.choices(range(len(self.things)), k=size)
+            chosen = rng.choices(known, k=size)
             yield Scenes([self.things[i] for i in chosen], _normal(torch.from_numpy(self.images[chosen])), rng)
 
 

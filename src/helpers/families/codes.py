@@ -1,0 +1,131 @@
+"""What makes codes of an image, so that one decoder can read and write images and words alike.
+
+`PixelCodes` is a VQ-VAE (arXiv 1711.00937), with a decoder that makes an image of codes again. `FeatureCodes` numbers
+the features of a contrastive tower, which say what a patch means; no image comes back from them.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss, normalize
+
+from helpers.families.interface import Course, descend
+from helpers.families.scenes import SIDE, pool
+
+
+def centres(vectors: Tensor, count: int) -> Tensor:
+    """``count`` x width: the centres of vectors x width, by k-means."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    found = MiniBatchKMeans(count, batch_size=4096, n_init=1, max_iter=30, random_state=0).fit(vectors.numpy())
+    return torch.from_numpy(found.cluster_centers_).float()
+
+
+class Codes(nn.Module):
+    """``entries`` codes of a ``width``; an image has ``count`` of them."""
+
+    def __init__(self, entries: int, count: int, width: int) -> None:
+        super().__init__()
+        self.entries, self.count = entries, count
+        self.codebook = nn.Parameter(torch.randn(entries, width))
+
+    def features(self, shown: Tensor) -> Tensor:
+        """Images x count x width, before each becomes the nearest entry."""
+        raise NotImplementedError
+
+    def forward(self, shown: Tensor) -> Tensor:
+        """Images x count codes."""
+        return self.nearest(self.features(shown))
+
+    def nearest(self, features: Tensor) -> Tensor:
+        """The entry that each of images x count x width is nearest to."""
+        found: Tensor = torch.cdist(features.flatten(0, 1), self.codebook).argmin(dim=-1)
+        return found.view(features.shape[:2])
+
+    @torch.no_grad()
+    def learn(self, seed: int = 0, images: int = 2000) -> list[float]:
+        """The codebook, from images of the lessons; returns losses, if there are any."""
+        shown = next(pool().batches(images, seed)).shown
+        self.codebook.copy_(centres(torch.cat([self.features(some) for some in shown.split(100)]).flatten(0, 1), self.entries))
+        return []
+
+
+class FeatureCodes(Codes):
+    """k-means over the last features of a frozen tower, a library's vision model: one code per patch."""
+
+    def __init__(self, tower: Any, entries: int = 256) -> None:
+        count = (tower.config.image_size // tower.config.patch_size) ** 2
+        super().__init__(entries, count, tower.config.hidden_size)
+        self.tower = tower
+
+    def features(self, shown: Tensor) -> Tensor:
+        found: Tensor = self.tower(pixel_values=shown).last_hidden_state[:, -self.count :]
+        return found
+
+
+class PixelCodes(Codes):
+    """A VQ-VAE: 7 x 7 codes, each for 8 x 8 pixels; entries of length 1 (arXiv 2110.04627) keep more of them in use."""
+
+    COURSE = Course(500, 48, 2e-3)
+
+    def __init__(self, patch: int = 4, entries: int = 256, width: int = 16) -> None:
+        self.side = SIDE // (2 * patch)
+        super().__init__(entries, self.side**2, width)
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, 48, patch, patch), _Residual(48), nn.Conv2d(48, 96, 2, 2), _Residual(96), nn.Conv2d(96, width, 1)
+        )
+        self.decoder = nn.Sequential(
+            *(nn.Conv2d(width, 96, 3, 1, 1), _Residual(96), nn.ConvTranspose2d(96, 48, 2, 2)),
+            *(_Residual(48), nn.GELU(), nn.ConvTranspose2d(48, 3, patch, patch)),
+        )
+
+    def features(self, shown: Tensor) -> Tensor:
+        return normalize(self.encoder(shown).flatten(2).transpose(1, 2), dim=-1)
+
+    def images(self, codes: Tensor) -> Tensor:
+        """Images x 3 x 56 x 56, of images x count codes."""
+        return self._decoded(normalize(self.codebook, dim=-1)[codes]).clamp(-1, 1)
+
+    def nearest(self, features: Tensor) -> Tensor:
+        return (features @ normalize(self.codebook, dim=-1).T).argmax(dim=-1)
+
+    def _decoded(self, entries: Tensor) -> Tensor:
+        found: Tensor = self.decoder(entries.transpose(1, 2).unflatten(2, (self.side, self.side)))
+        return found
+
+    def learn(self, seed: int = 0, images: int = 2000) -> list[float]:
+        """To draw each image again through its codes (straight-through gradient, commitment of 0.25)."""
+        batches = pool().batches(self.COURSE.batch, seed)
+        used = torch.zeros(self.entries)
+
+        def loss(step: int) -> Tensor:
+            shown = next(batches).shown
+            features = self.features(shown)
+            if step % 50 == 0 and step < self.COURSE.steps / 2:  # entries that no patch is near begin anew, at a patch
+                dead = (used == 0).nonzero()[:, 0]
+                free = features.detach().flatten(0, 1)
+                self.codebook.data[dead] = free[torch.randperm(len(free))[: len(dead)]]
+                used.zero_()
+            codes = self.nearest(features)
+            used.index_add_(0, codes.flatten(), torch.ones(codes.numel()))
+            entries = normalize(self.codebook, dim=-1)[codes]
+            drawn = self._decoded(features + (entries - features).detach())
+            kept = mse_loss(entries, features.detach()) + 0.25 * mse_loss(features, entries.detach())
+            return mse_loss(drawn, shown) + kept
+
+        return descend(list(self.parameters()), self.COURSE, loss)
+
+
+class _Residual(nn.Module):
+    """Adds what two convolutions find."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.found = nn.Sequential(
+            nn.GELU(), nn.Conv2d(width, width // 2, 3, 1, 1), nn.GELU(), nn.Conv2d(width // 2, width, 1)
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        found: Tensor = image + self.found(image)
+        return found

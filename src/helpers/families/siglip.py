@@ -1,0 +1,72 @@
+"""SigLIP (arXiv 2303.15343): each pair of a text and an image is one question, answered with yes or no."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid, normalize
+
+from helpers.families.contrastive import TwoTowers
+from helpers.families.interface import Course
+from helpers.families.scenes import SIDE
+
+WIDTH, PATCH, LENGTH = 128, 14, 64  # of both towers; of a patch, in pixels; of a text, in tokens
+SIZE = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_attention_heads": 4}
+TOWER = SIZE | {"num_hidden_layers": 3, "image_size": SIDE, "patch_size": PATCH}
+
+
+def image_tower() -> nn.Module:
+    """For members that borrow it: ``lends = {"tower.": ("siglip", "vision_model.")}``.
+
+    Its last hidden state is images x 16 patches x `WIDTH`.
+    """
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    return SiglipVisionModel(SiglipVisionConfig(**TOWER))
+
+
+class Siglip(TwoTowers):
+    """`SiglipModel` of transformers."""
+
+    key, title, source = "siglip", "SigLIP", "2303.15343"
+    idea = (
+        "Two towers, as in CLIP, but no choice among the texts of a batch. Each text and each image are asked by "
+        "themselves whether they belong together, with a sigmoid. A learned bias starts low, since most pairs do not."
+    )
+    faithful = (
+        "The library's class, tiny, with its attention pooling; texts padded to 64 tokens and read without a mask, "
+        "temperature 10 and bias -10 at the start, as published."
+    )
+    lesson, reading, looking = Course(700, 48), Course(240, rate=5e-4), Course(60, rate=2e-4)
+
+    def build(self) -> nn.Module:
+        from transformers import SiglipConfig, SiglipModel
+
+        text = {"vocab_size": len(self.tokenizer), "max_position_embeddings": LENGTH, "projection_size": WIDTH}
+        model = SiglipModel(SiglipConfig(text_config=SIZE | text | {"num_hidden_layers": 2}, vision_config=TOWER))
+        nn.init.constant_(model.logit_scale, math.log(10))
+        nn.init.constant_(model.logit_bias, -10)
+        return model
+
+    def learns(self, stage: str) -> Iterable[nn.Parameter]:
+        return self.model.text_model.parameters() if stage == "reading" else super().learns(stage)
+
+    def image_vectors(self, shown: Tensor) -> Tensor:
+        return normalize(self.model.get_image_features(pixel_values=shown).pooler_output, dim=-1)
+
+    def text_vectors(self, texts: Sequence[str]) -> Tensor:
+        return normalize(self.model.get_text_features(self.ids(texts)).pooler_output, dim=-1)
+
+    def ids(self, texts: Sequence[str]) -> Tensor:
+        """Texts x `LENGTH` tokens; what is padded is read like any token, so there is no mask."""
+        padded = self.tokenizer(
+            list(texts), padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
+        )
+        ids: Tensor = padded["input_ids"]
+        return ids
+
+    def pairing_loss(self, ones: Tensor, others: Tensor) -> Tensor:
+        """The sum over all pairs, of which only those of the diagonal belong together, per text."""
+        logits = self.model.logit_scale.exp() * self.similarity(ones, others) + self.model.logit_bias
+        return -logsigmoid((2 * torch.eye(len(logits)) - 1) * logits).sum() / len(logits)
