@@ -416,8 +416,8 @@ def _families(found: Sequence[Claim]) -> list[str]:
         "",
         "## What every family of models shows",
         "",
-        "The rules of `src/helpers/results/families.py`, judged in the same way on the answers of `./run_all.sh families`:",
-        "a member per line, Type 1, texts in the captions' words unless stated otherwise. See `docs/families.md`.",
+        "The rules of `src/helpers/results/families.py`, judged in the same way on the answers of `./run_all.sh",
+        "families`: Type 1, texts in the captions' words unless stated otherwise. See `docs/families.md`.",
         "",
         *_rows("finding", found),
     ]

@@ -41,6 +41,18 @@ class Elsewhere:
     source: str = ""
 
 
+_INTRODUCTION = """# Families of vision-language models
+
+Made by `python -m helpers.results.families_page > docs/families.md`; no number is typed by hand.
+
+The survey [An Introduction to Vision-Language Modeling](https://arxiv.org/abs/2405.17247) sorts models by how they are
+trained. Here each answers one question in one form: trained on texts about classes that it has never seen, does it
+recognise them in images? `./run_all.sh families` runs all of it; notebook `14` shows one member, notebook `15` all of
+them. Accuracies are percent of four options (chance 25). *Captions* are texts in the words of the images' captions,
+*texts* those of the demo, in other words; *shuffled* is the control, in which every name has another class's
+description. All models are tiny, and know nothing but the drawn world. Early systems built on BERT stand among the
+masked ones, where their objective puts them."""
+_HEAD = "| domain, asked | n | untuned | by description | text only: captions (shuffled) | texts (shuffled) |"
 _LATER = "Not built yet."
 ELSEWHERE = (
     Elsewhere(
@@ -112,20 +124,7 @@ ELSEWHERE = (
 
 def page(table: pd.DataFrame) -> str:
     """The page as Markdown; ``table``: the published one, or an empty one."""
-    lines = [
-        "# Families of vision-language models",
-        "",
-        "Made by `python -m helpers.results.families_page > docs/families.md`; no number is typed by hand.",
-        "",
-        "The survey [An Introduction to Vision-Language Modeling](https://arxiv.org/abs/2405.17247) sorts models by how",
-        "they are trained. Here each answers one question in one form: trained on texts about classes that it has never",
-        "seen, does it recognise them in images? `./run_all.sh families` runs all of it; notebook `14` shows one member,",
-        "notebook `15` all of them. Accuracies are percent of four options (chance 25); *captions* are texts in the words",
-        "of the images' captions, *texts* those of the demo, in other words; *shuffled* is the control, in which every",
-        "name has another class's description. All are tiny, and know nothing but the drawn world.",
-        "",
-        "Early systems built on BERT stand among the masked ones, where their objective puts them.",
-    ]
+    lines = [_INTRODUCTION]
     for family, members in FAMILIES.items():
         lines += ["", f"## {_HEADINGS[family]}"]
         for key in members:
@@ -160,18 +159,14 @@ def _member(key: str, table: pd.DataFrame) -> Iterator[str]:
 
 def _came_out(rows: pd.DataFrame) -> Iterator[str]:
     """A table of what was measured, a line per domain and way of asking."""
-    yield "| domain, asked | n | untuned | by description | text only: captions (shuffled) | texts (shuffled) | image + text |"
+    yield f"{_HEAD} image + text |"
     yield "|---|---|---|---|---|---|---|"
     for (domain, answering), group in rows.groupby(["domain", "answering"], sort=False):
-        cells = [
-            _percent(group, "base", MAIN),
-            _percent(group, "by_description", CAPTIONS),
-            *(
-                f"{_percent(group, 'text_only', v)} ({_percent(group, 'text_only', v + CONTROL)})"
-                for v in (CAPTIONS, TEXTS)
-            ),
-            _percent(group, "image_text", MAIN),
-        ]
+        cells = [_percent(group, "base", MAIN), _percent(group, "by_description", CAPTIONS)]
+        for level in (CAPTIONS, TEXTS):
+            shuffled = _percent(group, "text_only", level + CONTROL)
+            cells.append(f"{_percent(group, 'text_only', level)} ({shuffled})")
+        cells.append(_percent(group, "image_text", MAIN))
         yield f"| {label(str(domain))}, {label(str(answering))} | {int(group['n_type1'].max())} | {' | '.join(cells)} |"
 
 
