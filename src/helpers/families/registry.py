@@ -36,7 +36,7 @@ def members() -> list[str]:
     return [key for family in FAMILIES.values() for key in family]
 
 
-def family_of(key: str) -> str:
+def family_of_member(key: str) -> str:
     """The family of a member, or of one of the project's own models."""
     return "backbone" if key in PROJECTS_OWN else next(family for family, some in FAMILIES.items() if key in some)
 
@@ -46,7 +46,7 @@ def one_per_family() -> list[str]:
     return [next(iter(some)) for some in FAMILIES.values() if some]
 
 
-def place_of(key: str) -> tuple[str, str]:
+def module_and_class(key: str) -> tuple[str, str]:
     """The module and the class of a member. Raises ``ValueError`` for an unknown key."""
     for some in (*FAMILIES.values(), LENDERS):
         if key in some:
@@ -56,7 +56,7 @@ def place_of(key: str) -> tuple[str, str]:
 
 
 def member_class(key: str) -> "type[Member]":
-    """The class of a member. Raises as `place_of` does."""
-    module, name = place_of(key)
+    """The class of a member. Raises as `module_and_class` does."""
+    module, name = module_and_class(key)
     found: type[Member] = getattr(import_module(module), name)
     return found

@@ -9,8 +9,8 @@
 | text_only | level, shuffled | the control: every name has another class's description, all else is the same |
 | image_text | main | trained on names and images, as its published objective has it |
 
-A *level* says in which words classes are described: `CAPTIONS`, the images' own as lessons have them, or `TEXTS`, those
-of the data set. Where nothing is drawn at random, before training, the seed is 0.
+A level (`helpers.config.families`) says in whose words classes are described. Before training nothing is drawn at
+random, and the seed is 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from PIL.Image import Image
+from PIL.Image import fromarray as from_pixels
+from PIL.Image import new as new_image
 from torch import Tensor
 
+from helpers.config.families import CAPTIONS, TEXTS
 from helpers.datasets.build import choose_questions
 from helpers.domains.drawn import load_classes
 from helpers.evaluation.baselines import baseline_run, dictionary, nearest_image, pixels, scored_row
@@ -30,9 +35,6 @@ from helpers.images import open_image
 from helpers.paths import MAIN
 from helpers.schemas import ClassText, Question
 from helpers.synthetic.language import describe
-
-CAPTIONS, TEXTS = "captions", "texts"  # levels
-CONTROL = ", shuffled"  # ends the variant of a member that read the control
 
 
 def at_level(texts: Sequence[ClassText], level: str) -> list[ClassText]:
@@ -104,10 +106,10 @@ def answers(
 
     ``said`` is the untrained member's, as training on names unteaches describing.
     """
-    found = _rows(asked, member.score(asked.sentences, asked.shown), run, "with")
+    found = scored(asked, member.score(asked.sentences, asked.shown), run)
     if said is not None:
         scores = member.score(asked.sentences, words=said)
-        first = _rows(asked, scores, {**run, "answering": "describe_then_answer"}, "with")
+        first = scored(asked, scores, {**run, "answering": "describe_then_answer"}, "with")
         found += [{**row, "description": words} for row, words in zip(first, said, strict=True)]
     return found
 
@@ -119,7 +121,7 @@ def told_in_words(member: Member, asked: Asked, run: Mapping[str, Any]) -> list[
         return []
     words = [str(question.described) for question in told]
     some = Asked(asked.domain, told, asked.shown[: len(told)])
-    return _rows(some, member.score(some.sentences, words=words), run, "described")
+    return scored(some, member.score(some.sentences, words=words), run, "described")
 
 
 def untrained(
@@ -133,7 +135,7 @@ def untrained(
         described = [[of.get(option, option) for option in question.options] for question in asked.questions]
         scores = member.by_description(described, asked.shown)
         if scores is not None:
-            found += _rows(asked, scores, asked.run("by_description", level, model=member.key), "with")
+            found += scored(asked, scores, asked.run("by_description", level, model=member.key))
         if said is not None:
             words = {q.question_id: text for q, text in zip(asked.questions, said, strict=True)}
             found += dictionary(asked.questions, told, words, asked.run("dictionary", level, model=member.key))
@@ -146,7 +148,43 @@ def nearest(asked: Asked, texts: Sequence[ClassText], folder: Path) -> list[Read
     return [{**row, **run} for row in nearest_image(mode, pixels, asked.questions, folder, texts, asked.domain)]
 
 
-def _rows(asked: Asked, scores: Tensor, run: Mapping[str, Any], image: str) -> list[ReadAnswer]:
+def drawings(member: Member, texts: Sequence[ClassText], seed: int) -> dict[str, Tensor]:
+    """What a member draws of each class, asked by name: 3 x 56 x 56 by class."""
+    names = {text.class_id: naming(text.name) for text in texts}
+    return dict(zip(names, member.draw([*names.values()], seed), strict=True))
+
+
+def judged_drawings(
+    judge: Member, drawn: Mapping[str, Tensor], asked: Asked, texts: Sequence[ClassText], run: Mapping[str, Any]
+) -> list[ReadAnswer]:
+    """Whether ``judge`` finds in a drawing the class that was to be drawn: by the descriptions of a question's options.
+
+    Classes of which nothing is drawn, and questions with an option without a text, are left out.
+    """
+    of = {option: text.appearance for text in reversed(texts) for option in text.option_names}
+    fits = [q for q in asked.questions if q.class_id in drawn and all(option in of for option in q.options)]
+    if not fits:
+        return []
+    some = Asked(asked.domain, fits, torch.stack([drawn[str(question.class_id)] for question in fits]))
+    scores = judge.by_description([[of[option] for option in question.options] for question in fits], some.shown)
+    if scores is None:
+        raise ValueError(f"{judge.title} compares no description with an image, so it cannot judge a drawing")
+    return scored(some, scores, {**run, "answering": "draw"}, "without")
+
+
+def gallery(images: Sequence[Tensor], columns: int = 10, scale: int = 1) -> Image:
+    """Images (3 x side x side, -1 to 1) beside each other, on white."""
+    side = images[0].shape[-1] * scale
+    sheet = new_image("RGB", (columns * (side + 4), -(-len(images) // columns) * (side + 4)), "white")
+    for place, image in enumerate(images):
+        pixels_of = ((image.clamp(-1, 1) + 1) * 127.5).byte().permute(1, 2, 0).cpu().numpy()
+        tile = from_pixels(pixels_of).resize((side, side))
+        sheet.paste(tile, (place % columns * (side + 4) + 2, place // columns * (side + 4) + 2))
+    return sheet
+
+
+def scored(asked: Asked, scores: Tensor, run: Mapping[str, Any], image: str = "with") -> list[ReadAnswer]:
+    """Rows of ``scores``, questions x options. Raises ``ValueError`` for another shape."""
     if scores.shape != (len(asked.questions), 4):
         raise ValueError(f"{run['model']}: scores are {tuple(scores.shape)}, not {len(asked.questions)} questions x 4")
     return [scored_row(q, four, run, image) for q, four in zip(asked.questions, scores.tolist(), strict=True)]
