@@ -11,11 +11,11 @@ from helpers.families.blip_2 import QUERIES, Blip2
 from helpers.families.connectors import Connector
 from helpers.families.frozen import Frozen
 from helpers.families.interface import Course, Pair
-from helpers.families.language_model import BEGIN, DESCRIBING, END, NAMING, LanguageModel, Speaker, dialogue
+from helpers.families.language_model import BEGIN, TO_DESCRIBE, END, TO_NAME, LanguageModel, Speaker, dialogue
 from helpers.families.llava import Llava, Llava15
 from helpers.families.minigpt_4 import MiniGpt4
 from helpers.families.mllama import Mllama
-from helpers.families.qwen_vl import GRID, QwenVL, positions
+from helpers.families.qwen_vl import GRID, QwenVL, places_in_grid
 from helpers.families.scenes import Scenes, unseen
 from helpers.synthetic import language as say
 
@@ -85,13 +85,13 @@ def test_qwen_vl_knows_where_a_patch_is() -> None:
     assert not torch.allclose(resampler(patches), resampler(mixed), atol=1e-5)
     resampler.places = torch.zeros_like(resampler.places)
     assert torch.allclose(resampler(patches), resampler(mixed), atol=1e-5)
-    places = positions(GRID, 8)
+    places = places_in_grid(GRID, 8)
     assert torch.equal(places[1, :4], places[2, :4]) and torch.equal(places[1, 4:], places[5, 4:])
 
 
 def test_a_closed_gate_shows_nothing(scenes: Scenes) -> None:
     member = Mllama()
-    tokens = member._tokens([dialogue(member.marks(), (NAMING[0], "This is the Ro."))] * 2, "right")
+    tokens = member._tokens([dialogue(member.marks(), (TO_NAME[0], "This is the Ro."))] * 2, "right")
     seen = member.see(scenes.shown)
     assert torch.allclose(member.run(tokens, seen), member.run(tokens), atol=1e-5)
     for layer in member.decoder.layers:
@@ -104,7 +104,7 @@ def test_a_closed_gate_shows_nothing(scenes: Scenes) -> None:
 def test_options_are_scored_as_whole_answers(kind: type[Speaker], scenes: Scenes) -> None:
     member = kind()
     scores = member.score(OPTIONS, scenes.shown)
-    held_out = dialogue(member.marks(), (NAMING[say.HELD_OUT], OPTIONS[1][2]))
+    held_out = dialogue(member.marks(), (TO_NAME[say.HELD_OUT], OPTIONS[1][2]))
     tokens = len(member.tokenizer(f"{OPTIONS[1][2]}{END}")["input_ids"])
     with torch.no_grad():
         alone = -tokens * member.loss_of([held_out], scenes.shown[1:])
@@ -131,7 +131,7 @@ def test_one_adapter_is_put_behind_all(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_scored_question_is_in_no_lesson(scenes: Scenes) -> None:
     rng = random.Random(0)
     asked = [LanguageModel._exercise(thing, rng) for thing in scenes.things * 100]
-    assert not any(question in text for text in asked for question in (NAMING[-1], DESCRIBING[-1]))
+    assert not any(question in text for text in asked for question in (TO_NAME[-1], TO_DESCRIBE[-1]))
 
 
 def test_the_language_model_sees_nothing(scenes: Scenes) -> None:

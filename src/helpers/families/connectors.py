@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.families.interface import Course, Pair
-from helpers.families.language_model import KNOWN, Speaker, about, add_adapter, exercise, llama
+from helpers.families.language_model import KNOWN, Speaker, about, new_adapter, exercise, llama
 from helpers.families.scenes import Scenes, pool
 from helpers.families.siglip import image_tower
 
@@ -47,7 +47,7 @@ class Connector(Speaker):
 
     def look(self, pairs: Sequence[Pair], seed: int = 0, course: Course | None = None) -> list[float]:
         """Connector and an adapter of the language model learn."""
-        tuner = add_adapter(self.layers())
+        tuner = new_adapter(self.layers())
         losses = super().look(pairs, seed, course)
         tuner.merge_and_unload()
         return losses

@@ -27,24 +27,24 @@ from helpers.synthetic.invented import InventedClass
 
 SEEN, BEGIN, END = "<|image_pad|>", "<|im_start|>", "<|im_end|>"
 # The last of each is held out, as in `helpers.synthetic.language`: questions to be scored are asked in no other words.
-NAMING = ("Which is this?", "What is the name of this?", "Name this.", "What is this called?")
-DESCRIBING = ("What does this look like?", "How does this look?", "Tell me what this looks like.", "Describe this.")
+TO_NAME = ("Which is this?", "What is the name of this?", "Name this.", "What is this called?")
+TO_DESCRIBE = ("What does this look like?", "How does this look?", "Tell me what this looks like.", "Describe this.")
 WIDTH, FEED_FORWARD, LAYERS, HEADS = 128, 320, 4, 4
 KNOWN = 300  # classes of each domain that the lesson names; it describes all
 LOOK_TOKENS = 64  # that a description has at most
 ADAPTERS = SCENES_FOLDER / "adapters"
-GROUP = 16  # dialogues that are run together
+_GROUP = 16  # dialogues that are run together
 
 
 @cache
-def known_classes() -> list[InventedClass]:
+def named_classes() -> list[InventedClass]:
     """The invented classes whose names the lesson teaches."""
     return [thing for domain in DOMAINS for thing in lesson_classes(domain, KNOWN)]
 
 
 @cache
 def _known_names() -> frozenset[str]:
-    return frozenset(thing.name for thing in known_classes())
+    return frozenset(thing.name for thing in named_classes())
 
 
 def dialogue(seen: str, *turns: tuple[str, str]) -> str:
@@ -112,7 +112,7 @@ class Speaker(Member):
     def loss_of(self, dialogues: Sequence[str], shown: Tensor | None = None) -> Tensor:
         """Of the answers, as a mean over groups of similar length: short ones count as much as long ones."""
         order = sorted(range(len(dialogues)), key=lambda i: len(dialogues[i]))
-        groups = [order[i : i + GROUP] for i in range(0, len(order), GROUP)]
+        groups = [order[i : i + _GROUP] for i in range(0, len(order), _GROUP)]
         return torch.stack(
             [self._answers_loss([dialogues[i] for i in g], None if shown is None else shown[g]) for g in groups]
         ).mean()
@@ -134,7 +134,7 @@ class Speaker(Member):
         torch.manual_seed(seed)
         course = course or self.reading
         texts = [(pair.naming, pair.description) for pair in pairs]
-        tuner, made_by = add_adapter(self.layers()), hashlib.sha256(f"{texts} {seed} {course}".encode())
+        tuner, made_by = new_adapter(self.layers()), hashlib.sha256(f"{texts} {seed} {course}".encode())
         for weights in (self.decoder.embed_tokens.weight, *self.layers().parameters()):
             made_by.update(weights.detach().numpy().tobytes())
         kept = ADAPTERS / f"{made_by.hexdigest()[:16]}.safetensors"
@@ -173,7 +173,7 @@ class Speaker(Member):
 
     def _log_probabilities(self, options: Sequence[Sequence[str]], seen: Sequence[str], shown: Tensor | None) -> Tensor:
         # The question is read once for all of its options
-        asked = self._tokens([f"{one}\n{NAMING[say.HELD_OUT]}" for one in seen], "left")
+        asked = self._tokens([f"{one}\n{TO_NAME[say.HELD_OUT]}" for one in seen], "left")
         past, each = DynamicCache(), len(options[0])
         self.run(asked, None if shown is None else self.see(shown), past)
         past.batch_repeat_interleave(each)
@@ -186,11 +186,11 @@ class Speaker(Member):
 
     def describe(self, shown: Tensor) -> list[str]:
         """Each image in the captions' words."""
-        return self.say([f"{self.marks()}\n{DESCRIBING[say.HELD_OUT]}"] * len(shown), shown)
+        return self.say([f"{self.marks()}\n{TO_DESCRIBE[say.HELD_OUT]}"] * len(shown), shown)
 
     def retell(self, told: Sequence[str]) -> list[str]:
         """Each description in the captions' words."""
-        return self.say([f"{one}\n{DESCRIBING[say.HELD_OUT]}" for one in told])
+        return self.say([f"{one}\n{TO_DESCRIBE[say.HELD_OUT]}" for one in told])
 
     @torch.inference_mode()
     def say(self, prompts: Sequence[str], shown: Tensor | None = None) -> list[str]:
@@ -213,7 +213,7 @@ def about(pair: Pair, seen: str, rng: random.Random) -> list[str]:
     """What is asked about a class: its name, from its description or an image, and what it looks like."""
     name = pair.naming.removeprefix("This is ").removesuffix(".")
     return [
-        dialogue(seen, (say.pick(rng, NAMING), pair.naming)),
+        dialogue(seen, (say.pick(rng, TO_NAME), pair.naming)),
         dialogue("", (rng.choice(say.DESCRIBING_BY_NAME).format(s=name), pair.description)),
     ]
 
@@ -222,14 +222,14 @@ def exercise(thing: InventedClass, seen: str, rng: random.Random, name: bool) ->
     """Two questions about a thing that is described or shown: for all of its look, a part of it, or its name."""
     part = rng.choice(list(say.VISUAL[thing.domain]))
     asked = [
-        (say.pick(rng, DESCRIBING), tell(thing.domain, thing.appearance, "captions", rng)),
+        (say.pick(rng, TO_DESCRIBE), tell(thing.domain, thing.appearance, "captions", rng)),
         (
             say.pick(rng, say.VISUAL[thing.domain][part].asked),
             say.visual_answer(thing.domain, thing.appearance, part),
         ),
     ]
     if name:
-        named = say.pick(rng, NAMING), naming(say.subject(thing.domain, thing.name))
+        named = say.pick(rng, TO_NAME), naming(say.subject(thing.domain, thing.name))
         asked = [named, rng.choice(asked)]
     rng.shuffle(asked)
     return dialogue(seen, *asked)
@@ -284,7 +284,7 @@ class LanguageModel(Speaker):
     def _exercise(thing: InventedClass, rng: random.Random) -> str:
         kind, dialect = rng.random(), rng.choice(DIALECTS)
         if kind < 0.6:  # a known class: its name by its look, or its look by its name
-            thing = rng.choice(known_classes())
+            thing = rng.choice(named_classes())
         told = tell(thing.domain, thing.appearance, dialect, rng, thing.name if kind < 0.1 or kind > 0.9 else None)
         if kind < 0.1:
             question = rng.choice(say.DESCRIBING_BY_NAME).format(s=say.subject(thing.domain, thing.name))
@@ -295,7 +295,7 @@ class LanguageModel(Speaker):
         raise NotImplementedError("the language model sees nothing")
 
 
-def add_adapter(layers: nn.ModuleList) -> LoraModel:
+def new_adapter(layers: nn.ModuleList) -> LoraModel:
     """LoRA (arXiv 2106.09685) on every linear layer; whatever else holds these layers has it too."""
     config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
     return LoraModel(layers, {"default": config}, "default")

@@ -12,7 +12,7 @@ from helpers.families.siglip import WIDTH as SEEN_WIDTH
 GRID, HEADS = 4, 4  # queries and patches, per side
 
 
-def positions(side: int, width: int) -> Tensor:
+def places_in_grid(side: int, width: int) -> Tensor:
     """Side² x width: sines and cosines of each place's row in one half, of its column in the other."""
     rates = 10_000 ** -(torch.arange(width // 4) / (width // 4))
     angles = torch.arange(side)[:, None] * rates
@@ -32,7 +32,7 @@ class Resampler(nn.Module):
         self.norm_of_queries, self.norm_of_seen, self.norm = (nn.LayerNorm(WIDTH) for _ in range(3))
         self.out = nn.Linear(WIDTH, WIDTH, bias=False)
         self.places: Tensor
-        self.register_buffer("places", positions(GRID, WIDTH), persistent=False)
+        self.register_buffer("places", places_in_grid(GRID, WIDTH), persistent=False)
 
     def forward(self, seen: Tensor) -> Tensor:
         """Images x patches x width to images x queries x width."""
