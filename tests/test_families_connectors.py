@@ -11,7 +11,7 @@ from helpers.families.blip_2 import QUERIES, Blip2
 from helpers.families.connectors import Connector
 from helpers.families.frozen import Frozen
 from helpers.families.interface import Course, Pair
-from helpers.families.language_model import BEGIN, TO_DESCRIBE, END, TO_NAME, LanguageModel, Speaker, dialogue
+from helpers.families.language_model import BEGIN, END, TO_DESCRIBE, TO_NAME, LanguageModel, Speaker, dialogue
 from helpers.families.llava import Llava, Llava15
 from helpers.families.minigpt_4 import MiniGpt4
 from helpers.families.mllama import Mllama

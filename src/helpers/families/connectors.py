@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.families.interface import Course, Pair
-from helpers.families.language_model import KNOWN, Speaker, about, new_adapter, exercise, llama
+from helpers.families.language_model import KNOWN, Speaker, about, exercise, llama, new_adapter
 from helpers.families.scenes import Scenes, pool
 from helpers.families.siglip import image_tower
 
