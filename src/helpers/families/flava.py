@@ -12,19 +12,21 @@ from helpers.families.contrastive import TwoTowers
 from helpers.families.interface import Course
 from helpers.families.scenes import SIDE, Scenes
 
-WIDTH, PATCH, LENGTH, CODES = 96, 14, 96, 128
-START, MASK = "<|im_start|>", "<|video_pad|>"
-HIDDEN_WORDS, HIDDEN_PATCHES, UNSAID = 0.15, 0.4, -100
+_WIDTH, _PATCH, _LENGTH, _CODES = 96, 14, 96, 128
+_START, _MASK = "<|im_start|>", "<|video_pad|>"
+_HIDDEN_WORDS, _HIDDEN_PATCHES, _UNSAID = 0.15, 0.4, -100
 
 
 class PatchCodes(Codes):
     """k-means over the pixels of patches: what a hidden patch was."""
 
     def __init__(self) -> None:
-        super().__init__(CODES, (SIDE // PATCH) ** 2, 3 * PATCH**2)
+        super().__init__(_CODES, (SIDE // _PATCH) ** 2, 3 * _PATCH**2)
 
     def features(self, shown: Tensor) -> Tensor:
-        return shown.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+        return (
+            shown.unfold(2, _PATCH, _PATCH).unfold(3, _PATCH, _PATCH).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+        )
 
 
 class Flava(TwoTowers):
@@ -45,15 +47,15 @@ class Flava(TwoTowers):
     def build(self) -> nn.Module:
         from transformers import FlavaConfig, FlavaForPreTraining
 
-        size = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_attention_heads": 4}
-        text = {"vocab_size": len(self.tokenizer), "max_position_embeddings": LENGTH, "num_hidden_layers": 2}
-        image = {"image_size": SIDE, "patch_size": PATCH, "vocab_size": CODES, "num_hidden_layers": 3}
+        size = {"hidden_size": _WIDTH, "intermediate_size": 2 * _WIDTH, "num_attention_heads": 4}
+        text = {"vocab_size": len(self.tokenizer), "max_position_embeddings": _LENGTH, "num_hidden_layers": 2}
+        image = {"image_size": SIDE, "patch_size": _PATCH, "vocab_size": _CODES, "num_hidden_layers": 3}
         return FlavaForPreTraining(
             FlavaConfig(
                 text_config=size | text,
                 image_config=size | image,
                 multimodal_config=size | {"num_hidden_layers": 1},
-                **{"hidden_size": WIDTH, "projection_dim": WIDTH, "init_codebook": False},
+                **{"hidden_size": _WIDTH, "projection_dim": _WIDTH, "init_codebook": False},
             )
         )
 
@@ -80,7 +82,7 @@ class Flava(TwoTowers):
 
     def ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Texts x length tokens behind a start, and which of them are there."""
-        tokens = self.tokenizer([START + text for text in texts], padding=True, return_tensors="pt")
+        tokens = self.tokenizer([_START + text for text in texts], padding=True, return_tensors="pt")
         return tokens["input_ids"], tokens["attention_mask"]
 
     def pairing_loss(self, ones: Tensor, others: Tensor) -> Tensor:
@@ -94,11 +96,11 @@ class Flava(TwoTowers):
         right = (torch.arange(len(texts)) >= len(texts) // 3).long()
         wrong = len(texts) // 3
         ids, there = self.ids([*texts[1:wrong], texts[0], *texts[wrong:]])
-        words = (torch.rand(ids.shape) < HIDDEN_WORDS) & there.bool() & (torch.arange(ids.shape[1]) > 0)
-        masked = ids.masked_fill(words, self.tokenizer.convert_tokens_to_ids(MASK))
+        words = (torch.rand(ids.shape) < _HIDDEN_WORDS) & there.bool() & (torch.arange(ids.shape[1]) > 0)
+        masked = ids.masked_fill(words, self.tokenizer.convert_tokens_to_ids(_MASK))
         written = {"input_ids": ids, "attention_mask": there, "input_ids_masked": masked}
-        written["mlm_labels"] = ids.masked_fill(~words, UNSAID)
-        hidden = torch.rand(len(shown), (SIDE // PATCH) ** 2) < HIDDEN_PATCHES
+        written["mlm_labels"] = ids.masked_fill(~words, _UNSAID)
+        hidden = torch.rand(len(shown), (SIDE // _PATCH) ** 2) < _HIDDEN_PATCHES
         seen = {"pixel_values": shown, "bool_masked_pos": hidden, "mim_labels": self.codebook(shown)}
         kind = scenes.rng.choice(("pairs", "pairs", "pairs", "alone"))
         if kind == "pairs":

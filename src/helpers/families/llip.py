@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from helpers.families.interface import Course
 from helpers.families.siglip import WIDTH, Siglip
 
-MIXTURE, HEADS, SHARPNESS = 8, 4, 5  # tokens that summarise an image; heads and inverse temperature of the mixer
+_MIXTURE, _HEADS, _SHARPNESS = 8, 4, 5  # tokens that summarise an image; heads and inverse temperature of the mixer
 
 
 class Mixer(nn.Module):
@@ -18,15 +18,15 @@ class Mixer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tokens = nn.Parameter(0.02 * torch.randn(MIXTURE, WIDTH))  # what the tower reads beside the patches
+        self.tokens = nn.Parameter(0.02 * torch.randn(_MIXTURE, WIDTH))  # what the tower reads beside the patches
         self.query, self.key, self.value, self.out = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(4))
 
     def forward(self, found: Tensor, texts: Tensor) -> Tensor:
         """``found``: images x tokens x width, ``texts``: texts x width; returns images x texts x width, of length 1."""
         query, key, value = (
-            x.unflatten(-1, (HEADS, -1)) for x in (self.query(texts), self.key(found), self.value(found))
+            x.unflatten(-1, (_HEADS, -1)) for x in (self.query(texts), self.key(found), self.value(found))
         )
-        weights = torch.einsum("thd,ikhd->ithk", query, key).mul(SHARPNESS).softmax(dim=-1)
+        weights = torch.einsum("thd,ikhd->ithk", query, key).mul(_SHARPNESS).softmax(dim=-1)
         return normalize(self.out(torch.einsum("ithk,ikhd->ithd", weights, value).flatten(-2)), dim=-1)
 
 
@@ -39,7 +39,7 @@ class Llip(Siglip):
         "and each text weighs them by cross-attention before it is compared. The loss is SigLIP's."
     )
     faithful = (
-        f"The {MIXTURE} tokens pass through the tower beside the patches and a text weighs them, as published. The "
+        f"The {_MIXTURE} tokens pass through the tower beside the patches and a text weighs them, as published. The "
         "towers are SigLIP's, where the paper trains them too: only tokens and mixer learn in the lesson."
     )
     lesson, reading, looking = Course(300, 48), Course(240, rate=5e-4), Course(60, rate=2e-4)
@@ -54,10 +54,10 @@ class Llip(Siglip):
         return self.model.parameters() if stage == "looking" else super().learns(stage)
 
     def image_vectors(self, shown: Tensor) -> Tensor:
-        """Images x `MIXTURE` tokens x width."""
+        """Images x `_MIXTURE` tokens x width."""
         tower, mixer = self.model.vision_model, self.model.mixer
         read = torch.cat([mixer.tokens.expand(len(shown), -1, -1), tower.embeddings(shown)], dim=1)
-        return tower.post_layernorm(tower.encoder(inputs_embeds=read).last_hidden_state[:, :MIXTURE])
+        return tower.post_layernorm(tower.encoder(inputs_embeds=read).last_hidden_state[:, :_MIXTURE])
 
     def similarity(self, seen: Tensor, texts: Tensor) -> Tensor:
         """Texts among each other are compared as they are: without an image there is nothing to mix."""

@@ -22,18 +22,18 @@ from helpers.families.siglip import PATCH
 
 START, END, MASK = "<|im_start|>", "<|im_end|>", "<|video_pad|>"
 SIDE_REGIONS, CATEGORIES = SIDE // PATCH, 64  # regions in a row of an image; what the detector tells apart
-NAMED = 100  # classes of each domain that the lesson names
+_NAMED = 100  # classes of each domain that the lesson names
 UNSAID = -100  # label of what is not masked
 WORDS_HIDDEN, REGIONS_HIDDEN = 0.3, 0.15  # probability of a mask, in a description and in an image
 _BEFORE_NAME = 3  # start, "This" and "is"
 
-Row = tuple[list[int], list[int]]  # tokens and labels of a text
+MaskedText = tuple[list[int], list[int]]  # tokens and labels of a text
 
 
 class Masked(Member):
     """A member that fills in words; a subclass says how its encoder reads words and regions."""
 
-    family, names = "masked", NAMED
+    family, names = "masked", _NAMED
     lends: ClassVar = {"tower.": ("siglip", "vision_model.")}
     _named: Iterator[Scenes]
 
@@ -49,7 +49,7 @@ class Masked(Member):
         """Places x vocabulary."""
 
     @abstractmethod
-    def describing_loss(self, shown: Tensor, covered: Tensor, rows: Sequence[Row]) -> Tensor:
+    def describing_loss(self, shown: Tensor, covered: Tensor, rows: Sequence[MaskedText]) -> Tensor:
         """The published objective on images, with some regions ``covered``, and their masked descriptions."""
 
     # ---- the detector ----------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ class Masked(Member):
 
     # ---- rows of tokens --------------------------------------------------------------------------------------------
 
-    def named(self, sentence: str, first: int, after: str = "") -> Row:
+    def named(self, sentence: str, first: int, after: str = "") -> MaskedText:
         """A sentence that names; piece ``first`` of the name is masked and all that come later. ``after`` is shown."""
         start, end, mask = self.tokenizer.convert_tokens_to_ids([START, END, MASK])
         ids = [start, *self.pieces(sentence), *(self.pieces(f" {after}") if after else []), end]
@@ -80,7 +80,7 @@ class Masked(Member):
         labels = [piece if place in masked else UNSAID for place, piece in enumerate(ids)]
         return [mask if place in masked else piece for place, piece in enumerate(ids)], labels
 
-    def described(self, text: str, rng: random.Random, before: str = "") -> Row:
+    def described(self, text: str, rng: random.Random, before: str = "") -> MaskedText:
         """A description with some of its words masked; ``before`` is shown."""
         start, end, mask = self.tokenizer.convert_tokens_to_ids([START, END, MASK])
         shown, words = [start, *self.pieces(before)], self.pieces(f" {text}" if before else text)
@@ -88,11 +88,11 @@ class Masked(Member):
         ids = [word if label == UNSAID else mask for word, label in zip(words, labels, strict=True)]
         return [*shown, *ids, end], [UNSAID] * len(shown) + labels + [UNSAID]
 
-    def about(self, sentence: str, text: str, rng: random.Random) -> Row:
+    def about(self, sentence: str, text: str, rng: random.Random) -> MaskedText:
         """A class without its image: its name from its description, or the description from the name."""
         return self.hidden_name(sentence, rng, text) if rng.random() < 0.5 else self.described(text, rng, sentence)
 
-    def hidden_name(self, sentence: str, rng: random.Random, after: str = "") -> Row:
+    def hidden_name(self, sentence: str, rng: random.Random, after: str = "") -> MaskedText:
         """As `named`, from the first piece or, as often, from any."""
         length = self.length_of_name(sentence)
         return self.named(sentence, rng.choice((0, rng.randrange(length))), after)
@@ -106,7 +106,7 @@ class Masked(Member):
         found: list[int] = self.tokenizer(text)["input_ids"]
         return found
 
-    def batch(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(self, rows: Sequence[MaskedText]) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens, which of them are there, and labels: each rows x length."""
         longest = max(len(ids) for ids, _ in rows)
         ids = torch.tensor([ids + [self.tokenizer.pad_token_id] * (longest - len(ids)) for ids, _ in rows])
@@ -117,7 +117,7 @@ class Masked(Member):
         """Over what is masked."""
         return cross_entropy(self.words(hidden[labels != UNSAID]), labels[labels != UNSAID])
 
-    def filling_loss(self, rows: Sequence[Row], regions: Tensor | None = None) -> Tensor:
+    def filling_loss(self, rows: Sequence[MaskedText], regions: Tensor | None = None) -> Tensor:
         """How badly masked words are filled in."""
         ids, there, labels = self.batch(rows)
         return self.words_loss(self.encode(ids, there, regions)[0], labels)

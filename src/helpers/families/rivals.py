@@ -24,8 +24,6 @@ from helpers.photographs.towers import invert, look_inward
 
 INVERSION_STEPS, INVERSION_RATE = 150, 1e-4
 
-Scores = Tensor  # images x classes
-
 
 def lesson_of(member: TwoTowers, pairs: Sequence[Pair]) -> TextLesson:
     """The names of all classes, and the sentences of each class's description, as vectors."""
@@ -36,19 +34,19 @@ def lesson_of(member: TwoTowers, pairs: Sequence[Pair]) -> TextLesson:
     return TextLesson(names, vectors, np.array([owner for _, owner in said]))
 
 
-def classifier(member: TwoTowers, pairs: Sequence[Pair], shown: Tensor, seed: int) -> Scores:
+def _classifier(member: TwoTowers, pairs: Sequence[Pair], shown: Tensor, seed: int) -> Tensor:
     """By a linear classifier of sentences."""
     scores = sentence_classifier(lesson_of(member, pairs), np.arange(len(pairs)), seed)
     return torch.from_numpy(scores(_seen(member, shown).numpy()))
 
 
-def prompt(member: TwoTowers, pairs: Sequence[Pair], shown: Tensor, seed: int) -> Scores:
+def _prompt(member: TwoTowers, pairs: Sequence[Pair], shown: Tensor, seed: int) -> Tensor:
     """By names with a context that was tuned on sentences."""
     names = torch.from_numpy(prompted_names(lesson_of(member, pairs), seed))
     return _seen(member, shown) @ torch.nn.functional.normalize(names, dim=-1).T
 
 
-def inversion(member: TwoTowers, pairs: Sequence[Pair], shown: Tensor, seed: int) -> Scores:
+def _inversion(member: TwoTowers, pairs: Sequence[Pair], shown: Tensor, seed: int) -> Tensor:
     """By an image tower that has matched names with images of its own."""
     names = [pair.naming for pair in pairs]
     with torch.inference_mode():
@@ -59,10 +57,10 @@ def inversion(member: TwoTowers, pairs: Sequence[Pair], shown: Tensor, seed: int
         return _seen(tuned, shown) @ tuned.text_vectors(names).T
 
 
-RIVALS: Mapping[str, Callable[[TwoTowers, Sequence[Pair], Tensor, int], Scores]] = {
-    "classifier": classifier,
-    "prompt": prompt,
-    "inversion": inversion,
+RIVALS: Mapping[str, Callable[[TwoTowers, Sequence[Pair], Tensor, int], Tensor]] = {
+    "classifier": _classifier,
+    "prompt": _prompt,
+    "inversion": _inversion,
 }
 
 

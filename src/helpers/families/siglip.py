@@ -12,8 +12,8 @@ from helpers.families.interface import Course
 from helpers.families.scenes import SIDE
 
 WIDTH, PATCH, LENGTH = 128, 14, 64  # of both towers; of a patch, in pixels; of a text, in tokens
-SIZE = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_attention_heads": 4}
-TOWER = SIZE | {"num_hidden_layers": 3, "image_size": SIDE, "patch_size": PATCH}
+_SIZE = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_attention_heads": 4}
+TOWER = _SIZE | {"num_hidden_layers": 3, "image_size": SIDE, "patch_size": PATCH}
 
 
 def image_tower() -> nn.Module:
@@ -44,7 +44,7 @@ class Siglip(TwoTowers):
         from transformers import SiglipConfig, SiglipModel
 
         text = {"vocab_size": len(self.tokenizer), "max_position_embeddings": LENGTH, "projection_size": WIDTH}
-        model = SiglipModel(SiglipConfig(text_config=SIZE | text | {"num_hidden_layers": 2}, vision_config=TOWER))
+        model = SiglipModel(SiglipConfig(text_config=_SIZE | text | {"num_hidden_layers": 2}, vision_config=TOWER))
         nn.init.constant_(model.logit_scale, math.log(10))
         nn.init.constant_(model.logit_bias, -10)
         return model

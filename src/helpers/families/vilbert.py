@@ -8,11 +8,11 @@ from torch.nn.functional import cross_entropy, gelu, kl_div
 
 from helpers.families.codes import FeatureCodes
 from helpers.families.interface import Course
-from helpers.families.masked import CATEGORIES, Masked, Row, corners
+from helpers.families.masked import CATEGORIES, Masked, MaskedText, corners
 from helpers.families.siglip import WIDTH as SEEN
 from helpers.families.siglip import image_tower
 
-WIDTH, LENGTH, BLOCKS = 96, 96, 2  # of both streams; words at most; pairs of co-attention and self-attention
+_WIDTH, _LENGTH, _BLOCKS = 96, 96, 2  # of both streams; words at most; pairs of co-attention and self-attention
 
 
 class Layer(nn.Module):
@@ -20,9 +20,9 @@ class Layer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(WIDTH, 4, batch_first=True)
-        self.inner, self.outer = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH)
-        self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(2))
+        self.attention = nn.MultiheadAttention(_WIDTH, 4, batch_first=True)
+        self.inner, self.outer = nn.Linear(_WIDTH, 2 * _WIDTH), nn.Linear(2 * _WIDTH, _WIDTH)
+        self.norms = nn.ModuleList(nn.LayerNorm(_WIDTH) for _ in range(2))
 
     def forward(self, own: Tensor, other: Tensor, absent: Tensor | None = None) -> Tensor:
         """Texts x places x width; ``absent``: which places of ``other`` are padding."""
@@ -38,20 +38,20 @@ class TwoStreams(nn.Module):
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
         self.tower = image_tower()
-        self.word, self.place = nn.Embedding(vocabulary, WIDTH), nn.Embedding(LENGTH, WIDTH)
-        self.region, self.box = nn.Linear(SEEN, WIDTH), nn.Linear(5, WIDTH)
-        self.image = nn.Parameter(0.02 * torch.randn(WIDTH))  # marks the token of the whole image
+        self.word, self.place = nn.Embedding(vocabulary, _WIDTH), nn.Embedding(_LENGTH, _WIDTH)
+        self.region, self.box = nn.Linear(SEEN, _WIDTH), nn.Linear(5, _WIDTH)
+        self.image = nn.Parameter(0.02 * torch.randn(_WIDTH))  # marks the token of the whole image
         self.nothing = nn.Parameter(0.02 * torch.randn(SEEN))  # the only region if there is no image
-        self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(2))
+        self.norms = nn.ModuleList(nn.LayerNorm(_WIDTH) for _ in range(2))
         self.first = Layer()
         self.words_to_regions, self.regions_to_words, self.among_words, self.among_regions = (
-            nn.ModuleList(Layer() for _ in range(BLOCKS)) for _ in range(4)
+            nn.ModuleList(Layer() for _ in range(_BLOCKS)) for _ in range(4)
         )
         self.spoken = nn.Sequential(
-            nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.LayerNorm(WIDTH), nn.Linear(WIDTH, vocabulary)
+            nn.Linear(_WIDTH, _WIDTH), nn.GELU(), nn.LayerNorm(_WIDTH), nn.Linear(_WIDTH, vocabulary)
         )
         self.spoken[-1].weight = self.word.weight
-        self.category, self.match = nn.Linear(WIDTH, CATEGORIES), nn.Linear(WIDTH, 2)
+        self.category, self.match = nn.Linear(_WIDTH, CATEGORIES), nn.Linear(_WIDTH, 2)
         for embedding in (self.word, self.place):
             nn.init.normal_(embedding.weight, std=0.02)
 
@@ -61,7 +61,7 @@ class TwoStreams(nn.Module):
         if regions is None:
             things, where = self.nothing.expand(len(ids), 1, -1), torch.zeros(1, 5)
         else:
-            things, where = regions, boxes()
+            things, where = regions, _boxes()
         things = self.region(torch.cat([things.mean(dim=1, keepdim=True), things], dim=1))
         things = things + self.box(torch.cat([torch.tensor([[0.0, 0, 1, 1, 1]]), where]))
         things = self.norms[1](torch.cat([things[:, :1] + self.image, things[:, 1:]], dim=1))
@@ -100,7 +100,7 @@ class Vilbert(Masked):
         found: Tensor = self.model.spoken(hidden)
         return found
 
-    def describing_loss(self, shown: Tensor, covered: Tensor, rows: Sequence[Row]) -> Tensor:
+    def describing_loss(self, shown: Tensor, covered: Tensor, rows: Sequence[MaskedText]) -> Tensor:
         """Half the texts belong to another image; both halves are masked alike, and only right pairs are filled in."""
         wrong = torch.arange(len(rows)) < len(rows) // 2
         paired = [*rows[1 : len(rows) // 2], rows[0], *rows[len(rows) // 2 :]]
@@ -111,17 +111,17 @@ class Vilbert(Masked):
         seen = covered & ~wrong[:, None]
         said = self.model.category(things[:, 1:][seen]).log_softmax(dim=-1)
         with torch.no_grad():
-            true = shares(self.detector, shown)[seen]
+            true = _shares(self.detector, shown)[seen]
         return matched + self.words_loss(words[~wrong], labels[~wrong]) + kl_div(said, true, reduction="batchmean")
 
 
-def shares(detector: FeatureCodes, shown: Tensor) -> Tensor:
+def _shares(detector: FeatureCodes, shown: Tensor) -> Tensor:
     """Images x regions x `CATEGORIES`: how sure the detector is of each, by how near it is."""
     far = torch.cdist(detector.features(shown), detector.codebook[None])
     return (-far.square() / far.square().mean() * 10).softmax(dim=-1)
 
 
-def boxes() -> Tensor:
+def _boxes() -> Tensor:
     """Regions x 5: the corners of each and its area, as shares of the image."""
     found = corners()
     return torch.cat([found, torch.full((len(found), 1), 1 / len(found))], dim=1)

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from helpers.families.interface import Course
-from helpers.families.masked import CATEGORIES, Masked, Row, corners
+from helpers.families.masked import CATEGORIES, Masked, MaskedText, corners
 from helpers.families.siglip import WIDTH, image_tower
 
-LENGTH = 96  # words at most
+_LENGTH = 96  # words at most
 _PLACES = 16  # numbers that say where a box is
 
 
@@ -37,14 +37,14 @@ class VlBert(Masked):
         size = dict(hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_attention_heads=4, num_hidden_layers=3)
         drop = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
         model = BertForMaskedLM(
-            BertConfig(**size, **drop, vocab_size=len(self.tokenizer), max_position_embeddings=LENGTH + 1)
+            BertConfig(**size, **drop, vocab_size=len(self.tokenizer), max_position_embeddings=_LENGTH + 1)
         )
         model.tower = image_tower()
         model.whole = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.LayerNorm(WIDTH))  # features of the image, for words
         model.region = nn.Sequential(nn.Linear(WIDTH + 4 * _PLACES, WIDTH), nn.LayerNorm(WIDTH))
         model.plain = nn.Parameter(0.02 * torch.randn(WIDTH))  # what words carry if there is no image
         model.category = nn.Linear(WIDTH, CATEGORIES)
-        model.register_buffer("boxes", boxes(), persistent=False)
+        model.register_buffer("boxes", _boxes(), persistent=False)
         return model
 
     def encode(self, ids: Tensor, there: Tensor, regions: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -61,7 +61,9 @@ class VlBert(Masked):
             inputs_embeds=torch.cat([words, things], dim=1),
             attention_mask=torch.cat([there, there.new_ones(len(ids), count)], dim=1),
             token_type_ids=torch.cat([torch.zeros(length), torch.ones(count)]).long().expand(len(ids), -1),
-            position_ids=torch.cat([torch.arange(length), torch.full((count,), LENGTH)])[None],  # regions have no order
+            position_ids=torch.cat([torch.arange(length), torch.full((count,), _LENGTH)])[
+                None
+            ],  # regions have no order
         ).last_hidden_state
         return found[:, :length], found[:, length:]
 
@@ -72,7 +74,7 @@ class VlBert(Masked):
     def words(self, hidden: Tensor) -> Tensor:
         return self.model.cls(hidden)
 
-    def describing_loss(self, shown: Tensor, covered: Tensor, rows: Sequence[Row]) -> Tensor:
+    def describing_loss(self, shown: Tensor, covered: Tensor, rows: Sequence[MaskedText]) -> Tensor:
         """Masked words from what is seen, and what covered regions show from the words."""
         ids, there, labels = self.batch(rows)
         words, things = self.encode(ids, there, self.regions(shown, covered))
@@ -82,7 +84,7 @@ class VlBert(Masked):
         return self.words_loss(words, labels) + cross_entropy(self.model.category(things[covered]), true[covered])
 
 
-def boxes() -> Tensor:
+def _boxes() -> Tensor:
     """Regions x 64: their corners in sines and cosines."""
     waves = corners()[:, :, None] * math.pi * 2 ** torch.arange(_PLACES // 2)
     return torch.cat([waves.sin(), waves.cos()], dim=-1).flatten(1)
