@@ -33,6 +33,7 @@ class Flava(TwoTowers):
     """`FlavaForPreTraining` of transformers, by its contrastive road."""
 
     key, title, source = "flava", "FLAVA", "2112.04482"
+    family = "masked"  # as in the survey, though it also compares
     idea = (
         "One encoder reads images, one texts, a third reads what both have made. Images and texts are compared as in "
         "CLIP; beside it, masked words and patches are filled in, and wrong pairs are told from right ones. A text "

@@ -15,7 +15,11 @@ FAMILIES: dict[str, dict[str, str]] = {  # key: module and class
         "siglip": "siglip:Siglip",
         "llip": "llip:Llip",
     },
-    "masked": {},
+    "masked": {
+        "flava": "flava:Flava",
+        "vl_bert": "vl_bert:VlBert",
+        "vilbert": "vilbert:Vilbert",
+    },
     "generative": {},
     "backbone": {
         "frozen": "frozen:Frozen",
