@@ -46,7 +46,9 @@ class Towers(nn.Module):
         self.words = nn.Embedding(words, WIDTH)
         self.order = nn.Parameter(torch.randn(LENGTH, WIDTH) * 0.02)
         self.cls = nn.Parameter(torch.randn(WIDTH) * 0.02)
-        self.alone = nn.TransformerEncoder(nn.TransformerEncoderLayer(WIDTH, HEADS, **shape), 2, enable_nested_tensor=False)
+        self.alone = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(WIDTH, HEADS, **shape), 2, enable_nested_tensor=False
+        )
         self.seeing = nn.TransformerDecoder(nn.TransformerDecoderLayer(WIDTH, HEADS, **shape), 2, nn.LayerNorm(WIDTH))
         self.of_text = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH, bias=False))
         self.scale = nn.Parameter(torch.tensor(1 / 0.07).log())

@@ -47,7 +47,9 @@ class Codes(nn.Module):
     def learn(self, seed: int = 0, images: int = 2000) -> list[float]:
         """The codebook, from images of the lessons; returns losses, if there are any."""
         shown = next(pool().batches(images, seed)).shown
-        self.codebook.copy_(centres(torch.cat([self.features(some) for some in shown.split(100)]).flatten(0, 1), self.entries))
+        self.codebook.copy_(
+            centres(torch.cat([self.features(some) for some in shown.split(100)]).flatten(0, 1), self.entries)
+        )
         return []
 
 
@@ -73,7 +75,11 @@ class PixelCodes(Codes):
         self.side = SIDE // (2 * patch)
         super().__init__(entries, self.side**2, width)
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, 48, patch, patch), _Residual(48), nn.Conv2d(48, 96, 2, 2), _Residual(96), nn.Conv2d(96, width, 1)
+            nn.Conv2d(3, 48, patch, patch),
+            _Residual(48),
+            nn.Conv2d(48, 96, 2, 2),
+            _Residual(96),
+            nn.Conv2d(96, width, 1),
         )
         self.decoder = nn.Sequential(
             *(nn.Conv2d(width, 96, 3, 1, 1), _Residual(96), nn.ConvTranspose2d(96, 48, 2, 2)),

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from helpers.families.codes import Codes
 from helpers.families.interface import Course, Member, Pair
 from helpers.families.scenes import Scenes, pool
+from helpers.synthetic import language as say
 
 BEGIN, END, TOLD, IMAGE = "<|endoftext|>", "<|im_end|>", "<|im_start|>", "<|vision_start|>"  # of a document, of a view
 WIDTH, LAYERS = 128, 3
@@ -65,7 +66,7 @@ class EarlyFusion(Member):
 
     def teach(self, seed: int = 0, course: Course | None = None) -> list[float]:
         """First the codes, unless they are lent, then the decoder."""
-        if not any(name.startswith("vqmodel.codebook") for name in self.lends):
+        if not "vqmodel.codebook".startswith(tuple(self.lends) or ("-",)):
             self.codes.learn(seed)
         self._named: Iterator[Scenes] = pool().batches((course or self.lesson).batch // 3, seed + 1, self.names)
         return super().teach(seed, course)
@@ -97,31 +98,38 @@ class EarlyFusion(Member):
         pairs: list[tuple[Ids, Ids]] = []
         for image, caption, other in zip(seen, map(self.described, captions), map(self.described, told), strict=True):
             pairs.append(rng.choice(((image, caption), (image, caption), (other, image), (other, caption))))
+        for image, thing in zip(seen[::2], scenes.things[::2]):  # every second image is also asked about a part
+            part = rng.choice(list(say.VISUAL[thing.domain]))
+            question = say.pick(rng, say.VISUAL[thing.domain][part].asked)
+            answer = say.visual_answer(thing.domain, thing.appearance, part)
+            pairs.append((image, self.ids(f"{question} {answer}")))
         for image, other, name in zip(self.seen(named.shown), named.told(), named.namings(), strict=True):
             pairs.append(self._named_view(image if rng.random() < 0.5 else self.described(other), name, rng))
-        return self.loss(pairs)
+        return self.loss(pairs, rng)
 
     def reading_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
-        return self.loss([self._named_view(self.described(pair.description), pair.naming, rng) for pair in pairs])
+        return self.loss([self._named_view(self.described(pair.description), pair.naming, rng) for pair in pairs], rng)
 
     def looking_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
         images = self.seen(torch.stack([pair.shown for pair in pairs if pair.shown is not None]))
-        return self.loss([self._named_view(i, pair.naming, rng) for i, pair in zip(images, pairs, strict=True)])
+        return self.loss([self._named_view(i, pair.naming, rng) for i, pair in zip(images, pairs, strict=True)], rng)
 
     def _named_view(self, view: Ids, name: str, rng: random.Random) -> tuple[Ids, Ids]:
         return (view, self.ids(name)) if rng.random() < 0.75 else (self.ids(name), view)
 
-    def loss(self, pairs: Sequence[tuple[Ids, Ids]]) -> Tensor:
-        """Of the next token, word or code; the first view, which nothing leads to, weighs a `FIRST` as much."""
+    def lesson_document(self, one: Ids, two: Ids, rng: random.Random) -> tuple[Ids, list[float]]:
+        """A document, and the weights of its tokens but the first; nothing leads to the first view, so it weighs less."""
+        return self.document(one, two), [FIRST] * len(one) + [1.0] * (len(two) + 1)
+
+    def loss(self, pairs: Sequence[tuple[Ids, Ids]], rng: random.Random) -> Tensor:
+        """Of the next token, whether a word or a code."""
         total, weight = torch.tensor(0.0), 0.0
-        order = sorted(pairs, key=lambda pair: len(pair[0]) + len(pair[1]))
-        for start in range(0, len(order), 12):  # documents of similar length, so that few tokens only pad
-            some = order[start : start + 12]
-            ids = pad_sequence([torch.tensor(self.document(*pair)) for pair in some], batch_first=True)
-            weights = [torch.tensor([FIRST] * len(one) + [1.0] * (len(two) + 1)) for one, two in some]
-            weighed = pad_sequence(weights, batch_first=True)
+        documents = sorted((self.lesson_document(*pair, rng) for pair in pairs), key=lambda document: len(document[0]))
+        for start in range(0, len(documents), 12):  # of similar length, so that few tokens only pad
+            some = documents[start : start + 12]
+            ids, weights = (pad_sequence([torch.tensor(row) for row in rows], batch_first=True) for rows in zip(*some))
             losses = cross_entropy(self.logits(ids[:, :-1]).transpose(1, 2), ids[:, 1:], reduction="none")
-            total, weight = total + (losses * weighed).sum(), weight + weighed.sum().item()
+            total, weight = total + (losses * weights).sum(), weight + weights.sum().item()
         return total / weight
 
     def logits(self, ids: Tensor, past: Any = None) -> Tensor:

@@ -158,14 +158,17 @@ class Member(ABC):
         for prefix, (lender, theirs) in self.lends.items():
             lent = read_checkpoint(lender)
             self.model.load_state_dict(
-                {name: lent[theirs + name.removeprefix(prefix)] for name in state if name.startswith(prefix)}, strict=False
+                {name: lent[theirs + name.removeprefix(prefix)] for name in state if name.startswith(prefix)},
+                strict=False,
             )
 
     def save(self, folder: Path = SHIPPED) -> Path:
         """Writes what is its own, in float16."""
         from safetensors.torch import save_file
 
-        own = {n: t.half().contiguous() for n, t in self.model.state_dict().items() if not n.startswith(tuple(self.lends))}
+        own = {
+            n: t.half().contiguous() for n, t in self.model.state_dict().items() if not n.startswith(tuple(self.lends))
+        }
         with atomic_write(folder / f"{self.key}.safetensors") as temporary:
             save_file(own, temporary)
         return folder / f"{self.key}.safetensors"

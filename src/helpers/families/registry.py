@@ -14,7 +14,12 @@ FAMILIES: dict[str, dict[str, str]] = {  # key: module and class
         "clip": "clip:Clip",
     },
     "masked": {},
-    "generative": {},
+    "generative": {
+        "coca": "coca:CoCa",
+        "chameleon": "chameleon:Chameleon",
+        "chameleon_pixels": "chameleon:ChameleonPixels",
+        "cm3leon": "cm3leon:CM3Leon",
+    },
     "backbone": {},
 }
 PROJECTS_OWN = {"llava_next": "LLaVA-NeXT", "qwen2_vl": "Qwen2-VL"}  # backbones with rows of their own, in Table 1
