@@ -1,13 +1,14 @@
 """The generative members: what tells each from its neighbours. Nothing here has had a lesson."""
 
 import random
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import nn
 
-from helpers.families.cm3leon import FILL, GAP, CM3Leon
 from helpers.families.chameleon import ChameleonPixels
+from helpers.families.cm3leon import FILL, GAP, CM3Leon
 from helpers.families.coca import CoCa
 from helpers.families.codes import PixelCodes
 from helpers.families.drawings import fits, gallery
@@ -21,7 +22,7 @@ class Chameleon(ChameleonPixels):
 class Leon(CM3Leon):
     """Without the codes that another member lends."""
 
-    lends = {}
+    lends: ClassVar = {}
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
-"""CM3Leon (arXiv 2309.02591): Chameleon's forerunner, which fills gaps at the end and reads with neighbours in front."""
+"""CM3Leon (arXiv 2309.02591): Chameleon's forerunner, which fills gaps at the end and has neighbours in front."""
 
 import random
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,16 +25,19 @@ class CM3Leon(EarlyFusion):
     key, title, source = "cm3leon", "CM3Leon", "2309.02591"
     idea = (
         "A decoder over words and codes of images. A span may be cut out of a document and come at its end, so that "
-        "the decoder can fill a gap and still reads in one direction. Retrieved documents that resemble it stand in front."
+        "the decoder fills gaps and still reads in one direction. Retrieved documents that resemble it stand in front."
     )
     faithful = (
         "The causal-masked order, spans that never cross from words to an image, neighbours by CLIP (one, seen in half "
         "of the batches, from the lesson's own images), guidance without a classifier. The decoder is Chameleon's."
     )
     lesson = Course(400, 24, 2e-3)
-    lends = {"vqmodel.": ("chameleon_pixels", "vqmodel.")}
+    lends: ClassVar = {"vqmodel.": ("chameleon_pixels", "vqmodel.")}
     draws, GUIDANCE = True, 3.0
-    _front: list[Ids] = []
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+        self._front: list[Ids] = []  # neighbours of the documents to come
 
     def sight(self) -> Codes:
         return PixelCodes()

@@ -38,6 +38,10 @@ class Codes(nn.Module):
         """Images x count codes."""
         return self.nearest(self.features(shown))
 
+    def images(self, codes: Tensor) -> Tensor:
+        """Images x 3 x 56 x 56, of images x count codes."""
+        raise NotImplementedError("no image comes back from these codes")
+
     def nearest(self, features: Tensor) -> Tensor:
         """The entry that each of images x count x width is nearest to."""
         found: Tensor = torch.cdist(features.flatten(0, 1), self.codebook).argmin(dim=-1)
@@ -90,7 +94,6 @@ class PixelCodes(Codes):
         return normalize(self.encoder(shown).flatten(2).transpose(1, 2), dim=-1)
 
     def images(self, codes: Tensor) -> Tensor:
-        """Images x 3 x 56 x 56, of images x count codes."""
         return self._decoded(normalize(self.codebook, dim=-1)[codes]).clamp(-1, 1)
 
     def nearest(self, features: Tensor) -> Tensor:

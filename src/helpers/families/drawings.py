@@ -36,11 +36,9 @@ def fits(drawn: Tensor, descriptions: Sequence[str], seed: int = 0) -> list[bool
 
 
 def gallery(drawn: Tensor, shown: Tensor | None = None, columns: int = 10) -> Image.Image:
-    """All drawings in rows; with ``shown``, an image of each class stands above its drawing. 128 colours, a small file."""
-    rows = [
-        row for pair in zip((drawn if shown is None else shown).split(columns), drawn.split(columns)) for row in pair
-    ]
-    rows = list(drawn.split(columns)) if shown is None else rows
+    """All drawings in rows, in 128 colours; with ``shown``, an image of each class stands above its drawing."""
+    several = [drawn.split(columns)] if shown is None else [shown.split(columns), drawn.split(columns)]
+    rows = [row for together in zip(*several, strict=True) for row in together]
     cell = SIDE + GAP
     sheet = np.full((len(rows) * cell + GAP, columns * cell + GAP, 3), 255, np.uint8)
     for i, row in enumerate(rows):

@@ -43,15 +43,16 @@ class EarlyFusion(Member):
         from transformers import ChameleonConfig, ChameleonModel
 
         sight = self.sight()
-        model = ChameleonModel(
-            ChameleonConfig(
-                vocab_size=len(self.tokenizer) + sight.entries,
-                **{"hidden_size": WIDTH, "intermediate_size": 3 * WIDTH, "num_hidden_layers": LAYERS},
-                **{"num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 512},
-                vq_config={"base_channels": 32, "channel_multiplier": [1], "num_res_blocks": 1, "latent_channels": 32},
-                vocabulary_map={"<image>": self.tokenizer.convert_tokens_to_ids("<|image_pad|>")},
-            )
-        )
+        shape: dict[str, Any] = {"hidden_size": WIDTH, "intermediate_size": 3 * WIDTH, "num_hidden_layers": LAYERS}
+        shape |= {"num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 512}
+        shape["vq_config"] = {
+            "base_channels": 32,
+            "channel_multiplier": [1],
+            "num_res_blocks": 1,
+            "latent_channels": 32,
+        }
+        shape["vocabulary_map"] = {"<image>": self.tokenizer.convert_tokens_to_ids("<|image_pad|>")}
+        model = ChameleonModel(ChameleonConfig(vocab_size=len(self.tokenizer) + sight.entries, **shape))
         model.vqmodel = sight  # the library's has no decoder
         return model
 
@@ -96,15 +97,18 @@ class EarlyFusion(Member):
         rng, named = scenes.rng, next(self._named)
         seen, captions, told = self.seen(scenes.shown), scenes.captions(), scenes.told()
         pairs: list[tuple[Ids, Ids]] = []
-        for image, caption, other in zip(seen, map(self.described, captions), map(self.described, told), strict=True):
+        views = zip(seen, map(self.described, captions), map(self.described, told), strict=True)
+        for image, caption, other in views:
             pairs.append(rng.choice(((image, caption), (image, caption), (other, image), (other, caption))))
-        for image, thing in zip(seen[::2], scenes.things[::2]):  # every second image is also asked about a part
+        for image, thing in zip(
+            seen[::2], scenes.things[::2], strict=True
+        ):  # every second image is also asked about a part
             part = rng.choice(list(say.VISUAL[thing.domain]))
             question = say.pick(rng, say.VISUAL[thing.domain][part].asked)
             answer = say.visual_answer(thing.domain, thing.appearance, part)
             pairs.append((image, self.ids(f"{question} {answer}")))
-        for image, other, name in zip(self.seen(named.shown), named.told(), named.namings(), strict=True):
-            pairs.append(self._named_view(image if rng.random() < 0.5 else self.described(other), name, rng))
+        for image, text, name in zip(self.seen(named.shown), named.told(), named.namings(), strict=True):
+            pairs.append(self._named_view(image if rng.random() < 0.5 else self.described(text), name, rng))
         return self.loss(pairs, rng)
 
     def reading_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
@@ -118,7 +122,7 @@ class EarlyFusion(Member):
         return (view, self.ids(name)) if rng.random() < 0.75 else (self.ids(name), view)
 
     def lesson_document(self, one: Ids, two: Ids, rng: random.Random) -> tuple[Ids, list[float]]:
-        """A document, and the weights of its tokens but the first; nothing leads to the first view, so it weighs less."""
+        """A document, and the weights of all tokens but the first. Nothing leads to the first view: it weighs less."""
         return self.document(one, two), [FIRST] * len(one) + [1.0] * (len(two) + 1)
 
     def loss(self, pairs: Sequence[tuple[Ids, Ids]], rng: random.Random) -> Tensor:
@@ -127,7 +131,9 @@ class EarlyFusion(Member):
         documents = sorted((self.lesson_document(*pair, rng) for pair in pairs), key=lambda document: len(document[0]))
         for start in range(0, len(documents), 12):  # of similar length, so that few tokens only pad
             some = documents[start : start + 12]
-            ids, weights = (pad_sequence([torch.tensor(row) for row in rows], batch_first=True) for rows in zip(*some))
+            ids, weights = (
+                pad_sequence([torch.tensor(row) for row in rows], batch_first=True) for rows in zip(*some, strict=True)
+            )
             losses = cross_entropy(self.logits(ids[:, :-1]).transpose(1, 2), ids[:, 1:], reduction="none")
             total, weight = total + (losses * weights).sum(), weight + weights.sum().item()
         return total / weight

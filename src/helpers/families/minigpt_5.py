@@ -1,6 +1,7 @@
 """MiniGPT-5 (arXiv 2310.02239): MiniGPT-4 with words that stand for an image to be drawn."""
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,15 +41,19 @@ class MiniGpt5(MiniGpt4):
 
     key, title, source, family = "minigpt_5", "MiniGPT-5", "2310.02239", "generative"
     idea = (
-        "MiniGPT-4 sees and speaks. Eight generative words end what it says, and a mapper turns their states into what a "
+        "MiniGPT-4 sees and speaks. Eight generative words end what it says; a mapper turns their states into what a "
         "decoder of images needs. So it draws what it has put into words."
     )
     faithful = (
-        "Generative words, mapper with learned queries, a frozen decoder of images, and training in which the language "
-        "model stays as it is. The decoder is that of a VQ-VAE, whose codes the mapper predicts, not a latent diffusion."
+        "Generative words, a mapper with learned queries, a frozen decoder of images, training in which the language "
+        "model stays as it is. The decoder is a VQ-VAE's, whose codes the mapper predicts, not a latent diffusion."
     )
     lesson = Course(400, 32, 2e-3)
-    lends = {**MiniGpt4.lends, "connector.": ("minigpt_4", "connector."), "codes.": ("chameleon_pixels", "vqmodel.")}
+    lends: ClassVar = {
+        **MiniGpt4.lends,
+        "connector.": ("minigpt_4", "connector."),
+        "codes.": ("chameleon_pixels", "vqmodel."),
+    }
     draws = True
 
     def build(self) -> nn.Module:
