@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -9,20 +10,22 @@ from torch.nn.functional import cross_entropy, normalize
 
 from helpers.families.contrastive import TwoTowers
 from helpers.families.interface import Course, Pair
-from helpers.families.scenes import SIDE, Scenes
+from helpers.families.scenes import Scenes
+from helpers.families.siglip import WIDTH as SEEN
+from helpers.families.siglip import image_tower
 
-WIDTH, HEADS, PATCH, LENGTH = 96, 4, 14, 80  # LENGTH: of a text, in tokens
+WIDTH, HEADS, LENGTH = 96, 4, 80  # LENGTH: of a text, in tokens
 QUERIES = 16  # of the pooler for captions; published: 256 for 18 x 18 patches or more
 CAPTIONING = 2.0  # its weight beside the contrastive loss, as published
 
 
 class Pooler(nn.Module):
-    """Attentional pooling: ``count`` learned queries look at all patches."""
+    """Attentional pooling: ``count`` learned queries look at vectors of width ``seen``."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, seen: int) -> None:
         super().__init__()
         self.queries = nn.Parameter(torch.randn(count, WIDTH) * 0.02)
-        self.look = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+        self.look = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True, kdim=seen, vdim=seen)
         self.norm = nn.LayerNorm(WIDTH)
 
     def forward(self, patches: Tensor) -> Tensor:
@@ -37,12 +40,8 @@ class Towers(nn.Module):
         super().__init__()
         shape = {"dim_feedforward": 3 * WIDTH, "dropout": 0.0, "activation": "gelu", "batch_first": True}
         shape |= {"norm_first": True}
-        self.patches = nn.Conv2d(3, WIDTH, PATCH, PATCH)
-        self.places = nn.Parameter(torch.randn((SIDE // PATCH) ** 2, WIDTH) * 0.02)
-        self.tower = nn.TransformerEncoder(
-            nn.TransformerEncoderLayer(WIDTH, HEADS, **shape), 3, nn.LayerNorm(WIDTH), enable_nested_tensor=False
-        )
-        self.for_captions, self.for_contrast = Pooler(QUERIES), Pooler(1)
+        self.tower = image_tower()
+        self.for_captions, self.for_contrast = Pooler(QUERIES, SEEN), Pooler(1, WIDTH)
         self.words = nn.Embedding(words, WIDTH)
         self.order = nn.Parameter(torch.randn(LENGTH, WIDTH) * 0.02)
         self.cls = nn.Parameter(torch.randn(WIDTH) * 0.02)
@@ -56,7 +55,7 @@ class Towers(nn.Module):
 
     def image(self, shown: Tensor) -> tuple[Tensor, Tensor]:
         """The vector for contrast, images x width, and what captions see, images x QUERIES x width."""
-        seen = self.for_captions(self.tower(self.patches(shown).flatten(2).transpose(1, 2) + self.places))
+        seen = self.for_captions(self.tower(shown).last_hidden_state)
         return normalize(self.for_contrast(seen)[:, 0], dim=-1), seen  # one pooler after the other, as published
 
     def text(self, ids: Tensor, padded: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,9 +85,11 @@ class CoCa(TwoTowers):
     )
     faithful = (
         "Two attentional poolers in cascade, the CLS token at the text's end, half of the decoder without "
-        "cross-attention and the weights of the two losses are as published; no class labels serve as captions."
+        "cross-attention and the weights of the two losses are as published. The image tower is SigLIP's, frozen; "
+        "the published one is trained too. No class labels serve as captions."
     )
-    lesson, reading, looking = Course(1200, 64, 1e-3), Course(240, rate=5e-4), Course(60, rate=3e-4)
+    lends: ClassVar = {"tower.": ("siglip", "vision_model.")}
+    lesson, reading, looking = Course(400, 48, 2e-3), Course(240, rate=5e-4), Course(60, rate=3e-4)
 
     def build(self) -> Towers:
         return Towers(len(self.tokenizer))
@@ -97,7 +98,7 @@ class CoCa(TwoTowers):
         model = self.model
         if stage == "reading":  # the half that compares: what it learns is where a name belongs
             return [*model.alone.parameters(), *model.of_text.parameters(), *model.words.parameters(), model.cls]
-        return list(model.parameters())
+        return super().learns(stage)
 
     def lesson_loss(self, scenes: Scenes) -> Tensor:
         texts = self.texts_of(scenes)
@@ -105,11 +106,17 @@ class CoCa(TwoTowers):
         return self._both(vectors, seen, texts)
 
     def _both(self, vectors: Tensor, seen: Tensor, texts: Sequence[str]) -> Tensor:
-        ids, padded = self._ids(texts)
-        compared, words = self.model.text(ids, padded)
-        logits = self.model.logits(words[:, :-1], seen)
-        captioning = cross_entropy(logits.flatten(0, 1), ids[:, 1:].masked_fill(padded[:, 1:], -100).flatten())
-        return self.pairing_loss(vectors, compared) + CAPTIONING * captioning
+        """The contrastive loss, and that of captioning, a group of texts of similar length after the other."""
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        compared, captioning, count = [], torch.tensor(0.0), 0
+        for some in (order[i : i + 12] for i in range(0, len(order), 12)):
+            ids, padded = self._ids([texts[i] for i in some])
+            vector, words = self.model.text(ids, padded)
+            logits, right = self.model.logits(words[:, :-1], seen[some]), ids[:, 1:].masked_fill(padded[:, 1:], -100)
+            captioning = captioning + cross_entropy(logits.flatten(0, 1), right.flatten(), reduction="sum")
+            count += int((right >= 0).sum())
+            compared.append(vector)
+        return self.pairing_loss(vectors[order], torch.cat(compared)) + CAPTIONING * captioning / count
 
     def looking_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
         shown = torch.stack([pair.shown for pair in pairs if pair.shown is not None])

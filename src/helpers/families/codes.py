@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, normalize
+from torch.nn.functional import mse_loss
 
 from helpers.families.interface import Course, descend
 from helpers.families.scenes import SIDE, pool
@@ -71,18 +71,15 @@ class FeatureCodes(Codes):
 
 
 class PixelCodes(Codes):
-    """A VQ-VAE: 7 x 7 codes, each for 8 x 8 pixels; entries of length 1 (arXiv 2110.04627) keep more of them in use."""
+    """A VQ-VAE: 7 x 7 codes, each for 8 x 8 pixels. k-means begins the codebook (arXiv 2107.03312)."""
 
-    COURSE = Course(500, 48, 2e-3)
+    COURSE, PLAIN = Course(500, 48, 2e-3), 200  # PLAIN: the first steps, without codes
 
-    def __init__(self, patch: int = 4, entries: int = 256, width: int = 16) -> None:
+    def __init__(self, patch: int = 4, entries: int = 512, width: int = 16) -> None:
         self.side = SIDE // (2 * patch)
         super().__init__(entries, self.side**2, width)
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, 48, patch, patch),
-            _Residual(48),
-            nn.Conv2d(48, 96, 2, 2),
-            _Residual(96),
+            *(nn.Conv2d(3, 48, patch, patch), _Residual(48), nn.Conv2d(48, 96, 2, 2), _Residual(96)),
             nn.Conv2d(96, width, 1),
         )
         self.decoder = nn.Sequential(
@@ -91,34 +88,28 @@ class PixelCodes(Codes):
         )
 
     def features(self, shown: Tensor) -> Tensor:
-        return normalize(self.encoder(shown).flatten(2).transpose(1, 2), dim=-1)
+        found: Tensor = self.encoder(shown).flatten(2).transpose(1, 2)
+        return found
 
     def images(self, codes: Tensor) -> Tensor:
-        return self._decoded(normalize(self.codebook, dim=-1)[codes]).clamp(-1, 1)
-
-    def nearest(self, features: Tensor) -> Tensor:
-        return (features @ normalize(self.codebook, dim=-1).T).argmax(dim=-1)
+        return self._decoded(self.codebook[codes]).clamp(-1, 1)
 
     def _decoded(self, entries: Tensor) -> Tensor:
         found: Tensor = self.decoder(entries.transpose(1, 2).unflatten(2, (self.side, self.side)))
         return found
 
-    def learn(self, seed: int = 0, images: int = 2000) -> list[float]:
-        """To draw each image again through its codes (straight-through gradient, commitment of 0.25)."""
+    def learn(self, seed: int = 0, images: int = 500) -> list[float]:
+        """To draw each image again, first as it is, then through its codes (straight-through, commitment of 0.25)."""
         batches = pool().batches(self.COURSE.batch, seed)
-        used = torch.zeros(self.entries)
 
         def loss(step: int) -> Tensor:
             shown = next(batches).shown
             features = self.features(shown)
-            if step % 50 == 0 and step < self.COURSE.steps / 2:  # entries that no patch is near begin anew, at a patch
-                dead = (used == 0).nonzero()[:, 0]
-                free = features.detach().flatten(0, 1)
-                self.codebook.data[dead] = free[torch.randperm(len(free))[: len(dead)]]
-                used.zero_()
-            codes = self.nearest(features)
-            used.index_add_(0, codes.flatten(), torch.ones(codes.numel()))
-            entries = normalize(self.codebook, dim=-1)[codes]
+            if step < self.PLAIN:
+                return mse_loss(self._decoded(features), shown)
+            if step == self.PLAIN:
+                super(PixelCodes, self).learn(seed, images)
+            entries = self.codebook[self.nearest(features)]
             drawn = self._decoded(features + (entries - features).detach())
             kept = mse_loss(entries, features.detach()) + 0.25 * mse_loss(features, entries.detach())
             return mse_loss(drawn, shown) + kept
