@@ -69,7 +69,8 @@ class TwoTowers(Member):
     @torch.inference_mode()
     def by_description(self, options: Sequence[Sequence[str]], shown: Tensor) -> Tensor:
         """Each option's sentences are compared one by one, and their similarities averaged (arXiv 2210.07183)."""
-        parts = {description: self.text_vectors(sentences(description)) for four in options for description in four}
+        distinct = dict.fromkeys(description for four in options for description in four)
+        parts = {description: self.text_vectors(sentences(description)) for description in distinct}
         return torch.stack(
             [
                 torch.stack([self.similarity(one[None], parts[description]).mean() for description in four])

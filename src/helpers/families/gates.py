@@ -31,18 +31,18 @@ def gates_before(member: Member, count: int = 200) -> pd.DataFrame:
     """The gates that a base can be asked at before it reads, a row each: gate, percent, n."""
     found = {"caption parts": parts_said(member, count) if member.speaks else parts_chosen(member, count)}
     if member.names:
-        known = known_classes(count)
+        known = known_classes(count, member.names)
         found["known classes"] = _right(member.score(known.sentences, known.shown), known.questions)
     rows = [(gate, 100 * sum(right) / len(right), len(right)) for gate, right in found.items() if right]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def known_classes(count: int, seed: int = 0) -> Asked:
-    """Questions about classes of the lessons, as the test asks about others, with new images."""
+def known_classes(count: int, named: int, seed: int = 0) -> Asked:
+    """Questions about the ``named`` classes of a lesson, as the test asks about others, with new images."""
     rng = random.Random(f"known-{seed}")
     questions, images = [], []
     for domain in DOMAINS:
-        met = lesson_classes(domain)
+        met = lesson_classes(domain, named)
         for thing in rng.sample(met, min(count // len(DOMAINS), len(met))):
             questions.append(_which(thing, met, rng))
             images.append(draw(domain, thing.appearance, rng))

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 FAMILIES: dict[str, dict[str, str]] = {  # key: module and class
     "contrastive": {
         "clip": "clip:Clip",
+        "siglip": "siglip:Siglip",
+        "llip": "llip:Llip",
     },
     "masked": {},
     "generative": {

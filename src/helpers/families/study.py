@@ -9,8 +9,8 @@
 | text_only | level, shuffled | the control: every name has another class's description, all else is the same |
 | image_text | main | trained on names and images, as its published objective has it |
 
-A *level* says in which words classes are described: `CAPTIONS`, the images' own as lessons have them, or `TEXTS`, those
-of the data set. Where nothing is drawn at random, before training, the seed is 0.
+A level (`helpers.config.families`) says in whose words classes are described. Before training nothing is drawn at
+random, and the seed is 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from PIL.Image import Image
+from PIL.Image import fromarray as from_pixels
+from PIL.Image import new as new_image
 from torch import Tensor
 
+from helpers.config.families import CAPTIONS, TEXTS
 from helpers.datasets.build import choose_questions
 from helpers.domains.drawn import load_classes
 from helpers.evaluation.baselines import baseline_run, dictionary, nearest_image, pixels, scored_row
@@ -30,9 +35,6 @@ from helpers.images import open_image
 from helpers.paths import MAIN
 from helpers.schemas import ClassText, Question
 from helpers.synthetic.language import describe
-
-CAPTIONS, TEXTS = "captions", "texts"  # levels
-CONTROL = ", shuffled"  # ends the variant of a member that read the control
 
 
 def at_level(texts: Sequence[ClassText], level: str) -> list[ClassText]:
@@ -144,6 +146,41 @@ def nearest(asked: Asked, texts: Sequence[ClassText], folder: Path) -> list[Read
     """No member: the class whose one training image has the nearest pixels."""
     mode, run = "nearest_pixels", asked.run("nearest_pixels")
     return [{**row, **run} for row in nearest_image(mode, pixels, asked.questions, folder, texts, asked.domain)]
+
+
+def drawings(member: Member, texts: Sequence[ClassText], seed: int) -> dict[str, Tensor]:
+    """What a member draws of each class, asked by name: 3 x 56 x 56 by class."""
+    names = {text.class_id: naming(text.name) for text in texts}
+    return dict(zip(names, member.draw([*names.values()], seed), strict=True))
+
+
+def judged_drawings(
+    judge: Member, drawn: Mapping[str, Tensor], asked: Asked, texts: Sequence[ClassText], run: Mapping[str, Any]
+) -> list[ReadAnswer]:
+    """Whether ``judge`` finds in a drawing the class that was to be drawn: by the descriptions of a question's options.
+
+    Classes of which nothing is drawn, and questions with an option without a text, are left out.
+    """
+    of = {option: text.appearance for text in reversed(texts) for option in text.option_names}
+    fits = [q for q in asked.questions if q.class_id in drawn and all(option in of for option in q.options)]
+    if not fits:
+        return []
+    some = Asked(asked.domain, fits, torch.stack([drawn[str(question.class_id)] for question in fits]))
+    scores = judge.by_description([[of[option] for option in question.options] for question in fits], some.shown)
+    if scores is None:
+        raise ValueError(f"{judge.title} compares no description with an image, so it cannot judge a drawing")
+    return _rows(some, scores, {**run, "answering": "draw"}, "without")
+
+
+def gallery(images: Sequence[Tensor], columns: int = 10, scale: int = 1) -> Image:
+    """Images (3 x side x side, -1 to 1) beside each other, on white."""
+    side = images[0].shape[-1] * scale
+    sheet = new_image("RGB", (columns * (side + 4), -(-len(images) // columns) * (side + 4)), "white")
+    for place, image in enumerate(images):
+        pixels_of = ((image.clamp(-1, 1) + 1) * 127.5).byte().permute(1, 2, 0).cpu().numpy()
+        tile = from_pixels(pixels_of).resize((side, side))
+        sheet.paste(tile, (place % columns * (side + 4) + 2, place // columns * (side + 4) + 2))
+    return sheet
 
 
 def _rows(asked: Asked, scores: Tensor, run: Mapping[str, Any], image: str) -> list[ReadAnswer]:
