@@ -9,14 +9,14 @@ from torch import Tensor
 
 from helpers.families.clip import Clip
 from helpers.families.codes import Codes, PixelCodes
-from helpers.families.fusion import FIRST, EarlyFusion, Ids
+from helpers.families.fusion import EarlyFusion, Ids
 from helpers.families.interface import Course
 from helpers.families.scenes import Scenes, pool
 
 GAP, FILL = "<|image_pad|>", "<|video_pad|>"  # what stands where a span was, and what the span follows at the end
-WITH_GAP = 0.63  # of documents: published are one or more spans, their number by a Poisson distribution of mean 1
-WITH_NEIGHBOUR = 0.5  # of a lesson's batches, so that it can do without
-MEMORY = 2000  # images of the lesson that a neighbour is looked for in
+_WITH_SPAN = 0.63  # of documents: published are one or more spans, their number by a Poisson distribution of mean 1
+_WITH_NEIGHBOUR = 0.5  # of a lesson's batches, so that it can do without
+_MEMORY = 2000  # images of the lesson that a neighbour is looked for in
 
 
 class CM3Leon(EarlyFusion):
@@ -44,7 +44,7 @@ class CM3Leon(EarlyFusion):
 
     @cached_property
     def _memory(self) -> tuple[Scenes, Tensor, Clip]:
-        clip, scenes = Clip().load(), next(pool().batches(MEMORY, 7))
+        clip, scenes = Clip().load(), next(pool().batches(_MEMORY, 7))
         with torch.no_grad():
             return scenes, torch.cat([clip.image_vectors(some) for some in scenes.shown.split(200)]), clip
 
@@ -59,7 +59,7 @@ class CM3Leon(EarlyFusion):
         return [[*view, *self.described(captions[i])] for view, i in zip(views, found, strict=True)]
 
     def lesson_loss(self, scenes: Scenes) -> Tensor:
-        self._front = self.neighbours(scenes.shown) if scenes.rng.random() < WITH_NEIGHBOUR else []
+        self._front = self.neighbours(scenes.shown) if scenes.rng.random() < _WITH_NEIGHBOUR else []
         loss = super().lesson_loss(scenes)
         self._front = []
         return loss
@@ -67,12 +67,12 @@ class CM3Leon(EarlyFusion):
     def lesson_document(self, one: Ids, two: Ids, rng: random.Random) -> tuple[Ids, list[float]]:
         """As its base's, with a gap or none, and with the next neighbour in front, if there are any."""
         ids, weights = super().lesson_document(one, two, rng)
-        if rng.random() < WITH_GAP:
+        if rng.random() < _WITH_SPAN:
             first = rng.random() < 0.5
             start, end = (1, len(one) + 1) if first else (len(one) + 1, len(one) + len(two) + 1)
             ids, weights = self.causal_masked(ids, weights, *sorted(rng.sample(range(start, end + 1), 2)))
         front = self._front.pop(0) if self._front else []
-        return [ids[0], *front, *ids[1:]], [FIRST] * len(front) + weights
+        return [ids[0], *front, *ids[1:]], [self.FIRST] * len(front) + weights
 
     def causal_masked(self, ids: Ids, weights: list[float], start: int, end: int) -> tuple[Ids, list[float]]:
         """The tokens from ``start`` to ``end`` leave a mark behind, which no loss is on, and come last."""

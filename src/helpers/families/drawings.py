@@ -14,7 +14,7 @@ from torch import Tensor
 from helpers.families.clip import Clip
 from helpers.families.scenes import SIDE
 
-GAP = 2  # between drawings of a gallery, in pixels
+_BETWEEN = 2  # between drawings of a gallery, in pixels
 
 
 def fits(drawn: Tensor, descriptions: Sequence[str], seed: int = 0) -> list[bool]:
@@ -39,11 +39,11 @@ def gallery(drawn: Tensor, shown: Tensor | None = None, columns: int = 10) -> Im
     """All drawings in rows, in 128 colours; with ``shown``, an image of each class stands above its drawing."""
     several = [drawn.split(columns)] if shown is None else [shown.split(columns), drawn.split(columns)]
     rows = [row for together in zip(*several, strict=True) for row in together]
-    cell = SIDE + GAP
-    sheet = np.full((len(rows) * cell + GAP, columns * cell + GAP, 3), 255, np.uint8)
+    cell = SIDE + _BETWEEN
+    sheet = np.full((len(rows) * cell + _BETWEEN, columns * cell + _BETWEEN, 3), 255, np.uint8)
     for i, row in enumerate(rows):
         for j, image in enumerate(
             ((row + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
         ):
-            sheet[i * cell + GAP : (i + 1) * cell, j * cell + GAP : (j + 1) * cell] = image
+            sheet[i * cell + _BETWEEN : (i + 1) * cell, j * cell + _BETWEEN : (j + 1) * cell] = image
     return Image.fromarray(sheet).quantize(128)

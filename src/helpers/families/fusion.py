@@ -20,10 +20,14 @@ from helpers.families.interface import Course, Member, Pair
 from helpers.families.scenes import Scenes, pool
 from helpers.synthetic import language as say
 
-BEGIN, END, TOLD, IMAGE = "<|endoftext|>", "<|im_end|>", "<|im_start|>", "<|vision_start|>"  # of a document, of a view
-WIDTH, LAYERS = 128, 3
-FIRST = 0.2  # weight of the loss on a document's first view
-MOST_WORDS = 48  # of a description that the member writes, in tokens
+_BEGIN, _END, _TOLD, _IMAGE = (
+    "<|endoftext|>",
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|vision_start|>",
+)  # of a document, of a view
+_WIDTH, _LAYERS = 128, 3
+_MOST_WORDS = 48  # of a description that the member writes, in tokens
 Ids = list[int]
 
 
@@ -33,6 +37,7 @@ class EarlyFusion(Member):
     family = "generative"
     speaks, names = True, 100
     reading, looking = Course(150, 32, 1e-3), Course(150, 32, 1e-3)
+    FIRST: ClassVar[float] = 0.2  # weight of the loss on a document's first view
     GUIDANCE: ClassVar[float] = 1.0  # by which a drawing follows its sentence more than no sentence (arXiv 2207.12598)
 
     @abstractmethod
@@ -43,7 +48,7 @@ class EarlyFusion(Member):
         from transformers import ChameleonConfig, ChameleonModel
 
         sight = self.sight()
-        shape: dict[str, Any] = {"hidden_size": WIDTH, "intermediate_size": 3 * WIDTH, "num_hidden_layers": LAYERS}
+        shape: dict[str, Any] = {"hidden_size": _WIDTH, "intermediate_size": 3 * _WIDTH, "num_hidden_layers": _LAYERS}
         shape |= {"num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 512}
         shape["vq_config"] = {
             "base_channels": 32,
@@ -82,16 +87,16 @@ class EarlyFusion(Member):
     @torch.no_grad()
     def seen(self, shown: Tensor) -> list[Ids]:
         """Each image as a view: a mark, and its codes behind the words of the vocabulary."""
-        (mark,) = self.ids(IMAGE)
+        (mark,) = self.ids(_IMAGE)
         return [[mark, *codes] for codes in (self.codes(shown) + len(self.tokenizer)).tolist()]
 
     def described(self, description: str) -> Ids:
         """A description as a view."""
-        return self.ids(f"{TOLD}{description}")
+        return self.ids(f"{_TOLD}{description}")
 
     def document(self, *views: Ids) -> Ids:
         """Views, one after the other."""
-        return [*self.ids(BEGIN), *(token for view in views for token in view), *self.ids(END)]
+        return [*self.ids(_BEGIN), *(token for view in views for token in view), *self.ids(_END)]
 
     def lesson_loss(self, scenes: Scenes) -> Tensor:
         rng, named = scenes.rng, next(self._named)
@@ -123,7 +128,7 @@ class EarlyFusion(Member):
 
     def lesson_document(self, one: Ids, two: Ids, rng: random.Random) -> tuple[Ids, list[float]]:
         """A document, and the weights of all tokens but the first. Nothing leads to the first view: it weighs less."""
-        return self.document(one, two), [FIRST] * len(one) + [1.0] * (len(two) + 1)
+        return self.document(one, two), [self.FIRST] * len(one) + [1.0] * (len(two) + 1)
 
     def loss(self, pairs: Sequence[tuple[Ids, Ids]], rng: random.Random) -> Tensor:
         """Of the next token, whether a word or a code."""
@@ -181,10 +186,10 @@ class EarlyFusion(Member):
 
     @torch.inference_mode()
     def describe(self, shown: Tensor) -> list[str]:
-        (told,) = self.ids(TOLD)
-        begun = [[*self.ids(BEGIN), *view, told] for view in self.seen(shown)]
-        written = self.go_on(torch.tensor(begun), MOST_WORDS, slice(0, len(self.tokenizer)))
-        texts = [self.tokenizer.decode(row.tolist()).partition(END)[0] for row in written]
+        (told,) = self.ids(_TOLD)
+        begun = [[*self.ids(_BEGIN), *view, told] for view in self.seen(shown)]
+        written = self.go_on(torch.tensor(begun), _MOST_WORDS, slice(0, len(self.tokenizer)))
+        texts = [self.tokenizer.decode(row.tolist()).partition(_END)[0] for row in written]
         return [text.strip() for text in texts]
 
     def go_on(self, begun: Tensor, count: int, allowed: slice, guidance: float = 1.0) -> Tensor:
@@ -203,8 +208,8 @@ class EarlyFusion(Member):
 
     @torch.inference_mode()
     def draw(self, sentences: Sequence[str], seed: int = 0) -> Tensor:
-        (mark,), words = self.ids(IMAGE), len(self.tokenizer)
-        begun = {i: [*self.ids(BEGIN), *self.ids(sentence), mark] for i, sentence in enumerate(sentences)}
+        (mark,), words = self.ids(_IMAGE), len(self.tokenizer)
+        begun = {i: [*self.ids(_BEGIN), *self.ids(sentence), mark] for i, sentence in enumerate(sentences)}
         drawn: dict[int, Tensor] = {}
         for _, same in groupby(sorted(begun, key=lambda i: len(begun[i])), key=lambda i: len(begun[i])):
             rows = list(same)

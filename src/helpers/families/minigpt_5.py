@@ -14,24 +14,24 @@ from helpers.families.minigpt_4 import MiniGpt4
 from helpers.families.scenes import Scenes
 from helpers.synthetic import language as say
 
-WORDS = 8  # generative words, as published
-WIDTH, HEADS, LAYERS = 96, 4, 2  # of the mapper
+_WORDS = 8  # generative words, as published
+_WIDTH, _HEADS, _LAYERS = 96, 4, 2  # of the mapper
 
 
-class Mapper(nn.Module):
+class _Mapper(nn.Module):
     """Of the generative words' states, the codes of an image: learned queries attend to the states."""
 
     def __init__(self, width: int, count: int, entries: int) -> None:
         super().__init__()
-        self.words = nn.Parameter(torch.randn(WORDS, width) * 0.02)
-        self.states = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, WIDTH))
-        self.queries = nn.Parameter(torch.randn(count, WIDTH) * 0.02)
-        layer = nn.TransformerDecoderLayer(WIDTH, HEADS, 3 * WIDTH, 0.0, "gelu", batch_first=True, norm_first=True)
-        self.decoder = nn.TransformerDecoder(layer, LAYERS, nn.LayerNorm(WIDTH))
-        self.head = nn.Linear(WIDTH, entries)
+        self.words = nn.Parameter(torch.randn(_WORDS, width) * 0.02)
+        self.states = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, _WIDTH))
+        self.queries = nn.Parameter(torch.randn(count, _WIDTH) * 0.02)
+        layer = nn.TransformerDecoderLayer(_WIDTH, _HEADS, 3 * _WIDTH, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.decoder = nn.TransformerDecoder(layer, _LAYERS, nn.LayerNorm(_WIDTH))
+        self.head = nn.Linear(_WIDTH, entries)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Images x codes x entries, of images x WORDS x width."""
+        """Images x codes x entries, of images x generative words x width."""
         found: Tensor = self.head(self.decoder(self.queries.expand(len(states), -1, -1), self.states(states)))
         return found
 
@@ -48,10 +48,10 @@ class MiniGpt5(MiniGpt4):
         "Generative words, a mapper with learned queries, a frozen decoder of images, training in which the language "
         "model stays as it is. The decoder is a VQ-VAE's, whose codes the mapper predicts, not a latent diffusion."
     )
-    lesson = Course(400, 32, 2e-3)
+    lesson = Course(300, 32, 2e-3)
     lends: ClassVar = {
         **MiniGpt4.lends,
-        "connector.": ("minigpt_4", "connector."),
+        "language_projection.": ("minigpt_4", "language_projection."),
         "codes.": ("chameleon_pixels", "vqmodel."),
     }
     draws = True
@@ -59,7 +59,7 @@ class MiniGpt5(MiniGpt4):
     def build(self) -> nn.Module:
         model = super().build()
         model.codes = PixelCodes()
-        model.mapper = Mapper(model.words.config.hidden_size, model.codes.count, model.codes.entries)
+        model.mapper = _Mapper(model.config.text_config.hidden_size, model.codes.count, model.codes.entries)
         return model
 
     def learns(self, stage: str) -> Iterable[nn.Parameter]:
@@ -67,9 +67,9 @@ class MiniGpt5(MiniGpt4):
         return parameters if stage == "lesson" else super().learns(stage)
 
     def states(self, texts: Sequence[str]) -> Tensor:
-        """Texts x WORDS x width: what the language model makes of the generative words after a text."""
-        tokens = self._tokens([text + SEEN * WORDS for text in texts], "left")
-        return self.run(tokens, self.model.mapper.words.expand(len(texts), -1, -1))[:, -WORDS:]
+        """Texts x generative words x width: what the language model makes of these words after a text."""
+        tokens = self._tokens([text + SEEN * _WORDS for text in texts], "left")
+        return self.run(tokens, self.model.mapper.words.expand(len(texts), -1, -1))[:, -_WORDS:]
 
     def lesson_loss(self, scenes: Scenes) -> Tensor:
         logits = self.model.mapper(self.states(scenes.told()))
@@ -82,6 +82,5 @@ class MiniGpt5(MiniGpt4):
         """First it says what each looks like, then it draws that."""
         names = [sentence.removeprefix("This is ").removesuffix(".") for sentence in sentences]
         said = self.say([say.DESCRIBING_BY_NAME[0].format(s=name) for name in names])
-        codes = self.model.mapper(self.states(said)).argmax(dim=-1)
-        drawn: Tensor = self.model.codes.images(codes)
+        drawn: Tensor = self.model.codes.images(self.model.mapper(self.states(said)).argmax(dim=-1))
         return drawn
