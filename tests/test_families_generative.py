@@ -11,7 +11,6 @@ from helpers.families.chameleon import ChameleonPixels
 from helpers.families.cm3leon import FILL, GAP, CM3Leon
 from helpers.families.coca import CoCa
 from helpers.families.codes import PixelCodes
-from helpers.families.drawings import fits, gallery
 from helpers.families.scenes import unseen
 
 
@@ -137,19 +136,3 @@ def test_neighbours_stand_in_front_of_what_they_resemble():
     member._front = [[41, 42]]
     document, weights = member.lesson_document([21, 22], [31], random.Random(0))
     assert document[1:3] == [41, 42] and len(weights) == len(document) - 1 and not member._front
-
-
-def test_the_judge_of_drawings_knows_images_of_the_world():
-    scenes = unseen(40)
-    right = fits(scenes.shown, scenes.captions())
-    assert sum(right) / len(right) > 0.8
-    assert 0 <= sum(fits(-scenes.shown, scenes.captions())) / len(right) < 0.7
-    with pytest.raises(ValueError, match="four"):
-        fits(scenes.shown[:3], scenes.captions()[:3])
-
-
-def test_a_gallery_is_a_small_picture(scenes, tmp_path):
-    sheet = gallery(scenes.shown, scenes.shown, columns=4)
-    assert sheet.size == (4 * 58 + 2, 4 * 58 + 2)
-    sheet.save(tmp_path / "gallery.png")
-    assert (tmp_path / "gallery.png").stat().st_size < 60_000
