@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,12 @@ class _Towers(nn.Module):
 
     def __init__(self, words: int) -> None:
         super().__init__()
-        shape = {"dim_feedforward": 3 * _WIDTH, "dropout": 0.0, "activation": "gelu", "batch_first": True}
+        shape: dict[str, Any] = {
+            "dim_feedforward": 3 * _WIDTH,
+            "dropout": 0.0,
+            "activation": "gelu",
+            "batch_first": True,
+        }
         shape |= {"norm_first": True}
         self.tower = image_tower()
         self.for_captions, self.for_contrast = _Pooler(_QUERIES, _SEEN), _Pooler(1, _WIDTH)
@@ -122,7 +127,8 @@ class CoCa(TwoTowers):
 
     def looking_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
         shown = torch.stack([pair.shown for pair in pairs if pair.shown is not None])
-        return self._both(*self.model.image(shown), [pair.naming for pair in pairs])
+        vectors, seen = self.model.image(shown)
+        return self._both(vectors, seen, [pair.naming for pair in pairs])
 
     def _ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokens between a beginning and an end, and where they are padded."""
