@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,24 +38,14 @@ class _Towers(nn.Module):
 
     def __init__(self, words: int) -> None:
         super().__init__()
-        shape: dict[str, Any] = {
-            "dim_feedforward": 3 * _WIDTH,
-            "dropout": 0.0,
-            "activation": "gelu",
-            "batch_first": True,
-        }
-        shape |= {"norm_first": True}
+        layer = (_WIDTH, _HEADS, 3 * _WIDTH, 0.0, "gelu", 1e-5, True, True)  # batch first, norm first
         self.tower = image_tower()
         self.for_captions, self.for_contrast = _Pooler(_QUERIES, _SEEN), _Pooler(1, _WIDTH)
         self.words = nn.Embedding(words, _WIDTH)
         self.order = nn.Parameter(torch.randn(_LENGTH, _WIDTH) * 0.02)
         self.cls = nn.Parameter(torch.randn(_WIDTH) * 0.02)
-        self.alone = nn.TransformerEncoder(
-            nn.TransformerEncoderLayer(_WIDTH, _HEADS, **shape), 2, enable_nested_tensor=False
-        )
-        self.seeing = nn.TransformerDecoder(
-            nn.TransformerDecoderLayer(_WIDTH, _HEADS, **shape), 2, nn.LayerNorm(_WIDTH)
-        )
+        self.alone = nn.TransformerEncoder(nn.TransformerEncoderLayer(*layer), 2, enable_nested_tensor=False)
+        self.seeing = nn.TransformerDecoder(nn.TransformerDecoderLayer(*layer), 2, nn.LayerNorm(_WIDTH))
         self.of_text = nn.Sequential(nn.LayerNorm(_WIDTH), nn.Linear(_WIDTH, _WIDTH, bias=False))
         self.scale = nn.Parameter(torch.tensor(1 / 0.07).log())
         nn.init.normal_(self.words.weight, std=0.02)
@@ -108,12 +98,15 @@ class CoCa(TwoTowers):
         return super().learns(stage)
 
     def lesson_loss(self, scenes: Scenes) -> Tensor:
-        texts = self.texts_of(scenes)
-        vectors, seen = self.model.image(scenes.shown)
-        return self._both(vectors, seen, texts)
+        return self._both(scenes.shown, self.texts_of(scenes))
 
-    def _both(self, vectors: Tensor, seen: Tensor, texts: Sequence[str]) -> Tensor:
+    def looking_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
+        shown = torch.stack([pair.shown for pair in pairs if pair.shown is not None])
+        return self._both(shown, [pair.naming for pair in pairs])
+
+    def _both(self, shown: Tensor, texts: Sequence[str]) -> Tensor:
         """The contrastive loss, and that of captioning, a group of texts of similar length after the other."""
+        vectors, seen = self.model.image(shown)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         compared, captioning, count = [], torch.tensor(0.0), 0
         for some in (order[i : i + 12] for i in range(0, len(order), 12)):
@@ -124,11 +117,6 @@ class CoCa(TwoTowers):
             count += int((right >= 0).sum())
             compared.append(vector)
         return self.pairing_loss(vectors[order], torch.cat(compared)) + _CAPTIONING * captioning / count
-
-    def looking_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
-        shown = torch.stack([pair.shown for pair in pairs if pair.shown is not None])
-        vectors, seen = self.model.image(shown)
-        return self._both(vectors, seen, [pair.naming for pair in pairs])
 
     def _ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokens between a beginning and an end, and where they are padded."""
