@@ -402,7 +402,7 @@ try:
         trackers.check_trackers(settings.training.report_to)
     HELPERS = notebooks.helper_files(NOTEBOOK.values())
     MODELS = {name: model_files(model.path) for name, model in PROFILE.models.items()}
-    MODULES = {member: registry.place_of(member)[0] for member in MEMBERS}
+    MODULES = {member: registry.module_and_class(member)[0] for member in MEMBERS}
     BEHIND = notebooks.files_behind(MODULES.values())
     ORIGINS = {name: input_files(name, domain.source, domain.path, domain.missing_images) for name, domain in PROFILE.domains.items()}
 except (notebooks.NotebookError, preflight.PreflightError, ValueError) as error:

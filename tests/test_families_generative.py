@@ -11,11 +11,19 @@ from helpers.families.chameleon import ChameleonPixels
 from helpers.families.cm3leon import FILL, GAP, CM3Leon
 from helpers.families.coca import CoCa
 from helpers.families.codes import PixelCodes
+from helpers.families.interface import Course
+from helpers.families.minigpt_5 import MiniGpt5
 from helpers.families.scenes import unseen
 
 
 class Chameleon(ChameleonPixels):
     """With codes that no lesson has made."""
+
+
+class Drawer(MiniGpt5):
+    """With parts that have had no lesson."""
+
+    lends: ClassVar = {}
 
 
 class Captioner(CoCa):
@@ -136,3 +144,14 @@ def test_neighbours_stand_in_front_of_what_they_resemble():
     member._front = [[41, 42]]
     document, weights = member.lesson_document([21, 22], [31], random.Random(0))
     assert document[1:3] == [41, 42] and len(weights) == len(document) - 1 and not member._front
+
+
+def test_minigpt_5_learns_to_draw_with_a_language_model_that_stays_as_it_is(scenes):
+    member = Drawer()
+    before = {name: tensor.clone() for name, tensor in member.model.state_dict().items()}
+    losses = member._fit("lesson", Course(2, 8), lambda _: member.lesson_loss(scenes))
+    after = member.model.state_dict()
+    moved = {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
+    assert len(losses) == 2 and moved == {"mapper"}
+    drawn = member.draw(["This is the Adonis.", "This is Gat."])
+    assert drawn.shape == (2, 3, 56, 56)

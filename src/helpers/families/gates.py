@@ -23,7 +23,7 @@ from helpers.synthetic.appearances import VOCABULARIES, Appearance
 from helpers.synthetic.drawing import draw
 from helpers.synthetic.invented import InventedClass
 
-COLUMNS = ["gate", "percent", "n"]
+_COLUMNS = ["gate", "percent", "n"]
 _PLAIN = "plain"
 
 
@@ -34,7 +34,7 @@ def gates_before(member: Member, count: int = 200) -> pd.DataFrame:
         known = known_classes(count, member.names)
         found["known classes"] = _right(member.score(known.sentences, known.shown), known.questions)
     rows = [(gate, 100 * sum(right) / len(right), len(right)) for gate, right in found.items() if right]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def known_classes(count: int, named: int, seed: int = 0) -> Asked:

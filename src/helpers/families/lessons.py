@@ -16,10 +16,10 @@ import torch
 
 from helpers.families.gates import gates_before, told_of_unseen
 from helpers.families.interface import SHIPPED, Course
-from helpers.families.registry import member_class, place_of
+from helpers.families.registry import member_class, module_and_class
 from helpers.paths import atomic_write
 
-CARDS = "lessons.csv"
+_CARDS = "lessons.csv"
 
 
 def shortened(course: Course, steps: int | None) -> Course:
@@ -44,7 +44,7 @@ def give_lesson(key: str, folder: Path, seed: int = 0, steps: int | None = None)
         **{"told in words %": round(100 * _mean(told), 1)},
         **{"million_parameters": round(own / 1e6, 3), "megabytes": round(file.stat().st_size / 1e6, 2)},
     }
-    _note(line, folder / CARDS)
+    _note(line, folder / _CARDS)
     return line
 
 
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     for key in given.member:
-        place_of(key)  # all of them are known before the first lesson begins
+        module_and_class(key)  # all of them are known before the first lesson begins
     for key in given.member:
         print(give_lesson(key, given.output, given.seed, given.steps))
 

@@ -39,7 +39,7 @@ class _Mapper(nn.Module):
 class MiniGpt5(MiniGpt4):
     """MiniGPT-4 as taught here, frozen; only what draws is new."""
 
-    key, title, source, family = "minigpt_5", "MiniGPT-5", "2310.02239", "generative"
+    key, title, source = "minigpt_5", "MiniGPT-5", "2310.02239"
     idea = (
         "MiniGPT-4 sees and speaks. Eight generative words end what it says; a mapper turns their states into what a "
         "decoder of images needs. So it draws what it has put into words."

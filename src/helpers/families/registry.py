@@ -22,8 +22,18 @@ FAMILIES: dict[str, dict[str, str]] = {  # key: module and class
         "chameleon_pixels": "chameleon:ChameleonPixels",
         "cm3leon": "cm3leon:CM3Leon",
     },
-    "backbone": {},
+    "backbone": {
+        "frozen": "frozen:Frozen",
+        "minigpt_4": "minigpt_4:MiniGpt4",
+        "blip_2": "blip_2:Blip2",
+        "qwen_vl": "qwen_vl:QwenVL",
+        "llava": "llava:Llava",
+        "llava_1_5": "llava:Llava15",
+        "mllama": "mllama:Mllama",
+        "minigpt_5": "minigpt_5:MiniGpt5",
+    },
 }
+LENDERS = {"language_model": "language_model:LanguageModel"}  # behind members, but none itself
 PROJECTS_OWN = {"llava_next": "LLaVA-NeXT", "qwen2_vl": "Qwen2-VL"}  # backbones with rows of their own, in Table 1
 
 
@@ -32,7 +42,7 @@ def members() -> list[str]:
     return [key for family in FAMILIES.values() for key in family]
 
 
-def family_of(key: str) -> str:
+def family_of_member(key: str) -> str:
     """The family of a member, or of one of the project's own models."""
     return "backbone" if key in PROJECTS_OWN else next(family for family, some in FAMILIES.items() if key in some)
 
@@ -42,9 +52,9 @@ def one_per_family() -> list[str]:
     return [next(iter(some)) for some in FAMILIES.values() if some]
 
 
-def place_of(key: str) -> tuple[str, str]:
+def module_and_class(key: str) -> tuple[str, str]:
     """The module and the class of a member. Raises ``ValueError`` for an unknown key."""
-    for some in FAMILIES.values():
+    for some in (*FAMILIES.values(), LENDERS):
         if key in some:
             module, _, name = some[key].partition(":")
             return f"helpers.families.{module}", name
@@ -52,7 +62,7 @@ def place_of(key: str) -> tuple[str, str]:
 
 
 def member_class(key: str) -> "type[Member]":
-    """The class of a member. Raises as `place_of` does."""
-    module, name = place_of(key)
+    """The class of a member. Raises as `module_and_class` does."""
+    module, name = module_and_class(key)
     found: type[Member] = getattr(import_module(module), name)
     return found

@@ -106,10 +106,10 @@ def answers(
 
     ``said`` is the untrained member's, as training on names unteaches describing.
     """
-    found = _rows(asked, member.score(asked.sentences, asked.shown), run, "with")
+    found = scored(asked, member.score(asked.sentences, asked.shown), run)
     if said is not None:
         scores = member.score(asked.sentences, words=said)
-        first = _rows(asked, scores, {**run, "answering": "describe_then_answer"}, "with")
+        first = scored(asked, scores, {**run, "answering": "describe_then_answer"}, "with")
         found += [{**row, "description": words} for row, words in zip(first, said, strict=True)]
     return found
 
@@ -121,7 +121,7 @@ def told_in_words(member: Member, asked: Asked, run: Mapping[str, Any]) -> list[
         return []
     words = [str(question.described) for question in told]
     some = Asked(asked.domain, told, asked.shown[: len(told)])
-    return _rows(some, member.score(some.sentences, words=words), run, "described")
+    return scored(some, member.score(some.sentences, words=words), run, "described")
 
 
 def untrained(
@@ -135,7 +135,7 @@ def untrained(
         described = [[of.get(option, option) for option in question.options] for question in asked.questions]
         scores = member.by_description(described, asked.shown)
         if scores is not None:
-            found += _rows(asked, scores, asked.run("by_description", level, model=member.key), "with")
+            found += scored(asked, scores, asked.run("by_description", level, model=member.key))
         if said is not None:
             words = {q.question_id: text for q, text in zip(asked.questions, said, strict=True)}
             found += dictionary(asked.questions, told, words, asked.run("dictionary", level, model=member.key))
@@ -169,7 +169,7 @@ def judged_drawings(
     scores = judge.by_description([[of[option] for option in question.options] for question in fits], some.shown)
     if scores is None:
         raise ValueError(f"{judge.title} compares no description with an image, so it cannot judge a drawing")
-    return _rows(some, scores, {**run, "answering": "draw"}, "without")
+    return scored(some, scores, {**run, "answering": "draw"}, "without")
 
 
 def gallery(images: Sequence[Tensor], columns: int = 10, scale: int = 1) -> Image:
@@ -183,7 +183,8 @@ def gallery(images: Sequence[Tensor], columns: int = 10, scale: int = 1) -> Imag
     return sheet
 
 
-def _rows(asked: Asked, scores: Tensor, run: Mapping[str, Any], image: str) -> list[ReadAnswer]:
+def scored(asked: Asked, scores: Tensor, run: Mapping[str, Any], image: str = "with") -> list[ReadAnswer]:
+    """Rows of ``scores``, questions x options. Raises ``ValueError`` for another shape."""
     if scores.shape != (len(asked.questions), 4):
         raise ValueError(f"{run['model']}: scores are {tuple(scores.shape)}, not {len(asked.questions)} questions x 4")
     return [scored_row(q, four, run, image) for q, four in zip(asked.questions, scores.tolist(), strict=True)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.config.families import CAPTIONS, CONTROL, TEXTS
-from helpers.families.registry import PROJECTS_OWN, family_of, member_class, members
+from helpers.families.registry import PROJECTS_OWN, family_of_member, member_class, members
 from helpers.paths import MAIN
 from helpers.results.findings import judged
 from helpers.results.rules import Claim, Rule, decided
@@ -18,7 +18,7 @@ from helpers.results.stats import accuracy_table
 from helpers.results.tables import read_answers
 from helpers.workflow.verify import Verified
 
-COLUMNS = [
+_COLUMNS = [
     *("family", "model", "title", "domain", "mode", "variant", "answering", "image", "seeds"),
     *("n_type1", "type1", "type1_low", "type1_high"),
 ]
@@ -81,11 +81,11 @@ def families_table(rows: pd.DataFrame, own: pd.DataFrame | None = None) -> pd.Da
     names, order = titles(), [*members(), *PROJECTS_OWN, "baseline"]
     found = found.assign(title=found["model"].map(names), family=found["model"].map(_family))
     place = found["model"].map({key: place for place, key in enumerate(order)})
-    return found.assign(_place=place).sort_values("_place", kind="stable", ignore_index=True)[COLUMNS]
+    return found.assign(_place=place).sort_values("_place", kind="stable", ignore_index=True)[_COLUMNS]
 
 
 def _family(key: str) -> str:
-    return "" if key == "baseline" else family_of(key)
+    return "" if key == "baseline" else family_of_member(key)
 
 
 def in_short(table: pd.DataFrame, domain: str) -> pd.DataFrame:
@@ -107,7 +107,8 @@ def mark_of(row: dict[str, object]) -> str:
 
 
 def _marks() -> list[str]:
-    of_level = ("by description", "dictionary", "text only", "shuffled", "told in words")
+    asked = ("by description", "dictionary", "text only", "shuffled", "told in words")
+    of_level = (*asked, "classifier", "prompt", "inversion")
     return ["untuned", *(f"{kind}: {level}" for level in (CAPTIONS, TEXTS) for kind in of_level), "image + text"]
 
 
