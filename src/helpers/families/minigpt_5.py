@@ -1,7 +1,7 @@
 """MiniGPT-5 (arXiv 2310.02239): MiniGPT-4 with words that stand for an image to be drawn."""
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class MiniGpt5(MiniGpt4):
     draws = True
 
     def build(self) -> nn.Module:
-        model = super().build()
+        model: Any = super().build()
         model.codes = PixelCodes()
         model.mapper = _Mapper(model.config.text_config.hidden_size, model.codes.count, model.codes.entries)
         return model
