@@ -11,8 +11,8 @@ from helpers.families.connectors import Connector
 from helpers.families.interface import Course
 from helpers.families.language_model import BEGIN, llama
 from helpers.families.scenes import Scenes, pool
-from helpers.families.siglip import WIDTH as SEEN_WIDTH
-from helpers.families.siglip import image_tower
+from helpers.families.tower import WIDTH as SEEN_WIDTH
+from helpers.families.tower import image_tower
 
 QUERIES, LENGTH, TEMPERATURE = 8, 64, 0.07
 
@@ -29,7 +29,7 @@ def blip_2_config(tokenizer: Any) -> Any:
     }
     unused = {"hidden_size": SEEN_WIDTH, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 8}
     return Blip2Config(
-        vision_config=unused | {"image_size": 56, "patch_size": 14},  # SigLIP's tower takes its place
+        vision_config=unused | {"image_size": 56, "patch_size": 14},  # CLIP's tower takes its place
         qformer_config=qformer,
         text_config=llama(tokenizer).config.to_dict(),
         num_query_tokens=QUERIES,
@@ -38,10 +38,10 @@ def blip_2_config(tokenizer: Any) -> Any:
 
 
 class QFormer(Connector):
-    """`Blip2ForConditionalGeneration` of transformers with a Llama, and SigLIP's tower in place of its own."""
+    """`Blip2ForConditionalGeneration` of transformers with a Llama, and CLIP's tower in place of its own."""
 
     LOOKS = QUERIES
-    lends: ClassVar = {"vision_model.": ("siglip", "vision_model."), "language_model.": ("language_model", "")}
+    lends: ClassVar = {"vision_model.": ("clip", "vision_model."), "language_model.": ("language_model", "")}
 
     def build(self) -> nn.Module:
         from transformers import Blip2ForConditionalGeneration
@@ -81,7 +81,7 @@ class Blip2(QFormer):
         "hands its queries to a frozen language model."
     )
     faithful = (
-        "The library's classes, tiny, with SigLIP's tower; the three losses of stage 1 with their masks as published, "
+        "The library's classes, tiny, with CLIP's tower; the three losses of stage 1 with their masks as published, "
         "but a wrong text is another of the batch, however alike. What is in stage 1 alone is not kept."
     )
     stage_1 = Course(250, 32, 1e-3)

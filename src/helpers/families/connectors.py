@@ -1,6 +1,6 @@
 """What the members share that put something between a frozen tower and a frozen language model.
 
-All see through SigLIP's tower and speak through one language model; they differ in the connector, which is all that
+All see through CLIP's tower and speak through one language model; they differ in the connector, which is all that
 their lesson trains. On text alone nothing of it moves: the text-only adapter of the language model is put behind each.
 """
 
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from helpers.families.interface import Course, Pair
 from helpers.families.language_model import KNOWN, Speaker, about, exercise, llama, new_adapter
 from helpers.families.scenes import Scenes, pool
-from helpers.families.siglip import image_tower
+from helpers.families.tower import image_tower
 
 
 class Connector(Speaker):
     """A subclass builds the connector and says, if need be, how it makes vectors of what the tower sees."""
 
     lesson = Course(400, 16, 3e-3)
-    lends: ClassVar = {"tower.": ("siglip", "vision_model."), "words.": ("language_model", "")}
+    lends: ClassVar = {"tower.": ("clip", "vision_model."), "words.": ("language_model", "")}
 
     def build(self) -> nn.Module:
         return nn.ModuleDict({"tower": image_tower(), "connector": self.connector(), "words": llama(self.tokenizer)})

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from helpers.families.connectors import Connector
 from helpers.families.language_model import WIDTH
-from helpers.families.siglip import WIDTH as SEEN_WIDTH
+from helpers.families.tower import WIDTH as SEEN_WIDTH
 
 
 class Frozen(Connector):
@@ -17,7 +17,7 @@ class Frozen(Connector):
     )
     faithful = (
         "One linear map of the pooled image to two vectors, and a language model that is frozen, as published. There, "
-        "the image tower is trained in the same lesson; here, SigLIP's is shared and frozen too."
+        "the image tower is trained in the same lesson; here, CLIP's is shared and frozen too."
     )
     LOOKS = 2
 

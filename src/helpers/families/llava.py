@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from helpers.families.connectors import Connector
 from helpers.families.language_model import llama
-from helpers.families.siglip import TOWER
+from helpers.families.tower import tower_config
 
 
 class Llava(Connector):
@@ -23,22 +23,22 @@ class Llava(Connector):
         "language model is frozen here, so that all connectors share it; as published, it is tuned in a second stage."
     )
     lends: ClassVar = {
-        "model.vision_tower.": ("siglip", "vision_model."),
+        "model.vision_tower.": ("clip", "vision_model."),
         "model.language_model.": ("language_model", "model."),
         "lm_head.": ("language_model", "lm_head."),
     }
     ACTIVATION = "linear"
 
     def build(self) -> nn.Module:
-        from transformers import LlavaConfig, LlavaForConditionalGeneration, SiglipVisionConfig
+        from transformers import LlavaConfig, LlavaForConditionalGeneration
 
         config = LlavaConfig(
-            vision_config=SiglipVisionConfig(**TOWER),
+            vision_config=tower_config(),
             text_config=llama(self.tokenizer).config,
             image_token_index=self.mark,
             image_seq_length=self.LOOKS,
             projector_hidden_act=self.ACTIVATION,
-            vision_feature_select_strategy="full",
+            vision_feature_select_strategy="default",
             vision_feature_layer=-2,
         )
         return LlavaForConditionalGeneration(config)

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from helpers.families.connectors import Connector
 from helpers.families.language_model import LAYERS, WIDTH, llama
-from helpers.families.siglip import WIDTH as SEEN_WIDTH
-from helpers.families.siglip import image_tower
+from helpers.families.tower import WIDTH as SEEN_WIDTH
+from helpers.families.tower import image_tower
 
 CROSSING = (2, 4)  # which layers look at the image; the others are the language model's
 READING = [i for i in range(LAYERS + len(CROSSING)) if i not in CROSSING]
@@ -24,11 +24,11 @@ class Mllama(Connector):
     )
     faithful = (
         "The library's text half, tiny, with its gates, and only the new layers trained, as published. The tower is "
-        "SigLIP's instead of one of tiles."
+        "CLIP's instead of one of tiles."
     )
     LOOKS = 1  # a mark in the prompt, which is a word like others
     lends: ClassVar = {
-        "tower.": ("siglip", "vision_model."),
+        "tower.": ("clip", "vision_model."),
         **{
             f"words.{part}.": ("language_model", f"{part}.") for part in ("model.embed_tokens", "model.norm", "lm_head")
         },

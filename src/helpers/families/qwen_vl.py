@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from helpers.families.connectors import Connector
 from helpers.families.language_model import WIDTH
-from helpers.families.siglip import WIDTH as SEEN_WIDTH
+from helpers.families.tower import WIDTH as SEEN_WIDTH
 
 GRID, HEADS = 4, 4  # queries and patches, per side
 

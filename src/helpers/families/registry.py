@@ -20,7 +20,12 @@ FAMILIES: dict[str, dict[str, str]] = {  # key: module and class
         "vl_bert": "vl_bert:VlBert",
         "vilbert": "vilbert:Vilbert",
     },
-    "generative": {},
+    "generative": {
+        "coca": "coca:CoCa",
+        "chameleon": "chameleon:Chameleon",
+        "chameleon_pixels": "chameleon:ChameleonPixels",
+        "cm3leon": "cm3leon:CM3Leon",
+    },
     "backbone": {
         "frozen": "frozen:Frozen",
         "minigpt_4": "minigpt_4:MiniGpt4",
@@ -29,6 +34,7 @@ FAMILIES: dict[str, dict[str, str]] = {  # key: module and class
         "llava": "llava:Llava",
         "llava_1_5": "llava:Llava15",
         "mllama": "mllama:Mllama",
+        "minigpt_5": "minigpt_5:MiniGpt5",
     },
 }
 LENDERS = {"language_model": "language_model:LanguageModel"}  # behind members, but none itself
