@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
+from helpers.families.clip import ClipTower
 from helpers.families.codes import Codes, FeatureCodes, PixelCodes
 from helpers.families.fusion import EarlyFusion
 from helpers.families.interface import Course
-from helpers.families.siglip import image_tower
 
 _IDEA = (
     "An image becomes a row of codes, and codes are words of one vocabulary. One decoder, with normalised queries and "
@@ -14,7 +14,7 @@ _IDEA = (
 
 
 class Chameleon(EarlyFusion):
-    """`ChameleonModel` over the features of SigLIP's tower."""
+    """`ChameleonModel` over the features of CLIP's tower."""
 
     key, title, source = "chameleon", "Chameleon", "2405.09818"
     idea = f"{_IDEA}Here the codes are those of a contrastive tower's patches, so it can read but not draw."
@@ -23,10 +23,10 @@ class Chameleon(EarlyFusion):
         "of a VQ's pixels."
     )
     lesson = Course(400, 48, 2e-3)
-    lends: ClassVar = {"vqmodel.tower.": ("siglip", "vision_model.")}
+    lends: ClassVar = {"vqmodel.tower.eye.": ClipTower.LENDS}
 
     def sight(self) -> Codes:
-        return FeatureCodes(image_tower())
+        return FeatureCodes()
 
 
 class ChameleonPixels(EarlyFusion):

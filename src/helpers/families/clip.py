@@ -15,6 +15,29 @@ from helpers.paths import DATA
 CHECKPOINT = DATA / "models" / "tiny-clip"  # taught by `helpers.evaluation.clip`, as notebook 12 needs it too
 
 
+class ClipTower(nn.Module):
+    """Its image tower for members that borrow it, without the last layer, whose patches no loss has taught."""
+
+    LENDS = ("clip", "vision_model.")
+
+    def __init__(self) -> None:
+        from transformers import CLIPConfig, CLIPVisionModel
+        from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
+        super().__init__()
+        config = CLIPConfig.from_pretrained(CHECKPOINT).vision_config
+        config.num_hidden_layers -= 1
+        self.eye = CLIPVisionModel(config)
+        self.count, self.width = (config.image_size // config.patch_size) ** 2, config.hidden_size
+        self._scale = [torch.tensor(x).view(3, 1, 1) for x in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)]
+
+    def forward(self, shown: Tensor) -> Tensor:
+        """Images x 16 patches x 128."""
+        mean, std = self._scale
+        found: Tensor = self.eye(pixel_values=((shown + 1) / 2 - mean) / std).last_hidden_state[:, 1:]
+        return found
+
+
 class Clip(TwoTowers):
     """`CLIPModel` of transformers."""
 

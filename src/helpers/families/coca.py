@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
+from helpers.families.clip import ClipTower
 from helpers.families.contrastive import TwoTowers
 from helpers.families.interface import Course, Pair
 from helpers.families.scenes import Scenes
-from helpers.families.siglip import WIDTH as _SEEN
-from helpers.families.siglip import image_tower
 
 _WIDTH, _HEADS, _LENGTH = 96, 4, 80  # _LENGTH: of a text, in tokens
 _QUERIES = 16  # of the pooler for captions; published: 256 for 18 x 18 patches or more
@@ -39,8 +38,8 @@ class _Towers(nn.Module):
     def __init__(self, words: int) -> None:
         super().__init__()
         layer = (_WIDTH, _HEADS, 3 * _WIDTH, 0.0, "gelu", 1e-5, True, True)  # batch first, norm first
-        self.tower = image_tower()
-        self.for_captions, self.for_contrast = _Pooler(_QUERIES, _SEEN), _Pooler(1, _WIDTH)
+        self.tower = ClipTower()
+        self.for_captions, self.for_contrast = _Pooler(_QUERIES, self.tower.width), _Pooler(1, _WIDTH)
         self.words = nn.Embedding(words, _WIDTH)
         self.order = nn.Parameter(torch.randn(_LENGTH, _WIDTH) * 0.02)
         self.cls = nn.Parameter(torch.randn(_WIDTH) * 0.02)
@@ -52,7 +51,7 @@ class _Towers(nn.Module):
 
     def image(self, shown: Tensor) -> tuple[Tensor, Tensor]:
         """The vector for contrast, images x width, and what captions see, images x _QUERIES x width."""
-        seen = self.for_captions(self.tower(shown).last_hidden_state)
+        seen = self.for_captions(self.tower(shown))
         return normalize(self.for_contrast(seen)[:, 0], dim=-1), seen  # one pooler after the other, as published
 
     def text(self, ids: Tensor, padded: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,10 +81,10 @@ class CoCa(TwoTowers):
     )
     faithful = (
         "Two attentional poolers in cascade, the CLS token at the text's end, half of the decoder without "
-        "cross-attention and the weights of the two losses are as published. The image tower is SigLIP's, frozen; "
+        "cross-attention and the weights of the two losses are as published. The image tower is CLIP's, frozen; "
         "the published one is trained too. No class labels serve as captions."
     )
-    lends: ClassVar = {"tower.": ("siglip", "vision_model.")}
+    lends: ClassVar = {"tower.eye.": ClipTower.LENDS}
     lesson, reading, looking = Course(400, 48, 2e-3), Course(240, rate=5e-4), Course(60, rate=3e-4)
 
     def build(self) -> _Towers:
