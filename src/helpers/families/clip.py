@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class ClipTower(nn.Module):
         from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
         super().__init__()
-        config = CLIPConfig.from_pretrained(CHECKPOINT).vision_config
+        config: Any = CLIPConfig.from_pretrained(CHECKPOINT).vision_config
         config.num_hidden_layers -= 1
         self.eye = CLIPVisionModel(config)
         self.count, self.width = (config.image_size // config.patch_size) ** 2, config.hidden_size
