@@ -5,7 +5,6 @@ from typing import ClassVar
 from helpers.families.codes import Codes, FeatureCodes, PixelCodes
 from helpers.families.fusion import EarlyFusion
 from helpers.families.interface import Course
-from helpers.families.tower import image_tower
 
 _IDEA = (
     "An image becomes a row of codes, and codes are words of one vocabulary. One decoder, with normalised queries and "
@@ -26,7 +25,7 @@ class Chameleon(EarlyFusion):
     lends: ClassVar = {"vqmodel.tower.": ("clip", "vision_model.")}
 
     def sight(self) -> Codes:
-        return FeatureCodes(image_tower())
+        return FeatureCodes()
 
 
 class ChameleonPixels(EarlyFusion):

@@ -4,13 +4,12 @@
 the features of a contrastive tower, which say what a patch means; no image comes back from them.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from helpers.families.interface import Course, descend
+from helpers.families.tower import PATCH, WIDTH, image_tower
 from helpers.families.scenes import SIDE, pool
 
 
@@ -58,15 +57,14 @@ class Codes(nn.Module):
 
 
 class FeatureCodes(Codes):
-    """k-means over the last features of a frozen tower, a library's vision model: one code per patch."""
+    """k-means over the patches of CLIP's tower: one code per patch."""
 
-    def __init__(self, tower: Any, entries: int = 256) -> None:
-        count = (tower.config.image_size // tower.config.patch_size) ** 2
-        super().__init__(entries, count, tower.config.hidden_size)
-        self.tower = tower
+    def __init__(self, entries: int = 512) -> None:
+        super().__init__(entries, (SIDE // PATCH) ** 2, WIDTH)
+        self.tower = image_tower()
 
     def features(self, shown: Tensor) -> Tensor:
-        found: Tensor = self.tower(pixel_values=shown).last_hidden_state[:, -self.count :]
+        found: Tensor = self.tower(shown).last_hidden_state
         return found
 
 

@@ -27,6 +27,7 @@ _BEGIN, _END, _TOLD, _IMAGE = (
     "<|vision_start|>",
 )  # of a document, of a view
 _WIDTH, _LAYERS = 128, 3
+_AMONG = 20  # likeliest codes that a drawing throws dice for
 _MOST_WORDS = 48  # of a description that the member writes, in tokens
 Ids = list[int]
 
@@ -186,38 +187,54 @@ class EarlyFusion(Member):
 
     @torch.inference_mode()
     def describe(self, shown: Tensor) -> list[str]:
-        (told,) = self.ids(_TOLD)
-        begun = [[*self.ids(_BEGIN), *view, told] for view in self.seen(shown)]
-        written = self.go_on(torch.tensor(begun), _MOST_WORDS, slice(0, len(self.tokenizer)))
-        texts = [self.tokenizer.decode(row.tolist()).partition(_END)[0] for row in written]
-        return [text.strip() for text in texts]
+        return self._told_after(self.seen(shown))
 
-    def go_on(self, begun: Tensor, count: int, allowed: slice, guidance: float = 1.0) -> Tensor:
-        """Rows x ``count`` likeliest tokens, of those allowed, after rows of equal length."""
-        from transformers import DynamicCache
+    @torch.inference_mode()
+    def recall(self, sentences: Sequence[str]) -> list[str]:
+        """What the member has read of each thing that a sentence names, in its own words."""
+        return self._told_after([self.ids(sentence) for sentence in sentences])
 
-        past, given, new = DynamicCache(), begun, []
-        for _ in range(count):
-            logits = self.logits(given, past)[:, -1, allowed]
-            if guidance != 1:  # the second half of the rows has no sentence
-                told, untold = logits.log_softmax(dim=-1).chunk(2)
-                logits = (untold + guidance * (told - untold)).repeat(2, 1)
-            given = logits.argmax(dim=-1, keepdim=True) + allowed.start
-            new.append(given)
-        return torch.cat(new, dim=1)
+    def _told_after(self, views: Sequence[Ids]) -> list[str]:
+        written = self.go_on([[*view, *self.ids(_TOLD)] for view in views], _MOST_WORDS, slice(len(self.tokenizer)))
+        return [self.tokenizer.decode(row.tolist()).partition(_END)[0].strip() for row in written]
 
     @torch.inference_mode()
     def draw(self, sentences: Sequence[str], seed: int = 0) -> Tensor:
-        (mark,), words = self.ids(_IMAGE), len(self.tokenizer)
-        begun = {i: [*self.ids(_BEGIN), *self.ids(sentence), mark] for i, sentence in enumerate(sentences)}
-        drawn: dict[int, Tensor] = {}
-        for _, same in groupby(sorted(begun, key=lambda i: len(begun[i])), key=lambda i: len(begun[i])):
+        words, begun = len(self.tokenizer), [[*self.ids(sentence), *self.ids(_IMAGE)] for sentence in sentences]
+        dice = torch.Generator().manual_seed(seed)
+        codes = self.go_on(begun, self.codes.count, slice(words, words + self.codes.entries), dice)
+        return self.codes.images(codes - words)
+
+    def go_on(self, begun: Sequence[Ids], count: int, allowed: slice, dice: torch.Generator | None = None) -> Tensor:
+        """Rows x ``count`` tokens, of those allowed, after the beginnings of documents: the likeliest, or with dice."""
+        found: dict[int, Tensor] = {}
+        order = sorted(range(len(begun)), key=lambda i: len(begun[i]))
+        for _, same in groupby(order, key=lambda i: len(begun[i])):  # of one length, so that nothing pads
             rows = list(same)
-            given = torch.tensor([begun[i] for i in rows])
-            if self.GUIDANCE != 1:
+            given = torch.tensor([[*self.ids(_BEGIN), *begun[i]] for i in rows])
+            if guided := dice is not None and self.GUIDANCE != 1:
                 untold = given.clone()
                 untold[:, 1:-1] = self.tokenizer.pad_token_id
                 given = torch.cat([given, untold])
-            codes = self.go_on(given, self.codes.count, slice(words, words + self.codes.entries), self.GUIDANCE)
-            drawn |= dict(zip(rows, self.codes.images(codes[: len(rows)] - words), strict=True))
-        return torch.stack([drawn[i] for i in range(len(sentences))])
+            found |= dict(zip(rows, self._tokens_after(given, count, allowed, dice, guided)[: len(rows)], strict=True))
+        return torch.stack([found[i] for i in range(len(begun))])
+
+    def _tokens_after(
+        self, given: Tensor, count: int, allowed: slice, dice: torch.Generator | None, guided: bool
+    ) -> Tensor:
+        from transformers import DynamicCache
+
+        past, new = DynamicCache(), []
+        for _ in range(count):
+            logits = self.logits(given, past)[:, -1, allowed]
+            if guided:  # the second half of the rows has no sentence
+                told, untold = logits.log_softmax(dim=-1).chunk(2)
+                logits = untold + self.GUIDANCE * (told - untold)
+            if dice is None:
+                chosen = logits.argmax(dim=-1, keepdim=True)
+            else:
+                likeliest, places = logits.topk(_AMONG)
+                chosen = places.gather(1, torch.multinomial(likeliest.softmax(dim=-1), 1, generator=dice))
+            given = (chosen + (allowed.start or 0)).repeat(1 + guided, 1)
+            new.append(given)
+        return torch.cat(new, dim=1)

@@ -240,59 +240,11 @@ def is_known(thing: InventedClass) -> bool:
     return thing.name in _known_names()
 
 
-def llama(tokenizer: Any) -> LlamaForCausalLM:
-    """The language model, with random weights."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=FEED_FORWARD,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.convert_tokens_to_ids(BEGIN),
-        eos_token_id=tokenizer.convert_tokens_to_ids(END),
-    )
+def llama() -> LlamaForCausalLM:
+    """Its architecture, with random weights."""
+    config = LlamaConfig(**json.loads((CHECKPOINT / "config.json").read_text(encoding="utf-8"))["text_config"])
     config._attn_implementation = "eager"  # faster than the fused kernel on a CPU, at such lengths
     return LlamaForCausalLM(config)
-
-
-class LanguageModel(Speaker):
-    """`LlamaForCausalLM` of transformers, which reads and writes the drawn world's words and sees nothing."""
-
-    key, title, source = "language_model", "Language model", "2302.13971"
-    speaks, names = False, 0
-    idea = (
-        "The language model behind all members that answer in words. It reads a look in any dialect, writes it in the "
-        "captions' words and knows the invented classes by name. It sees nothing: what is told in words is its ceiling."
-    )
-    faithful = "The library's Llama, tiny; its lesson is in text alone."
-    lesson = Course(800, 32, 3e-3)
-    lends: ClassVar = {}
-
-    def build(self) -> nn.Module:
-        return llama(self.tokenizer)
-
-    @property
-    def words(self) -> Any:
-        return self.model
-
-    def lesson_loss(self, scenes: Scenes) -> Tensor:
-        return self.loss_of([self._exercise(thing, scenes.rng) for thing in scenes.things])
-
-    @staticmethod
-    def _exercise(thing: InventedClass, rng: random.Random) -> str:
-        kind, dialect = rng.random(), rng.choice(DIALECTS)
-        if kind < 0.6:  # a known class: its name by its look, or its look by its name
-            thing = rng.choice(named_classes())
-        told = tell(thing.domain, thing.appearance, dialect, rng, thing.name if kind < 0.1 or kind > 0.9 else None)
-        if kind < 0.1:
-            question = rng.choice(say.DESCRIBING_BY_NAME).format(s=say.subject(thing.domain, thing.name))
-            return dialogue("", (question, told))
-        return exercise(thing, told, rng, name=kind < 0.6 or kind > 0.9)  # above 0.9, a name that was just read
-
-    def looking_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
-        raise NotImplementedError("the language model sees nothing")
 
 
 def new_adapter(layers: nn.ModuleList) -> LoraModel:

@@ -22,15 +22,18 @@ def tower_config() -> Any:
 def image_tower() -> nn.Module:
     """For members that borrow it: ``lends = {"tower.": ("clip", "vision_model.")}``.
 
-    Its last hidden state is images x 16 patches x `WIDTH`; the class token is what it gives as the pooled image.
+    Its last hidden state is images x 16 patches x `WIDTH`, those of the last layer but one, as in LLaVA: CLIP's loss
+    has taught the last layer nothing about patches. What it gives as the pooled image is the class token.
     """
     from transformers import CLIPVisionModel
 
     def patches_alone(_module: nn.Module, _given: Any, found: Any) -> Any:
-        found.last_hidden_state = found.last_hidden_state[:, 1:]
+        found.last_hidden_state = found.hidden_states[-2][:, 1:]
         return found
 
-    tower: nn.Module = CLIPVisionModel(tower_config())
+    config = tower_config()
+    config.output_hidden_states = True
+    tower: nn.Module = CLIPVisionModel(config)
     tower.register_forward_hook(patches_alone)
     return tower
 
