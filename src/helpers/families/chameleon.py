@@ -1,9 +1,11 @@
 """Chameleon (arXiv 2405.09818): images are words of the same language, in two forms that differ in their codes."""
 
+from typing import ClassVar
+
 from helpers.families.codes import Codes, FeatureCodes, PixelCodes
 from helpers.families.fusion import EarlyFusion
 from helpers.families.interface import Course
-from helpers.families.scenes import SIDE
+from helpers.families.tower import image_tower
 
 _IDEA = (
     "An image becomes a row of codes, and codes are words of one vocabulary. One decoder, with normalised queries and "
@@ -12,22 +14,19 @@ _IDEA = (
 
 
 class Chameleon(EarlyFusion):
-    """`ChameleonModel` over the features of SigLIP's tower."""
+    """`ChameleonModel` over the features of CLIP's tower."""
 
     key, title, source = "chameleon", "Chameleon", "2405.09818"
-    idea = f"{_IDEA}Here the codes say what a patch looks like to a contrastive tower, so it can read them but not draw."
+    idea = f"{_IDEA}Here the codes are those of a contrastive tower's patches, so it can read but not draw."
     faithful = (
-        "The library's decoder, tiny, with tied embeddings. The codes are those of a tower's features (k-means) instead "
-        "of a VQ's; early systems with codes of meaning are BEiT v2 and SEED."
+        "The library's decoder, tiny, with tied embeddings. The codes are of a tower's features (k-means), not "
+        "of a VQ's pixels."
     )
     lesson = Course(400, 48, 2e-3)
-    lends = {"vqmodel.tower.": ("siglip", "vision_model.")}
+    lends: ClassVar = {"vqmodel.tower.": ("clip", "vision_model.")}
 
     def sight(self) -> Codes:
-        from transformers import SiglipVisionConfig, SiglipVisionModel
-
-        size = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_hidden_layers": 3}
-        return FeatureCodes(SiglipVisionModel(SiglipVisionConfig(**size, image_size=SIDE, patch_size=14)))
+        return FeatureCodes(image_tower())
 
 
 class ChameleonPixels(EarlyFusion):
@@ -35,7 +34,9 @@ class ChameleonPixels(EarlyFusion):
 
     key, title, source = "chameleon_pixels", "Chameleon, codes of pixels", "2405.09818"
     idea = f"{_IDEA}The codes are those of a VQ-VAE, so that what the decoder writes can be seen as an image."
-    faithful = "The library's decoder, tiny, with tied embeddings; a VQ-VAE without the discriminator of the published one."
+    faithful = (
+        "The library's decoder, tiny, with tied embeddings; the VQ-VAE has no discriminator, as the published has."
+    )
     lesson = Course(400, 48, 2e-3)
     draws = True
 

@@ -10,9 +10,7 @@ from torch.nn.functional import cross_entropy, normalize
 from helpers.evaluation.clip import load_comparer
 from helpers.families.contrastive import TwoTowers
 from helpers.families.interface import Course
-from helpers.paths import DATA
-
-CHECKPOINT = DATA / "models" / "tiny-clip"  # taught by `helpers.evaluation.clip`, as notebook 12 needs it too
+from helpers.families.tower import CLIP, clip_weights
 
 
 class Clip(TwoTowers):
@@ -27,19 +25,19 @@ class Clip(TwoTowers):
     lesson, reading, looking = Course(1500), Course(240, rate=5e-4), Course(60, rate=2e-4)
 
     def build(self) -> nn.Module:
-        comparer = load_comparer(CHECKPOINT)
+        comparer = load_comparer(CLIP)
         self.tokenizer = comparer.processor.tokenizer
-        mean, std = (torch.tensor(getattr(comparer.processor.image_processor, f"image_{x}")) for x in ("mean", "std"))
-        self._mean, self._std = mean.view(3, 1, 1), std.view(3, 1, 1)
-        return comparer.model.float()
+        model: nn.Module = comparer.model.float()
+        model.load_state_dict(clip_weights())
+        return model
 
     def load(self) -> "Clip":
         """Its checkpoint is there from the start."""
         return self
 
-    def save(self, folder: Path = CHECKPOINT) -> Path:
+    def save(self, folder: Path = CLIP) -> Path:
         """Raises ``ValueError``: notebook 12 shares its checkpoint, which another command makes."""
-        raise ValueError(f"CLIP's checkpoint is made by: python -m helpers.evaluation.clip train {CHECKPOINT}")
+        raise ValueError(f"CLIP's checkpoint is made by: python -m helpers.evaluation.clip train {CLIP}")
 
     def learns(self, stage: str) -> Iterable[nn.Parameter]:
         model = self.model
@@ -48,8 +46,7 @@ class Clip(TwoTowers):
         return list(model.parameters())
 
     def image_vectors(self, shown: Tensor) -> Tensor:
-        scaled = ((shown + 1) / 2 - self._mean) / self._std
-        return normalize(self.model.get_image_features(pixel_values=scaled).pooler_output, dim=-1)
+        return normalize(self.model.get_image_features(pixel_values=shown).pooler_output, dim=-1)
 
     def text_vectors(self, texts: Sequence[str]) -> Tensor:
         tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")

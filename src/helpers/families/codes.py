@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, normalize
+from torch.nn.functional import mse_loss
 
 from helpers.families.interface import Course, descend
 from helpers.families.scenes import SIDE, pool
@@ -38,6 +38,10 @@ class Codes(nn.Module):
         """Images x count codes."""
         return self.nearest(self.features(shown))
 
+    def images(self, codes: Tensor) -> Tensor:
+        """Images x 3 x 56 x 56, of images x count codes."""
+        raise NotImplementedError("no image comes back from these codes")
+
     def nearest(self, features: Tensor) -> Tensor:
         """The entry that each of images x count x width is nearest to."""
         found: Tensor = torch.cdist(features.flatten(0, 1), self.codebook).argmin(dim=-1)
@@ -47,7 +51,9 @@ class Codes(nn.Module):
     def learn(self, seed: int = 0, images: int = 2000) -> list[float]:
         """The codebook, from images of the lessons; returns losses, if there are any."""
         shown = next(pool().batches(images, seed)).shown
-        self.codebook.copy_(centres(torch.cat([self.features(some) for some in shown.split(100)]).flatten(0, 1), self.entries))
+        self.codebook.copy_(
+            centres(torch.cat([self.features(some) for some in shown.split(100)]).flatten(0, 1), self.entries)
+        )
         return []
 
 
@@ -65,15 +71,16 @@ class FeatureCodes(Codes):
 
 
 class PixelCodes(Codes):
-    """A VQ-VAE: 7 x 7 codes, each for 8 x 8 pixels; entries of length 1 (arXiv 2110.04627) keep more of them in use."""
+    """A VQ-VAE: 7 x 7 codes, each for 8 x 8 pixels. k-means begins the codebook (arXiv 2107.03312)."""
 
-    COURSE = Course(500, 48, 2e-3)
+    COURSE, PLAIN = Course(500, 48, 2e-3), 200  # PLAIN: the first steps, without codes
 
-    def __init__(self, patch: int = 4, entries: int = 256, width: int = 16) -> None:
+    def __init__(self, patch: int = 4, entries: int = 512, width: int = 16) -> None:
         self.side = SIDE // (2 * patch)
         super().__init__(entries, self.side**2, width)
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, 48, patch, patch), _Residual(48), nn.Conv2d(48, 96, 2, 2), _Residual(96), nn.Conv2d(96, width, 1)
+            *(nn.Conv2d(3, 48, patch, patch), _Residual(48), nn.Conv2d(48, 96, 2, 2), _Residual(96)),
+            nn.Conv2d(96, width, 1),
         )
         self.decoder = nn.Sequential(
             *(nn.Conv2d(width, 96, 3, 1, 1), _Residual(96), nn.ConvTranspose2d(96, 48, 2, 2)),
@@ -81,35 +88,28 @@ class PixelCodes(Codes):
         )
 
     def features(self, shown: Tensor) -> Tensor:
-        return normalize(self.encoder(shown).flatten(2).transpose(1, 2), dim=-1)
+        found: Tensor = self.encoder(shown).flatten(2).transpose(1, 2)
+        return found
 
     def images(self, codes: Tensor) -> Tensor:
-        """Images x 3 x 56 x 56, of images x count codes."""
-        return self._decoded(normalize(self.codebook, dim=-1)[codes]).clamp(-1, 1)
-
-    def nearest(self, features: Tensor) -> Tensor:
-        return (features @ normalize(self.codebook, dim=-1).T).argmax(dim=-1)
+        return self._decoded(self.codebook[codes]).clamp(-1, 1)
 
     def _decoded(self, entries: Tensor) -> Tensor:
         found: Tensor = self.decoder(entries.transpose(1, 2).unflatten(2, (self.side, self.side)))
         return found
 
-    def learn(self, seed: int = 0, images: int = 2000) -> list[float]:
-        """To draw each image again through its codes (straight-through gradient, commitment of 0.25)."""
+    def learn(self, seed: int = 0, images: int = 500) -> list[float]:
+        """To draw each image again, first as it is, then through its codes (straight-through, commitment of 0.25)."""
         batches = pool().batches(self.COURSE.batch, seed)
-        used = torch.zeros(self.entries)
 
         def loss(step: int) -> Tensor:
             shown = next(batches).shown
             features = self.features(shown)
-            if step % 50 == 0 and step < self.COURSE.steps / 2:  # entries that no patch is near begin anew, at a patch
-                dead = (used == 0).nonzero()[:, 0]
-                free = features.detach().flatten(0, 1)
-                self.codebook.data[dead] = free[torch.randperm(len(free))[: len(dead)]]
-                used.zero_()
-            codes = self.nearest(features)
-            used.index_add_(0, codes.flatten(), torch.ones(codes.numel()))
-            entries = normalize(self.codebook, dim=-1)[codes]
+            if step < self.PLAIN:
+                return mse_loss(self._decoded(features), shown)
+            if step == self.PLAIN:
+                super(PixelCodes, self).learn(seed, images)
+            entries = self.codebook[self.nearest(features)]
             drawn = self._decoded(features + (entries - features).detach())
             kept = mse_loss(entries, features.detach()) + 0.25 * mse_loss(features, entries.detach())
             return mse_loss(drawn, shown) + kept

@@ -18,11 +18,16 @@ from torch.nn.utils.rnn import pad_sequence
 from helpers.families.codes import Codes
 from helpers.families.interface import Course, Member, Pair
 from helpers.families.scenes import Scenes, pool
+from helpers.synthetic import language as say
 
-BEGIN, END, TOLD, IMAGE = "<|endoftext|>", "<|im_end|>", "<|im_start|>", "<|vision_start|>"  # of a document, of a view
-WIDTH, LAYERS = 128, 3
-FIRST = 0.2  # weight of the loss on a document's first view
-MOST_WORDS = 48  # of a description that the member writes, in tokens
+_BEGIN, _END, _TOLD, _IMAGE = (
+    "<|endoftext|>",
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|vision_start|>",
+)  # of a document, of a view
+_WIDTH, _LAYERS = 128, 3
+_MOST_WORDS = 48  # of a description that the member writes, in tokens
 Ids = list[int]
 
 
@@ -32,6 +37,7 @@ class EarlyFusion(Member):
     family = "generative"
     speaks, names = True, 100
     reading, looking = Course(150, 32, 1e-3), Course(150, 32, 1e-3)
+    FIRST: ClassVar[float] = 0.2  # weight of the loss on a document's first view
     GUIDANCE: ClassVar[float] = 1.0  # by which a drawing follows its sentence more than no sentence (arXiv 2207.12598)
 
     @abstractmethod
@@ -42,15 +48,16 @@ class EarlyFusion(Member):
         from transformers import ChameleonConfig, ChameleonModel
 
         sight = self.sight()
-        model = ChameleonModel(
-            ChameleonConfig(
-                vocab_size=len(self.tokenizer) + sight.entries,
-                **{"hidden_size": WIDTH, "intermediate_size": 3 * WIDTH, "num_hidden_layers": LAYERS},
-                **{"num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 512},
-                vq_config={"base_channels": 32, "channel_multiplier": [1], "num_res_blocks": 1, "latent_channels": 32},
-                vocabulary_map={"<image>": self.tokenizer.convert_tokens_to_ids("<|image_pad|>")},
-            )
-        )
+        shape: dict[str, Any] = {"hidden_size": _WIDTH, "intermediate_size": 3 * _WIDTH, "num_hidden_layers": _LAYERS}
+        shape |= {"num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 512}
+        shape["vq_config"] = {
+            "base_channels": 32,
+            "channel_multiplier": [1],
+            "num_res_blocks": 1,
+            "latent_channels": 32,
+        }
+        shape["vocabulary_map"] = {"<image>": self.tokenizer.convert_tokens_to_ids("<|image_pad|>")}
+        model = ChameleonModel(ChameleonConfig(vocab_size=len(self.tokenizer) + sight.entries, **shape))
         model.vqmodel = sight  # the library's has no decoder
         return model
 
@@ -65,7 +72,7 @@ class EarlyFusion(Member):
 
     def teach(self, seed: int = 0, course: Course | None = None) -> list[float]:
         """First the codes, unless they are lent, then the decoder."""
-        if not any(name.startswith("vqmodel.codebook") for name in self.lends):
+        if not "vqmodel.codebook".startswith(tuple(self.lends) or ("-",)):
             self.codes.learn(seed)
         self._named: Iterator[Scenes] = pool().batches((course or self.lesson).batch // 3, seed + 1, self.names)
         return super().teach(seed, course)
@@ -80,48 +87,60 @@ class EarlyFusion(Member):
     @torch.no_grad()
     def seen(self, shown: Tensor) -> list[Ids]:
         """Each image as a view: a mark, and its codes behind the words of the vocabulary."""
-        (mark,) = self.ids(IMAGE)
+        (mark,) = self.ids(_IMAGE)
         return [[mark, *codes] for codes in (self.codes(shown) + len(self.tokenizer)).tolist()]
 
     def described(self, description: str) -> Ids:
         """A description as a view."""
-        return self.ids(f"{TOLD}{description}")
+        return self.ids(f"{_TOLD}{description}")
 
     def document(self, *views: Ids) -> Ids:
         """Views, one after the other."""
-        return [*self.ids(BEGIN), *(token for view in views for token in view), *self.ids(END)]
+        return [*self.ids(_BEGIN), *(token for view in views for token in view), *self.ids(_END)]
 
     def lesson_loss(self, scenes: Scenes) -> Tensor:
         rng, named = scenes.rng, next(self._named)
         seen, captions, told = self.seen(scenes.shown), scenes.captions(), scenes.told()
         pairs: list[tuple[Ids, Ids]] = []
-        for image, caption, other in zip(seen, map(self.described, captions), map(self.described, told), strict=True):
+        views = zip(seen, map(self.described, captions), map(self.described, told), strict=True)
+        for image, caption, other in views:
             pairs.append(rng.choice(((image, caption), (image, caption), (other, image), (other, caption))))
-        for image, other, name in zip(self.seen(named.shown), named.told(), named.namings(), strict=True):
-            pairs.append(self._named_view(image if rng.random() < 0.5 else self.described(other), name, rng))
-        return self.loss(pairs)
+        for image, thing in zip(
+            seen[::2], scenes.things[::2], strict=True
+        ):  # every second image is also asked about a part
+            part = rng.choice(list(say.VISUAL[thing.domain]))
+            question = say.pick(rng, say.VISUAL[thing.domain][part].asked)
+            answer = say.visual_answer(thing.domain, thing.appearance, part)
+            pairs.append((image, self.ids(f"{question} {answer}")))
+        for image, text, name in zip(self.seen(named.shown), named.told(), named.namings(), strict=True):
+            pairs.append(self._named_view(image if rng.random() < 0.5 else self.described(text), name, rng))
+        return self.loss(pairs, rng)
 
     def reading_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
-        return self.loss([self._named_view(self.described(pair.description), pair.naming, rng) for pair in pairs])
+        return self.loss([self._named_view(self.described(pair.description), pair.naming, rng) for pair in pairs], rng)
 
     def looking_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
         images = self.seen(torch.stack([pair.shown for pair in pairs if pair.shown is not None]))
-        return self.loss([self._named_view(i, pair.naming, rng) for i, pair in zip(images, pairs, strict=True)])
+        return self.loss([self._named_view(i, pair.naming, rng) for i, pair in zip(images, pairs, strict=True)], rng)
 
     def _named_view(self, view: Ids, name: str, rng: random.Random) -> tuple[Ids, Ids]:
         return (view, self.ids(name)) if rng.random() < 0.75 else (self.ids(name), view)
 
-    def loss(self, pairs: Sequence[tuple[Ids, Ids]]) -> Tensor:
-        """Of the next token, word or code; the first view, which nothing leads to, weighs a `FIRST` as much."""
+    def lesson_document(self, one: Ids, two: Ids, rng: random.Random) -> tuple[Ids, list[float]]:
+        """A document, and the weights of all tokens but the first. Nothing leads to the first view: it weighs less."""
+        return self.document(one, two), [self.FIRST] * len(one) + [1.0] * (len(two) + 1)
+
+    def loss(self, pairs: Sequence[tuple[Ids, Ids]], rng: random.Random) -> Tensor:
+        """Of the next token, whether a word or a code."""
         total, weight = torch.tensor(0.0), 0.0
-        order = sorted(pairs, key=lambda pair: len(pair[0]) + len(pair[1]))
-        for start in range(0, len(order), 12):  # documents of similar length, so that few tokens only pad
-            some = order[start : start + 12]
-            ids = pad_sequence([torch.tensor(self.document(*pair)) for pair in some], batch_first=True)
-            weights = [torch.tensor([FIRST] * len(one) + [1.0] * (len(two) + 1)) for one, two in some]
-            weighed = pad_sequence(weights, batch_first=True)
+        documents = sorted((self.lesson_document(*pair, rng) for pair in pairs), key=lambda document: len(document[0]))
+        for start in range(0, len(documents), 12):  # of similar length, so that few tokens only pad
+            some = documents[start : start + 12]
+            ids, weights = (
+                pad_sequence([torch.tensor(row) for row in rows], batch_first=True) for rows in zip(*some, strict=True)
+            )
             losses = cross_entropy(self.logits(ids[:, :-1]).transpose(1, 2), ids[:, 1:], reduction="none")
-            total, weight = total + (losses * weighed).sum(), weight + weighed.sum().item()
+            total, weight = total + (losses * weights).sum(), weight + weights.sum().item()
         return total / weight
 
     def logits(self, ids: Tensor, past: Any = None) -> Tensor:
@@ -167,10 +186,10 @@ class EarlyFusion(Member):
 
     @torch.inference_mode()
     def describe(self, shown: Tensor) -> list[str]:
-        (told,) = self.ids(TOLD)
-        begun = [[*self.ids(BEGIN), *view, told] for view in self.seen(shown)]
-        written = self.go_on(torch.tensor(begun), MOST_WORDS, slice(0, len(self.tokenizer)))
-        texts = [self.tokenizer.decode(row.tolist()).partition(END)[0] for row in written]
+        (told,) = self.ids(_TOLD)
+        begun = [[*self.ids(_BEGIN), *view, told] for view in self.seen(shown)]
+        written = self.go_on(torch.tensor(begun), _MOST_WORDS, slice(0, len(self.tokenizer)))
+        texts = [self.tokenizer.decode(row.tolist()).partition(_END)[0] for row in written]
         return [text.strip() for text in texts]
 
     def go_on(self, begun: Tensor, count: int, allowed: slice, guidance: float = 1.0) -> Tensor:
@@ -189,8 +208,8 @@ class EarlyFusion(Member):
 
     @torch.inference_mode()
     def draw(self, sentences: Sequence[str], seed: int = 0) -> Tensor:
-        (mark,), words = self.ids(IMAGE), len(self.tokenizer)
-        begun = {i: [*self.ids(BEGIN), *self.ids(sentence), mark] for i, sentence in enumerate(sentences)}
+        (mark,), words = self.ids(_IMAGE), len(self.tokenizer)
+        begun = {i: [*self.ids(_BEGIN), *self.ids(sentence), mark] for i, sentence in enumerate(sentences)}
         drawn: dict[int, Tensor] = {}
         for _, same in groupby(sorted(begun, key=lambda i: len(begun[i])), key=lambda i: len(begun[i])):
             rows = list(same)

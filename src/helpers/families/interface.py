@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.families.scenes import SCENES_FOLDER, Scenes, pool
+from helpers.families.tower import clip_weights
 from helpers.paths import DATA, atomic_write
 from helpers.workflow.progress import Ticker
 
@@ -45,8 +46,8 @@ class Member(ABC):
     """One published system at the size of the drawn world.
 
     A subclass defines the class variables and the abstract methods. ``lends`` says which of its parts are another
-    member's and frozen: {"tower.": ("siglip", "vision_model.")} takes all weights whose names begin with "tower." from
-    those of ``siglip`` that begin with "vision_model.", so a checkpoint holds a shared part once.
+    member's and frozen: {"tower.": ("clip", "vision_model.")} takes all weights whose names begin with "tower." from
+    those of ``clip`` that begin with "vision_model.", so a checkpoint holds a shared part once.
     """
 
     key: ClassVar[str]  # its name in files, parameters and rows
@@ -216,6 +217,8 @@ def read_checkpoint(key: str) -> dict[str, Tensor]:
     """A member's own weights, in float32. Raises ``FileNotFoundError``, which says how to make them."""
     from safetensors.torch import load_file
 
+    if key == "clip":
+        return clip_weights()
     for folder in (SHIPPED, SCENES_FOLDER):
         if (file := folder / f"{key}.safetensors").is_file():
             return {name: tensor.float() for name, tensor in load_file(file).items()}

@@ -1,6 +1,6 @@
 """What the members that fill in masked words have in common.
 
-Their regions come from a frozen detector in the papers; here SigLIP's image tower plays it, and a patch is a region.
+Their regions come from a frozen detector in the papers; here CLIP's image tower plays it, and a patch is a region.
 On text alone, only the words are there. A sentence fits as well as its name can be filled in piece by piece, each piece
 masked with all that come after it: were those shown, spelling would be scored.
 """
@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from helpers.families.codes import FeatureCodes
 from helpers.families.interface import Course, Member, Pair
 from helpers.families.scenes import SIDE, Scenes, pool
-from helpers.families.siglip import PATCH
+from helpers.families.tower import PATCH
 
 START, END, MASK = "<|im_start|>", "<|im_end|>", "<|video_pad|>"
 SIDE_REGIONS, CATEGORIES = SIDE // PATCH, 64  # regions in a row of an image; what the detector tells apart
@@ -34,7 +34,7 @@ class Masked(Member):
     """A member that fills in words; a subclass says how its encoder reads words and regions."""
 
     family, names = "masked", _NAMED
-    lends: ClassVar = {"tower.": ("siglip", "vision_model.")}
+    lends: ClassVar = {"tower.": ("clip", "vision_model.")}
     _named: Iterator[Scenes]
 
     @abstractmethod

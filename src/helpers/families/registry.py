@@ -20,9 +20,24 @@ FAMILIES: dict[str, dict[str, str]] = {  # key: module and class
         "vl_bert": "vl_bert:VlBert",
         "vilbert": "vilbert:Vilbert",
     },
-    "generative": {},
-    "backbone": {},
+    "generative": {
+        "coca": "coca:CoCa",
+        "chameleon": "chameleon:Chameleon",
+        "chameleon_pixels": "chameleon:ChameleonPixels",
+        "cm3leon": "cm3leon:CM3Leon",
+    },
+    "backbone": {
+        "frozen": "frozen:Frozen",
+        "minigpt_4": "minigpt_4:MiniGpt4",
+        "blip_2": "blip_2:Blip2",
+        "qwen_vl": "qwen_vl:QwenVL",
+        "llava": "llava:Llava",
+        "llava_1_5": "llava:Llava15",
+        "mllama": "mllama:Mllama",
+        "minigpt_5": "minigpt_5:MiniGpt5",
+    },
 }
+LENDERS = {"language_model": "language_model:LanguageModel"}  # behind members, but none itself
 PROJECTS_OWN = {"llava_next": "LLaVA-NeXT", "qwen2_vl": "Qwen2-VL"}  # backbones with rows of their own, in Table 1
 
 
@@ -43,7 +58,7 @@ def one_per_family() -> list[str]:
 
 def module_and_class(key: str) -> tuple[str, str]:
     """The module and the class of a member. Raises ``ValueError`` for an unknown key."""
-    for some in FAMILIES.values():
+    for some in (*FAMILIES.values(), LENDERS):
         if key in some:
             module, _, name = some[key].partition(":")
             return f"helpers.families.{module}", name

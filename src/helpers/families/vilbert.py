@@ -9,8 +9,8 @@ from torch.nn.functional import cross_entropy, gelu, kl_div
 from helpers.families.codes import FeatureCodes
 from helpers.families.interface import Course
 from helpers.families.masked import CATEGORIES, Masked, MaskedText, corners
-from helpers.families.siglip import WIDTH as SEEN
-from helpers.families.siglip import image_tower
+from helpers.families.tower import WIDTH as SEEN
+from helpers.families.tower import image_tower
 
 _WIDTH, _LENGTH, _BLOCKS = 96, 96, 2  # of both streams; words at most; pairs of co-attention and self-attention
 
@@ -84,7 +84,7 @@ class Vilbert(Masked):
     )
     faithful = (
         "Co-attention in both directions, later than the first layer of words, five numbers for each box, the token of "
-        "the whole image, three losses: as published. SigLIP's frozen tower is the detector, its patches the boxes; "
+        "the whole image, three losses: as published. CLIP's frozen tower is the detector, its patches the boxes; "
         "the streams are equally wide; for a text alone, the stream of regions holds one learned region."
     )
     lesson, reading, looking = Course(4000, 32), Course(300, 48, 5e-4), Course(100, 48, 5e-4)

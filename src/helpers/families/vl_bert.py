@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from helpers.families.interface import Course
 from helpers.families.masked import CATEGORIES, Masked, MaskedText, corners
-from helpers.families.siglip import WIDTH, image_tower
+from helpers.families.tower import WIDTH, image_tower
 
 _LENGTH = 96  # words at most
 _PLACES = 16  # numbers that say where a box is
@@ -26,7 +26,7 @@ class VlBert(Masked):
     )
     faithful = (
         "Embeddings, shared position of all regions, learned visual feature of plain texts, pixels of masked regions "
-        "hidden from the detector, both losses, no matching task: as published. SigLIP's frozen tower is the detector, "
+        "hidden from the detector, both losses, no matching task: as published. CLIP's frozen tower is the detector, "
         "its patches are the boxes, k-means of its features are the categories; a masked word is always a mask."
     )
     lesson, reading, looking = Course(4000, 32), Course(300, 48, 5e-4), Course(100, 48, 5e-4)

@@ -122,7 +122,7 @@ ELSEWHERE = (
 )
 
 
-def page(table: pd.DataFrame) -> str:
+def as_page(table: pd.DataFrame) -> str:
     """The page as Markdown; ``table``: the published one, or an empty one."""
     lines = [_INTRODUCTION]
     for family, members in FAMILIES.items():
@@ -178,7 +178,7 @@ def _percent(rows: pd.DataFrame, mode: str, variant: str) -> str:
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the page."""
     table = pd.read_csv(PUBLISHED_TABLE, keep_default_na=False, na_values=[""]) if PUBLISHED_TABLE.is_file() else None
-    sys.stdout.write(page(pd.DataFrame({"model": []}) if table is None else table))
+    sys.stdout.write(as_page(pd.DataFrame({"model": []}) if table is None else table))
 
 
 if __name__ == "__main__":

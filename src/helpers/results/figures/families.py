@@ -17,6 +17,7 @@ from helpers.results.figures.style import (
     FAINT,
     OTHER_COLOURS,
     SMALL,
+    SOFT,
     label,
     legend_above,
     note_below,
@@ -56,6 +57,7 @@ def families_figure(table: pd.DataFrame) -> Figure:
     panels = figure.subplots(len(domains), 2, squeeze=False, sharey="row", height_ratios=heights)
     for row, domain in zip(panels, domains, strict=True):
         of_domain = table[table["domain"] == domain]
+        _family_names(row[-1], lines[domain])
         for axes, level in zip(row, _LEVELS, strict=True):
             _panel(axes, of_domain, lines[domain], level)
             n = int(of_domain["n_type1"].max())
@@ -99,6 +101,14 @@ def _panel(axes: Axes, table: pd.DataFrame, lines: list[tuple[str, str, str]], l
     names = [titles[model] if way == "direct" else _WAYS[way] for _, model, way in lines]
     axes.set_yticks(range(len(lines)), names, fontsize=type_size(SMALL))
     axes.set_ylim(len(lines) - 0.4, -0.6)
+
+
+def _family_names(axes: Axes, lines: list[tuple[str, str, str]]) -> None:
+    """Each family's name on the right, beside its first line."""
+    place, first = ("axes fraction", "data"), {family: height for height, (family, *_) in reversed([*enumerate(lines)])}
+    for family, height in first.items():
+        how: Any = {"fontsize": type_size(SMALL), "va": "center", "color": SOFT}
+        axes.annotate(family, (1.02, height), xycoords=place, **how)
 
 
 def _of(rows: pd.DataFrame, mark: str, level: str) -> pd.DataFrame:
