@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from helpers.families.interface import Course
-from helpers.families.siglip import WIDTH, Siglip
+from helpers.families.siglip import Siglip
+from helpers.families.tower import WIDTH
 
 _MIXTURE, _HEADS, _SHARPNESS = 8, 4, 5  # tokens that summarise an image; heads and inverse temperature of the mixer
 
