@@ -27,7 +27,7 @@ class Siglip(TwoTowers):
         "The library's class, tiny, with its attention pooling; texts padded to 64 tokens and read without a mask, "
         "temperature 10 and bias -10 at the start, as published."
     )
-    lesson, reading, looking = Course(700, 48), Course(240, rate=5e-4), Course(60, rate=2e-4)
+    lesson, reading, looking = Course(700, 48), Course(120, 32), Course(60, 48, 2e-4)
 
     def build(self) -> nn.Module:
         from transformers import SiglipConfig, SiglipModel
