@@ -7,7 +7,8 @@ from helpers.families.clip import Clip
 from helpers.families.flava import Flava
 from helpers.families.llip import Llip
 from helpers.families.masked import MASK, UNSAID
-from helpers.families.siglip import LENGTH, WIDTH, Siglip
+from helpers.families.siglip import LENGTH, Siglip
+from helpers.families.tower import WIDTH
 from helpers.families.vilbert import Vilbert
 from helpers.families.vl_bert import VlBert
 

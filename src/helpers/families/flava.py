@@ -40,10 +40,11 @@ class Flava(TwoTowers):
         "alone cannot reach the third encoder, so it reads by comparing."
     )
     faithful = (
-        "The library's class and all its losses (contrast, matching, masked words and patches, of pairs, and in one "
-        "step of four of texts and of images alone), tiny. Codes of patches are k-means over pixels, not DALL-E's."
+        "The library's class and all its losses (contrast, matching, masked words and patches, of pairs and of either "
+        "side alone), tiny; contrast in three steps of four, the others in fewer. Codes of "
+        "patches are k-means over pixels, not DALL-E's."
     )
-    lesson, reading, looking = Course(700, 48), Course(240, rate=5e-4), Course(60, rate=2e-4)
+    lesson, reading, looking = Course(1000, 48), Course(120, 32), Course(60, 48, 2e-4)
 
     def build(self) -> nn.Module:
         from transformers import FlavaConfig, FlavaForPreTraining
@@ -92,10 +93,14 @@ class Flava(TwoTowers):
         return (cross_entropy(logits, right) + cross_entropy(logits.T, right)) / 2
 
     def lesson_loss(self, scenes: Scenes) -> Tensor:
-        """Pairs in three steps of four, a third of them wrong and masked as the right ones; else either side alone."""
-        texts, shown = self.texts_of(scenes), scenes.shown
-        right = (torch.arange(len(texts)) >= len(texts) // 3).long()
-        wrong = len(texts) // 3
+        """In two steps of four, images and texts are compared; in one, pairs are masked too; in one, either side alone.
+
+        A third of the masked pairs are wrong, and masked as the right ones are.
+        """
+        kind = scenes.rng.choice(("compare", "compare", "pairs", "alone"))
+        if kind == "compare":
+            return super().lesson_loss(scenes)
+        texts, shown, wrong = self.texts_of(scenes), scenes.shown, len(scenes.things) // 3
         ids, there = self.ids([*texts[1:wrong], texts[0], *texts[wrong:]])
         words = (torch.rand(ids.shape) < _HIDDEN_WORDS) & there.bool() & (torch.arange(ids.shape[1]) > 0)
         masked = ids.masked_fill(words, self.tokenizer.convert_tokens_to_ids(_MASK))
@@ -103,8 +108,8 @@ class Flava(TwoTowers):
         written["mlm_labels"] = ids.masked_fill(~words, _UNSAID)
         hidden = torch.rand(len(shown), (SIDE // _PATCH) ** 2) < _HIDDEN_PATCHES
         seen = {"pixel_values": shown, "bool_masked_pos": hidden, "mim_labels": self.codebook(shown)}
-        kind = scenes.rng.choice(("pairs", "pairs", "pairs", "alone"))
         if kind == "pairs":
+            right = (torch.arange(len(texts)) >= wrong).long()
             found: Tensor = self.model(**written, **seen, itm_labels=right, return_loss=True).loss
             return found
         return self.model(**written, return_loss=True).loss + self.model(**seen, return_loss=True).loss

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from helpers.families.interface import Course
-from helpers.families.siglip import WIDTH, Siglip
+from helpers.families.siglip import Siglip
+from helpers.families.tower import WIDTH
 
 _MIXTURE, _HEADS, _SHARPNESS = 8, 4, 5  # tokens that summarise an image; heads and inverse temperature of the mixer
 
@@ -42,7 +43,7 @@ class Llip(Siglip):
         f"The {_MIXTURE} tokens pass through the tower beside the patches and a text weighs them, as published. The "
         "towers are SigLIP's, where the paper trains them too: only tokens and mixer learn in the lesson."
     )
-    lesson, reading, looking = Course(300, 48), Course(240, rate=5e-4), Course(60, rate=2e-4)
+    lesson, reading, looking = Course(300, 48), Course(120, 32), Course(60, 48, 2e-4)
     lends: ClassVar = {part: ("siglip", part) for part in ("text_model.", "vision_model.", "logit_")}
 
     def build(self) -> nn.Module:

@@ -10,20 +10,9 @@ from torch.nn.functional import logsigmoid, normalize
 from helpers.families.contrastive import TwoTowers
 from helpers.families.interface import Course
 from helpers.families.scenes import SIDE
+from helpers.families.tower import PATCH, WIDTH
 
-WIDTH, PATCH, LENGTH = 128, 14, 64  # of both towers; of a patch, in pixels; of a text, in tokens
-_SIZE = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_attention_heads": 4}
-TOWER = _SIZE | {"num_hidden_layers": 3, "image_size": SIDE, "patch_size": PATCH}
-
-
-def image_tower() -> nn.Module:
-    """For members that borrow it: ``lends = {"tower.": ("siglip", "vision_model.")}``.
-
-    Its last hidden state is images x 16 patches x `WIDTH`.
-    """
-    from transformers import SiglipVisionConfig, SiglipVisionModel
-
-    return SiglipVisionModel(SiglipVisionConfig(**TOWER))
+LENGTH = 64  # of a text, in tokens
 
 
 class Siglip(TwoTowers):
@@ -38,19 +27,28 @@ class Siglip(TwoTowers):
         "The library's class, tiny, with its attention pooling; texts padded to 64 tokens and read without a mask, "
         "temperature 10 and bias -10 at the start, as published."
     )
-    lesson, reading, looking = Course(700, 48), Course(240, rate=5e-4), Course(60, rate=2e-4)
+    lesson, reading, looking = Course(700, 48), Course(120, 32), Course(60, 48, 2e-4)
 
     def build(self) -> nn.Module:
         from transformers import SiglipConfig, SiglipModel
 
+        size = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_attention_heads": 4}
         text = {"vocab_size": len(self.tokenizer), "max_position_embeddings": LENGTH, "projection_size": WIDTH}
-        model = SiglipModel(SiglipConfig(text_config=_SIZE | text | {"num_hidden_layers": 2}, vision_config=TOWER))
+        image = {"image_size": SIDE, "patch_size": PATCH, "num_hidden_layers": 3}
+        model = SiglipModel(
+            SiglipConfig(text_config=size | text | {"num_hidden_layers": 2}, vision_config=size | image)
+        )
         nn.init.constant_(model.logit_scale, math.log(10))
         nn.init.constant_(model.logit_bias, -10)
         return model
 
     def learns(self, stage: str) -> Iterable[nn.Parameter]:
         return self.model.text_model.parameters() if stage == "reading" else super().learns(stage)
+
+    def teach(self, seed: int = 0, course: Course | None = None) -> list[float]:
+        """In two rounds: the first ends soon after it has found out that texts have parts, and the rate rises again."""
+        course = course or self.lesson
+        return super().teach(seed, course) + super().teach(seed + 1, course)
 
     def image_vectors(self, shown: Tensor) -> Tensor:
         return normalize(self.model.get_image_features(pixel_values=shown).pooler_output, dim=-1)
