@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from helpers.families.connectors import Connector
 from helpers.families.interface import Course
-from helpers.families.language_model import BEGIN, llama
+from helpers.families.language_model import llama
 from helpers.families.scenes import Scenes, pool
 from helpers.families.tower import WIDTH as SEEN_WIDTH
 from helpers.families.tower import image_tower
@@ -31,7 +31,7 @@ def blip_2_config(tokenizer: Any) -> Any:
     return Blip2Config(
         vision_config=unused | {"image_size": 56, "patch_size": 14},  # CLIP's tower takes its place
         qformer_config=qformer,
-        text_config=llama(tokenizer).config.to_dict(),
+        text_config=llama().config.to_dict(),
         num_query_tokens=QUERIES,
         image_text_hidden_size=64,
     )
@@ -41,7 +41,7 @@ class QFormer(Connector):
     """`Blip2ForConditionalGeneration` of transformers with a Llama, and CLIP's tower in place of its own."""
 
     LOOKS = QUERIES
-    lends: ClassVar = {"vision_model.": ("clip", "vision_model."), "language_model.": ("language_model", "")}
+    lends: ClassVar = {"vision_model.": ("clip", "vision_model."), "language_model.": ("llava_next", "language_model.")}
 
     def build(self) -> nn.Module:
         from transformers import Blip2ForConditionalGeneration
@@ -108,7 +108,7 @@ class Blip2(QFormer):
 
     def first_loss(self, scenes: Scenes) -> Tensor:
         """Contrast, matching and writing, added up."""
-        text = self._tokens([f"{BEGIN}{caption}" for caption in scenes.captions()], "right")
+        text = self._tokens([f"{self.tokenizer.bos_token}{caption}" for caption in scenes.captions()], "right")
         patches = self.patches(scenes.shown)
         return self.contrast(patches, text) + self.matching(patches, text) + self.writing(patches, text)
 

@@ -10,9 +10,9 @@ from torch.nn.functional import cross_entropy, normalize
 
 from helpers.families.contrastive import TwoTowers
 from helpers.families.interface import Course, Pair
+from helpers.families.scenes import Scenes
 from helpers.families.tower import WIDTH as _SEEN
 from helpers.families.tower import image_tower
-from helpers.families.scenes import Scenes
 
 _WIDTH, _HEADS, _LENGTH = 96, 4, 80  # _LENGTH: of a text, in tokens
 _QUERIES = 16  # of the pooler for captions; published: 256 for 18 x 18 patches or more

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from helpers.families.interface import Course, descend
-from helpers.families.tower import PATCH, WIDTH, image_tower
 from helpers.families.scenes import SIDE, pool
+from helpers.families.tower import PATCH, WIDTH, image_tower
 
 
 def centres(vectors: Tensor, count: int) -> Tensor:
@@ -57,11 +57,11 @@ class Codes(nn.Module):
 
 
 class FeatureCodes(Codes):
-    """k-means over the patches of CLIP's tower: one code per patch."""
+    """k-means over the patches of CLIP's tower, of its own or one that is there: one code per patch."""
 
-    def __init__(self, entries: int = 512) -> None:
+    def __init__(self, entries: int = 512, tower: nn.Module | None = None) -> None:
         super().__init__(entries, (SIDE // PATCH) ** 2, WIDTH)
-        self.tower = image_tower()
+        self.tower = tower or image_tower()
 
     def features(self, shown: Tensor) -> Tensor:
         found: Tensor = self.tower(shown).last_hidden_state

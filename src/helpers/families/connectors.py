@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.families.interface import Course, Pair
-from helpers.families.language_model import KNOWN, Speaker, about, exercise, llama, new_adapter
+from helpers.families.language_model import KNOWN, Speaker, exercise, llama, new_adapter
 from helpers.families.scenes import Scenes, pool
 from helpers.families.tower import image_tower
 
@@ -21,10 +21,10 @@ class Connector(Speaker):
     """A subclass builds the connector and says, if need be, how it makes vectors of what the tower sees."""
 
     lesson = Course(400, 16, 3e-3)
-    lends: ClassVar = {"tower.": ("clip", "vision_model."), "words.": ("language_model", "")}
+    lends: ClassVar = {"tower.": ("clip", "vision_model."), "words.": ("llava_next", "language_model.")}
 
     def build(self) -> nn.Module:
-        return nn.ModuleDict({"tower": image_tower(), "connector": self.connector(), "words": llama(self.tokenizer)})
+        return nn.ModuleDict({"tower": image_tower(), "connector": self.connector(), "words": llama()})
 
     def connector(self) -> nn.Module:
         """What the lesson trains: it makes words' vectors of the tower's."""
@@ -54,4 +54,4 @@ class Connector(Speaker):
 
     def looking_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
         shown = torch.stack([pair.shown for pair in pairs if pair.shown is not None])
-        return self.loss_of([about(pair, self.marks(), rng)[0] for pair in pairs], shown)
+        return self.loss_of([self.about(pair, self.marks(), rng) for pair in pairs], shown)

@@ -66,9 +66,13 @@ class Member(ABC):
 
     def __init__(self, seed: int = 0) -> None:
         torch.manual_seed(seed)
-        self.tokenizer = shared_tokenizer()
+        self.tokenizer = self.own_tokenizer()
         self.model: Any = self.build()
         self.borrow()
+
+    def own_tokenizer(self) -> Any:
+        """The one that all share, unless overridden."""
+        return shared_tokenizer()
 
     # ---- what a member defines -------------------------------------------------------------------------------------
 
@@ -219,8 +223,9 @@ def read_checkpoint(key: str) -> dict[str, Tensor]:
 
     if key == "clip":
         return clip_weights()
-    for folder in (SHIPPED, SCENES_FOLDER):
-        if (file := folder / f"{key}.safetensors").is_file():
+    files = [folder / f"{key}.safetensors" for folder in (SHIPPED, SCENES_FOLDER)]
+    for file in (*files, DATA / "models" / f"tiny-{key.replace('_', '-')}" / "model.safetensors"):
+        if file.is_file():
             return {name: tensor.float() for name, tensor in load_file(file).items()}
     raise FileNotFoundError(
         f"{key} has had no lesson: there is no {key}.safetensors in {SHIPPED} or {SCENES_FOLDER}; "

@@ -1,14 +1,16 @@
-"""The one small language model behind all members that answer in words, and what it practises.
+"""The one language model behind all members that answer in words: the tiny LLaVA-NeXT's, which the project teaches.
 
-A `Speaker` reads vectors: those of words, and where ``<|image_pad|>`` stands, those of an image. An exercise has the
+It has had the base models' lessons (`helpers.base_models`): it reads a look in any dialect and writes it as a caption
+does. A `Speaker` gives it vectors: those of words, and where ``<image>`` stands, those of an image. An exercise has the
 same form either way, a description or an image in front of a question, so the model can take the one for the other.
 """
 
 import hashlib
+import json
 import random
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
@@ -16,24 +18,29 @@ from peft.tuners.lora import LoraModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from helpers.families.interface import Course, Member, Pair
-from helpers.families.scenes import DOMAINS, SCENES_FOLDER, Scenes, lesson_classes, naming
-from helpers.paths import atomic_write
+from helpers.families.scenes import DOMAINS, SCENES_FOLDER, lesson_classes, naming
+from helpers.paths import DATA, atomic_write
 from helpers.synthetic import language as say
-from helpers.synthetic.dialects import DIALECTS, tell
+from helpers.synthetic.dialects import tell
 from helpers.synthetic.invented import InventedClass
 
-SEEN, BEGIN, END = "<|image_pad|>", "<|im_start|>", "<|im_end|>"
-# The last of each is held out, as in `helpers.synthetic.language`: questions to be scored are asked in no other words.
-TO_NAME = ("Which is this?", "What is the name of this?", "Name this.", "What is this called?")
-TO_DESCRIBE = ("What does this look like?", "How does this look?", "Tell me what this looks like.", "Describe this.")
-WIDTH, FEED_FORWARD, LAYERS, HEADS = 128, 320, 4, 4
-KNOWN = 300  # classes of each domain that the lesson names; it describes all
+CHECKPOINT = DATA / "models" / "tiny-llava-next"
+SEEN = "<image>"  # stands where an image does
+WIDTH, LAYERS = 192, 6
+KNOWN = 300  # classes of each domain that a connector's lesson names; it describes all
 LOOK_TOKENS = 64  # that a description has at most
 ADAPTERS = SCENES_FOLDER / "adapters"
-_GROUP = 16  # dialogues that are run together
+_GROUP = 16  # exchanges that are run together
+
+
+class Exchange(NamedTuple):
+    """A question behind what it is about, a description or the marks of an image, and its answer."""
+
+    asked: str
+    answer: str
 
 
 @cache
@@ -47,9 +54,9 @@ def _known_names() -> frozenset[str]:
     return frozenset(thing.name for thing in named_classes())
 
 
-def dialogue(seen: str, *turns: tuple[str, str]) -> str:
-    """Questions and answers about what stands in front of them: a description, or the marks of an image."""
-    return seen + "".join(f"\n{question}{BEGIN}{answer}{END}" for question, answer in turns)
+def asked(seen: str, question: str) -> str:
+    """A turn of the user's, as LLaVA's template writes it, up to where the answer begins."""
+    return f"USER: {seen}\n{question} ASSISTANT:" if seen else f"USER: {question} ASSISTANT:"
 
 
 class Speaker(Member):
@@ -57,10 +64,12 @@ class Speaker(Member):
 
     family = "backbone"
     speaks, names = True, KNOWN
-    reading = Course(300, 48, 3e-3)
-    looking = Course(150, 48, 2e-3)
-    lends: ClassVar = {"words.": ("language_model", "")}
+    reading, looking = Course(100, 16, 2e-3), Course(60, 16, 2e-3)
+    domain = "butterfly"  # what is asked about: questions name it
     LOOKS: ClassVar[int] = 16  # vectors of an image
+
+    def own_tokenizer(self) -> Any:
+        return speakers_tokenizer()
 
     def see(self, shown: Tensor) -> Tensor:
         """Images x LOOKS x `WIDTH`."""
@@ -109,23 +118,33 @@ class Speaker(Member):
         """What stands for an image in a prompt."""
         return SEEN * self.LOOKS
 
-    def loss_of(self, dialogues: Sequence[str], shown: Tensor | None = None) -> Tensor:
+    def loss_of(self, exchanges: Sequence[Exchange], shown: Tensor | None = None) -> Tensor:
         """Of the answers, as a mean over groups of similar length: short ones count as much as long ones."""
-        order = sorted(range(len(dialogues)), key=lambda i: len(dialogues[i]))
+        order = sorted(range(len(exchanges)), key=lambda i: sum(map(len, exchanges[i])))
         groups = [order[i : i + _GROUP] for i in range(0, len(order), _GROUP)]
         return torch.stack(
-            [self._answers_loss([dialogues[i] for i in g], None if shown is None else shown[g]) for g in groups]
+            [self._answers_loss([exchanges[i] for i in g], None if shown is None else shown[g]) for g in groups]
         ).mean()
 
-    def _answers_loss(self, dialogues: Sequence[str], shown: Tensor | None) -> Tensor:
-        tokens = self._tokens(dialogues, "right")
+    def _answers_loss(self, exchanges: Sequence[Exchange], shown: Tensor | None) -> Tensor:
+        questions, answers = (self._ids(texts) for texts in zip(*exchanges, strict=True))
+        answers = [[*ids, self.tokenizer.eos_token_id] for ids in answers]
+        tokens = self._padded([q + a for q, a in zip(questions, answers, strict=True)], "right")
         hidden, ids = self.run(tokens, None if shown is None else self.see(shown)), tokens["input_ids"]
-        begin, end = self.tokenizer.convert_tokens_to_ids([BEGIN, END])
-        answering = ((ids == begin).cumsum(dim=1) > (ids == end).cumsum(dim=1))[:, :-1]
+        begin, length = (torch.tensor([*map(len, rows)])[:, None] for rows in (questions, answers))
+        places = torch.arange(ids.shape[1] - 1) + 1
+        answering = (places >= begin) & (places < begin + length)
         return cross_entropy(self.head(hidden[:, :-1][answering]), ids[:, 1:][answering])
 
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        found: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return found
+
+    def _padded(self, rows: Sequence[list[int]], side: str) -> dict[str, Tensor]:
+        return dict(self.tokenizer.pad({"input_ids": list(rows)}, padding_side=side, return_tensors="pt"))
+
     def _tokens(self, texts: Sequence[str], side: str) -> dict[str, Tensor]:
-        return dict(self.tokenizer(list(texts), padding=True, padding_side=side, return_tensors="pt"))
+        return self._padded(self._ids(texts), side)
 
     # ---- reading: one adapter behind all of them -------------------------------------------------------------------
 
@@ -150,7 +169,11 @@ class Speaker(Member):
         return losses.tolist()
 
     def reading_loss(self, pairs: Sequence[Pair], rng: random.Random) -> Tensor:
-        return self.loss_of([text for pair in pairs for text in about(pair, pair.description, rng)])
+        return self.loss_of([self.about(pair, pair.description, rng) for pair in pairs])
+
+    def about(self, pair: Pair, seen: str, rng: random.Random) -> Exchange:
+        """The name of a class, from its description or its image."""
+        return Exchange(asked(seen, say.pick(rng, say.NAMING[self.domain].asked)), f" {pair.naming}")
 
     def learns(self, stage: str) -> Iterable[nn.Parameter]:
         """The adapter; and what is not lent, unless it reads."""
@@ -173,32 +196,35 @@ class Speaker(Member):
 
     def _log_probabilities(self, options: Sequence[Sequence[str]], seen: Sequence[str], shown: Tensor | None) -> Tensor:
         # The question is read once for all of its options
-        asked = self._tokens([f"{one}\n{TO_NAME[say.HELD_OUT]}" for one in seen], "left")
+        question = say.NAMING[self.domain].asked[say.HELD_OUT]
+        questions = self._tokens([asked(one, question) for one in seen], "left")
         past, each = DynamicCache(), len(options[0])
-        self.run(asked, None if shown is None else self.see(shown), past)
+        before = self.run(questions, None if shown is None else self.see(shown), past)[:, -1:]
+        before = before.repeat_interleave(each, dim=0)
         past.batch_repeat_interleave(each)
-        answers = self._tokens([f"{BEGIN}{sentence}{END}" for four in options for sentence in four], "right")
+        sentences = self._ids([f" {sentence}" for four in options for sentence in four])
+        answers = self._padded([[*ids, self.tokenizer.eos_token_id] for ids in sentences], "right")
         mask, ids = answers["attention_mask"], answers["input_ids"]
-        behind = torch.cat([asked["attention_mask"].repeat_interleave(each, dim=0), mask], dim=1)
-        hidden = self.run({"input_ids": ids, "attention_mask": behind}, past=past)
-        losses = cross_entropy(self.head(hidden[:, :-1]).mT, ids[:, 1:], reduction="none")
-        return -(losses * mask[:, 1:]).sum(dim=1).view(-1, each)
+        behind = torch.cat([questions["attention_mask"].repeat_interleave(each, dim=0), mask], dim=1)
+        hidden = torch.cat([before, self.run({"input_ids": ids, "attention_mask": behind}, past=past)[:, :-1]], dim=1)
+        losses = cross_entropy(self.head(hidden).mT, ids, reduction="none")
+        return -(losses * mask).sum(dim=1).view(-1, each)
 
     def describe(self, shown: Tensor) -> list[str]:
         """Each image in the captions' words."""
-        return self.say([f"{self.marks()}\n{TO_DESCRIBE[say.HELD_OUT]}"] * len(shown), shown)
+        return self.say([asked(self.marks(), say.DESCRIBING[self.domain][say.HELD_OUT])] * len(shown), shown)
 
     def retell(self, told: Sequence[str]) -> list[str]:
         """Each description in the captions' words."""
-        return self.say([f"{one}\n{TO_DESCRIBE[say.HELD_OUT]}" for one in told])
+        return self.say([asked(one, say.DESCRIBING[self.domain][say.HELD_OUT]) for one in told])
 
     @torch.inference_mode()
     def say(self, prompts: Sequence[str], shown: Tensor | None = None) -> list[str]:
         """What follows each prompt, the likeliest word at a time; ``shown``: what the prompts' marks stand for."""
-        tokens = self._tokens([f"{prompt}{BEGIN}" for prompt in prompts], "left")
+        tokens = self._tokens(prompts, "left")
         seen, past = None if shown is None else self.see(shown), DynamicCache()
         written: list[Tensor] = []
-        end, mask = self.tokenizer.convert_tokens_to_ids(END), tokens["attention_mask"]
+        end, mask = self.tokenizer.eos_token_id, tokens["attention_mask"]
         done = torch.zeros(len(prompts), dtype=torch.bool)
         while not done.all() and len(written) < LOOK_TOKENS:
             best = self.head(self.run(tokens, seen, past)[:, -1]).argmax(dim=-1)
@@ -206,38 +232,33 @@ class Speaker(Member):
             written.append(best.masked_fill(done, end))
             mask = torch.cat([mask, mask[:, -1:]], dim=1)
             tokens, seen = {"input_ids": best[:, None], "attention_mask": mask}, None
-        return self.tokenizer.batch_decode(torch.stack(written, dim=1), skip_special_tokens=True)
+        said = self.tokenizer.batch_decode(torch.stack(written, dim=1), skip_special_tokens=True)
+        return [text.strip() for text in said]
 
 
-def about(pair: Pair, seen: str, rng: random.Random) -> list[str]:
-    """What is asked about a class: its name, from its description or an image, and what it looks like."""
-    name = pair.naming.removeprefix("This is ").removesuffix(".")
-    return [
-        dialogue(seen, (say.pick(rng, TO_NAME), pair.naming)),
-        dialogue("", (rng.choice(say.DESCRIBING_BY_NAME).format(s=name), pair.description)),
-    ]
-
-
-def exercise(thing: InventedClass, seen: str, rng: random.Random, name: bool) -> str:
-    """Two questions about a thing that is described or shown: for all of its look, a part of it, or its name."""
-    part = rng.choice(list(say.VISUAL[thing.domain]))
-    asked = [
-        (say.pick(rng, TO_DESCRIBE), tell(thing.domain, thing.appearance, "captions", rng)),
-        (
-            say.pick(rng, say.VISUAL[thing.domain][part].asked),
-            say.visual_answer(thing.domain, thing.appearance, part),
-        ),
-    ]
+def exercise(thing: InventedClass, seen: str, rng: random.Random, name: bool) -> Exchange:
+    """A question about a thing that is shown: for its name, all of its look, or a part of it."""
     if name:
-        named = say.pick(rng, TO_NAME), naming(say.subject(thing.domain, thing.name))
-        asked = [named, rng.choice(asked)]
-    rng.shuffle(asked)
-    return dialogue(seen, *asked)
+        question, answer = say.pick(rng, say.NAMING[thing.domain].asked), naming(say.subject(thing.domain, thing.name))
+    elif rng.random() < 0.7:
+        question = say.pick(rng, say.DESCRIBING[thing.domain])
+        answer = tell(thing.domain, thing.appearance, "captions", rng)
+    else:
+        part = rng.choice(list(say.VISUAL[thing.domain]))
+        question = say.pick(rng, say.VISUAL[thing.domain][part].asked)
+        answer = say.visual_answer(thing.domain, thing.appearance, part)
+    return Exchange(asked(seen, question), f" {answer}")
 
 
 def is_known(thing: InventedClass) -> bool:
     """Whether the lesson teaches the thing's name."""
     return thing.name in _known_names()
+
+
+@cache
+def speakers_tokenizer() -> Any:
+    """The tokenizer of the language model."""
+    return PreTrainedTokenizerFast.from_pretrained(CHECKPOINT)
 
 
 def llama() -> LlamaForCausalLM:

@@ -24,8 +24,8 @@ class Llava(Connector):
     )
     lends: ClassVar = {
         "model.vision_tower.": ("clip", "vision_model."),
-        "model.language_model.": ("language_model", "model."),
-        "lm_head.": ("language_model", "lm_head."),
+        "model.language_model.": ("llava_next", "language_model.model."),
+        "lm_head.": ("llava_next", "language_model.lm_head."),
     }
     ACTIVATION = "linear"
 
@@ -34,7 +34,7 @@ class Llava(Connector):
 
         config = LlavaConfig(
             vision_config=tower_config(),
-            text_config=llama(self.tokenizer).config,
+            text_config=llama().config,
             image_token_index=self.mark,
             image_seq_length=self.LOOKS,
             projector_hidden_act=self.ACTIVATION,

@@ -66,7 +66,7 @@ class Masked(Member):
     @cached_property
     def detector(self) -> FeatureCodes:
         """Gives each region one of `CATEGORIES`."""
-        found = FeatureCodes(self.model.tower, CATEGORIES)
+        found = FeatureCodes(CATEGORIES, self.model.tower)
         found.learn()
         return found
 

@@ -10,6 +10,7 @@ from helpers.families.tower import WIDTH as SEEN_WIDTH
 from helpers.families.tower import image_tower
 
 CROSSING = (2, 4)  # which layers look at the image; the others are the language model's
+_PARTS = ("model.embed_tokens", "model.norm", "lm_head")  # of the language model, beside its layers
 READING = [i for i in range(LAYERS + len(CROSSING)) if i not in CROSSING]
 
 
@@ -29,17 +30,18 @@ class Mllama(Connector):
     LOOKS = 1  # a mark in the prompt, which is a word like others
     lends: ClassVar = {
         "tower.": ("clip", "vision_model."),
+        **{f"words.{part}.": ("llava_next", f"language_model.{part}.") for part in _PARTS},
         **{
-            f"words.{part}.": ("language_model", f"{part}.") for part in ("model.embed_tokens", "model.norm", "lm_head")
+            f"words.model.layers.{i}.": ("llava_next", f"language_model.model.layers.{n}.")
+            for n, i in enumerate(READING)
         },
-        **{f"words.model.layers.{i}.": ("language_model", f"model.layers.{n}.") for n, i in enumerate(READING)},
     }
 
     def build(self) -> nn.Module:
         from transformers import MllamaForCausalLM
         from transformers.models.mllama.configuration_mllama import MllamaTextConfig
 
-        llamas = llama(self.tokenizer).config
+        llamas = llama().config
         shared = "vocab_size hidden_size intermediate_size num_attention_heads num_key_value_heads rms_norm_eps".split()
         shared += "max_position_embeddings rope_parameters bos_token_id eos_token_id".split()
         config = MllamaTextConfig(

@@ -37,7 +37,6 @@ FAMILIES: dict[str, dict[str, str]] = {  # key: module and class
         "minigpt_5": "minigpt_5:MiniGpt5",
     },
 }
-LENDERS = {"language_model": "language_model:LanguageModel"}  # behind members, but none itself
 PROJECTS_OWN = {"llava_next": "LLaVA-NeXT", "qwen2_vl": "Qwen2-VL"}  # backbones with rows of their own, in Table 1
 
 
@@ -58,7 +57,7 @@ def one_per_family() -> list[str]:
 
 def module_and_class(key: str) -> tuple[str, str]:
     """The module and the class of a member. Raises ``ValueError`` for an unknown key."""
-    for some in (*FAMILIES.values(), LENDERS):
+    for some in FAMILIES.values():
         if key in some:
             module, _, name = some[key].partition(":")
             return f"helpers.families.{module}", name
