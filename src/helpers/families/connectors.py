@@ -20,7 +20,7 @@ from helpers.families.tower import image_tower
 class Connector(Speaker):
     """A subclass builds the connector and says, if need be, how it makes vectors of what the tower sees."""
 
-    lesson = Course(400, 16, 3e-3)
+    lesson = Course(250, 8, 3e-3)
     lends: ClassVar = {"tower.": ("clip", "vision_model."), "words.": ("llava_next", "language_model.")}
 
     def build(self) -> nn.Module:
