@@ -32,6 +32,7 @@ from helpers.config import grids, profiles
 from helpers.config.figure_style import STYLE_FILE
 from helpers.config.prompts import evaluation_prompts, prompt_path, training_prompts
 from helpers.domains import SOURCES, input_files
+from helpers.families import registry
 from helpers.paths import ADAPTER, MAIN, MODES, ROOT, STEPS, Layout, kinds_of
 from helpers.training import trackers
 from helpers.workflow import execute, failures, notebooks, preflight
@@ -86,6 +87,13 @@ STYLE = [path.relative_to(ROOT).as_posix() for path in [STYLE_FILE] if path.is_f
 LAYOUT = Layout(pathlib.Path(RUN))
 DISPLAYS = {name: model.display for name, model in PROFILE.models.items()}
 PUBLISHED = f"figures/{RUN.removeprefix('runs/')}"
+# Families of models: all members on the first drawn domain, and one of each family on the others
+MEMBERS = PROFILE.families.members or registry.members()
+DRAWN_DOMAINS = [name for name, domain in PROFILE.domains.items() if domain.source == "drawn"]
+OF_MEMBERS = [(member, domain) for domain in DRAWN_DOMAINS for member in MEMBERS
+    if domain == DRAWN_DOMAINS[0] or member in registry.one_per_family()]  # fmt: skip
+FAMILIES = [*(f"families.{kind}" for kind in kinds_of("families")), "families_findings.csv", "families_findings.json"]
+OF_FAMILIES = "figures/families" if RUN == "runs/demo" else f"{PUBLISHED}/families"  # where they are published
 OF_A_GRID = [name.partition("{grid}")[2] for name in STEPS["grid"].files if name.startswith("figures/")]
 DRAWN = [f"{name}.{kind}" for step in ("ablation", "resources", "paper") for name in STEPS[step].figures for kind in kinds_of(name)]
 
@@ -130,6 +138,12 @@ def beside():
     return [] if PROFILE.rehearsal else expand(file("baselines", "answers.jsonl"), domain=PROFILE.domains, variant=MAIN)
 
 
+def of_members(name):
+    """A file of every run of a member."""
+    pairs = [dict(member=member, domain=domain) for member, domain in OF_MEMBERS]
+    return [path for pair in pairs for path in expand(file("families", name), **pair, seed=PROFILE.seeds)]
+
+
 def of_grid(name, step, made):
     """A file of one step of all runs of a grid, each once; the untuned model has no training."""
     cells = [run for run in GRID_RUNS[name] if step != "training" or run.mode != "base"]
@@ -162,6 +176,7 @@ wildcard_constraints:
     mode="|".join(["base", *MODES]),
     variant="|".join(map(re.escape, OVERRIDES)),
     grid="|".join(GRIDS) or "none",
+    member="|".join(MEMBERS),
     seed=r"\d+",
 
 
@@ -329,6 +344,23 @@ def baselines_parameters(wildcards):
     }
 
 
+def families_parameters(wildcards):
+    return {
+        "member": wildcards.member,
+        "domain": wildcards.domain,
+        "seed": int(wildcards.seed),
+        "dataset_dir": str(LAYOUT.folder("dataset", domain=wildcards.domain, variant=MAIN)),
+        "output_dir": str(LAYOUT.folder("families", **wildcards)),
+        **PROFILE.families.model_dump(exclude={"members"}),
+    }
+
+
+def families_table_parameters(wildcards):
+    files = {f"{kind}_files": of_members(f"{name}") for kind, name in OF_EACH.items()}
+    return {"run_dir": RUN, "own_table": f"{PUBLISHED}/table1.csv", **files}
+
+
+OF_EACH = {"answer": "answers.jsonl", "retention": "retention_answers.jsonl", "gate": "gates.csv", "training": "trainings.csv"}
 PARAMETERS = {
     "base_models": base_models_parameters,
     "start": lambda wildcards: {"steps": min(30, PROFILE.training.max_steps or 30), "output_dir": f"{RUN}/start"},
@@ -343,9 +375,11 @@ PARAMETERS = {
     "grid": grid_parameters,
     "own_classes": own_classes_parameters,
     "report": lambda wildcards: {"run_dir": RUN, "displays": DISPLAYS},
+    "families": families_parameters,
+    "families_table": families_table_parameters,
     "baselines": baselines_parameters,
 }
-ON_A_CARD = {"training", "evaluation", "baselines"}
+ON_A_CARD = {"training", "evaluation", "baselines", "families"}
 USE_TORCH = {"base_models", "start", *ON_A_CARD}
 NOTEBOOK = {step: f"notebooks/{made.notebook}.ipynb" for step, made in STEPS.items()}
 
@@ -362,7 +396,7 @@ def given(step):
 
 def check_notebooks():
     """Each notebook declares what it will be given, and there is a kernel to run it."""
-    names = dict(model=[*PROFILE.models][0], domain=[*PROFILE.domains][0], mode="base", variant=MAIN)
+    names = dict(model=[*PROFILE.models][0], domain=[*PROFILE.domains][0], mode="base", variant=MAIN, member="clip")
     example = Wildcards(fromdict=names | {"seed": str(PROFILE.seeds[0])})
     for step, parameters in PARAMETERS.items():
         notebooks.check_parameters(NOTEBOOK[step], parameters(example))
@@ -377,8 +411,10 @@ try:
     HELPERS = notebooks.helper_files(NOTEBOOK.values())
     PATHS = {model.path for settings in VARIANTS.values() for model in settings.models.values()}
     MODELS = {path: model_files(path) for path in sorted(PATHS)}
+    MODULES = {member: registry.module_and_class(member)[0] for member in MEMBERS}
+    BEHIND = notebooks.files_behind(MODULES.values())
     ORIGINS = {name: input_files(name, domain.source, domain.path, domain.missing_images) for name, domain in PROFILE.domains.items()}
-except (notebooks.NotebookError, preflight.PreflightError) as error:
+except (notebooks.NotebookError, preflight.PreflightError, ValueError) as error:
     raise WorkflowError(str(error))
 
 
@@ -388,6 +424,7 @@ def code(step):
 
 
 CONTENTS = Contents(RUN)
+BESIDE = {"families_table": [f"{PUBLISHED}/table1.csv"]}  # read, but no input, as `publish` would then have to come first
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     atexit.register(CONTENTS.remember)
 
@@ -406,7 +443,7 @@ def contents(step):
     def of_job(wildcards):
         named = [str(name) for kind in INPUTS[step] for name in files(kind, wildcards)]
         ours = [name for name in named if name.startswith(f"{LAYOUT.run}/")]
-        return CONTENTS.digest([*code(step), *(name for name in named if name not in set(ours))], ours)
+        return CONTENTS.digest([*code(step), *BESIDE.get(step, []), *(name for name in named if name not in set(ours))], ours)
 
     return of_job
 
@@ -552,6 +589,14 @@ INPUTS = {
         "models": [name for model in PROFILE.models.values() for name in MODELS[model.path]],
         "contrastive": model_files(PROFILE.contrastive_model) if PROFILE.contrastive_model else [],
     },
+    "families": {
+        "member": lambda wildcards: BEHIND[MODULES[wildcards.member]],
+        "lessons": sorted(glob.glob("data/models/families/*.safetensors")),
+        "models": [*glob.glob("data/models/tiny-clip/*"), *glob.glob("data/models/tiny-qwen2-vl/tokenizer.json"), *glob.glob("data/models/tiny-llava-next/*")],
+        "questions": file("dataset", "questions.jsonl").replace("{variant}", MAIN),
+        "images": IMAGES.replace("{variant}", MAIN),
+    },
+    "families_table": {"style": STYLE, **{kind: of_members(name) for kind, name in OF_EACH.items()}},
     "report": {
         "templates": glob.glob("src/helpers/results/report/templates/*"),
         "results": [name for step in ("ablation", "resources", "paper") for name in made(step)],
@@ -595,7 +640,7 @@ for step in STEPS:
             EXECUTE
 
 
-localrules: all, figures, everything, rehearsal, publish, grid_runs, all_grids, publish_grids, publish_baselines, ablations
+localrules: all, figures, everything, rehearsal, publish, publish_families, grid_runs, all_grids, publish_grids, publish_baselines, ablations
 
 
 rule figures:
@@ -618,6 +663,7 @@ rule everything:
         rules.all.input,
         copy("start"),
         expand(file("baselines", "baselines.csv"), domain=PROFILE.domains, variant=MAIN),
+        made("families_table") if DRAWN_DOMAINS else [],
 
 
 rule rehearsal:
@@ -637,6 +683,16 @@ rule publish:
         figures=[f"{LAYOUT.figures}/{name}" for name in DRAWN],
     shell:
         "cp {params.figures:q} {PUBLISHED}"
+
+
+rule publish_families:
+    """The same of the families of models."""
+    input:
+        [f"{LAYOUT.figures}/{name}" for name in FAMILIES],
+    output:
+        [f"{OF_FAMILIES}/{name}" for name in FAMILIES],
+    shell:
+        "cp {input:q} {OF_FAMILIES}"
 
 
 rule grid_runs:

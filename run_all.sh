@@ -9,7 +9,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 CALLED_FROM="$PWD"
 cd "$ROOT"
 
-WORDS="demo smoke paper rehearse publish ablations findings grid own ask photographs fetch figures verify report site base-models models push pack lab test lint setup"
+WORDS="demo smoke paper rehearse publish families ablations findings grid own ask photographs fetch figures verify report site base-models models push pack lab test lint setup"
 OPTIONS="--profile --set --name --jobs --only --from --to --style --keep-going --slurm --all --dry-run --help"
 SETUP_GB=6 # a new environment: the packages, their copies in pip's cache, and room to unpack
 
@@ -28,6 +28,8 @@ Words:
   rehearse       will the paper's models fit this GPU, how long will they take?
                  Their true shapes with random weights, before any download
   publish        the demo with three seeds, its figures put into figures/demo
+  families       every family of vision-language model, trained on text alone:
+                 one table, one figure, from the checkpoints that come along
   ablations      every ablation of config/grids/ for this profile, and baselines
   findings       the project's own experiments, three seeds each: an hour
   grid           some of them by name, or files of yours: says what would run,
@@ -472,7 +474,12 @@ run_figures() { # all of a run, or some of them, by the notebooks that draw them
 
 run_push() { "$PY" -m helpers.models.push ${OPERANDS[@]+"${OPERANDS[@]}"}; }
 run_pack() { "$PY" -m helpers.workflow.pack ${OPERANDS[@]+"${OPERANDS[@]}"}; }
-run_verify() { find_run && "$PY" -m helpers.workflow.verify "$RUN" "figures/${RUN#runs/}"; }
+run_verify() { # the families' figures are published beside the demo's
+    find_run
+    local published=("figures/${RUN#runs/}")
+    [[ $RUN != runs/demo ]] || published+=(figures/families)
+    "$PY" -m helpers.workflow.verify "$RUN" "${published[@]}"
+}
 
 # Snakemake takes a result that is older than what was made from it for done, also one that somebody put there by hand
 check_fresh() {
@@ -520,7 +527,8 @@ main() {
     case "$WORD" in
         demo | paper) workflow all && check_fresh ;;
         smoke) workflow everything && check_fresh ;;
-        publish) SETTINGS=('seeds=[0,1,2]' ${SETTINGS[@]+"${SETTINGS[@]}"}) && workflow publish && run_published ;;
+        publish) SETTINGS=('seeds=[0,1,2]' ${SETTINGS[@]+"${SETTINGS[@]}"}) && workflow publish publish_families && run_published ;;
+        families) workflow families_table ;;
         base-models) workflow base_models ;;
         grid | figures | ablations | findings | rehearse | report) run_"$WORD" ;;
         setup) say "nothing more to do" ;;

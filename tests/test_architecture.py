@@ -14,7 +14,8 @@ PACKAGE = paths.ROOT / "src" / "helpers"
 # From the bottom to the top: a package may import what stands before it, never what stands after it
 ORDER = (
     *("paths", "rows", "images", "schemas", "workflow", "config", "synthetic", "models", "domains", "writer"),
-    *("datasets", "evaluation", "photographs", "training", "base_models", "results"),
+    *("datasets", "evaluation", "photographs", "training", "base_models", "families"),
+    "results",
 )
 
 

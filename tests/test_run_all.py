@@ -316,6 +316,7 @@ def settings_of(arguments: list[str]) -> str:
         ("demo", "all", ["profile=demo"]),
         ("base-models", "base_models", ["profile=demo"]),
         ("report", "report", ["profile=demo"]),
+        ("families", "families_table", ["profile=demo"]),
         ("publish", "publish", ["profile=demo", "set=[\"'seeds=[0,1,2]' \"]"]),
     ],
 )
@@ -383,7 +384,7 @@ def test_verify_and_a_verdict_look_at_the_run_of_the_settings(clone: Clone) -> N
     assert clone.run_active("verify", "--name", "longer").returncode == 0
     assert clone.called()[-3:] == ["helpers.workflow.verify", "runs/the-run", "figures/the-run"]
     assert clone.run_active("verify").returncode == 0
-    assert clone.called()[-3:] == ["helpers.workflow.verify", "runs/demo", "figures/demo"]
+    assert clone.called()[-3:] == ["runs/demo", "figures/demo", "figures/families"]
     assert clone.run_active("own", "verdict", "my classes", "--name", "longer").returncode == 0
     called = clone.called()
     assert called[called.index("settings") + 1] == "my classes"

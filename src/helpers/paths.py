@@ -84,7 +84,7 @@ class Step:
 
 MODES = ("text_only", "image_text", "joint", "hybrid", "printed")  # all versions of a data set; a profile trains some
 FIGURE_KINDS = ("pdf", "png", "csv", "json")  # json: what it was made from (helpers.workflow.verify)
-TYPESET = ("table1", "table2")  # of the figures, those that are written as LaTeX too
+TYPESET = ("table1", "table2", "families")  # of the figures, those that are written as LaTeX too
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "training.json", "README.md")
 _TRAINED = "{model}/{domain}/{mode}/{variant}/seed{seed}"  # one training run; mode `base` is the untuned model
 _ANSWERS = ("answers.jsonl", "timings.json", "descriptions.jsonl", "descriptions.seconds.json")
@@ -131,6 +131,17 @@ STEPS = {
         "09_own_classes", tables=("verdict", "verdicts", "sight", "verdict_confusions"), figures=("verdict",)
     ),
     "report": Step("10_report", "report", ("index.html",)),
+    "families": Step(
+        "14_families",
+        "families/{member}/{domain}/seed{seed}",
+        ("answers.jsonl", "retention_answers.jsonl", "gates.csv", "trainings.csv"),
+    ),
+    "families_table": Step(
+        "15_families_table",
+        files=("figures/families_findings.csv", "figures/families_findings.json"),
+        tables=("families_gates", "families_trainings"),
+        figures=("families",),
+    ),
     "baselines": Step("12_baselines", "baselines/{domain}/{variant}", ("answers.jsonl", "baselines.csv")),
 }
 
@@ -139,8 +150,8 @@ STEPS = {
 class Layout:
     """Where the files of one run are, inside its folder, such as ``runs/demo``.
 
-    Names in braces (``model``, ``domain``, ``mode``, ``variant``, ``seed``, ``grid``) that a call leaves out stay in
-    the path unchanged. The Snakefile uses such paths as patterns.
+    Names in braces (``model``, ``domain``, ``mode``, ``variant``, ``seed``, ``grid``, ``member``) that a call leaves
+    out stay in the path unchanged. The Snakefile uses such paths as patterns.
     """
 
     run: Path

@@ -59,7 +59,7 @@ QUESTION_SETTINGS = (  # irrelevant to training
 HYBRID_SHARE = "build.hybrid_share"
 _SPLIT = "evaluation.split"
 # What may change within a run's folder: it only adds runs with their own subfolders, or no result depends on it.
-IN_PLACE = ("seeds", "modes", "jobs.", "disk_gb", "description")
+IN_PLACE = ("seeds", "modes", "families.members", "jobs.", "disk_gb", "description")
 
 
 class Grid(Settings):

@@ -19,6 +19,7 @@ from helpers.config import SECRET, Settings, SettingsError, merged, set_fields, 
 from helpers.config.build import Build, Mode
 from helpers.config.data import Data, DomainSettings
 from helpers.config.evaluation import Evaluation
+from helpers.config.families import Families
 from helpers.config.training import Training
 from helpers.config.writer import Writer
 
@@ -82,6 +83,7 @@ class Profile(Settings):
     evaluation: Evaluation = Field(
         default=Evaluation(), description="how a model is asked and how its answers are read"
     )
+    families: Families = Field(default=Families(), description="the families of models, side by side")
     base_models: BaseModels = Field(default=BaseModels(), description="training of the tiny base models")
     jobs: Jobs = Field(default=Jobs(), description="resources per run")
     disk_gb: PositiveFloat = Field(default=1.0, description="free space required before the first run")

@@ -18,7 +18,8 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.paths import resolve
+from helpers.paths import FIGURES, resolve
+from helpers.results.families import family_claims
 from helpers.results.figures.style import BASELINES, label, use_displays
 from helpers.results.findings import findings, withheld
 from helpers.results.rules import Claim, Rule, contrast_table, decided, evidence, verdict_on
@@ -396,6 +397,7 @@ def as_markdown(folder: Path, checked: Verified) -> str:
         "otherwise. Joint training has every class in words and with its image: the fair rival of text alone.",
         "",
         *_rows("finding", found),
+        *_families(family_claims(FIGURES / "families", checked) if folder == FIGURES / "demo" else []),
         "",
         "## Not tried",
         "",
@@ -404,6 +406,21 @@ def as_markdown(folder: Path, checked: Verified) -> str:
         *(f"| {what} | {why} |" for what, why in NOT_TRIED),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _families(found: Sequence[Claim]) -> list[str]:
+    """The section on the families of models; empty if nothing of them is published."""
+    if not found:
+        return []
+    return [
+        "",
+        "## What every family of models shows",
+        "",
+        "The rules of `src/helpers/results/families.py`, judged in the same way on the answers of `./run_all.sh",
+        "families`: Type 1, texts in the captions' words unless stated otherwise. See `docs/families.md`.",
+        "",
+        *_rows("finding", found),
+    ]
 
 
 def _warning(folder: Path, tables: Tables, found: Sequence[Claim], checked: Verified) -> list[str]:
@@ -437,7 +454,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     folder = resolve(given.folder)
     try:
-        checked = verify([folder])
+        checked = verify([folder, *([FIGURES / "families"] if folder == FIGURES / "demo" else [])])
         said = "\n".join(verdicts_in_short(folder, checked)) + "\n" if given.short else as_markdown(folder, checked)
     except FileNotFoundError as error:
         print(error, file=sys.stderr)

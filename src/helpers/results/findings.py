@@ -210,7 +210,7 @@ def findings(folder: Path, checked: Verified) -> list[Claim]:
     doubts = {grid: doubt for grid, file in files.items() if file and (doubt := checked.doubt(file))}
     read = [pd.read_csv(file) for grid, file in files.items() if file and grid not in doubts]
     table = decided(pd.concat(read, ignore_index=True)) if read else pd.DataFrame(columns=["claim", "outcome"])
-    return [_judged(rule, files[rule.grid], doubts.get(rule.grid), table) for rule in RULES]
+    return [judged(rule, files[rule.grid], doubts.get(rule.grid), table) for rule in RULES]
 
 
 def _contrasts(folder: Path, grid: str) -> Path | None:
@@ -220,7 +220,8 @@ def _contrasts(folder: Path, grid: str) -> Path | None:
     return next((place / name for place in places if (place / name).is_file()), None)
 
 
-def _judged(rule: Rule, file: Path | None, doubt: Doubt | None, table: pd.DataFrame) -> Claim:
+def judged(rule: Rule, file: Path | None, doubt: Doubt | None, table: pd.DataFrame) -> Claim:
+    """What became of a rule: ``table`` holds the decided contrasts of ``file``."""
     if file is None:
         return Claim(rule.claim, "not measured", (), "")
     if doubt:

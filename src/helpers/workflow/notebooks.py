@@ -96,6 +96,12 @@ def helper_files(notebooks: Iterable[str | Path]) -> dict[str, list[str]]:
     return {str(notebook): sorted(map(_file, _closure(graph, _imported(notebook)))) for notebook in notebooks}
 
 
+def files_behind(modules: Iterable[str]) -> dict[str, list[str]]:
+    """The same for modules that a notebook imports by name, such as a member of `helpers.families`."""
+    graph = grimp.build_graph(PACKAGE, cache_dir=None)
+    return {module: sorted(map(_file, _closure(graph, {module}))) for module in modules}
+
+
 def parse(notebook: str | Path, source: str) -> ast.Module:
     """The Python in a cell, without IPython's own lines (`%magic`, `!command`)."""
     lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()]

@@ -22,6 +22,7 @@ from helpers.workflow.notebooks import TAG
 
 EXECUTED = NOTEBOOKS / "executed"
 EXAMPLE = {"model": "qwen2_vl", "domain": "butterfly", "mode": "text_only", "variant": MAIN, "seed": 0}
+EXAMPLE |= {"member": "clip", "grid": "controls"}
 WIDTH = 1260  # pixels: one and a half times the width at which a notebook shows an image
 LARGEST_TOGETHER = 6_000_000  # bytes of all copies together
 INJECTED = "injected-parameters"  # papermill's tag
@@ -31,7 +32,7 @@ def publish(run: Path, target: Path = EXECUTED) -> list[Path]:
     """Copy the executed notebooks that a run has; returns the copies."""
     layout, copies = Layout(run), []
     for step, made in STEPS.items():
-        names = {**EXAMPLE, "grid": "controls", **({"domain": "own"} if step == "own_classes" else {})}
+        names = {**EXAMPLE, **({"domain": "own"} if step == "own_classes" else {})}
         executed = layout.executed(step, **names)
         if executed.is_file():
             content = json.loads(executed.read_text(encoding="utf-8"))

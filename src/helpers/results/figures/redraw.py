@@ -25,6 +25,7 @@ from helpers.results.figures.answering import answering_figure
 from helpers.results.figures.claims import claims_figure
 from helpers.results.figures.concept import figure1
 from helpers.results.figures.costs import figure2
+from helpers.results.figures.families import families_figure, families_latex
 from helpers.results.figures.grid import axis_words, grid_figure
 from helpers.results.figures.latex import latex_table
 from helpers.results.figures.photographs import photographs_figure
@@ -63,7 +64,9 @@ DRAWN_BY: Mapping[str, Callable[[pd.DataFrame], Figure]] = {
     "answering": answering_figure,
     "verdict": verdict_figure,
     "photographs": photographs_figure,
+    "families": families_figure,
 }
+_AS_LATEX = {"families": families_latex}
 
 
 def redraw(file: Path, to: Path) -> Path:
@@ -75,7 +78,7 @@ def redraw(file: Path, to: Path) -> Path:
         table = pd.read_csv(file, keep_default_na=False, na_values=[""])
     except pd.errors.EmptyDataError:  # nothing was measured, which the figure says
         table = pd.DataFrame()
-    tex = latex_table(table) if file.stem in TYPESET else None
+    tex = _AS_LATEX.get(file.stem, latex_table)(table) if file.stem in TYPESET else None
     return save(_drawer(file)(table), to, file.stem, table, [file], tex)
 
 
