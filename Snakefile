@@ -88,10 +88,10 @@ LAYOUT = Layout(pathlib.Path(RUN))
 DISPLAYS = {name: model.display for name, model in PROFILE.models.items()}
 PUBLISHED = f"figures/{RUN.removeprefix('runs/')}"
 # Families of models: all members on the first drawn domain, and one of each family on the others
-MEMBERS = PROFILE.families.members or registry.members()
+MEMBERS = PROFILE.families.members or registry.taught()
 DRAWN_DOMAINS = [name for name, domain in PROFILE.domains.items() if domain.source == "drawn"]
 OF_MEMBERS = [(member, domain) for domain in DRAWN_DOMAINS for member in MEMBERS
-    if domain == DRAWN_DOMAINS[0] or member in registry.one_per_family()]  # fmt: skip
+    if domain == DRAWN_DOMAINS[0] or member in registry.one_per_family(MEMBERS)]  # fmt: skip
 FAMILIES = [*(f"families.{kind}" for kind in kinds_of("families")), "families_findings.csv", "families_findings.json"]
 OF_FAMILIES = "figures/families" if RUN == "runs/demo" else f"{PUBLISHED}/families"  # where they are published
 OF_A_GRID = [name.partition("{grid}")[2] for name in STEPS["grid"].files if name.startswith("figures/")]

@@ -35,8 +35,8 @@ class CM3Leon(EarlyFusion):
     lends: ClassVar = {"vqmodel.": ("chameleon_pixels", "vqmodel.")}
     draws, GUIDANCE = True, 3.0
 
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int = 0, domain: str = "butterfly") -> None:
+        super().__init__(seed, domain)
         self._front: list[Ids] = []  # neighbours of the documents to come
 
     def sight(self) -> Codes:

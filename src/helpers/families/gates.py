@@ -31,19 +31,19 @@ def gates_before(member: Member, count: int = 200) -> pd.DataFrame:
     """The gates that a base can be asked at before it reads, a row each: gate, percent, n."""
     found = {"caption parts": parts_said(member, count) if member.speaks else parts_chosen(member, count)}
     if member.names:
-        known = known_classes(count, member.names)
+        known = known_classes(count, member.names, [member.domain])
         found["known classes"] = _right(member.score(known.sentences, known.shown), known.questions)
     rows = [(gate, 100 * sum(right) / len(right), len(right)) for gate, right in found.items() if right]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def known_classes(count: int, named: int, seed: int = 0) -> Asked:
+def known_classes(count: int, named: int, domains: Sequence[str] = DOMAINS, seed: int = 0) -> Asked:
     """Questions about the ``named`` classes of a lesson, as the test asks about others, with new images."""
     rng = random.Random(f"known-{seed}")
     questions, images = [], []
-    for domain in DOMAINS:
+    for domain in domains:
         met = lesson_classes(domain, named)
-        for thing in rng.sample(met, min(count // len(DOMAINS), len(met))):
+        for thing in rng.sample(met, min(count // len(domains), len(met))):
             questions.append(_which(thing, met, rng))
             images.append(draw(domain, thing.appearance, rng))
     return Asked("invented", questions, as_input(images))
@@ -51,7 +51,7 @@ def known_classes(count: int, named: int, seed: int = 0) -> Asked:
 
 def told_of_unseen(member: Member, count: int, course: Course | None = None) -> list[bool]:
     """Whether it knows in words what it has read about classes that no lesson has. The member is changed by reading."""
-    scenes, rng = unseen(count), random.Random("told")
+    scenes, rng = unseen(count, domains=[member.domain]), random.Random("told")
     read, heard = ([say.describe(t.domain, t.appearance, w) for t in scenes.things] for w in (0, say.HELD_OUT))
     names = [naming(say.subject(thing.domain, thing.name)) for thing in scenes.things]
     member.read([Pair(name, text) for name, text in zip(names, read, strict=True)], course=course)
@@ -76,7 +76,7 @@ def parts_chosen(member: Member, count: int, seed: int = 0) -> list[bool]:
 
     Parts with fewer than four values are left out, and so is the pattern of a thing that has none.
     """
-    scenes, rng = unseen(count, seed), random.Random(f"parts-{seed}")
+    scenes, rng = unseen(count, seed, [member.domain]), random.Random(f"parts-{seed}")
     options, answers = [], []
     for thing in scenes.things:
         part = rng.choice(_with_four_values(thing.domain, thing.appearance))
@@ -97,7 +97,7 @@ def _with_four_values(domain: str, appearance: Appearance) -> list[str]:
 
 def parts_said(member: Member, count: int, seed: int = 0) -> list[bool]:
     """Whether each part of what it writes about an image is right; nothing is, if it is in no wording of a caption."""
-    scenes = unseen(count, seed)
+    scenes = unseen(count, seed, [member.domain])
     found = []
     for thing, text in zip(scenes.things, member.describe(scenes.shown), strict=True):
         true = say.phrases(VOCABULARIES[thing.domain], thing.appearance)

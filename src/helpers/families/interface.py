@@ -15,12 +15,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from helpers.families.scenes import SCENES_FOLDER, Scenes, pool
+from helpers.families.registry import CHECKPOINTS
+from helpers.families.scenes import Scenes, pool
 from helpers.families.tower import clip_weights
 from helpers.paths import DATA, atomic_write
 from helpers.workflow.progress import Ticker
 
-SHIPPED = DATA / "models" / "families"  # checkpoints, in float16; made on demand: in `SCENES_FOLDER`
+SHIPPED = CHECKPOINTS[0]  # in float16; those made on demand lie in the other folder
 TOKENIZER = DATA / "models" / "tiny-qwen2-vl"
 
 
@@ -64,7 +65,8 @@ class Member(ABC):
     draws: ClassVar[bool] = False  # whether it draws what a sentence names
     lends: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, domain: str = "butterfly") -> None:
+        self.domain = domain  # what it is asked about: a question says so
         torch.manual_seed(seed)
         self.tokenizer = self.own_tokenizer()
         self.model: Any = self.build()
@@ -223,11 +225,11 @@ def read_checkpoint(key: str) -> dict[str, Tensor]:
 
     if key == "clip":
         return clip_weights()
-    files = [folder / f"{key}.safetensors" for folder in (SHIPPED, SCENES_FOLDER)]
+    files = [folder / f"{key}.safetensors" for folder in CHECKPOINTS]
     for file in (*files, DATA / "models" / f"tiny-{key.replace('_', '-')}" / "model.safetensors"):
         if file.is_file():
             return {name: tensor.float() for name, tensor in load_file(file).items()}
     raise FileNotFoundError(
-        f"{key} has had no lesson: there is no {key}.safetensors in {SHIPPED} or {SCENES_FOLDER}; "
+        f"{key} has had no lesson: there is no {key}.safetensors in {' or '.join(map(str, CHECKPOINTS))}; "
         f"make it with: python -m helpers.families.lessons {key}"
     )

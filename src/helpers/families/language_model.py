@@ -65,7 +65,6 @@ class Speaker(Member):
     family = "backbone"
     speaks, names = True, KNOWN
     reading, looking = Course(100, 16, 2e-3), Course(60, 16, 2e-3)
-    domain = "butterfly"  # what is asked about: questions name it
     LOOKS: ClassVar[int] = 16  # vectors of an image
 
     def own_tokenizer(self) -> Any:

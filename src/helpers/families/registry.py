@@ -3,11 +3,11 @@
 Torch is not imported before a member is asked for, as the workflow reads this list too.
 """
 
+from collections.abc import Collection
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from helpers.families.interface import Member
+from helpers.paths import DATA, RUNS
 
 FAMILIES: dict[str, dict[str, str]] = {  # key: module and class
     "contrastive": {
@@ -37,6 +37,7 @@ FAMILIES: dict[str, dict[str, str]] = {  # key: module and class
         "minigpt_5": "minigpt_5:MiniGpt5",
     },
 }
+CHECKPOINTS = (DATA / "models" / "families", RUNS / "families")  # of lessons; CLIP's is notebook 12's
 PROJECTS_OWN = {"llava_next": "LLaVA-NeXT", "qwen2_vl": "Qwen2-VL"}  # backbones with rows of their own, in Table 1
 
 
@@ -45,14 +46,21 @@ def members() -> list[str]:
     return [key for family in FAMILIES.values() for key in family]
 
 
+def taught() -> list[str]:
+    """Those that have had their lesson: its checkpoint came with the repository, or was made here."""
+    made = {file.stem for folder in CHECKPOINTS for file in folder.glob("*.safetensors")}
+    return [key for key in members() if key in {"clip", *made}]
+
+
 def family_of_member(key: str) -> str:
     """The family of a member, or of one of the project's own models."""
     return "backbone" if key in PROJECTS_OWN else next(family for family, some in FAMILIES.items() if key in some)
 
 
-def one_per_family() -> list[str]:
-    """The first member of each family that has any."""
-    return [next(iter(some)) for some in FAMILIES.values() if some]
+def one_per_family(among: Collection[str]) -> list[str]:
+    """The first of these members of each family that has any."""
+    firsts = (next((key for key in some if key in among), None) for some in FAMILIES.values())
+    return [key for key in firsts if key]
 
 
 def module_and_class(key: str) -> tuple[str, str]:
@@ -64,8 +72,8 @@ def module_and_class(key: str) -> tuple[str, str]:
     raise ValueError(f"member is {key!r}; known: {', '.join(members())}")
 
 
-def member_class(key: str) -> "type[Member]":
+def member_class(key: str) -> type[Any]:
     """The class of a member. Raises as `module_and_class` does."""
     module, name = module_and_class(key)
-    found: type[Member] = getattr(import_module(module), name)
+    found: type[Any] = getattr(import_module(module), name)
     return found

@@ -97,8 +97,8 @@ def pool() -> Pool:
     return Pool()
 
 
-def unseen(count: int, seed: int = 0) -> Scenes:
+def unseen(count: int, seed: int = 0, domains: Sequence[str] = DOMAINS) -> Scenes:
     """Scenes of classes that no lesson has, drawn anew: for the gates."""
     rng = random.Random(f"unseen-{seed}")
-    things = [t for domain in DOMAINS for t in invent_classes(domain, count // len(DOMAINS), POOL_SEED + 1 + seed)]
+    things = [t for domain in domains for t in invent_classes(domain, count // len(domains), POOL_SEED + 1 + seed)]
     return Scenes(things, as_input([draw(thing.domain, thing.appearance, rng) for thing in things]), rng)
