@@ -46,7 +46,7 @@ def test_siglip_reads_what_is_padded():
 
 
 def test_the_vector_of_an_image_moves_with_the_text_in_llip(images):
-    member = Llip()
+    member = Llip().load()
     with torch.no_grad():
         vectors = member.model.mixer(member.image_vectors(images), member.text_vectors(TEXTS))
     assert vectors.shape == (2, 2, WIDTH)
