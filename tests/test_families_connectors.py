@@ -11,7 +11,7 @@ from helpers.families.blip_2 import QUERIES, Blip2
 from helpers.families.connectors import Connector
 from helpers.families.frozen import Frozen
 from helpers.families.interface import Course, Pair
-from helpers.families.language_model import BEGIN, END, TO_DESCRIBE, TO_NAME, LanguageModel, Speaker, dialogue
+from helpers.families.language_model import Exchange, Speaker, asked, exercise
 from helpers.families.llava import Llava, Llava15
 from helpers.families.minigpt_4 import MiniGpt4
 from helpers.families.mllama import Mllama
@@ -67,7 +67,7 @@ def test_only_minigpt_4s_map_learns() -> None:
 
 def test_blip_2_writes_without_looking_ahead_and_its_queries_see_no_word(scenes: Scenes) -> None:
     member, patches = Blip2(), torch.randn(1, 16, 128)
-    text = member._tokens([f"{BEGIN}{scenes.captions()[0]}"], "right")
+    text = member._tokens([f"{member.tokenizer.bos_token}{scenes.captions()[0]}"], "right")
     mask = member.mask_of_writing(text["attention_mask"])
     other = text | {"input_ids": text["input_ids"].clone()}
     other["input_ids"][:, 5] = 700
@@ -91,7 +91,7 @@ def test_qwen_vl_knows_where_a_patch_is() -> None:
 
 def test_a_closed_gate_shows_nothing(scenes: Scenes) -> None:
     member = Mllama()
-    tokens = member._tokens([dialogue(member.marks(), (TO_NAME[0], "This is the Ro."))] * 2, "right")
+    tokens = member._tokens([f"{asked(member.marks(), 'Name this species.')} This is the Ro."] * 2, "right")
     seen = member.see(scenes.shown)
     assert torch.allclose(member.run(tokens, seen), member.run(tokens), atol=1e-5)
     for layer in member.decoder.layers:
@@ -104,8 +104,8 @@ def test_a_closed_gate_shows_nothing(scenes: Scenes) -> None:
 def test_options_are_scored_as_whole_answers(kind: type[Speaker], scenes: Scenes) -> None:
     member = kind()
     scores = member.score(OPTIONS, scenes.shown)
-    held_out = dialogue(member.marks(), (TO_NAME[say.HELD_OUT], OPTIONS[1][2]))
-    tokens = len(member.tokenizer(f"{OPTIONS[1][2]}{END}")["input_ids"])
+    held_out = Exchange(asked(member.marks(), say.NAMING["butterfly"].asked[say.HELD_OUT]), f" {OPTIONS[1][2]}")
+    tokens = len(member._ids([held_out.answer])[0]) + 1  # and the end
     with torch.no_grad():
         alone = -tokens * member.loss_of([held_out], scenes.shown[1:])
     assert torch.isclose(scores[1, 2], alone, atol=1e-3)
@@ -116,10 +116,8 @@ def test_one_adapter_is_put_behind_all(monkeypatch: pytest.MonkeyPatch, tmp_path
     told = scenes.told()
     pairs = [Pair(name, text) for name, text in zip(scenes.namings(), told, strict=True)]
     marks = []
-    for kind in (LanguageModel, Llava, Mllama):
+    for kind in (Llava, Mllama):
         member = kind()
-        if kind is LanguageModel:
-            member.load()
         untuned = member.score(OPTIONS, words=told)
         member.read(pairs, course=SHORT)
         marks.append(member.score(OPTIONS, words=told))
@@ -128,12 +126,11 @@ def test_one_adapter_is_put_behind_all(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert all(torch.allclose(mark, marks[0], atol=1e-3) for mark in marks)
 
 
-def test_a_scored_question_is_in_no_lesson(scenes: Scenes) -> None:
-    rng = random.Random(0)
-    asked = [LanguageModel._exercise(thing, rng) for thing in scenes.things * 100]
-    assert not any(question in text for text in asked for question in (TO_NAME[-1], TO_DESCRIBE[-1]))
-
-
-def test_the_language_model_sees_nothing(scenes: Scenes) -> None:
-    with pytest.raises(NotImplementedError, match="sees nothing"):
-        LanguageModel().see(scenes.shown)
+def test_a_scored_question_is_asked_nowhere_else(scenes: Scenes) -> None:
+    rng, member = random.Random(0), Frozen()
+    pair = Pair("This is the Ro.", "It is blue.")
+    prompts = [exercise(t, "<image>", rng, name).asked for t in scenes.things * 50 for name in (True, False)]
+    prompts += [member.about(pair, pair.description, rng).asked for _ in range(50)]
+    held_out = [wordings[say.HELD_OUT] for wordings in say.DESCRIBING.values()]
+    held_out += [naming.asked[say.HELD_OUT] for naming in say.NAMING.values()]
+    assert not [prompt for prompt in prompts if any(question in prompt for question in held_out)]

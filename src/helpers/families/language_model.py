@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from helpers.families.interface import Course, Member, Pair
-from helpers.families.scenes import DOMAINS, SCENES_FOLDER, lesson_classes, naming
+from helpers.families.scenes import SCENES_FOLDER, naming
 from helpers.paths import DATA, atomic_write
 from helpers.synthetic import language as say
 from helpers.synthetic.dialects import tell
@@ -41,17 +41,6 @@ class Exchange(NamedTuple):
 
     asked: str
     answer: str
-
-
-@cache
-def named_classes() -> list[InventedClass]:
-    """The invented classes whose names the lesson teaches."""
-    return [thing for domain in DOMAINS for thing in lesson_classes(domain, KNOWN)]
-
-
-@cache
-def _known_names() -> frozenset[str]:
-    return frozenset(thing.name for thing in named_classes())
 
 
 def asked(seen: str, question: str) -> str:
@@ -247,11 +236,6 @@ def exercise(thing: InventedClass, seen: str, rng: random.Random, name: bool) ->
         question = say.pick(rng, say.VISUAL[thing.domain][part].asked)
         answer = say.visual_answer(thing.domain, thing.appearance, part)
     return Exchange(asked(seen, question), f" {answer}")
-
-
-def is_known(thing: InventedClass) -> bool:
-    """Whether the lesson teaches the thing's name."""
-    return thing.name in _known_names()
 
 
 @cache
