@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from helpers.families.interface import Course, Member, Pair
-from helpers.families.scenes import SCENES_FOLDER, naming
+from helpers.families.scenes import SCENES_FOLDER
 from helpers.paths import DATA, atomic_write
 from helpers.synthetic import language as say
 from helpers.synthetic.dialects import tell
@@ -30,7 +30,6 @@ from helpers.synthetic.invented import InventedClass
 CHECKPOINT = DATA / "models" / "tiny-llava-next"
 SEEN = "<image>"  # stands where an image does
 WIDTH, LAYERS = 192, 6
-KNOWN = 300  # classes of each domain that a connector's lesson names; it describes all
 LOOK_TOKENS = 64  # that a description has at most
 ADAPTERS = SCENES_FOLDER / "adapters"
 _GROUP = 16  # exchanges that are run together
@@ -52,7 +51,7 @@ class Speaker(Member):
     """A member with a language model; a subclass says what vectors it makes of an image, if it sees."""
 
     family = "backbone"
-    speaks, names = True, KNOWN
+    speaks = True
     reading, looking = Course(100, 16, 2e-3), Course(60, 16, 2e-3)
     LOOKS: ClassVar[int] = 16  # vectors of an image
 
@@ -224,11 +223,9 @@ class Speaker(Member):
         return [text.strip() for text in said]
 
 
-def exercise(thing: InventedClass, seen: str, rng: random.Random, name: bool) -> Exchange:
-    """A question about a thing that is shown: for its name, all of its look, or a part of it."""
-    if name:
-        question, answer = say.pick(rng, say.NAMING[thing.domain].asked), naming(say.subject(thing.domain, thing.name))
-    elif rng.random() < 0.7:
+def exercise(thing: InventedClass, seen: str, rng: random.Random) -> Exchange:
+    """A question about a thing that is shown: for all of its look, or a part of it."""
+    if rng.random() < 0.7:
         question = say.pick(rng, say.DESCRIBING[thing.domain])
         answer = tell(thing.domain, thing.appearance, "captions", rng)
     else:
