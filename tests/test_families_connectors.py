@@ -11,7 +11,7 @@ from helpers.families.blip_2 import QUERIES, Blip2
 from helpers.families.connectors import Connector
 from helpers.families.frozen import Frozen
 from helpers.families.interface import Course, Pair
-from helpers.families.language_model import Exchange, Speaker, asked, exercise
+from helpers.families.language_model import Exchange, Speaker, exercise, user_turn
 from helpers.families.llava import Llava, Llava15
 from helpers.families.minigpt_4 import MiniGpt4
 from helpers.families.mllama import Mllama
@@ -91,7 +91,7 @@ def test_qwen_vl_knows_where_a_patch_is() -> None:
 
 def test_a_closed_gate_shows_nothing(scenes: Scenes) -> None:
     member = Mllama()
-    tokens = member._tokens([f"{asked(member.marks(), 'Name this species.')} This is the Ro."] * 2, "right")
+    tokens = member._tokens([f"{user_turn(member.marks(), 'Name this species.')} This is the Ro."] * 2, "right")
     seen = member.see(scenes.shown)
     assert torch.allclose(member.run(tokens, seen), member.run(tokens), atol=1e-5)
     for layer in member.decoder.layers:
@@ -104,7 +104,7 @@ def test_a_closed_gate_shows_nothing(scenes: Scenes) -> None:
 def test_options_are_scored_as_whole_answers(kind: type[Speaker], scenes: Scenes) -> None:
     member = kind()
     scores = member.score(OPTIONS, scenes.shown)
-    held_out = Exchange(asked(member.marks(), say.NAMING["butterfly"].asked[say.HELD_OUT]), f" {OPTIONS[1][2]}")
+    held_out = Exchange(user_turn(member.marks(), say.NAMING["butterfly"].asked[say.HELD_OUT]), f" {OPTIONS[1][2]}")
     tokens = len(member._ids([held_out.answer])[0]) + 1  # and the end
     with torch.no_grad():
         alone = -tokens * member.loss_of([held_out], scenes.shown[1:])
@@ -129,7 +129,7 @@ def test_one_adapter_is_put_behind_all(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_scored_question_is_asked_nowhere_else(scenes: Scenes) -> None:
     rng, member = random.Random(0), Frozen()
     pair = Pair("This is the Ro.", "It is blue.")
-    prompts = [exercise(t, "<image>", rng, name).asked for t in scenes.things * 50 for name in (True, False)]
+    prompts = [exercise(thing, "<image>", rng).asked for thing in scenes.things * 100]
     prompts += [member.about(pair, pair.description, rng).asked for _ in range(50)]
     held_out = [wordings[say.HELD_OUT] for wordings in say.DESCRIBING.values()]
     held_out += [naming.asked[say.HELD_OUT] for naming in say.NAMING.values()]

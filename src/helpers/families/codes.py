@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from helpers.families.interface import Course, descend
-from helpers.families.scenes import SIDE, pool
+from helpers.families.scenes import IMAGE_SIDE, pool
 from helpers.families.tower import PATCH, WIDTH, image_tower
 
 
@@ -60,7 +60,7 @@ class FeatureCodes(Codes):
     """k-means over the patches of CLIP's tower, of its own or one that is there: one code per patch."""
 
     def __init__(self, entries: int = 512, tower: nn.Module | None = None) -> None:
-        super().__init__(entries, (SIDE // PATCH) ** 2, WIDTH)
+        super().__init__(entries, (IMAGE_SIDE // PATCH) ** 2, WIDTH)
         self.tower = tower or image_tower()
 
     def features(self, shown: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class PixelCodes(Codes):
     COURSE, PLAIN = Course(500, 48, 2e-3), 200  # PLAIN: the first steps, without codes
 
     def __init__(self, patch: int = 4, entries: int = 512, width: int = 16) -> None:
-        self.side = SIDE // (2 * patch)
+        self.side = IMAGE_SIDE // (2 * patch)
         super().__init__(entries, self.side**2, width)
         self.encoder = nn.Sequential(
             *(nn.Conv2d(3, 48, patch, patch), _Residual(48), nn.Conv2d(48, 96, 2, 2), _Residual(96)),

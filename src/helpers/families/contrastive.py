@@ -41,7 +41,7 @@ class TwoTowers(Member):
 
     def texts_of(self, scenes: Scenes) -> list[str]:
         """What the lesson says of its images. Half is a single sentence, as classification by description compares."""
-        return [t if scenes.rng.random() < 0.5 else scenes.rng.choice(sentences(t)) for t in scenes.told()]
+        return [t if scenes.rng.random() < 0.5 else scenes.rng.choice(sentences_of(t)) for t in scenes.told()]
 
     def read(self, pairs: Sequence[Pair], seed: int = 0, course: Course | None = None) -> list[float]:
         with torch.no_grad():
@@ -70,7 +70,7 @@ class TwoTowers(Member):
     def by_description(self, options: Sequence[Sequence[str]], shown: Tensor) -> Tensor:
         """Each option's sentences are compared one by one, and their similarities averaged (arXiv 2210.07183)."""
         distinct = dict.fromkeys(description for four in options for description in four)
-        parts = {description: self.text_vectors(sentences(description)) for description in distinct}
+        parts = {description: self.text_vectors(sentences_of(description)) for description in distinct}
         return torch.stack(
             [
                 torch.stack([self.similarity(one[None], parts[description]).mean() for description in four])
@@ -79,6 +79,6 @@ class TwoTowers(Member):
         )
 
 
-def sentences(text: str) -> list[str]:
+def sentences_of(text: str) -> list[str]:
     """The sentences of a description."""
     return [f"{part.rstrip('.')}." for part in text.split(". ")]

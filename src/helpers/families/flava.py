@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, normalize
 from helpers.families.codes import Codes
 from helpers.families.contrastive import TwoTowers
 from helpers.families.interface import Course
-from helpers.families.scenes import SIDE, Scenes
+from helpers.families.scenes import IMAGE_SIDE, Scenes
 
 _WIDTH, _PATCH, _LENGTH, _CODES = 96, 14, 96, 128
 _START, _MASK = "<|im_start|>", "<|video_pad|>"
@@ -21,7 +21,7 @@ class PatchCodes(Codes):
     """k-means over the pixels of patches: what a hidden patch was."""
 
     def __init__(self) -> None:
-        super().__init__(_CODES, (SIDE // _PATCH) ** 2, 3 * _PATCH**2)
+        super().__init__(_CODES, (IMAGE_SIDE // _PATCH) ** 2, 3 * _PATCH**2)
 
     def features(self, shown: Tensor) -> Tensor:
         return (
@@ -51,7 +51,7 @@ class Flava(TwoTowers):
 
         size = {"hidden_size": _WIDTH, "intermediate_size": 2 * _WIDTH, "num_attention_heads": 4}
         text = {"vocab_size": len(self.tokenizer), "max_position_embeddings": _LENGTH, "num_hidden_layers": 2}
-        image = {"image_size": SIDE, "patch_size": _PATCH, "vocab_size": _CODES, "num_hidden_layers": 3}
+        image = {"image_size": IMAGE_SIDE, "patch_size": _PATCH, "vocab_size": _CODES, "num_hidden_layers": 3}
         return FlavaForPreTraining(
             FlavaConfig(
                 text_config=size | text,
@@ -106,7 +106,7 @@ class Flava(TwoTowers):
         masked = ids.masked_fill(words, self.tokenizer.convert_tokens_to_ids(_MASK))
         written = {"input_ids": ids, "attention_mask": there, "input_ids_masked": masked}
         written["mlm_labels"] = ids.masked_fill(~words, _UNSAID)
-        hidden = torch.rand(len(shown), (SIDE // _PATCH) ** 2) < _HIDDEN_PATCHES
+        hidden = torch.rand(len(shown), (IMAGE_SIDE // _PATCH) ** 2) < _HIDDEN_PATCHES
         seen = {"pixel_values": shown, "bool_masked_pos": hidden, "mim_labels": self.codebook(shown)}
         if kind == "pairs":
             right = (torch.arange(len(texts)) >= wrong).long()

@@ -42,7 +42,7 @@ class Exchange(NamedTuple):
     answer: str
 
 
-def asked(seen: str, question: str) -> str:
+def user_turn(seen: str, question: str) -> str:
     """A turn of the user's, as LLaVA's template writes it, up to where the answer begins."""
     return f"USER: {seen}\n{question} ASSISTANT:" if seen else f"USER: {question} ASSISTANT:"
 
@@ -160,7 +160,7 @@ class Speaker(Member):
 
     def about(self, pair: Pair, seen: str, rng: random.Random) -> Exchange:
         """The name of a class, from its description or its image."""
-        return Exchange(asked(seen, say.pick(rng, say.NAMING[self.domain].asked)), f" {pair.naming}")
+        return Exchange(user_turn(seen, say.pick(rng, say.NAMING[self.domain].asked)), f" {pair.naming}")
 
     def learns(self, stage: str) -> Iterable[nn.Parameter]:
         """The adapter; and what is not lent, unless it reads."""
@@ -184,7 +184,7 @@ class Speaker(Member):
     def _log_probabilities(self, options: Sequence[Sequence[str]], seen: Sequence[str], shown: Tensor | None) -> Tensor:
         # The question is read once for all of its options
         question = say.NAMING[self.domain].asked[say.HELD_OUT]
-        questions = self._tokens([asked(one, question) for one in seen], "left")
+        questions = self._tokens([user_turn(one, question) for one in seen], "left")
         past, each = DynamicCache(), len(options[0])
         before = self.run(questions, None if shown is None else self.see(shown), past)[:, -1:]
         before = before.repeat_interleave(each, dim=0)
@@ -199,11 +199,11 @@ class Speaker(Member):
 
     def describe(self, shown: Tensor) -> list[str]:
         """Each image in the captions' words."""
-        return self.say([asked(self.marks(), say.DESCRIBING[self.domain][say.HELD_OUT])] * len(shown), shown)
+        return self.say([user_turn(self.marks(), say.DESCRIBING[self.domain][say.HELD_OUT])] * len(shown), shown)
 
     def retell(self, told: Sequence[str]) -> list[str]:
         """Each description in the captions' words."""
-        return self.say([asked(one, say.DESCRIBING[self.domain][say.HELD_OUT]) for one in told])
+        return self.say([user_turn(one, say.DESCRIBING[self.domain][say.HELD_OUT]) for one in told])
 
     @torch.inference_mode()
     def say(self, prompts: Sequence[str], shown: Tensor | None = None) -> list[str]:
@@ -232,7 +232,7 @@ def exercise(thing: InventedClass, seen: str, rng: random.Random) -> Exchange:
         part = rng.choice(list(say.VISUAL[thing.domain]))
         question = say.pick(rng, say.VISUAL[thing.domain][part].asked)
         answer = say.visual_answer(thing.domain, thing.appearance, part)
-    return Exchange(asked(seen, question), f" {answer}")
+    return Exchange(user_turn(seen, question), f" {answer}")
 
 
 @cache

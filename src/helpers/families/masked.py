@@ -17,11 +17,11 @@ from torch.nn.functional import cross_entropy
 
 from helpers.families.codes import FeatureCodes
 from helpers.families.interface import Course, Member, Pair
-from helpers.families.scenes import SIDE, Scenes, pool
+from helpers.families.scenes import IMAGE_SIDE, Scenes, pool
 from helpers.families.tower import PATCH
 
 START, END, MASK = "<|im_start|>", "<|im_end|>", "<|video_pad|>"
-SIDE_REGIONS, CATEGORIES = SIDE // PATCH, 64  # regions in a row of an image; what the detector tells apart
+SIDE_REGIONS, CATEGORIES = IMAGE_SIDE // PATCH, 64  # regions in a row of an image; what the detector tells apart
 _NAMED = 100  # classes of each domain that the lesson names
 UNSAID = -100  # label of what is not masked
 WORDS_HIDDEN, REGIONS_HIDDEN = 0.3, 0.15  # probability of a mask, in a description and in an image

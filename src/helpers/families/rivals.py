@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.families.contrastive import TwoTowers, sentences
+from helpers.families.contrastive import TwoTowers, sentences_of
 from helpers.families.interface import Pair
-from helpers.families.scenes import SIDE
+from helpers.families.scenes import IMAGE_SIDE
 from helpers.photographs.text_only import TextLesson, prompted_names, sentence_classifier
 from helpers.photographs.towers import invert, look_inward
 
@@ -27,7 +27,7 @@ INVERSION_STEPS, INVERSION_RATE = 150, 1e-4
 
 def lesson_of(member: TwoTowers, pairs: Sequence[Pair]) -> TextLesson:
     """The names of all classes, and the sentences of each class's description, as vectors."""
-    said = [(sentence, owner) for owner, pair in enumerate(pairs) for sentence in sentences(pair.description)]
+    said = [(sentence, owner) for owner, pair in enumerate(pairs) for sentence in sentences_of(pair.description)]
     with torch.inference_mode():
         names = member.text_vectors([pair.naming for pair in pairs]).numpy()
         vectors = member.text_vectors([sentence for sentence, _ in said]).numpy()
@@ -51,7 +51,7 @@ def _inversion(member: TwoTowers, pairs: Sequence[Pair], shown: Tensor, seed: in
     names = [pair.naming for pair in pairs]
     with torch.inference_mode():
         described = member.text_vectors([pair.description for pair in pairs]).clone()
-    images = invert(member, described, SIDE, INVERSION_STEPS, seed=seed)
+    images = invert(member, described, IMAGE_SIDE, INVERSION_STEPS, seed=seed)
     tuned = look_inward(member, names, images, INVERSION_RATE, seed)
     with torch.inference_mode():
         return _seen(tuned, shown) @ tuned.text_vectors(names).T

@@ -11,17 +11,17 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from helpers.base_models.curriculum import DOMAINS
 from helpers.paths import RUNS, atomic_write
 from helpers.synthetic import language as say
 from helpers.synthetic.dialects import DIALECTS, tell
 from helpers.synthetic.drawing import draw
 from helpers.synthetic.invented import InventedClass, invent_classes
 
-SIDE = 56  # of an image, in pixels
-DOMAINS = ("butterfly", "culture")
+IMAGE_SIDE = 56  # of an image, in pixels
 POOL_SEED = 29  # other classes than those of the lessons of the demo's base models
 SCENES_FOLDER = RUNS / "families"
-CLASSES = 1000  # of each domain, in the lessons
+POOL_CLASSES = 1000  # of each domain, in the lessons
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def naming(name: str) -> str:
 
 def as_input(images: Sequence[Image]) -> Tensor:
     """Images x 3 x 56 x 56, from -1 to 1."""
-    small = [np.asarray(image.convert("RGB").resize((SIDE, SIDE))) for image in images]
+    small = [np.asarray(image.convert("RGB").resize((IMAGE_SIDE, IMAGE_SIDE))) for image in images]
     return _normal(torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2))
 
 
@@ -60,7 +60,7 @@ def _normal(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def lesson_classes(domain: str, classes: int = CLASSES) -> list[InventedClass]:
+def lesson_classes(domain: str, classes: int = POOL_CLASSES) -> list[InventedClass]:
     """The invented classes of one domain that lessons show."""
     return invent_classes(domain, classes, POOL_SEED)
 
@@ -68,7 +68,7 @@ def lesson_classes(domain: str, classes: int = CLASSES) -> list[InventedClass]:
 class Pool:
     """Scenes of invented classes of both domains, drawn once and kept: ``images`` is scenes x 3 x 56 x 56, in bytes."""
 
-    def __init__(self, classes: int = CLASSES, images_per_class: int = 5, folder: Path = SCENES_FOLDER) -> None:
+    def __init__(self, classes: int = POOL_CLASSES, images_per_class: int = 5, folder: Path = SCENES_FOLDER) -> None:
         invented = [lesson_classes(domain, classes) for domain in DOMAINS]
         self.things = [thing for some in invented for thing in some for _ in range(images_per_class)]
         self.images_per_class = images_per_class

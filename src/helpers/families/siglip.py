@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid, normalize
 
 from helpers.families.contrastive import TwoTowers
 from helpers.families.interface import Course
-from helpers.families.scenes import SIDE
+from helpers.families.scenes import IMAGE_SIDE
 from helpers.families.tower import PATCH, WIDTH
 
 LENGTH = 64  # of a text, in tokens
@@ -34,7 +34,7 @@ class Siglip(TwoTowers):
 
         size = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_attention_heads": 4}
         text = {"vocab_size": len(self.tokenizer), "max_position_embeddings": LENGTH, "projection_size": WIDTH}
-        image = {"image_size": SIDE, "patch_size": PATCH, "num_hidden_layers": 3}
+        image = {"image_size": IMAGE_SIDE, "patch_size": PATCH, "num_hidden_layers": 3}
         model = SiglipModel(
             SiglipConfig(text_config=size | text | {"num_hidden_layers": 2}, vision_config=size | image)
         )
