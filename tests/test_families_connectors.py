@@ -1,12 +1,13 @@
 """The members behind one language model: in each, the mechanism that tells it from its neighbours."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from helpers.families import language_model
+from helpers.families import interface, language_model
 from helpers.families.blip_2 import QUERIES, Blip2
 from helpers.families.connectors import Connector
 from helpers.families.frozen import Frozen
@@ -26,6 +27,16 @@ SHORT = Course(2, 2, 1e-3)
 @pytest.fixture(scope="module")
 def scenes() -> Scenes:
     return unseen(2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lesson_of_blip_2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MiniGPT-4 borrows from BLIP-2, whose lesson is made on demand."""
+    folder = tmp_path_factory.mktemp("lessons")
+    Blip2().save(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interface, "CHECKPOINTS", (*interface.CHECKPOINTS, folder))
+        yield
 
 
 def loss_on(member: Connector, scenes: Scenes) -> None:
