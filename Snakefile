@@ -692,7 +692,7 @@ rule publish_families:
     output:
         [f"{OF_FAMILIES}/{name}" for name in FAMILIES],
     shell:
-        "cp {input:q} {OF_FAMILIES}"
+        "cp {input:q} {OF_FAMILIES:q}"
 
 
 rule grid_runs:

@@ -94,7 +94,7 @@ def test_what_is_chosen_on_dev_or_reads_other_rows_is_free(code):
 def test_what_teaches_or_trains_cannot_reach_the_test():
     graph = grimp.build_graph("helpers", cache_dir=None)
     for module in graph.modules:
-        if module.startswith(TEACHERS):
+        if module.startswith(TEACHERS) and module != "helpers.families.rivals":  # asked at the test, as a baseline is
             chain = graph.find_shortest_chain(importer=module, imported=DOOR)
             assert chain is None, " -> ".join(chain or ())
 

@@ -116,6 +116,8 @@ def test_whatever_comes_from_data_or_settings_is_quoted_for_the_shell():
         "params.folders:q",
         "params.figures:q",
         "params.places:q",
+        "input:q",
+        "OF_FAMILIES:q",
     }
 
 

@@ -1,6 +1,6 @@
 """Which members of the families of models are run, and how (notebook 14)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -11,10 +11,13 @@ CAPTIONS, TEXTS = "captions", "texts"  # in whose words a class is described: th
 CONTROL = ", shuffled"  # ends the variant of a member that read another class's descriptions
 
 
+Key = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+
+
 class Families(Settings):
     """The study of `helpers.families`: all members on the first drawn domain, one of each family on the others."""
 
-    members: list[str] = Field(default=[], description="keys of helpers.families.registry; empty: all")
+    members: list[Key] = Field(default=[], description="keys of helpers.families.registry; empty: all that are taught")
     levels: list[Level] = Field(
         default=["captions", "texts"],
         min_length=1,

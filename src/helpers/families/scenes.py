@@ -78,7 +78,7 @@ class Pool:
             drawn = [np.asarray(draw(thing.domain, thing.appearance, rng)) for thing in self.things]
             with atomic_write(kept) as temporary:
                 np.save(temporary, np.stack(drawn).transpose(0, 3, 1, 2))
-        self.images = np.load(kept, mmap_mode="r")
+        self.images = np.load(kept, mmap_mode="r", allow_pickle=False)
 
     def batches(self, size: int, seed: int, classes: int | None = None) -> Iterator[Scenes]:
         """Endless batches, of the first ``classes`` of each domain; the same seed gives the same ones."""
