@@ -57,7 +57,9 @@ class Flava(TwoTowers):
                 text_config=size | text,
                 image_config=size | image,
                 multimodal_config=size | {"num_hidden_layers": 1},
-                **{"hidden_size": _WIDTH, "projection_dim": _WIDTH, "init_codebook": False},
+                hidden_size=_WIDTH,
+                projection_dim=_WIDTH,
+                init_codebook=False,
             )
         )
 

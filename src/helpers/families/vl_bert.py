@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +35,10 @@ class VlBert(Masked):
     def build(self) -> nn.Module:
         from transformers import BertConfig, BertForMaskedLM
 
-        size = dict(hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_attention_heads=4, num_hidden_layers=3)
-        drop = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        size: dict[str, Any] = dict(
+            hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_attention_heads=4, num_hidden_layers=3
+        )
+        drop: dict[str, Any] = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
         model = BertForMaskedLM(
             BertConfig(**size, **drop, vocab_size=len(self.tokenizer), max_position_embeddings=_LENGTH + 1)
         )
