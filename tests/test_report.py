@@ -447,9 +447,9 @@ def test_the_page_knows_nothing_of_the_page_before_it(tmp_path, monkeypatch):
     before = run / "notebooks/report.manifest.json"
     gone = {"executed": {"gone.ipynb": "0"}, "outputs": {"gone.html": "0"}, "hardware": "of the page before"}
     provenance.write_json(before, {"notebook": "notebooks/10_report.ipynb", "exit": 0, **gone})
-    assert _checked(verify([run])) == "4 ok, 1 stale"
+    assert _checked(verify([run])) == "5 ok, 1 stale"
     monkeypatch.setenv(provenance.MANIFEST, provenance.portable(before))
-    assert _checked(verify([run])) == "4 ok, 0 stale"
+    assert _checked(verify([run])) == "5 ok, 0 stale"
     assert "of the page before" not in build(run).read_text(encoding="utf-8")
 
 
@@ -491,7 +491,7 @@ def test_a_table_without_a_column_is_an_empty_one(tmp_path):
 
 def test_a_run_made_by_hand_is_told_from_one_that_was_checked(report, tmp_path):
     assert _checked(verify([tmp_path])) == "no manifest found, so the run was made by hand"
-    assert _checked(verify([report.parent])) == "4 ok, 0 stale"
+    assert _checked(verify([report.parent])) == "5 ok, 0 stale"
     by_hand = fabricate(tmp_path / "lab")
     shutil.rmtree(by_hand / "notebooks")
     page = build(by_hand).read_text(encoding="utf-8")

@@ -361,7 +361,8 @@ def test_one_figure_of_a_run_is_asked_for_by_its_name(clone: Clone) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "target"), [("demo", "all"), ("figures", "figures"), ("report", "report"), ("publish", "publish")]
+    ("word", "target"),
+    [("demo", "all"), ("figures", "figures"), ("report", "report"), ("publish", "publish publish_families")],
 )
 def test_a_changed_run_is_found_and_named_by_its_settings(clone: Clone, word: str, target: str) -> None:
     result = clone.run_active(word, "--set", "training.epochs=3", "--name", "longer")
